@@ -1,0 +1,112 @@
+"""Sizes and switches of the network, as frozen dataclasses.
+
+`PRESETS` are the five networks the authors released; `PAPER_TEXT` is the network as the
+paper's text has it. Reference: Son et al. 2022, Sec. 3; sizes from the released models.
+"""
+
+import dataclasses
+from typing import Literal
+
+DTYPES = ("float32", "bfloat16", "float16")
+MOTION_STRIDE = 4  # the motion grid is a quarter of the frame (Sec. 3.4)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Everything that fixes the network's layers; hashable, so it can key a jit cache.
+
+    Attributes:
+        num_units: stacked multi-task units, N >= 1.
+        channels: C of the detail and structure features (26; MTU10_L has 48).
+        num_blocks: residual blocks in each detail network (8; MTU10_L has 6).
+        matching_units: 0-based units that match features, ascending. Units in between
+            use the displacement of the last one that did. Empty, with
+            `motion_compensation` off.
+        search_radius: largest displacement in cells of the motion grid (10).
+        lookback: past blurry frames the network reads besides the current one, >= 1.
+        lookahead: future blurry frames it reads (0, 1 or 2); also the latency in frames.
+        residual_learning: the output is added to the blurry frame (Table 1).
+        motion_compensation: previous features are aligned before use (Tables 1, 2);
+            off, they are concatenated where they are.
+        structure_injection: the motion layer reads structure + detail features, not
+            detail features alone (Table 2).
+        motion_layer: features pass a stride-4 convolution before matching; off, their
+            4x4 averages are matched directly (the ablations without injection, 4.3.1).
+        last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper), not
+            detail alone (release).
+        initial_features: previous features on a video's first frame: the frame's
+            "own" (release) or "zero" (paper, Sec. 4.1).
+        dtype: compute precision; parameters stay float32 and the displacement is always
+            decided in float32.
+    """
+
+    num_units: int = 2
+    channels: int = 26
+    num_blocks: int = 8
+    matching_units: tuple[int, ...] = (0,)
+    search_radius: int = 10
+    lookback: int = 2
+    lookahead: int = 2
+    residual_learning: bool = True
+    motion_compensation: bool = True
+    structure_injection: bool = True
+    motion_layer: bool = True
+    last_unit_reads_warped: bool = False
+    initial_features: Literal["own", "zero"] = "own"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    def __post_init__(self):
+        """Refuses settings that are out of range or contradict each other."""
+        object.__setattr__(self, "matching_units", tuple(self.matching_units))
+        for name, low in (("num_units", 1), ("channels", 1), ("num_blocks", 0)):
+            _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
+        _require(self.search_radius >= 0, "search_radius", self.search_radius, ">= 0")
+        _require(self.lookback >= 1, "lookback", self.lookback, ">= 1")
+        _require(self.lookahead in (0, 1, 2), "lookahead", self.lookahead, "0, 1 or 2")
+        _require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {DTYPES}")
+        _require(
+            self.initial_features in ("own", "zero"),
+            "initial_features",
+            self.initial_features,
+            "'own' or 'zero'",
+        )
+        units = self.matching_units
+        if not self.motion_compensation:
+            _require(
+                units == (), "matching_units", units, "() without motion_compensation"
+            )
+            return
+        ascending = list(units) == sorted(set(units))
+        _require(
+            bool(units) and units[0] == 0 and ascending and units[-1] < self.num_units,
+            "matching_units",
+            units,
+            f"ascending, start at 0 and stay below num_units={self.num_units}",
+        )
+
+    @property
+    def window(self) -> int:
+        """Number of blurry frames the network reads at once."""
+        return self.lookback + 1 + self.lookahead
+
+
+def _require(holds: bool, name: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}={value!r}: must be {rule}")
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "mtu1": ModelConfig(num_units=1),
+    "mtu2": ModelConfig(num_units=2),
+    "mtu4": ModelConfig(num_units=4),
+    "mtu10": ModelConfig(num_units=10),
+    "mtu10_l": ModelConfig(num_units=10, channels=48, num_blocks=6),
+}
+
+PAPER_TEXT = ModelConfig(
+    lookback=1,
+    lookahead=0,
+    last_unit_reads_warped=True,
+    initial_features="zero",
+)
+"""MTU2 as the paper's text describes it (Sec. 3.2-4.1): causal, no look-ahead."""

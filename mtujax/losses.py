@@ -1,0 +1,80 @@
+"""The two losses of training (Sec. 3.5).
+
+Letters: B batch, H W pixels, h w motion grid, N units, M matching units, D displacements.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from mtujax.config import MOTION_STRIDE
+from mtujax.ops.resample import area_downsample
+
+
+def restoration_loss(
+    restored: jax.Array,
+    sharp: jax.Array,
+    intermediate: jax.Array | None = None,
+    *,
+    intermediate_weight: float = 0.1,
+) -> jax.Array:
+    """Deblurring loss of one frame: `sum_n lambda_n mean |I^{r,n} - I^GT|`, Eq. 1.
+
+    Args:
+        restored: [B, H, W, 3] output of the last unit, in [0, 1]; lambda_N = 1.
+        sharp: [B, H, W, 3] ground truth.
+        intermediate: [B, N - 1, H, W, 3] outputs of the other units, or None.
+        intermediate_weight: lambda_n for n < N.
+
+    Returns:
+        A scalar. The mean is over pixels and channels.
+    """
+    chex.assert_equal_shape([restored, sharp])
+    loss = jnp.mean(jnp.abs(restored - sharp))
+    if intermediate is None or intermediate.shape[1] == 0:
+        return loss
+    errors = jnp.abs(intermediate - sharp[:, None])
+    per_unit = jnp.mean(errors, axis=(0, 2, 3, 4))
+    return loss + intermediate_weight * jnp.sum(per_unit)
+
+
+def motion_loss(
+    cost_volume: jax.Array, target: jax.Array, valid: jax.Array | None = None
+) -> jax.Array:
+    """Cross-entropy of the cost volume against the true displacement, Eq. 2.
+
+    Args:
+        cost_volume: [B, M, h, w, D] pooled similarities, taken as logits.
+        target: [B, h, w] integer class (dy + r)(2r + 1) + (dx + r).
+        valid: bool [B, h, w], False where the target is unknown; None means everywhere.
+
+    Returns:
+        A scalar: the mean over valid cells and matching units; 0 if none is valid.
+    """
+    chex.assert_rank(cost_volume, 5)
+    chex.assert_shape(target, (cost_volume.shape[0], *cost_volume.shape[2:4]))
+    logs = jax.nn.log_softmax(cost_volume.astype(jnp.float32), axis=-1)
+    target = jnp.broadcast_to(target[:, None], cost_volume.shape[:-1])
+    entropy = -jnp.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
+    if valid is None:
+        return jnp.mean(entropy)
+    weight = jnp.broadcast_to(valid[:, None], entropy.shape).astype(jnp.float32)
+    return jnp.sum(entropy * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def displacement_class(flow: jax.Array, *, radius: int = 10) -> jax.Array:
+    """The class of the displacement nearest to a flow at full resolution.
+
+    The flow is averaged over 4x4 pixels, divided by 4, clamped to the search radius and
+    rounded half to even, as the release makes its targets.
+
+    Args:
+        flow: [B, 4h, 4w, 2] backward flow (dx, dy) in pixels.
+        radius: search radius r in grid cells.
+
+    Returns:
+        [B, h, w] int32 class (dy + r)(2r + 1) + (dx + r).
+    """
+    cells = area_downsample(flow) / MOTION_STRIDE
+    cells = jnp.round(jnp.clip(cells, -radius, radius)).astype(jnp.int32) + radius
+    return cells[..., 1] * (2 * radius + 1) + cells[..., 0]

@@ -1,0 +1,96 @@
+"""A clip at once: the one-frame network scanned over time (Sec. 3.2).
+
+`stream.py` drives the same step frame by frame. Letters: B batch, T time, H W pixels.
+"""
+
+import functools
+
+import chex
+import einops
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mtujax.network import MTUNet, RecurrentState, initial_state
+
+
+def restore_clip(
+    model: MTUNet,
+    params: dict,
+    clip: jax.Array,
+    state: RecurrentState | None = None,
+    *,
+    before: jax.Array | None = None,
+    after: jax.Array | None = None,
+    starts: jax.Array | None = None,
+) -> tuple[RecurrentState, jax.Array]:
+    """Restores every frame of a batch of clips.
+
+    A long video can be given in chunks: the state of one chunk, its last blurry frames
+    as `before` of the next and the next one's first frames as `after` make the chunks
+    equal to the whole.
+
+    Args:
+        model: the network.
+        params: its (inference) parameters.
+        clip: [B, T, H, W, 3] blurry frames, float in [0, 1], RGB; any H and W.
+        state: from the chunk before; None starts every video at its first frame.
+        before: [B, >= 1, H, W, 3] frames that precede `clip`; None repeats its first.
+        after: [B, >= 1, H, W, 3] frames that follow `clip`; None repeats its last.
+        starts: bool [B, T], True where a video or shot begins: the state is reset there
+            and no window reaches across. The first frame needs no mark when `state` is
+            None.
+
+    Returns:
+        The state after the last frame, and the restored frames [B, T, H, W, 3] float32,
+        not clamped.
+
+    Raises:
+        ValueError: if the clip is not floating point.
+        AssertionError: if shapes do not fit together.
+    """
+    chex.assert_rank(clip, 5)
+    if not jnp.issubdtype(jnp.asarray(clip).dtype, jnp.floating):
+        raise ValueError(f"clip of {clip.dtype}: divide 8-bit frames by 255 first")
+    batch, time, height, width, _ = clip.shape
+    if starts is None:
+        starts = jnp.zeros((batch, time), bool)
+    chex.assert_shape(starts, (batch, time))
+    if state is None:
+        state = initial_state(model, batch, height, width)
+    frames, index = _windows(model.config, clip, before, after, starts)
+    step = functools.partial(_step, model, params, frames)
+    inputs = (einops.rearrange(index, "b t k -> t b k"), starts.T)
+    state, restored = lax.scan(step, state, inputs)
+    return state, einops.rearrange(restored, "t b h w c -> b t h w c")
+
+
+def _step(model, params, frames, state, inputs):
+    index, start = inputs
+    state = state.replace(is_first=state.is_first | start)
+    window = jax.vmap(lambda video, k: video[k])(frames, index)
+    state, outputs = model.apply({"params": params}, state, window)
+    return state, outputs["restored"]
+
+
+def _windows(config, clip, before, after, starts):
+    """All frames [B, L, H, W, 3] and, per target, those of its window [B, T, K]."""
+    back, ahead = config.lookback, config.lookahead
+    # Frames that no window reaches need not be kept.
+    before = clip[:, :0] if before is None else before[:, -back:]
+    after = clip[:, :0] if after is None else after[:, :ahead]
+    frames = jnp.concatenate([before, clip, after], axis=1)
+    offset, length = before.shape[1], frames.shape[1]
+    # The shot that each frame belongs to; frames after the clip go on with the last.
+    shot = jnp.cumsum(starts, axis=1)
+    shot = jnp.pad(shot, ((0, 0), (offset, 0)))
+    shot = jnp.pad(shot, ((0, 0), (0, after.shape[1])), mode="edge")
+    target = offset + jnp.arange(clip.shape[1])
+    own = shot[:, target][:, :, None]  # [B, T, 1]
+    # A neighbour beyond the shot is replaced by the shot's first or last frame.
+    position = jnp.arange(length)[None, None, :]
+    inside = shot[:, None, :] == own
+    low = jnp.min(jnp.where(inside, position, length), axis=-1, keepdims=True)
+    high = jnp.max(jnp.where(inside, position, -1), axis=-1, keepdims=True)
+    wanted = target[None, :, None] + jnp.arange(-back, ahead + 1)[None, None, :]
+    return frames, jnp.clip(wanted, low, high)
