@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mtujax.config import ModelConfig
 from mtujax.network import MTUNet, RecurrentState, initial_state
 
 
@@ -58,7 +59,12 @@ def restore_clip(
     chex.assert_shape(starts, (batch, time))
     if state is None:
         state = initial_state(model, batch, height, width)
-    frames, index = _windows(model.config, clip, before, after, starts)
+    return _restore(model, params, clip, state, before, after, starts)
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _restore(model, params, clip, state, before, after, starts):
+    frames, index = clip_windows(model.config, clip, before, after, starts)
     step = functools.partial(_step, model, params, frames)
     inputs = (einops.rearrange(index, "b t k -> t b k"), starts.T)
     state, restored = lax.scan(step, state, inputs)
@@ -68,14 +74,35 @@ def restore_clip(
 def _step(model, params, frames, state, inputs):
     index, start = inputs
     state = state.replace(is_first=state.is_first | start)
-    window = jax.vmap(lambda video, k: video[k])(frames, index)
+    window = window_at(frames, index)
     state, outputs = model.apply({"params": params}, state, window)
     return state, outputs["restored"]
 
 
-def _windows(config, clip, before, after, starts):
-    """All frames [B, L, H, W, 3] and, per target, those of its window [B, T, K]."""
+def clip_windows(
+    config: ModelConfig,
+    clip: jax.Array,
+    before: jax.Array | None = None,
+    after: jax.Array | None = None,
+    starts: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Which frames the network reads for each frame of a clip; none is copied.
+
+    Args:
+        config: gives look-back and look-ahead.
+        clip: [B, T, H, W, 3].
+        before: [B, any, H, W, 3] frames that precede it, or None.
+        after: [B, any, H, W, 3] frames that follow it, or None.
+        starts: bool [B, T] where a video or shot begins, or None.
+
+    Returns:
+        All frames [B, L, H, W, 3], and int32 [B, T, K] the places among them of each
+        window of K = `config.window` frames. Places beyond a shot, or beyond what is
+        given, are replaced by the outermost frame.
+    """
     back, ahead = config.lookback, config.lookahead
+    if starts is None:
+        starts = jnp.zeros(clip.shape[:2], bool)
     # Frames that no window reaches need not be kept.
     before = clip[:, :0] if before is None else before[:, -back:]
     after = clip[:, :0] if after is None else after[:, :ahead]
@@ -86,11 +113,22 @@ def _windows(config, clip, before, after, starts):
     shot = jnp.pad(shot, ((0, 0), (offset, 0)))
     shot = jnp.pad(shot, ((0, 0), (0, after.shape[1])), mode="edge")
     target = offset + jnp.arange(clip.shape[1])
-    own = shot[:, target][:, :, None]  # [B, T, 1]
-    # A neighbour beyond the shot is replaced by the shot's first or last frame.
+    inside = shot[:, None, :] == shot[:, target][:, :, None]  # [B, T, L]
     position = jnp.arange(length)[None, None, :]
-    inside = shot[:, None, :] == own
     low = jnp.min(jnp.where(inside, position, length), axis=-1, keepdims=True)
     high = jnp.max(jnp.where(inside, position, -1), axis=-1, keepdims=True)
     wanted = target[None, :, None] + jnp.arange(-back, ahead + 1)[None, None, :]
     return frames, jnp.clip(wanted, low, high)
+
+
+def window_at(frames: jax.Array, index: jax.Array) -> jax.Array:
+    """The windows of one moment.
+
+    Args:
+        frames: [B, L, H, W, 3] from `clip_windows`.
+        index: [B, K] places among them.
+
+    Returns:
+        [B, K, H, W, 3].
+    """
+    return jax.vmap(lambda video, k: video[k])(frames, index)

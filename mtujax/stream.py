@@ -71,9 +71,10 @@ class Stream:
                 f"frame of {frame.dtype} {tuple(frame.shape)}: this video has "
                 f"{self._kind.dtype} {self._kind.shape}; call reset() between videos"
             )
-        # Copied: a camera may fill the same buffer again while the frame still waits.
-        frame = jnp.array(frame).reshape(self._kind.batched)
-        self._waiting.append(frame)
+        # Copied: a camera may fill the same buffer again while the frame still waits,
+        # and JAX reads a NumPy array's own memory, sometimes later.
+        frame = np.array(frame) if self._kind.numpy else frame
+        self._waiting.append(jnp.asarray(frame).reshape(self._kind.batched))
         if len(self._waiting) <= self.latency:
             return []
         return [self._restore_next()]

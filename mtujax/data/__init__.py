@@ -1,0 +1,1 @@
+"""Training and demonstration data: NumPy and OpenCV only, no JAX."""

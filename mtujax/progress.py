@@ -1,0 +1,82 @@
+"""Progress of long work: a bar in a terminal, elsewhere a line now and then."""
+
+import time
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class FrameProgress:
+    """Shows frames done, frames per second and time left; a context manager.
+
+    Call it with the number of frames done and the number expected (None if unknown).
+    """
+
+    def __init__(self, label: str):
+        """Shows nothing yet.
+
+        Args:
+            label: what is being done, a word or two.
+        """
+        self._label = label
+        self._begun = self._shown = time.monotonic()
+        console = Console()
+        self._bar = _bar(console) if console.is_terminal else None
+        self._task = None
+
+    def __enter__(self) -> "FrameProgress":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_):
+        """Leaves the bar as it stands."""
+        if self._bar and self._task is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """Shows how far the work is.
+
+        Args:
+            done: frames finished.
+            total: frames expected, or None.
+        """
+        now = time.monotonic()
+        speed = done / max(now - self._begun, 1e-9)
+        if self._bar:
+            self._show(done, total, speed)
+        elif now - self._shown >= _SECONDS_BETWEEN_LINES:
+            self._shown = now
+            print(_line(self._label, done, total, speed), flush=True)
+
+    def _show(self, done, total, speed):
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task(self._label, total=total, speed="")
+        text = f"{speed:.1f} frames/s"
+        self._bar.update(self._task, completed=done, total=total, speed=text)
+
+
+def _bar(console):
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _line(label, done, total, speed):
+    if total is None:
+        return f"{label}: {done} frames, {speed:.1f} frames/s"
+    left = max(total - done, 0) / speed
+    return f"{label}: {done}/{total} frames, {speed:.1f} frames/s, {left:.0f} s left"

@@ -1,0 +1,51 @@
+"""The arrays recorded from the published network, and weights made by their rule.
+
+They lie in `golden/`, or in the folder that the environment names.
+"""
+
+import dataclasses
+import json
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = Path(os.environ.get("MTUJAX_PARITY_DIR") or Path(__file__).parent / "golden")
+PRESET_NAMES = ("MTU1", "MTU2", "MTU4", "MTU10", "MTU10_L")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """frames [T, H, W, 3] in [0, 1], and what the published network made of them."""
+
+    tensors: dict[str, np.ndarray]
+    training_tensors: dict[str, np.ndarray]
+    parameters: int
+    frames: np.ndarray
+    restored: np.ndarray
+    displacement: np.ndarray
+
+
+def rebuild(shapes, *, seed, scale):
+    """Tensors by the manifest's rule: normal, seeded by their names."""
+    return {
+        name: np.random.default_rng([seed, zlib.crc32(name.encode())])
+        .normal(0, scale if name.endswith(".weight") else 0.01, shape)
+        .astype(np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def read(name):
+    entry = json.loads((FOLDER / "manifest.json").read_text())["presets"][name]
+    rule = {"seed": entry["seed"], "scale": entry["scale"]}
+    arrays = np.load(FOLDER / f"{name}.npz")
+    return Recording(
+        tensors=rebuild(entry["shapes_inference"], **rule),
+        training_tensors=rebuild(entry["extra_shapes_training"], **rule),
+        parameters=entry["params_inference"],
+        frames=arrays["frames"] / np.float32(255),
+        restored=arrays["result"],
+        displacement=arrays["displacement"],
+    )

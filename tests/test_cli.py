@@ -1,0 +1,173 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import flax.traverse_util
+import numpy as np
+import pytest
+
+import mtujax.__main__ as command
+from mtujax.config import ModelConfig
+from mtujax.cuts import DEFAULT_THRESHOLD
+from mtujax.weights import expected_shapes, save_weights
+
+TINY = ModelConfig(num_units=1, channels=4, num_blocks=0, search_radius=1)
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    flat = {
+        name: rng.normal(0, 0.03, shape).astype(np.float32)
+        for name, shape in expected_shapes(TINY).items()
+    }
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, TINY, flax.traverse_util.unflatten_dict(flat, sep="/"))
+    return path
+
+
+def write_folder(path, count, height=16, width=24):
+    path.mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for i in range(count):
+        cv2.imwrite(str(path / f"f{i}.png"), np.roll(image, i, axis=1))
+    return path
+
+
+def start(*words):
+    words = [sys.executable, "-m", "mtujax", *map(str, words)]
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(*words):
+    """(status, stdout, stderr) of the command in this process."""
+    with pytest.raises(SystemExit) as stop:
+        command.main([str(word) for word in words])
+    return stop.value.code
+
+
+def one_line(text):
+    return text.startswith("mtujax: error: ") and text.count("\n") == 1
+
+
+def test_a_folder_becomes_a_video_through_the_real_process(tmp_path, weights_file):
+    source, output = write_folder(tmp_path / "in", 4, 3, 5), tmp_path / "out.mp4"
+    process = start("deblur", source, output, "--weights", weights_file)
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "")
+    assert "device: cpu" in out and "tiny.safetensors" in out
+    assert "note: odd size 5x3" in out and "4 frames of 5x3" in out
+    assert sorted(os.listdir(tmp_path)) == ["in", "out.mp4"]
+
+
+@pytest.mark.parametrize("sign, status", [("SIGINT", 130), ("SIGTERM", 143)])
+def test_interrupts_leave_nothing_behind(tmp_path, weights_file, sign, status):
+    source = write_folder(tmp_path / "in", 3000)
+    process = start("deblur", source, tmp_path / "out", "--weights", weights_file)
+    for _ in range(1200):
+        if list(tmp_path.glob(".out.*.part/f1.png")):
+            break
+        time.sleep(0.1)
+    process.send_signal(getattr(signal, sign))
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert error == "mtujax: error: interrupted, no output was written\n"
+    assert os.listdir(tmp_path) == ["in"]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("", "Missing command"),
+        ("debur a b", "No such command 'debur'"),
+        ("deblur", "Missing argument"),
+        ("deblur a", "Missing argument"),
+        ("deblur a b c", "unexpected extra argument"),
+        ("deblur a b --weight x", "--weights"),
+        ("deblur a b --scene-threshold x", "--scene-threshold"),
+        ("deblur a b --start 1:99", "--start 1:99"),
+        ("deblur a b --end noon", "--end noon"),
+        ("deblur a b --dtype float8", "unknown dtype 'float8'"),
+    ],
+)
+def test_bad_use_is_one_line_and_status_2(capsys, words, said):
+    assert run(*words.split()) == 2
+    error = capsys.readouterr().err
+    assert one_line(error) and said in error
+
+
+def test_bad_use_is_one_line_in_the_real_process():
+    process = start("deblur", "a", "b", "--owerwrite")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert one_line(error) and "--overwrite" in error
+
+
+def test_unknown_weights_are_bad_use_and_a_missing_file_is_not(capsys, tmp_path):
+    source = write_folder(tmp_path / "in", 1)
+    cases = [
+        (source, "mtu2x", 2, "mtu2x"),
+        (source, "gone.safetensors", 1, "gone.safetensors: no such file"),
+        (tmp_path / "gone.mp4", "mtu2", 1, "gone.mp4: no such file"),
+    ]
+    for path, weights, status, said in cases:
+        words = ("deblur", path, tmp_path / "out", "--weights", weights)
+        assert run(*words) == status
+        error = capsys.readouterr().err
+        assert one_line(error) and said in error
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
+    capsys, monkeypatch
+):
+    def fails(error):
+        def list_weights():
+            raise error
+
+        monkeypatch.setattr("mtujax.weights.bundled", list_weights)
+        return run("weights")
+
+    full = type("XlaRuntimeError", (RuntimeError,), {})("RESOURCE_EXHAUSTED: 9 GiB")
+    for error, said in (
+        (OSError(28, "No space left on device"), "No space left"),
+        (MemoryError(), "out of memory"),
+        (full, "out of memory"),
+        (cv2.error("bad\nimage"), "image library: bad image"),
+    ):
+        assert fails(error) == 1
+        printed = capsys.readouterr().err
+        assert one_line(printed) and said in printed
+    with pytest.raises(ZeroDivisionError):
+        monkeypatch.setattr("mtujax.weights.bundled", lambda: 1 / 0)
+        command.main(["weights"])
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys, mtujax.__main__ as m\n"
+        "try: m.main(['--version'])\n"
+        "finally: print({'jax', 'av', 'cv2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("mtujax 0.") and "set()" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["deblur", "demo", "convert", "weights"])
+def test_every_command_has_help(capsys, name):
+    assert run(name, "--help") == 0
+    assert "Usage: mtujax" in capsys.readouterr().out
+
+
+def test_times_are_seconds_or_clock_times():
+    found = [command._seconds("--start", t) for t in ("12.5", "1:02", "00:01:02.5")]
+    assert found == [12.5, 62, 62.5]
+
+
+def test_the_default_threshold_is_that_of_the_detector():
+    assert command._DEFAULT_CUT == DEFAULT_THRESHOLD

@@ -1,0 +1,98 @@
+import cv2
+import numpy as np
+import pytest
+
+from mtujax.errors import UserError
+from mtujax.frames import FolderReader, FolderWriter, natural_key
+
+
+def folder(path, **images):
+    path.mkdir()
+    for name, image in images.items():
+        assert cv2.imwrite(str(path / name.replace("_", ".")), image)
+    return path
+
+
+def copy(source, target):
+    target.mkdir()
+    with FolderReader(source) as reader, FolderWriter(target) as writer:
+        for frame, kind in reader.frames():
+            writer.write(frame, kind)
+    return reader.info
+
+
+def test_numbers_in_names_sort_by_value():
+    names = ["f10.png", "f2.png", "f1.png", "e10.png", "f02.png"]
+    wanted = ["e10.png", "f1.png", "f02.png", "f2.png", "f10.png"]
+    assert sorted(names, key=natural_key) == wanted
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 3), (5, 3, 4), (1, 1, 3)])
+def test_png_of_every_kind_comes_back_equal(tmp_path, rng, shape, dtype):
+    image = rng.integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
+    info = copy(folder(tmp_path / "in", a_png=image), tmp_path / "out")
+    assert (info.width, info.height, info.frames) == (shape[1], shape[0], 1)
+    found = cv2.imread(str(tmp_path / "out" / "a.png"), cv2.IMREAD_UNCHANGED)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, image)
+
+
+def test_frames_are_rgb_and_jpeg_stays_jpeg(tmp_path):
+    image = np.full((16, 16, 3), (10, 100, 200), np.uint8)  # BGR
+    grey = np.full((16, 16), 77, np.uint8)
+    source = folder(tmp_path / "in", f10_jpg=grey, f2_JPEG=image)
+    copy(source, tmp_path / "out")
+    with FolderReader(tmp_path / "out") as reader:
+        (colour, first), (_, second) = reader.frames()
+    assert np.abs(colour.astype(int) - [200, 100, 10]).max() <= 2
+    assert (first.name, second.name, second.grey) == ("f2.JPEG", "f10.jpg", True)
+    assert (tmp_path / "out" / "f2.JPEG").read_bytes()[:2] == b"\xff\xd8"
+
+
+def test_a_folder_of_both_depths_is_read_as_float(tmp_path):
+    deep = np.full((4, 4, 3), 65535, np.uint16)
+    plain = np.full((4, 4, 3), 51, np.uint8)
+    source = folder(tmp_path / "in", a_png=plain, b_png=deep)
+    assert copy(source, tmp_path / "out").deep
+    with FolderReader(source) as reader:
+        (first, _), (second, _) = reader.frames()
+    assert first.dtype == second.dtype == np.float32
+    assert (first.max(), second.max()) == (np.float32(0.2), 1.0)
+    for name in ("a.png", "b.png"):
+        before, after = (
+            cv2.imread(str(tmp_path / side / name), cv2.IMREAD_UNCHANGED)
+            for side in ("in", "out")
+        )
+        assert before.dtype == after.dtype and (before == after).all()
+
+
+def test_a_range_counts_frames(tmp_path):
+    images = {f"f{i}_png": np.full((2, 2), i, np.uint8) for i in range(12)}
+    with FolderReader(folder(tmp_path / "in", **images)) as reader:
+        found = [kind.name for _, kind in reader.frames(start=1, end=3)]
+        assert found == ["f1.png", "f2.png"]
+        assert list(reader.frames(start=12)) == []
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_the_first_frame_of_another_size_is_named(tmp_path, suffix):
+    images = {f"f{i}_{suffix}": np.zeros((4, 6), np.uint8) for i in range(12)}
+    images |= {f"f{i}_{suffix}": np.zeros((4, 5), np.uint8) for i in (9, 10)}
+    with pytest.raises(UserError, match=f"f9.{suffix}: is 5x4, .* 6x4"):
+        FolderReader(folder(tmp_path / "in", **images))
+
+
+def test_folders_without_readable_frames_are_refused(tmp_path):
+    empty = folder(tmp_path / "empty")
+    with pytest.raises(UserError, match="no PNG or JPEG"):
+        FolderReader(empty)
+    (empty / "a.png").write_text("text")
+    with pytest.raises(UserError, match="a.png: cannot be read as an image"):
+        FolderReader(empty)
+
+
+def test_other_files_are_named(tmp_path):
+    source = folder(tmp_path / "in", a_png=np.zeros((2, 2), np.uint8))
+    (source / "notes.txt").write_text("text")
+    assert "notes.txt" in FolderReader(source).info.notes[0]
