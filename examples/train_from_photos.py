@@ -18,14 +18,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.config import PRESETS
-from mtujax.data.synthetic import Shake, clip_batches, read_photo, synthesize
+from mtujax.data.camera import Shake
+from mtujax.data.synthetic import clip_batches, read_photo, synthesize
 from mtujax.metrics import psnr
 from mtujax.network import MTUNet, inference_params, init_params
 from mtujax.recurrent import restore_clip
 from mtujax.training import TrainConfig, fit, init_train_state
 from mtujax.weights import save_weights
 
-SHAKE = Shake(speed=(4.0, 32.0), duty=(0.4, 1.0))
+SHAKE = Shake(speed=(4.0, 16.0), duty=(0.4, 1.0))
 
 
 def main():
@@ -92,7 +93,9 @@ class _Report:
             synthesize(p, rng, frames=6, height=160, width=240, shake=SHAKE)
             for p in held_out
         ]
-        self.restore = jax.jit(lambda params, clip: restore_clip(model, params, clip)[1])
+        self.restore = jax.jit(
+            lambda params, clip: restore_clip(model, params, clip)[1]
+        )
         self.recent, self.since = [], time.monotonic()
 
     def __call__(self, step, state, terms):
@@ -127,7 +130,9 @@ class _Report:
             text = ", ".join(f"{before:.2f} -> {after:.2f}" for before, after in rows)
             before, after = np.mean(rows, axis=0)
             gain = after - before
-            print(f"PSNR {before:.2f} -> {after:.2f} dB ({gain:+.2f}): {text}", flush=True)
+            print(
+                f"PSNR {before:.2f} -> {after:.2f} dB ({gain:+.2f}): {text}", flush=True
+            )
 
 
 def _arguments():

@@ -1,1 +1,53 @@
-"""x."""
+"""mtujax: real-time video deblurring with lightweight motion compensation, in JAX.
+
+After Son et al., "Real-Time Video Deblurring via Lightweight Motion Compensation"
+(PG 2022). Conventions everywhere: arrays are NHWC float32, images RGB in [0, 1].
+`flow[..., 0]` is dx (columns), `flow[..., 1]` dy (rows), in pixels of the array it is
+applied to, and backward: `warped[y, x] = previous[y + dy, x + dx]`, zeros outside. The
+class of a displacement is `(dy + r)(2r + 1) + (dx + r)`.
+"""
+
+import importlib
+
+_PUBLIC = {
+    # The network
+    "ModelConfig": "config",
+    "PRESETS": "config",
+    "PAPER_TEXT": "config",
+    "MTUNet": "network",
+    "RecurrentState": "network",
+    "initial_state": "network",
+    "init_params": "network",
+    "inference_params": "network",
+    # Video
+    "restore_clip": "recurrent",
+    "Stream": "stream",
+    "deblur_video": "deblur",
+    # Weights
+    "load": "weights",
+    "save_weights": "weights",
+    # The matcher and its parts
+    "match": "ops.correlation",
+    "cost_volume": "ops.correlation",
+    "backward_warp": "ops.warp",
+    # Metrics and losses
+    "psnr": "metrics",
+    "ssim": "metrics",
+    "restoration_loss": "losses",
+    "motion_loss": "losses",
+}
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str):
+    """Imports a public name when it is first asked for: `--help` needs no JAX."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mtujax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mtujax.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted([*globals(), *__all__])

@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 # The base class of what the parser raises, wherever this typer takes its click from.
 _ParserError = typer.BadParameter.__base__
+_AGREEMENT = 1e-4  # largest difference of an image value between the two frameworks
 _DEFAULT_CUT = 0.4  # cuts.DEFAULT_THRESHOLD; a test compares them
 
 
@@ -135,11 +136,15 @@ def demo(
     output: Annotated[
         Path, typer.Argument(help="Folder for the clip and the comparison.")
     ] = Path("demo"),
+    weights: Annotated[
+        str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
+    ] = "mtu2",
 ):
     """Deblur a clip made from a photograph and show what was gained."""
     from mtujax.demo import run
 
-    run(output)
+    print(f"device: {_device()}, weights: {weights}", flush=True)
+    run(output, weights=weights)
 
 
 @app.command()
@@ -157,12 +162,26 @@ def convert(
     ] = False,
 ):
     """Convert a released PyTorch checkpoint to weights for mtujax."""
-    from mtujax.convert import check_conversion, convert_checkpoint
+    from mtujax.agreement import check as compare
+    from mtujax.convert import convert as convert_checkpoint
+    from mtujax.outputs import check_output
 
-    report = convert_checkpoint(checkpoint, output, preset=preset, overwrite=overwrite)
-    print(report)
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint}: no such file")
+    check_output(checkpoint, output, folder=False, overwrite=overwrite)
+    done = convert_checkpoint(checkpoint, output, preset=preset)
+    print(f"{output}: {done.preset}, {done.parameters:,} parameters")
+    print(f"source sha256: {done.sha256}")
+    if done.dropped:
+        print(f"left out, as only training reads them: {', '.join(done.dropped)}")
     if check:
-        print(check_conversion(checkpoint, output))
+        found = compare(checkpoint, output)
+        print(
+            f"against PyTorch: images differ by {found.image:.1e} at most, "
+            f"{found.displacements} of {found.cells} displacements differ"
+        )
+        if found.image > _AGREEMENT or found.displacements:
+            raise UserError(f"{output}: does not agree with PyTorch (see above)")
 
 
 @app.command("weights")
@@ -171,8 +190,13 @@ def list_weights():
     from mtujax.weights import bundled
 
     for file in bundled():
-        about = file.metadata.get("description", "")
-        print(f"{file.name}: {file.parameters:,} parameters. {about}")
+        frames = file.config.lookahead
+        print(
+            f"{file.name}: {file.parameters:,} parameters, {file.size / 1e6:.1f} MB, "
+            f"look-ahead {frames} frame{'s'[: frames != 1]}"
+        )
+        for key, value in file.metadata.items():
+            print(f"  {key}: {value}")
 
 
 def _terminate(*_):
@@ -208,11 +232,6 @@ def _explain(error):
         message = " ".join(error.format_message().split()).rstrip(".")
         command = error.ctx.command_path if error.ctx else "mtujax"
         return error.exit_code, f"{message}; see `{command} --help`"
-    if "mtujax.weights" in sys.modules:
-        from mtujax.weights import UnknownWeightsError, WeightsError
-
-        if isinstance(error, WeightsError):
-            return (2 if isinstance(error, UnknownWeightsError) else 1), str(error)
     message = _explain_library(error)
     return None if message is None else (1, message)
 

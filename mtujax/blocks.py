@@ -9,7 +9,7 @@ import jax
 
 from mtujax.ops.conv import conv_general_dilated, conv_transpose2d
 
-_INIT = nn.initializers.normal(0.03)
+kernel_init = nn.initializers.normal(0.03)
 
 
 class Conv(nn.Module):
@@ -39,7 +39,7 @@ class Conv(nn.Module):
             (self.kernel, self.kernel),
             strides=self.stride,
             padding=self.padding,
-            kernel_init=_INIT,
+            kernel_init=kernel_init,
             dtype=self.dtype,
             conv_general_dilated=conv_general_dilated,
             name="conv",
@@ -62,7 +62,7 @@ class UpConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps x [B, H, W, C] to [B, 2H, 2W, O]."""
         shape = (4, 4, x.shape[-1], self.features)
-        kernel = self.param("kernel", _INIT, shape)
+        kernel = self.param("kernel", kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         return nn.relu(conv_transpose2d(x, kernel) + bias.reshape(1, 1, 1, -1))

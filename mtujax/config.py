@@ -20,20 +20,19 @@ class ModelConfig:
         channels: C of the detail and structure features (26; MTU10_L has 48).
         num_blocks: residual blocks in each detail network (8; MTU10_L has 6).
         matching_units: 0-based units that match features, ascending. Units in between
-            use the displacement of the last one that did. Empty, with
-            `motion_compensation` off.
+            use the displacement of the last one that did.
         search_radius: largest displacement in cells of the motion grid (10).
         lookback: past blurry frames the network reads besides the current one, >= 1.
-        lookahead: future blurry frames it reads (0, 1 or 2); also the latency in frames.
+        lookahead: future blurry frames it reads (0, 1 or 2); also the latency.
         residual_learning: the output is added to the blurry frame (Table 1).
         motion_compensation: previous features are aligned before use (Tables 1, 2);
-            off, they are concatenated where they are.
+            off, they are concatenated where they are and no unit matches.
         structure_injection: the motion layer reads structure + detail features, not
             detail features alone (Table 2).
         motion_layer: features pass a stride-4 convolution before matching; off, their
             4x4 averages are matched directly (the ablations without injection, 4.3.1).
-        last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper), not
-            detail alone (release).
+        last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
+            not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's
             "own" (release) or "zero" (paper, Sec. 4.1).
         dtype: compute precision; parameters stay float32 and the displacement is always
@@ -57,7 +56,8 @@ class ModelConfig:
 
     def __post_init__(self):
         """Refuses settings that are out of range or contradict each other."""
-        object.__setattr__(self, "matching_units", tuple(self.matching_units))
+        units = tuple(self.matching_units) if self.motion_compensation else ()
+        object.__setattr__(self, "matching_units", units)
         for name, low in (("num_units", 1), ("channels", 1), ("num_blocks", 0)):
             _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
         _require(self.search_radius >= 0, "search_radius", self.search_radius, ">= 0")
@@ -70,11 +70,7 @@ class ModelConfig:
             self.initial_features,
             "'own' or 'zero'",
         )
-        units = self.matching_units
         if not self.motion_compensation:
-            _require(
-                units == (), "matching_units", units, "() without motion_compensation"
-            )
             return
         ascending = list(units) == sorted(set(units))
         _require(

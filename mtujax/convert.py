@@ -2,8 +2,7 @@
 
 A `.pytorch` file is a state dict whose names may carry `module.Network.`; the tensors
 `deblur_layer.*` are read by training only and dropped. It is read without running any
-code that it may hold. PyTorch (`mtujax[torch]`) is imported when needed. Letters: B
-batch, T time, K window, H W pixels.
+code that it may hold. PyTorch (`mtujax[torch]`) is imported when needed.
 """
 
 import dataclasses
@@ -12,21 +11,12 @@ from pathlib import Path
 
 import flax.traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtujax.config import PRESETS, ModelConfig
-from mtujax.network import initial_state
-from mtujax.recurrent import clip_windows, window_at
-from mtujax.torch_checkpoint import import_torch, read_checkpoint
-from mtujax.weights import (
-    UnknownWeightsError,
-    expected_shapes,
-    load,
-    refuse,
-    save_weights,
-    shape_findings,
-)
+from mtujax.findings import UnknownWeightsError, refuse, shape_findings
+from mtujax.torch_checkpoint import read_checkpoint
+from mtujax.weights import expected_shapes, save_weights
 
 LICENCE = (
     "Converted from a PyTorch checkpoint; this file stays under the licence of its "
@@ -56,23 +46,11 @@ class Conversion:
     dropped: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Differences:
-    """How far the Flax network is from the PyTorch twin on a clip.
-
-    Attributes:
-        image: largest absolute difference of a restored value, images in [0, 1].
-        displacements: grid cells whose displacement differs.
-        cells: grid cells compared.
-    """
-
-    image: float
-    displacements: int
-    cells: int
-
-
 def torch_names(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The rename table, in the order of the forward pass; inference parameters only.
+
+    Args:
+        config: the network.
 
     Returns:
         {PyTorch name: ("/"-joined parameter path, axes)}, where
@@ -122,6 +100,10 @@ def to_params(tensors: dict[str, np.ndarray], config: ModelConfig) -> dict:
 
 def from_params(params: dict, config: ModelConfig) -> dict[str, np.ndarray]:
     """The inverse of `to_params`: a state dict without prefix, for the PyTorch twin.
+
+    Args:
+        params: inference parameters.
+        config: the network.
 
     Returns:
         {PyTorch name: array in PyTorch's layout}.
@@ -200,75 +182,6 @@ def convert(
         sha256=sha256,
         dropped=tuple(name for name in tensors if name in _training_shapes(config)),
     )
-
-
-def check(
-    checkpoint: str | os.PathLike,
-    weights: str | os.PathLike,
-    *,
-    frames: np.ndarray | None = None,
-) -> Differences:
-    """Compares a weights file with its checkpoint on a short clip.
-
-    The checkpoint runs in the PyTorch twin, under its own names, and the file in the
-    Flax network, so renaming, layouts and layers are all tested.
-
-    Args:
-        checkpoint: the `.pytorch` file.
-        weights: the `.safetensors` file made of it.
-        frames: [T, H, W, 3] blurry frames, float in [0, 1]; None draws a texture.
-
-    Returns:
-        The largest differences. Rounding leaves images within 1e-4; where two scores
-        nearly tie a displacement may differ, and single pixels with it.
-
-    Raises:
-        WeightsError: if either file cannot be read or they do not belong together.
-    """
-    torch = import_torch()
-    from mtujax.torch_twin import TorchMTUNet
-
-    model, params = load(weights)
-    tensors, _ = read_checkpoint(checkpoint)
-    refuse(checkpoint, checkpoint_findings(tensors, model.config))
-    names = torch_names(model.config)
-    twin = TorchMTUNet(model.config)
-    twin.load_state_dict({name: torch.from_numpy(tensors[name]) for name in names})
-    clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
-    windows, index = clip_windows(model.config, jnp.asarray(clip)[None])
-    step = jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
-    size = (1, *clip.shape[1:3])
-    state, twin_state = initial_state(model, *size), twin.initial_state(*size)
-    steps = []
-    for t in range(len(clip)):
-        window = window_at(windows, index[:, t])
-        state, ours = step(params, state, window)
-        with torch.no_grad():
-            twin_state, theirs = twin(twin_state, torch.from_numpy(np.array(window)))
-        steps.append(_step_differences(ours, theirs))
-    images, displacements, cells = zip(*steps, strict=True)
-    return Differences(max(images), sum(displacements), sum(cells))
-
-
-def _step_differences(ours, theirs):
-    image = np.abs(ours["restored"] - theirs["restored"].numpy()).max()
-    if "displacement" not in ours:
-        return float(image), 0, 0
-    unequal = np.asarray(ours["displacement"]) != theirs["displacement"].numpy()
-    unequal = unequal.any(axis=-1)
-    return float(image), int(unequal.sum()), unequal.size
-
-
-def _moving_texture(time=4, side=96, step=4):
-    """A smooth texture [T, H, W, 3] that moves right by `step` pixels a frame."""
-    random = np.random.default_rng(0)
-    waves = random.uniform(-0.6, 0.6, (2, 48))  # radians a pixel
-    phase, colour = random.uniform(0, 6.28, 48), random.normal(0, 0.06, (48, 3))
-    y, x = np.mgrid[:side, : side + time * step]
-    texture = np.sin(waves[0] * y[..., None] + waves[1] * x[..., None] + phase) @ colour
-    texture = np.clip(texture + 0.5, 0, 1).astype(np.float32)
-    starts = [(time - t) * step for t in range(time)]
-    return np.stack([texture[:, start : start + side] for start in starts])
 
 
 def _fitting_preset(checkpoint, tensors, preset):

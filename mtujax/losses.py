@@ -1,6 +1,7 @@
 """The two losses of training (Sec. 3.5).
 
-Letters: B batch, H W pixels, h w motion grid, N units, M matching units, D displacements.
+Letters: B batch, H W pixels, h w motion grid, N units, M matching units,
+D displacements.
 """
 
 import chex

@@ -1,8 +1,8 @@
 """The multi-task unit and its parts: detail network, motion layer, deblur layer.
 
 Reference: Son et al. 2022, Sec. 3.3 and Fig. 4; layer sizes from the released models.
-Letters: B batch, H W pixels (multiples of 4), h w motion grid (H / 4, W / 4), C channels,
-D displacements.
+Letters: B batch, H W pixels (multiples of 4), h w motion grid (H / 4, W / 4), C
+channels, D displacements.
 """
 
 from typing import NamedTuple
@@ -84,7 +84,7 @@ class DeblurLayer(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, blurry: jax.Array) -> jax.Array:
-        """Maps features [B, H, W, C] and blurry [B, H, W, 3] to a frame [B, H, W, 3]."""
+        """Maps features [B, H, W, C] and blurry [B, H, W, 3] to an image like it."""
         image = Conv(3, relu=False, dtype=self.dtype, name="layer")(features)
         image = image.astype(jnp.float32)
         return blurry + image if self.residual_learning else image

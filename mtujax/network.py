@@ -1,9 +1,12 @@
 """`MTUNet`: multi-task units stacked into the network for one frame (Sec. 3.2, Fig. 3).
 
 Everything that one frame hands to the next is in `RecurrentState`. Letters: B batch,
-H W pixels, H' W' the same rounded up to multiples of 4, h w motion grid (H' / 4, W' / 4),
-C channels, N units, M matching units, D displacements.
+H W pixels, H' W' the same rounded up to multiples of 4, h w motion grid
+(H' / 4, W' / 4), C channels, N units, M matching units, D displacements.
 """
+
+import functools
+import math
 
 import chex
 import flax.linen as nn
@@ -11,7 +14,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from mtujax.blocks import Conv
+from mtujax.blocks import Conv, kernel_init
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.mtu import MultiTaskUnit, Previous
 from mtujax.ops.resample import pad_frames, padded_size
@@ -61,8 +64,8 @@ class MTUNet(nn.Module):
 
         Returns:
             The next state and a dict: `restored` [B, H, W, 3] (not clamped) and, with
-            motion compensation, `displacement` [B, h, w, 2] int32 (dx, dy) in grid cells
-            of the last matching unit. With `train` also `intermediate`
+            motion compensation, `displacement` [B, h, w, 2] int32 (dx, dy) in grid
+            cells of the last matching unit. With `train` also `intermediate`
             [B, N - 1, H, W, 3], the restored frames of the earlier units, and
             `cost_volume` [B, M, h, w, D].
 
@@ -135,9 +138,7 @@ def _outputs(units, height, width, train):
     return outputs
 
 
-def initial_state(
-    model: MTUNet, batch: int, height: int, width: int
-) -> RecurrentState:
+def initial_state(model: MTUNet, batch: int, height: int, width: int) -> RecurrentState:
     """The recurrent carry before a video's first frame.
 
     Args:
@@ -171,10 +172,26 @@ def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
         rng_key: a `jax.random` key.
 
     Returns:
-        The parameter tree, float32, with the layers that only training reads.
+        The parameter tree, float32, kernels [kh, kw, C, O] and biases [O], with the
+        layers that only training reads.
     """
     window = jnp.zeros((1, model.config.window, 8, 8, 3))
-    return model.init(rng_key, initial_state(model, 1, 8, 8), window, True)["params"]
+    state = initial_state(model, 1, 8, 8)
+    tree = jax.eval_shape(lambda key: model.init(key, state, window, True), rng_key)
+    leaves, structure = jax.tree.flatten(tree["params"])
+    drawn = _draw(rng_key, tuple(x.shape for x in leaves))
+    return jax.tree.unflatten(structure, drawn)
+
+
+@functools.partial(jax.jit, static_argnames="shapes")
+def _draw(rng_key, shapes):
+    # All in one draw: `init` itself would compile the network, or a kernel at a time.
+    sizes = [math.prod(shape) for shape in shapes]
+    flat, drawn = kernel_init(rng_key, (sum(sizes),)), []
+    for size, shape in zip(sizes, shapes, strict=True):
+        part, flat = flat[:size], flat[size:]
+        drawn.append(part.reshape(shape) if len(shape) == 4 else jnp.zeros(shape))
+    return drawn
 
 
 def inference_params(params: dict) -> dict:

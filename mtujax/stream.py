@@ -53,13 +53,13 @@ class Stream:
                 numpy or JAX. B videos advance together.
 
         Returns:
-            Restored frames of the same shape, dtype and range, clamped to it: none while
-            the look-ahead fills, then one per call. NumPy arrays for a NumPy frame, and
-            JAX arrays, possibly still being computed, for a JAX frame.
+            Restored frames of the same shape, dtype and range, clamped to it: none
+            while the look-ahead fills, then one per call. NumPy arrays for a NumPy
+            frame, and JAX arrays, possibly still being computed, for a JAX frame.
 
         Raises:
-            ValueError: for a frame whose shape or dtype is not that of the frames before
-                (call `reset` between videos), or that is no RGB image.
+            ValueError: for a frame whose shape or dtype is not that of the frames
+                before (call `reset` between videos), or that is no RGB image.
         """
         self._check(frame)
         if self._kind is None:

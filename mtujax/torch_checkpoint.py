@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtujax.weights import WeightsError, finite_findings, refuse
+from mtujax.findings import WeightsError, finite_findings, refuse
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
@@ -56,7 +56,14 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
 
 
 def import_torch() -> types.ModuleType:
-    """Imports PyTorch, or raises a `WeightsError` that says how to install it."""
+    """Imports PyTorch.
+
+    Returns:
+        The module `torch`.
+
+    Raises:
+        WeightsError: if it is not installed; it says how to install it.
+    """
     try:
         import torch
     except ImportError:

@@ -158,7 +158,7 @@ def train_step(
 
     Args:
         state: from `init_train_state` or the update before; its buffers are reused.
-        batch: as `clip_loss` reads it.
+        batch: clips [B, T, H, W, 3] and labels, as `clip_loss` reads them.
         model: the network.
         config: how to train.
 
@@ -178,7 +178,7 @@ def train_step(
     # Early on the average would be mostly the initial weights: let it forget faster.
     decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
     ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, state.ema, params)
-    terms |= {"loss": loss, "grad_norm": optax.global_norm(grads)}
+    terms |= {"loss": loss, "grad_norm": optax.tree.norm(grads)}
     return TrainState(state.step + 1, params, ema, opt_state), terms
 
 
@@ -195,7 +195,7 @@ def fit(
     Args:
         model: the network.
         state: where to start, or to go on.
-        batches: as `clip_loss` reads them.
+        batches: of clips [B, T, H, W, 3] and labels, as `clip_loss` reads them.
         config: how to train.
         on_step: called after each update with the number of updates made, the state and
             the scalars of `train_step`; the state's buffers are only valid in the call.

@@ -24,20 +24,18 @@ import safetensors
 import safetensors.numpy
 
 from mtujax.config import ModelConfig
-from mtujax.errors import UsageError, UserError
+from mtujax.findings import (
+    UnknownWeightsError,
+    WeightsError,
+    finite_findings,
+    refuse,
+    shape_findings,
+)
 from mtujax.network import MTUNet, inference_params, init_params
 
 FORMAT = 1  # raised when files of this version could be misread by an older one
 _HEADER = "mtujax"
 _CHECKPOINTS = (".pytorch", ".pth", ".pt", ".ckpt")
-
-
-class WeightsError(UserError, ValueError):
-    """Weights that cannot be used; the first line says why and what to do."""
-
-
-class UnknownWeightsError(UsageError, WeightsError):
-    """A name that is no bundled weights and no path, or no preset."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +141,12 @@ def bundled() -> list[WeightsFile]:
 def describe(path: str | os.PathLike) -> WeightsFile:
     """Reads the header of a `.safetensors` file, not its tensors.
 
+    Args:
+        path: the file.
+
+    Returns:
+        Its configuration, provenance and size.
+
     Raises:
         WeightsError: if the file is missing, damaged or not made by mtujax.
     """
@@ -164,39 +168,6 @@ def describe(path: str | os.PathLike) -> WeightsFile:
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of a network's inference parameters, by "/"-joined path; HWIO."""
     return dict(_shape_items(config))
-
-
-def shape_findings(
-    found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
-) -> list[str]:
-    """Names each missing, unexpected or mis-shaped tensor {name: shape}, one a line."""
-    missing = [f"missing {n} {list(expected[n])}" for n in expected if n not in found]
-    unexpected = [
-        f"unexpected {n} {list(found[n])}" for n in found if n not in expected
-    ]
-    mis_shaped = [
-        f"mis-shaped {n} {list(found[n])}, expected {list(shape)}"
-        for n, shape in expected.items()
-        if n in found and tuple(found[n]) != tuple(shape)
-    ]
-    return missing + unexpected + mis_shaped
-
-
-def finite_findings(tensors: dict[str, np.ndarray]) -> list[str]:
-    """Names the tensors that hold NaN or infinity, one line each."""
-    return [
-        f"{name} holds values that are not finite"
-        for name, value in tensors.items()
-        if not np.isfinite(value).all()
-    ]
-
-
-def refuse(path: str | os.PathLike, findings: list[str], advice: str = "") -> None:
-    """Raises a `WeightsError` about `path` that lists all findings, if any."""
-    if findings:
-        count = "1 tensor" if len(findings) == 1 else f"{len(findings)} tensors"
-        first = f"{path}: {count} cannot be used{advice}"
-        raise WeightsError("\n  ".join([first, *findings]))
 
 
 def _parse_header(path, text):

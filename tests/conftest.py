@@ -37,7 +37,7 @@ def apply(model, params, state, window, train=False):
 
 def lively_params(model, scale=4.0):
     """Parameters whose features differ from place to place, as trained ones do."""
-    drawn = jax.jit(init_params, static_argnums=0)(model, jax.random.key(1))
+    drawn = init_params(model, jax.random.key(1))
     return jax.tree.map(lambda x: scale * x, drawn)
 
 

@@ -68,9 +68,7 @@ def test_the_gradient_holds_inside_scan_under_vmap_and_in_bfloat16(rng):
 def test_a_dilated_convolution_is_refused(rng):
     x, kernel = jnp.zeros((1, 8, 8, 2)), jnp.zeros((3, 3, 2, 2))
     with pytest.raises(ValueError, match="dilated"):
-        conv_general_dilated(
-            x, kernel, (1, 1), ((1, 1), (1, 1)), rhs_dilation=(2, 2)
-        )
+        conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), rhs_dilation=(2, 2))
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 5), (8, 4)])

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import recordings
 
+from mtujax.agreement import check
 from mtujax.config import PRESETS, ModelConfig
-from mtujax.convert import check, convert, find_preset, from_params, torch_names
+from mtujax.convert import convert, find_preset, from_params, torch_names
 from mtujax.torch_checkpoint import read_checkpoint
 from mtujax.weights import UnknownWeightsError, WeightsError, describe, load
 
@@ -117,7 +118,7 @@ def test_the_check_notices_other_weights(tmp_path, target):
 
 
 def test_the_check_has_a_clip_of_its_own_that_moves(tmp_path, target):
-    from mtujax.convert import _moving_texture
+    from mtujax.agreement import _moving_texture
 
     clip = _moving_texture(time=3, side=32)
     assert clip.shape == (3, 32, 32, 3)

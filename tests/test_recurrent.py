@@ -77,9 +77,7 @@ def test_without_neighbours_a_chunk_clamps_its_window(model, params, clip):
     np.testing.assert_array_equal(alone, given)
 
 
-def test_a_batch_of_videos_that_start_and_end_anywhere_equals_each_alone(
-    network, rng
-):
+def test_a_batch_of_videos_that_start_and_end_anywhere_equals_each_alone(network, rng):
     model, params = network
     videos = [rng.random((n, 12, 16, 3)).astype(np.float32) for n in (3, 4, 5, 1, 1)]
     # Two rows of seven frames: 3 + 4 and 5 + 1 + 1.
@@ -161,9 +159,7 @@ def test_a_buffer_that_is_filled_again_does_not_change_a_pending_frame(
 
 
 def test_one_compile_per_shape(model, params, clip):
-    traced = chex.assert_max_traces(
-        lambda p, c: restore_clip(model, p, c)[1], n=1
-    )
+    traced = chex.assert_max_traces(lambda p, c: restore_clip(model, p, c)[1], n=1)
     run = jax.jit(traced)
     for _ in range(3):
         run(params, clip)

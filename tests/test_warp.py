@@ -50,7 +50,12 @@ def test_the_warp_is_differentiable_in_source_and_flow(rng):
         way = rng.normal(size=value.shape).astype(np.float32)
         grad = jax.grad(total, argnums=k)(source, flow)
         ends = [
-            total(*[v + s * 1e-2 * way if i == k else v for i, v in enumerate((source, flow))])
+            total(
+                *[
+                    v + s * 1e-2 * way if i == k else v
+                    for i, v in enumerate((source, flow))
+                ]
+            )
             for s in (1, -1)
         ]
         np.testing.assert_allclose(

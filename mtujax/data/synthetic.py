@@ -12,31 +12,7 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True)
-class Shake:
-    """How a hand-held camera moves and exposes; ranges are drawn from, once per clip.
-
-    Attributes:
-        speed: pixels per frame of the shake and pan together, log-uniform.
-        pan: share of the speed that is a steady pan, the rest oscillates.
-        frequency: of the oscillation, in cycles per frame.
-        roll: degrees per frame at the given speed of 1 px per frame.
-        zoom: relative change of scale per frame, at 1 px per frame.
-        duty: exposure time as a share of the frame interval.
-        scale: photograph pixels per frame pixel.
-        noise: standard deviation on the blurry side, in [0, 1] after the camera's
-            response.
-    """
-
-    speed: tuple[float, float] = (0.5, 16.0)
-    pan: tuple[float, float] = (0.0, 0.8)
-    frequency: tuple[float, float] = (0.03, 0.25)
-    roll: float = 0.05
-    zoom: float = 0.0005
-    duty: tuple[float, float] = (0.2, 1.0)
-    scale: tuple[float, float] = (0.8, 1.25)
-    noise: tuple[float, float] = (0.0, 0.01)
+from mtujax.data.camera import CameraPath, Shake
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,10 +94,11 @@ def synthesize(
             f"photo of {photo.shape[1]}x{photo.shape[0]}: smaller than the "
             f"{width}x{height} frames; choose a smaller size"
         )
-    path = _CameraPath.draw(photo, rng, height, width, shake)
     duty = rng.uniform(*shake.duty)
     noise = rng.uniform(*shake.noise)
     times = np.arange(frames)
+    path = CameraPath.draw(rng, height, width, shake)
+    path = path.placed(_choose_crop(photo, rng, path.corners(frames, duty), shake))
     sharp = [_render(photo, path.pose(t), height, width) for t in times]
     blurry = [_expose(photo, path, t, duty, height, width) for t in times]
     flow, valid = _motion([path.pose(t) for t in times], height, width)
@@ -132,64 +109,26 @@ def synthesize(
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _CameraPath:
-    """A smooth pose over time: base crop, then roll, zoom and translation about it."""
+def _choose_crop(photo, rng, corners, shake, candidates=3):
+    """A turned, flipped and scaled crop that keeps `corners` inside the photograph.
 
-    base: np.ndarray  # 3x3, centred frame pixels to photograph pixels
-    centre: np.ndarray  # of the frame, in pixels
-    velocity: np.ndarray  # of the pan: x, y in pixels per frame
-    amplitude: np.ndarray  # [4, K]: x, y (pixels), roll (radians), log zoom
-    frequency: np.ndarray  # [4, K] radians per frame
-    phase: np.ndarray  # [4, K]
-
-    @classmethod
-    def draw(cls, photo, rng, height, width, shake):
-        speed = np.exp(rng.uniform(*np.log(shake.speed)))
-        angle, share = rng.uniform(0, 2 * np.pi), rng.uniform(*shake.pan)
-        frequency = 2 * np.pi * rng.uniform(*shake.frequency, (4, 3))
-        # A sine of amplitude a and angular frequency w moves by about a w a frame.
-        size = np.array([1, 1, np.radians(shake.roll), shake.zoom])[:, None] * speed
-        amplitude = size * rng.normal(0, 0.7, (4, 3)) / (frequency * np.sqrt(3))
-        amplitude[:2] *= 1 - share
-        return cls(
-            base=_choose_crop(photo, rng, height, width, shake),
-            centre=np.array([(width - 1) / 2, (height - 1) / 2]),
-            velocity=speed * share * np.array([np.cos(angle), np.sin(angle)]),
-            amplitude=amplitude,
-            frequency=frequency,
-            phase=rng.uniform(0, 2 * np.pi, (4, 3)),
-        )
-
-    def pose(self, time: float) -> np.ndarray:
-        """The 3x3 matrix from frame pixels (x, y, 1) to photograph pixels."""
-        waves = np.sin(self.frequency * time + self.phase) - np.sin(self.phase)
-        x, y, roll, zoom = (self.amplitude * waves).sum(axis=1)
-        x, y = np.array([x, y]) + self.velocity * time
-        c, s = np.exp(zoom) * np.cos(roll), np.exp(zoom) * np.sin(roll)
-        move = np.array([[c, -s, x], [s, c, y], [0, 0, 1]])
-        centred = np.eye(3)
-        centred[:2, 2] = -self.centre
-        return self.base @ move @ centred
-
-
-def _choose_crop(photo, rng, height, width, shake, candidates=3):
-    """A turned, flipped and scaled crop; of a few, one with texture to learn from."""
+    Of a few, one with texture to learn from. A photograph too small for the path is
+    magnified.
+    """
+    limit = np.array([photo.shape[1], photo.shape[0]]) - 1.0
     best, energy = None, -1.0
     for _ in range(candidates):
         turn = np.eye(2)[:, rng.permutation(2)] * rng.choice([-1.0, 1.0], 2)
-        reach = np.abs(turn) @ np.array([width, height]) / 2
-        room = np.array([photo.shape[1], photo.shape[0]]) / 2
-        scale = min(rng.uniform(*shake.scale), *(room / reach))
-        low = reach * scale
-        high = 2 * room - low - 1
+        reach = corners @ turn.T
+        low, high = reach.min(axis=0), reach.max(axis=0)
+        scale = min(rng.uniform(*shake.scale), *(limit / (high - low)))
+        place = rng.uniform(-scale * low, limit - scale * high)
         base = np.eye(3)
-        base[:2, :2] = turn * scale
-        base[:2, 2] = rng.uniform(low, np.maximum(low, high))
-        x, y = base[:2, 2].astype(int)
-        rx, ry = low.astype(int)
-        part = photo[max(y - ry, 0) : y + ry : 2, max(x - rx, 0) : x + rx : 2, 1]
-        texture = np.abs(np.diff(np.sqrt(part), axis=1)).mean() if part.size else 0.0
+        base[:2, :2], base[:2, 2] = turn * scale, place
+        first = (scale * low + place).astype(int)
+        last = np.ceil(scale * high + place).astype(int)
+        part = photo[first[1] : last[1] : 2, first[0] : last[0] : 2, 1]
+        texture = np.abs(np.diff(np.sqrt(part), axis=1)).mean()
         if texture > energy:
             best, energy = base, texture
     return best
@@ -200,7 +139,8 @@ def _render(photo, pose, height, width):
         photo,
         pose[:2],
         (width, height),
-        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        # Not INTER_CUBIC: OpenCV's kernel (a = -0.75) bends even a linear slope.
+        flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REFLECT_101,
     )
 

@@ -1,9 +1,9 @@
 """Convolutions in NHWC / HWIO, with a gradient that is fast inside loops on a CPU.
 
 XLA's CPU backend rewrites convolution gradients into a fast layout only outside of
-`scan`, `cond` and `map` bodies; inside they run 12-25 times slower. `fast_conv2d` states
-both gradients as operations that are fast anywhere. Letters: B batch, H W pixels,
-C channels in, O channels out.
+`scan`, `cond` and `map` bodies; inside they run 12-25 times slower. `fast_conv2d`
+states both gradients as operations that are fast anywhere. Letters: B batch, H W
+pixels, C channels in, O channels out.
 """
 
 import functools
@@ -140,9 +140,9 @@ fast_conv2d.defvjp(_forward, _backward)
 def conv_transpose2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Doubles the resolution: PyTorch's transposed convolution (4x4, stride 2, pad 1).
 
-    Output row 2y reads input rows y - 1 and y, row 2y + 1 reads y and y + 1, so all four
-    phases are one 2x2 convolution over the padded input, each taken one position apart:
-    no zero is multiplied, and the gradient is that of `conv2d`.
+    Output row 2y reads input rows y - 1 and y, row 2y + 1 reads y and y + 1, so all
+    four phases are one 2x2 convolution over the padded input, each taken one position
+    apart: no zero is multiplied, and the gradient is that of `conv2d`.
 
     Args:
         x: [B, H, W, C] features.

@@ -2,8 +2,8 @@
 
 Letters: B batch, h w motion grid, C channels, r search radius, D = (2r + 1)**2
 displacements. Class (dy + r)(2r + 1) + (dx + r) is displacement (dx, dy); cells outside
-the grid score 0. Scores are computed in float32 at highest precision whatever the input:
-a rounded score can flip the arg-max.
+the grid score 0. Scores are computed in float32 at highest precision whatever the
+input: a rounded score can flip the arg-max.
 """
 
 import functools
@@ -37,8 +37,9 @@ def unit_norm(features: jax.Array) -> jax.Array:
 def cost_volume(query: jax.Array, key: jax.Array, *, radius: int = 10) -> jax.Array:
     """Pooled cosine similarity for every displacement; differentiable.
 
-    `volume[y, x, c] = mean over a 5x5 window of <q(y, x), k(y + dy, x + dx)>`, with unit
-    vectors q and k, zeros outside the grid and divisor 25 everywhere: C_t of Sec. 3.4.
+    `volume[y, x, c] = mean over a 5x5 window of <q(y, x), k(y + dy, x + dx)>`, with
+    unit vectors q and k, zeros outside the grid and divisor 25 everywhere: C_t of
+    Sec. 3.4.
 
     Args:
         query: [B, h, w, C] motion features of the current frame.

@@ -20,8 +20,8 @@ def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
         flow: [B, H, W, 2] (dx, dy) in pixels.
 
     Returns:
-        [B, H, W, C] in the dtype of `source`. Each of the four corners that lies outside
-        counts as zero. Differentiable in both arguments.
+        [B, H, W, C] in the dtype of `source`. Each of the four corners that lies
+        outside counts as zero. Differentiable in both arguments.
     """
     chex.assert_rank([source, flow], 4)
     chex.assert_equal_shape_prefix([source, flow], 3)

@@ -1,0 +1,102 @@
+"""Converted weights against their checkpoint: the Flax network beside PyTorch's.
+
+Letters: T time, H W pixels.
+"""
+
+import dataclasses
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.convert import checkpoint_findings, torch_names
+from mtujax.findings import refuse
+from mtujax.network import initial_state
+from mtujax.recurrent import clip_windows, window_at
+from mtujax.torch_checkpoint import import_torch, read_checkpoint
+from mtujax.weights import load
+
+
+@dataclasses.dataclass(frozen=True)
+class Differences:
+    """How far the Flax network is from the PyTorch twin on a clip.
+
+    Attributes:
+        image: largest absolute difference of a restored value, images in [0, 1].
+        displacements: grid cells whose displacement differs.
+        cells: grid cells compared.
+    """
+
+    image: float
+    displacements: int
+    cells: int
+
+
+def check(
+    checkpoint: str | os.PathLike,
+    weights: str | os.PathLike,
+    *,
+    frames: np.ndarray | None = None,
+) -> Differences:
+    """Compares a weights file with its checkpoint on a short clip.
+
+    The checkpoint runs in the PyTorch twin, under its own names, and the file in the
+    Flax network, so renaming, layouts and layers are all tested.
+
+    Args:
+        checkpoint: the `.pytorch` file.
+        weights: the `.safetensors` file made of it.
+        frames: [T, H, W, 3] blurry frames, float in [0, 1]; None draws a texture.
+
+    Returns:
+        The largest differences. Rounding leaves images within 1e-4; where two scores
+        nearly tie a displacement may differ, and single pixels with it.
+
+    Raises:
+        WeightsError: if either file cannot be read or they do not belong together.
+    """
+    torch = import_torch()
+    from mtujax.torch_twin import TorchMTUNet
+
+    model, params = load(weights)
+    tensors, _ = read_checkpoint(checkpoint)
+    refuse(checkpoint, checkpoint_findings(tensors, model.config))
+    names = torch_names(model.config)
+    twin = TorchMTUNet(model.config)
+    twin.load_state_dict({name: torch.from_numpy(tensors[name]) for name in names})
+    clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
+    windows, index = clip_windows(model.config, jnp.asarray(clip)[None])
+    step = jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
+    size = (1, *clip.shape[1:3])
+    state, twin_state = initial_state(model, *size), twin.initial_state(*size)
+    steps = []
+    for t in range(len(clip)):
+        window = window_at(windows, index[:, t])
+        state, ours = step(params, state, window)
+        with torch.no_grad():
+            twin_state, theirs = twin(twin_state, torch.from_numpy(np.array(window)))
+        steps.append(_step_differences(ours, theirs))
+    images, displacements, cells = zip(*steps, strict=True)
+    return Differences(max(images), sum(displacements), sum(cells))
+
+
+def _step_differences(ours, theirs):
+    image = np.abs(ours["restored"] - theirs["restored"].numpy()).max()
+    if "displacement" not in ours:
+        return float(image), 0, 0
+    unequal = np.asarray(ours["displacement"]) != theirs["displacement"].numpy()
+    unequal = unequal.any(axis=-1)
+    return float(image), int(unequal.sum()), unequal.size
+
+
+def _moving_texture(time=4, side=96, step=4):
+    """A smooth texture [T, H, W, 3] that moves right by `step` pixels a frame."""
+    random = np.random.default_rng(0)
+    waves = random.uniform(-0.6, 0.6, (2, 48))  # radians a pixel
+    phase, colour = random.uniform(0, 6.28, 48), random.normal(0, 0.06, (48, 3))
+    y, x = np.mgrid[:side, : side + time * step]
+    texture = np.sin(waves[0] * y[..., None] + waves[1] * x[..., None] + phase) @ colour
+    texture = np.clip(texture + 0.5, 0, 1).astype(np.float32)
+    starts = [(time - t) * step for t in range(time)]
+    return np.stack([texture[:, start : start + side] for start in starts])

@@ -1,0 +1,199 @@
+"""The house: who may import whom, and how public names are documented."""
+
+import ast
+import dataclasses
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import mtujax
+
+PACKAGE = pathlib.Path(mtujax.__file__).parent
+ROOT = PACKAGE.parent
+
+# A file imports from lower floors, and inside its own only what is drawn here.
+FLOORS = {
+    0: {"config", "errors", "findings"},
+    1: {
+        "ops.conv",
+        "ops.correlation",
+        "ops.resample",
+        "ops.warp",
+        "metrics",
+        "losses",
+        "data.camera",
+        "data.synthetic",
+        "cuts",
+        "outputs",
+        "frames",
+        "video",
+        "video_writer",
+        "progress",
+        "torch_checkpoint",
+        "torch_ops",
+    },
+    2: {"blocks", "mtu", "network"},
+    3: {"recurrent", "stream", "weights", "torch_twin", "convert"},
+    4: {"agreement", "training", "deblur"},
+    5: {"demo", "__main__"},
+}
+INSIDE = {
+    ("losses", "ops.resample"),
+    ("data.synthetic", "data.camera"),
+    ("frames", "outputs"),
+    ("video_writer", "video"),
+    ("mtu", "blocks"),
+    ("network", "blocks"),
+    ("network", "mtu"),
+    ("findings", "errors"),
+    ("convert", "weights"),
+    ("__main__", "demo"),
+}
+# Who may import what is heavy or optional.
+ONLY = {
+    "torch": {"torch_checkpoint", "torch_ops", "torch_twin"},
+    "av": {"video", "video_writer"},
+    "optax": {"training"},
+    "typer": {"__main__"},
+    "rich": {"progress"},
+}
+
+
+def modules():
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        if not name.endswith("__init__"):
+            found.append((name, path))
+    return found
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def floor(name):
+    return next((n for n, names in FLOORS.items() if name in names), None)
+
+
+def test_every_module_stands_on_a_floor():
+    assert {name for name, _ in modules()} == set().union(*FLOORS.values())
+
+
+@pytest.mark.parametrize("name, path", modules())
+def test_a_module_imports_from_lower_floors_only(name, path):
+    for target in imports(path):
+        if not target.startswith("mtujax."):
+            continue
+        other = target.removeprefix("mtujax.")
+        drawn = (name, other) in INSIDE
+        assert floor(other) < floor(name) or drawn, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name, path", modules())
+def test_walls_stand(name, path):
+    roots = {target.split(".")[0] for target in imports(path)}
+    for library, allowed in ONLY.items():
+        assert library not in roots or name in allowed, f"{name} imports {library}"
+    if name.startswith("data."):
+        assert not roots & {"jax", "flax", "optax"}
+    if name.startswith("ops."):
+        assert not roots & {"flax", "optax"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(p.relative_to(ROOT) for p in PACKAGE.rglob("*.py")), ids=str
+)
+def test_no_file_is_over_300_lines(path):
+    assert len((ROOT / path).read_text().splitlines()) <= 300
+
+
+def test_inference_needs_no_training_stack():
+    code = (
+        "import sys, mtujax; [getattr(mtujax, n) for n in mtujax.__all__]; "
+        "print({'optax', 'torch', 'grain', 'ml_collections'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+CONTRACT = (
+    "ModelConfig PRESETS MTUNet initial_state restore_clip Stream load deblur_video "
+    "match backward_warp cost_volume psnr ssim restoration_loss motion_loss"
+).split()
+
+
+def test_the_promised_names_are_public():
+    assert set(CONTRACT) <= set(mtujax.__all__) <= set(dir(mtujax))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = mtujax.nonsense
+
+
+def public():
+    """(name, object) of every public function, class and method of the package."""
+    for name, _ in modules():
+        if name == "__main__":
+            continue
+        if name.startswith("torch"):
+            pytest.importorskip("torch")
+        module = __import__(f"mtujax.{name}", fromlist=["_"])
+        for key, value in vars(module).items():
+            if (
+                key.startswith("_")
+                or getattr(value, "__module__", "") != module.__name__
+            ):
+                continue
+            if inspect.isclass(value) or callable(value):
+                yield f"{name}.{key}", value
+
+
+def test_every_public_name_says_what_it_takes_and_gives():
+    """Arguments, results, shapes of arrays, and errors that it raises itself."""
+    missing = []
+    for name, value in public():
+        text = inspect.getdoc(value) or ""
+        function = inspect.unwrap(value)
+        if inspect.isclass(value):
+            fields = dataclasses.is_dataclass(value) and dataclasses.fields(value)
+            wanted = [f.name for f in fields or [] if f.name not in ("parent", "name")]
+        else:
+            wanted = [
+                p for p in inspect.signature(function).parameters if p not in ("args",)
+            ]
+            if text.count("\n") > 2 and wanted:
+                missing += [f"{name}: no Args"] * ("Args:" not in text)
+            source = inspect.getsource(function)
+            raising = re.search(r"^\s+raise \w+\(", source, re.M)
+            missing += [f"{name}: no Raises"] * bool(raising and "Raises:" not in text)
+            arrays = "Array" in str(inspect.signature(function))
+            missing += [f"{name}: no shapes"] * bool(arrays and "[" not in text)
+        if not text:
+            missing.append(f"{name}: no docstring")
+        elif "\n\n" in text:
+            missing += [f"{name}: {w} not named" for w in wanted if f"{w}" not in text]
+    assert not missing, "\n".join(missing)
+
+
+def test_every_setting_of_the_network_is_read():
+    """A field that nothing reads would be a switch that does nothing."""
+    from mtujax.config import ModelConfig
+
+    text = "".join(
+        (PACKAGE / f).read_text() for f in ("config.py", "mtu.py", "network.py")
+    )
+    read = {f.name for f in dataclasses.fields(ModelConfig) if f".{f.name}" in text}
+    assert read == {f.name for f in dataclasses.fields(ModelConfig)}
+
+
+def test_the_text_speaks_of_the_product_alone():
+    pattern = re.compile(r"/(home|root|work)/[a-z]")
+    for path in [*ROOT.glob("*.md"), *PACKAGE.rglob("*.py")]:
+        assert not pattern.search(path.read_text()), path

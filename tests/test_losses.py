@@ -1,0 +1,61 @@
+"""The losses of Eq. 1 and Eq. 2 against plain numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mtujax.losses import displacement_class, motion_loss, restoration_loss
+
+
+def test_the_restoration_loss_is_equation_1(rng):
+    restored, sharp = rng.random((2, 2, 4, 5, 3)).astype(np.float32)
+    intermediate = rng.random((2, 3, 4, 5, 3)).astype(np.float32)
+    expected = np.abs(restored - sharp).mean()
+    assert restoration_loss(restored, sharp) == pytest.approx(expected, rel=1e-5)
+    for n in range(3):
+        expected += 0.1 * np.abs(intermediate[:, n] - sharp).mean()
+    found = restoration_loss(restored, sharp, intermediate)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_network_of_one_unit_has_no_intermediate_term(rng):
+    restored, sharp = rng.random((2, 1, 4, 4, 3)).astype(np.float32)
+    none = np.zeros((1, 0, 4, 4, 3), np.float32)
+    found = restoration_loss(restored, sharp, none)
+    assert found == restoration_loss(restored, sharp)
+
+
+def test_the_motion_loss_is_equation_2_over_valid_cells(rng):
+    volume = rng.normal(size=(2, 2, 3, 4, 9)).astype(np.float32)
+    target = rng.integers(0, 9, (2, 3, 4))
+    valid = rng.random((2, 3, 4)) < 0.6
+    soft = np.exp(volume) / np.exp(volume).sum(-1, keepdims=True)
+    terms = [
+        -np.log(soft[b, m, y, x, target[b, y, x]])
+        for b, m, y, x in np.ndindex(2, 2, 3, 4)
+        if valid[b, y, x]
+    ]
+    assert motion_loss(volume, target, valid) == pytest.approx(np.mean(terms), rel=1e-5)
+
+
+def test_no_valid_cell_gives_no_loss_and_no_gradient(rng):
+    volume = jnp.asarray(rng.normal(size=(1, 1, 2, 2, 9)), jnp.float32)
+    target, valid = np.zeros((1, 2, 2), int), np.zeros((1, 2, 2), bool)
+    value, grad = jax.value_and_grad(motion_loss)(volume, target, valid)
+    assert value == 0
+    np.testing.assert_array_equal(grad, 0)
+
+
+def test_flow_becomes_a_class_by_averaging_clamping_and_rounding_half_to_even():
+    flow = np.zeros((1, 4, 24, 2), np.float32)
+    cells = flow.reshape(1, 4, 6, 4, 2)
+    # Pixels (dx, dy) of each cell; a quarter of it, rounded half to even:
+    for k, pair in enumerate([(0, 0), (6, 10), (-6, 2), (400, -400), (4, -8), (7, 0)]):
+        cells[0, :, k] = pair
+    cells[0, :2, 4] *= 2  # averages to (6, -12): 1.5 -> 2, -3
+    expected = [(0, 0), (2, 2), (-2, 0), (10, -10), (2, -3), (2, 0)]
+    found = np.asarray(displacement_class(flow))[0, 0]
+    np.testing.assert_array_equal(
+        found, [(dy + 10) * 21 + dx + 10 for dx, dy in expected]
+    )
