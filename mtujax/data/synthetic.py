@@ -109,7 +109,7 @@ def synthesize(
     )
 
 
-def _choose_crop(photo, rng, corners, shake, candidates=3):
+def _choose_crop(photo, rng, corners, shake, candidates=6):
     """A turned, flipped and scaled crop that keeps `corners` inside the photograph.
 
     Of a few, one with texture to learn from. A photograph too small for the path is

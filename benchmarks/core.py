@@ -1,0 +1,203 @@
+"""Times the network of one frame, the matcher and memory; prints tables, never asserts.
+
+    python benchmarks/core.py [--quick] [--json FOLDER]
+
+Everything compared is run alternately in one process, so that a machine whose speed
+drifts does not decide. The PyTorch twin (`mtujax[torch]`) is left out where torch is
+not installed. Frames are random; weights are drawn: neither changes the work done.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax import PRESETS, MTUNet, inference_params, init_params, initial_state, match
+
+SIZES = {"640x360": (360, 640), "1280x720": (720, 1280)}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="only 640x360, 3 rounds")
+    parser.add_argument("--json", type=pathlib.Path, help="folder for the results")
+    args = parser.parse_args()
+    rounds = 3 if args.quick else 7
+    sizes = dict(list(SIZES.items())[:1]) if args.quick else SIZES
+    results = {"machine": machine(), "steps": [], "matcher": [], "memory": []}
+    print(" | ".join(f"{k} {v}" for k, v in results["machine"].items()))
+    for size, (height, width) in sizes.items():
+        for preset in ("mtu1", "mtu2"):
+            row = compare(step_runners(preset, height, width), rounds)
+            results["steps"].append({"preset": preset, "size": size, **row})
+            show(f"{preset} {size}", row)
+        row = compare(matcher_runners(height // 4, width // 4), rounds)
+        results["matcher"].append({"size": size, **row})
+        show(f"matcher {size}", row)
+    for frames in (100, 1000):
+        peak = peak_memory(frames)
+        results["memory"].append({"frames": frames, "peak_mb": peak})
+        print(f"peak memory, mtu1 320x180 stream of {frames} frames: {peak:.0f} MB")
+    if args.json:
+        args.json.mkdir(parents=True, exist_ok=True)
+        name = f"core-{results['machine']['device']}-{results['machine']['date']}.json"
+        path = args.json / name.replace(" ", "-").lower()
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        print(f"written to {path}")
+
+
+def machine():
+    device = jax.devices()[0]
+    versions = {
+        name: importlib.metadata.version(name) for name in ("mtujax", "jax", "flax")
+    }
+    if torch_module():
+        versions["torch"] = torch_module().__version__
+    return {
+        "date": datetime.date.today().isoformat(),
+        "device": device.device_kind,
+        "threads": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def torch_module():
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch
+
+
+def step_runners(preset, height, width):
+    """{name: function that restores one frame and waits for it}."""
+    model = MTUNet(PRESETS[preset])
+    params = inference_params(init_params(model, jax.random.key(0)))
+    window = np.random.default_rng(0).random((1, 5, height, width, 3), np.float32)
+    state = initial_state(model, 1, height, width)
+    step = jax.jit(lambda p, s, w: model.apply({"params": p}, s, w))
+    device_window = jnp.asarray(window)
+    runners = {
+        "mtujax": lambda: jax.block_until_ready(step(params, state, device_window))
+    }
+    torch = torch_module()
+    if torch:
+        for name, layout in (
+            ("twin", torch.contiguous_format),
+            ("twin channels_last", torch.channels_last),
+        ):
+            runners[name] = twin_runner(torch, model.config, params, window, layout)
+    return runners
+
+
+def twin_runner(torch, config, params, window, layout):
+    from mtujax.convert import from_params
+    from mtujax.torch_twin import TorchMTUNet
+
+    twin = TorchMTUNet(config)
+    tensors = from_params(params, config)
+    twin.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in tensors.items()})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    twin = twin.to(device).to(memory_format=layout).eval()
+    window = torch.from_numpy(window).to(device)
+    with torch.no_grad():
+        state = twin.initial_state(1, *window.shape[2:4])
+
+    def run():
+        with torch.no_grad():
+            twin(state, window)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def matcher_runners(height, width, channels=52):
+    features = np.random.default_rng(0).random(
+        (2, 1, height, width, channels), np.float32
+    )
+    query, key = jnp.asarray(features)
+    runners = {"mtujax": lambda: jax.block_until_ready(match(query, key, radius=10))}
+    torch = torch_module()
+    if torch:
+        from mtujax.torch_ops import match_banded, match_loop
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        pair = torch.from_numpy(features).permute(0, 1, 4, 2, 3).contiguous().to(device)
+        for name, function in (
+            ("twin banded", match_banded),
+            ("twin loop", match_loop),
+        ):
+            runners[name] = lambda f=function: run_matcher(torch, f, pair)
+    return runners
+
+
+def run_matcher(torch, function, pair):
+    with torch.no_grad():
+        function(pair[0], pair[1]).cpu()
+
+
+def compare(runners, rounds):
+    """Median milliseconds of each, and the median of its ratio to the first."""
+    for run in runners.values():
+        run()  # compiles, warms up
+    times = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, run in runners.items():
+            begun = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - begun))
+    first = next(iter(times.values()))
+    return {
+        name: {
+            "ms": statistics.median(values),
+            "min_ms": min(values),
+            "ratio": statistics.median(
+                a / b for a, b in zip(values, first, strict=True)
+            ),
+        }
+        for name, values in times.items()
+    }
+
+
+def show(title, row):
+    parts = [
+        f"{name} {r['ms']:.0f} ms (min {r['min_ms']:.0f}, x{r['ratio']:.2f})"
+        for name, r in row.items()
+    ]
+    print(f"{title}: " + " | ".join(parts), flush=True)
+
+
+def peak_memory(frames):
+    """Peak resident memory in MB of a process of its own that streams `frames`."""
+    code = (
+        "import resource, sys, numpy as np, jax\n"
+        "from mtujax import *\n"
+        "model = MTUNet(PRESETS['mtu1'])\n"
+        "params = inference_params(init_params(model, jax.random.key(0)))\n"
+        "stream, rng = Stream(model, params), np.random.default_rng(0)\n"
+        f"for _ in range({frames}):\n"
+        "    stream.push(rng.integers(0, 256, (180, 320, 3), np.uint8))\n"
+        "stream.flush()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout) / 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""Minutes long: memory over time, a real training run that resumes, Python 3.12."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).parent.parent
+STREAM = """
+import resource, numpy as np, jax
+from mtujax import *
+model = MTUNet(ModelConfig(num_units=2, channels=8, num_blocks=1))
+params = inference_params(init_params(model, jax.random.key(0)))
+stream, rng = Stream(model, params), np.random.default_rng(0)
+for k in range(1000):
+    stream.push(rng.integers(0, 256, (180, 320, 3), np.uint8))
+    if k in (99, 999):
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def run(*words, **options):
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, cwd=ROOT, **options
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def test_memory_does_not_grow_from_100_to_1000_frames():
+    early, late = map(int, run(sys.executable, "-c", STREAM).split())
+    assert late < early + 20 * 1024  # kB: the allocator's own slack
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Four different crops of the photograph that the package ships."""
+    image = cv2.imread(str(ROOT / "mtujax" / "assets" / "arches.jpg"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for k, (y, x) in enumerate([(0, 0), (0, 480), (360, 0), (360, 480)]):
+        cv2.imwrite(str(folder / f"{k}.png"), image[y : y + 360, x : x + 480])
+    return folder
+
+
+def train(photos, output, steps):
+    return run(
+        sys.executable,
+        "examples/train_from_photos.py",
+        photos,
+        output,
+        *("--validation", photos, "--preset", "mtu1", "--every", 100),
+        *("--batch", 2, "--frames", 3, "--size", 48, "--steps", steps),
+    )
+
+
+def test_the_training_example_resumes_learns_and_exports(tmp_path, photos):
+    output = tmp_path / "mine.safetensors"
+    train(photos, output, 100)
+    assert output.with_suffix(".state").exists()
+    text = train(photos, output, 400)
+    assert "going on from update 100" in text and "400/400" in text
+    losses = [
+        float(line.split(" deblur ")[1].split()[0])
+        for line in text.splitlines()
+        if " deblur " in line
+    ]
+    assert np.isfinite(losses).all()
+    source, restored = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    cv2.imwrite(str(source / "a.png"), cv2.imread(str(photos / "0.png")))
+    run(sys.executable, "-m", "mtujax", "deblur", source, restored, "--weights", output)
+    assert os.listdir(restored) == ["a.png"]
+
+
+def python312():
+    """An interpreter of Python 3.12 that runs, or None."""
+    names = [os.environ.get("MTUJAX_PYTHON312"), shutil.which("python3.12")]
+    names += sorted(pathlib.Path.home().glob(".pyenv/versions/3.12*/bin/python"))
+    for name in filter(None, names):
+        ask = [str(name), "-c", "import sys; print(sys.version_info[:2])"]
+        if "(3, 12)" in subprocess.run(ask, capture_output=True, text=True).stdout:
+            return name
+    return None
+
+
+def test_the_core_holds_under_python_312_with_the_newest_jax(tmp_path):
+    python = python312()
+    if python is None:
+        pytest.skip("no Python 3.12; name one in MTUJAX_PYTHON312")
+    run(python, "-m", "venv", tmp_path / "venv")
+    inside = tmp_path / "venv" / "bin" / "python"
+    run(inside, "-m", "pip", "install", "--quiet", "--editable", ".[test]")
+    tests = ("parity", "recurrent", "network", "training", "deblur", "cli", "demo")
+    run(inside, "-m", "pytest", *(f"tests/test_{name}.py" for name in tests))
+
+
+def test_a_long_video_needs_no_more_memory_than_a_short_one(tmp_path):
+    """600 frames through the whole command, decode and encode included."""
+    sizes = []
+    for count in (100, 600):
+        source = tmp_path / f"in{count}"
+        source.mkdir()
+        image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+        for k in range(count):
+            cv2.imwrite(str(source / f"{k}.jpg"), np.roll(image, k, axis=1))
+        code = (
+            "import sys; from mtujax.__main__ import main\n"
+            "try: main(sys.argv[1:])\n"
+            "finally:\n"
+            "    import resource\n"
+            "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        )
+        out = tmp_path / f"out{count}.mp4"
+        text = run(sys.executable, "-c", code, "deblur", source, out)
+        assert f"{count} frames of 128x96" in text
+        sizes.append(int(text.split()[-1]))
+    assert sizes[1] < sizes[0] + 40 * 1024
