@@ -26,7 +26,7 @@ from mtujax.recurrent import restore_clip
 from mtujax.training import TrainConfig, fit, init_train_state
 from mtujax.weights import save_weights
 
-SHAKE = Shake(speed=(4.0, 12.0), duty=(0.5, 1.0), noise=(0.0, 0.004))
+SHAKE = Shake(speed=(4.0, 20.0), duty=(0.4, 1.0), noise=(0.0, 0.006))
 
 
 def main():
