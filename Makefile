@@ -1,12 +1,15 @@
 # Each goal sets up everything it needs, from nothing. PYTHON= chooses the interpreter.
 PYTHON ?= python3
-VENV ?= .venv
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Training in `make gpu`: a folder of photographs, and how many updates.
+PHOTOS ?=
+STEPS ?= 20000
 
 .PHONY: demo test test-slow gpu bench lint format clean
 
-# pip puts a resolver's work beside what is there: a changed pyproject installs anew.
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -17,18 +20,22 @@ demo: $(READY)
 	$(BIN)/mtujax demo demo
 
 test: $(READY) lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 gpu: $(READY)
-	$(BIN)/python -c "import jax; assert jax.default_backend() != 'cpu', 'no accelerator found: install mtujax[cuda] or mtujax[tpu]'"
+	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
+	@$(BIN)/python -c "import jax, sys; jax.default_backend() == 'cpu' and sys.exit('make gpu: JAX finds no accelerator here')"
 	$(BIN)/python -m pytest -m gpu
-	$(BIN)/python benchmarks/core.py
+	$(BIN)/python benchmarks/core.py --json benchmarks/results
+ifneq ($(PHOTOS),)
+	$(BIN)/python examples/train_from_photos.py $(PHOTOS) gpu.safetensors --steps $(STEPS) --size 256 --batch 8
+endif
 
 bench: $(READY)
-	$(BIN)/python benchmarks/core.py
+	$(BIN)/python benchmarks/core.py --json benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -39,4 +46,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf .venv* demo build *.egg-info

@@ -22,17 +22,21 @@ from mtujax.data.camera import Shake
 from mtujax.data.synthetic import clip_batches, read_photo, synthesize
 from mtujax.metrics import psnr
 from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.outputs import FRAME_SUFFIXES, whole_output
 from mtujax.recurrent import restore_clip
 from mtujax.training import TrainConfig, fit, init_train_state
 from mtujax.weights import save_weights
 
-SHAKE = Shake(speed=(4.0, 20.0), duty=(0.4, 1.0), noise=(0.0, 0.006))
+SHAKE = Shake(speed=(1.5, 20.0), duty=(0.4, 1.0), noise=(0.0, 0.006))
+_HELD_OUT = (160, 240)  # rows and columns of the validation clips
 
 
 def main():
     args = _arguments()
-    photos = _read(args.photos)
-    held_out = _read(args.validation) if args.validation else []
+    if args.output.suffix != ".safetensors" or not args.output.parent.is_dir():
+        sys.exit(f"{args.output}: give a .safetensors file in a folder that exists")
+    photos = _read(args.photos, args.size, args.size)
+    held_out = _read(args.validation, *_HELD_OUT) if args.validation else []
     model = MTUNet(PRESETS[args.preset])
     config = TrainConfig(
         steps=args.steps,
@@ -98,7 +102,9 @@ class _Report:
         self.model, self.config, self.saved, self.every = model, config, saved, every
         rng = np.random.default_rng(0)
         self.clips = [
-            synthesize(p, rng, frames=6, height=160, width=240, shake=SHAKE)
+            synthesize(
+                p, rng, frames=6, height=_HELD_OUT[0], width=_HELD_OUT[1], shake=SHAKE
+            )
             for p in held_out
         ]
         self.restore = jax.jit(
@@ -119,9 +125,8 @@ class _Report:
             self.validate(state)
 
     def save(self, state):
-        part = self.saved.with_suffix(".part")
-        part.write_bytes(flax.serialization.to_bytes(jax.device_get(state)))
-        part.replace(self.saved)
+        with whole_output(self.saved, folder=False) as part:
+            part.write_bytes(flax.serialization.to_bytes(jax.device_get(state)))
 
     def validate(self, state):
         rows = []
@@ -163,11 +168,17 @@ def _arguments():
     return parser.parse_args()
 
 
-def _read(folder):
-    paths = sorted(p for p in folder.glob("*") if p.suffix in (".jpg", ".png"))
-    if not paths:
-        sys.exit(f"{folder}: no .jpg or .png photographs")
-    return [shrink(read_photo(p)) for p in paths]
+def _read(folder, height, width):
+    """All photographs of a folder that hold a crop of that size, scaled down."""
+    paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in FRAME_SUFFIXES)
+    try:
+        photos = [shrink(read_photo(p)) for p in paths]
+    except ValueError as error:
+        sys.exit(str(error))
+    photos = [p for p in photos if p.shape[0] >= height and p.shape[1] >= width]
+    if not photos:
+        sys.exit(f"{folder}: no PNG or JPEG photograph of at least {width}x{height}")
+    return photos
 
 
 def shrink(photo, longest=640):

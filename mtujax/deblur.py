@@ -113,7 +113,7 @@ def deblur_video(
         notes.extend(reader.info.notes)
         stream, cuts = Stream(*_model(weights, dtype)), _Cuts(scene_threshold)
         frames = _restored(_tagged(reader, to_folder, start, end), stream, cuts)
-        with whole_output(output, folder=to_folder) as temporary:
+        with whole_output(output, folder=to_folder, overwrite=overwrite) as temporary:
             with _open_writer(temporary, reader, to_folder, notes) as writer:
                 count = _write(frames, writer, total, progress)
                 if not count:
@@ -195,13 +195,17 @@ def _open_reader(path):
 
 
 def _open_writer(path, reader, to_folder, notes):
-    if to_folder:
-        return FolderWriter(path)
     info = reader.info
+    if to_folder:
+        if not isinstance(reader, FolderReader) and info.aspect != 1:
+            notes.extend([f"frames keep pixels of aspect {info.aspect}, unsaid in PNG"])
+        return FolderWriter(path)
     if isinstance(reader, FolderReader):
         notes.extend([f"a folder has no rate: written at {FOLDER_RATE} frames/s"])
         if info.deep:
             notes.extend(["16-bit frames are written with 8 bits"])
+        if info.alpha:
+            notes.extend(["the alpha channel is dropped: a video has none"])
         info = VideoInfo(info.width, info.height, None, FOLDER_RATE, 1 / FOLDER_RATE)
     writer = VideoWriter(path, info)
     notes.extend(writer.notes)

@@ -17,7 +17,7 @@ from mtujax.deblur import deblur_video
 from mtujax.errors import UserError
 from mtujax.frames import FolderReader, FolderWriter, ImageKind
 from mtujax.metrics import psnr, ssim
-from mtujax.outputs import whole_output
+from mtujax.outputs import check_frames_only, whole_output
 from mtujax.progress import FrameProgress
 from mtujax.video import VideoInfo
 from mtujax.video_writer import VideoWriter
@@ -31,6 +31,8 @@ _SHAKE = Shake(
 )
 _DETAIL = (slice(120, 240), slice(213, 427))  # a ninth of the frame, shown enlarged
 _DIVIDER = 2  # pixels
+_FOLDERS = ("blurry", "sharp", "restored")
+_FILES = ("side_by_side.mp4", "side_by_side.png")
 
 
 def run(
@@ -48,7 +50,7 @@ def run(
         The gain in PSNR, dB, averaged over all frames.
 
     Raises:
-        UserError: if `folder` is a file, or cannot be made.
+        UserError: if `folder` is a file, or holds what no demo left there.
     """
     _make_folder(folder)
     asset = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
@@ -86,10 +88,16 @@ def run(
 
 
 def _make_folder(folder):
+    """Makes the folder, or refuses one with anything in it that no demo left there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{folder}: not a folder; give another for the demo") from None
+    for path in sorted(folder.iterdir()):
+        if path.name not in (*_FOLDERS, *_FILES):
+            raise UserError(f"{folder}: holds {path.name}; give the demo a new folder")
+        if path.name in _FOLDERS and path.is_dir():
+            check_frames_only(path)
 
 
 def _write_folder(path, frames):

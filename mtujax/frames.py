@@ -45,6 +45,7 @@ class FolderInfo:
         height: rows H.
         frames: their number.
         deep: whether any has 16 bits, so that all are read as float.
+        alpha: whether any has an alpha channel.
         notes: what will not be as in the input, one sentence each.
     """
 
@@ -52,6 +53,7 @@ class FolderInfo:
     height: int
     frames: int
     deep: bool
+    alpha: bool = False
     notes: tuple[str, ...] = ()
     counted = True
 
@@ -102,10 +104,12 @@ class FolderReader:
                 raise self._differs(name, header[:2])
         ignored = sorted(set(names) - set(self._names))
         notes = [f"not frames, left out: {_listing(ignored)}"] if ignored else []
-        deep = any(header is not None and header[2] for header in headers)
-        self.info = FolderInfo(
-            self._size[1], self._size[0], len(self._names), deep, tuple(notes)
-        )
+        if misnamed := [n for n in self._names if _is_png(path / n) and not _as_png(n)]:
+            notes.append(f"PNG by content, written as JPEG: {_listing(misnamed)}")
+        deep, alpha = (any(h is not None and h[k] for h in headers) for k in (2, 3))
+        rows, columns = self._size
+        count = len(self._names)
+        self.info = FolderInfo(columns, rows, count, deep, alpha, tuple(notes))
 
     def __enter__(self) -> "FolderReader":
         """Returns itself."""
@@ -140,8 +144,7 @@ class FolderReader:
     def _read(self, name):
         path = self._path / name
         # IMREAD_UNCHANGED keeps alpha, but leaves a JPEG as its camera was held.
-        jpeg = path.suffix.lower() != ".png"
-        flag = cv2.IMREAD_ANYCOLOR if jpeg else cv2.IMREAD_UNCHANGED
+        flag = cv2.IMREAD_UNCHANGED if _as_png(name) else cv2.IMREAD_ANYCOLOR
         data = np.frombuffer(path.read_bytes(), np.uint8)
         image = cv2.imdecode(data, flag) if data.size else None
         if image is None:
@@ -188,7 +191,7 @@ class FolderWriter:
             OSError: if it cannot be written.
         """
         image = _from_rgb(frame, kind)
-        suffix = Path(kind.name).suffix.lower()
+        suffix = ".png" if _as_png(kind.name) else ".jpg"
         options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         # Encoded in memory, as `cv2.imwrite` does not say why a disk refused.
         _, data = cv2.imencode(suffix, image, options)
@@ -218,13 +221,22 @@ def _from_rgb(frame, kind):
     return np.ascontiguousarray(frame)
 
 
+def _as_png(name):
+    return Path(name).suffix.lower() == ".png"
+
+
+def _is_png(path):
+    with path.open("rb") as file:
+        return file.read(8) == _PNG_SIGNATURE
+
+
 def _header(path):
-    """(rows, columns, 16 bits or not) of a PNG or JPEG without decoding it, or None."""
+    """(rows, columns, 16 bits?, alpha?) of a PNG or JPEG, undecoded, or None."""
     with path.open("rb") as file:
         start = file.read(26)
         if start[:8] == _PNG_SIGNATURE and len(start) == 26:
-            columns, rows, bits = struct.unpack(">IIB", start[16:25])
-            return rows, columns, bits == 16
+            columns, rows, bits, colour = struct.unpack(">IIBB", start[16:26])
+            return rows, columns, bits == 16, colour in (4, 6)  # with alpha
         if start[:2] != b"\xff\xd8":
             return None
         file.seek(2)
@@ -239,7 +251,9 @@ def _jpeg_header(file):
             file.seek(-3, 1)
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             size = file.read(5)
-            return (*struct.unpack(">HH", size[1:]), False) if len(size) == 5 else None
+            if len(size) < 5:
+                return None
+            return (*struct.unpack(">HH", size[1:]), False, False)
         else:
             file.seek(length - 2, 1)
     return None

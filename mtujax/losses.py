@@ -47,13 +47,16 @@ def motion_loss(
     Args:
         cost_volume: [B, M, h, w, D] pooled similarities, taken as logits.
         target: [B, h, w] integer class (dy + r)(2r + 1) + (dx + r).
-        valid: bool [B, h, w], False where the target is unknown; None means everywhere.
+        valid: bool [B, h, w], False where the target is unknown, whatever number
+            stands there; None means everywhere.
 
     Returns:
         A scalar: the mean over valid cells and matching units; 0 if none is valid.
     """
     chex.assert_rank(cost_volume, 5)
     chex.assert_shape(target, (cost_volume.shape[0], *cost_volume.shape[2:4]))
+    if valid is not None:
+        target = jnp.where(valid, target, 0)
     logs = jax.nn.log_softmax(cost_volume.astype(jnp.float32), axis=-1)
     target = jnp.broadcast_to(target[:, None], cost_volume.shape[:-1])
     entropy = -jnp.take_along_axis(logs, target[..., None], axis=-1)[..., 0]

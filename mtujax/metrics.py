@@ -21,8 +21,11 @@ def psnr(restored: jax.Array, sharp: jax.Array) -> jax.Array:
 
     Returns:
         [...] dB, float32; infinite for equal images.
+
+    Raises:
+        ValueError: for integer images, whose range would be guessed.
     """
-    chex.assert_equal_shape([restored, sharp])
+    _check(restored, sharp)
     error = (restored.astype(jnp.float32) - sharp.astype(jnp.float32)) ** 2
     return -10.0 * jnp.log10(jnp.mean(error, axis=(-3, -2, -1)))
 
@@ -41,9 +44,9 @@ def ssim(restored: jax.Array, sharp: jax.Array) -> jax.Array:
         [...] in [-1, 1], float32.
 
     Raises:
-        ValueError: if the images are smaller than the window.
+        ValueError: for integer images, or if they are smaller than the window.
     """
-    chex.assert_equal_shape([restored, sharp])
+    _check(restored, sharp)
     height, width, _ = restored.shape[-3:]
     if min(height, width) < _SIDE:
         raise ValueError(f"image of {height}x{width}: SSIM needs {_SIDE}x{_SIDE}")
@@ -56,6 +59,15 @@ def ssim(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (var_x + var_y + c2)
     return jnp.mean(luminance * structure, axis=(-3, -2, -1))
+
+
+def _check(restored, sharp):
+    chex.assert_equal_shape([restored, sharp])
+    for image in (restored, sharp):
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise ValueError(
+                f"image of {image.dtype}: divide 8-bit images by 255 first"
+            )
 
 
 def _blur(x):

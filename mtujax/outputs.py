@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,26 +28,34 @@ def check_output(
     """
     if output.exists() and output.samefile(source):
         raise UserError(f"{output}: output and input are the same")
-    parent = output.parent
+    parent = Path(os.path.realpath(output)).parent
     if not parent.exists():
-        raise UserError(f"{parent}: no such folder; create it for the output")
+        raise UserError(f"{output.parent}: no such folder; create it for the output")
     if not parent.is_dir():
-        raise UserError(f"{parent}: not a folder, so {output.name} cannot be in it")
+        name = output.parent
+        raise UserError(f"{name}: not a folder, so {output.name} cannot be in it")
     if not output.exists():
         return
     if folder != output.is_dir():
         found, wanted = ("file", "folder") if folder else ("folder", "file")
         raise UserError(f"{output}: is a {found}, but a {wanted} would be written")
-    if folder and not any(output.iterdir()):
-        return
-    if not overwrite:
+    if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
+        raise UserError(f"{output}: is the folder you are in; name another")
+    if _is_taken(output, folder) and not overwrite:
         raise UserError(f"{output}: exists already; --overwrite replaces it")
     if folder:
-        _check_frames_only(output)
+        check_frames_only(output)
 
 
-def _check_frames_only(folder):
-    """Overwriting a folder deletes it: never one that holds something else."""
+def check_frames_only(folder: Path) -> None:
+    """Refuses to replace a folder, which deletes it, if it holds more than frames.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        UserError: naming the first thing in it that is no PNG or JPEG file.
+    """
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in FRAME_SUFFIXES or not path.is_file():
             raise UserError(
@@ -55,33 +64,53 @@ def _check_frames_only(folder):
 
 
 @contextlib.contextmanager
-def whole_output(output: Path, *, folder: bool) -> Iterator[Path]:
+def whole_output(
+    output: Path, *, folder: bool, overwrite: bool = True
+) -> Iterator[Path]:
     """Gives a temporary name beside `output` and renames it when the block succeeds.
 
     Whatever ends the block otherwise (an error, Ctrl-C), the temporary is deleted and
     what was at `output` before is still there.
 
     Args:
-        output: final name; replaced if it exists.
+        output: final name; where it is a link, what it leads to is replaced.
         folder: whether the temporary is a folder, which is then created.
+        overwrite: replace what exists by then; an empty folder is always replaced.
 
     Yields:
         The temporary path, with the suffix of `output`.
+
+    Raises:
+        UserError: if `output` appeared in the meantime and is not to be replaced.
     """
-    temporary = _beside(output, "part")
+    final = Path(os.path.realpath(output))
+    temporary = _beside(final, "part")
+    if folder:
+        temporary.mkdir()
     try:
-        if folder:
-            temporary.mkdir()
         yield temporary
+        if not overwrite and _is_taken(final, folder):
+            raise UserError(f"{output}: appeared in the meantime, and is not replaced")
         if folder:
-            _replace_folder(temporary, output)
+            _replace_folder(temporary, final)
         else:
-            os.replace(temporary, output)
+            _to_disk(temporary)
+            os.replace(temporary, final)
     finally:
-        if temporary.is_dir():
+        if folder:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _is_taken(output, folder):
+    return output.exists() and not (folder and not any(output.iterdir()))
+
+
+def _to_disk(path):
+    """Waits until a file is stored, or its new name could outlive its content."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def _replace_folder(temporary, output):
@@ -100,4 +129,5 @@ def _replace_folder(temporary, output):
 
 
 def _beside(output, kind):
-    return output.with_name(f".{output.stem}.{os.getpid()}.{kind}{output.suffix}")
+    # Not the process's number: in a container it is the same at every start.
+    return output.with_name(f".{output.stem}.{uuid.uuid4().hex}.{kind}{output.suffix}")

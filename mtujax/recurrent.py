@@ -54,8 +54,8 @@ def restore_clip(
     if not jnp.issubdtype(jnp.asarray(clip).dtype, jnp.floating):
         raise ValueError(f"clip of {clip.dtype}: divide 8-bit frames by 255 first")
     batch, time, height, width, _ = clip.shape
-    if starts is None:
-        starts = jnp.zeros((batch, time), bool)
+    starts = jnp.zeros((batch, time), bool) if starts is None else starts
+    starts = jnp.asarray(starts, bool)
     chex.assert_shape(starts, (batch, time))
     if state is None:
         state = initial_state(model, batch, height, width)

@@ -120,7 +120,8 @@ class Stream:
         self._state, restored = _step(self._model, self._params, self._state, window)
         self._past.append(self._waiting.popleft())
         restored = restored.reshape(self._kind.shape)
-        return np.asarray(restored) if self._kind.numpy else restored
+        # A copy, which unlike a view of JAX's memory can be written to.
+        return np.array(restored, self._kind.dtype) if self._kind.numpy else restored
 
     @staticmethod
     def _check(frame):

@@ -54,6 +54,7 @@ class VideoInfo:
         time_base: seconds per unit of the timestamps.
         colour: how its colours are coded.
         aspect: width / height of one pixel of the upright frame.
+        full_range: whether its levels fill 0 to 255.
         counted: whether `frames` is the container's own count, not rate times duration.
         notes: what will not be as in the input, one sentence each.
     """
@@ -65,6 +66,7 @@ class VideoInfo:
     time_base: Fraction
     colour: Colour = Colour()
     aspect: Fraction = Fraction(1)
+    full_range: bool = False
     counted: bool = False
     notes: tuple[str, ...] = ()
 
@@ -237,6 +239,7 @@ class VideoReader:
             stream.time_base,
             colour,
             aspect,
+            _is_full_range(first) and not first.format.is_rgb,
             stream.frames > 0,
             tuple(self._notes(colour)),
         )
@@ -251,9 +254,7 @@ class VideoReader:
         hdr = _TRANSFER_HDR.get(colour.transfer)
         if bits > 8:
             name = f"{bits}-bit {hdr} (HDR)" if hdr else f"{bits}-bit"
-            yield f"{name} input is converted to 8 bits; its colour tags are kept"
-        if _is_full_range(self._first) and not self._first.format.is_rgb:
-            yield "full-range input is written in limited range, and tagged so"
+            yield f"{name} input is converted to 8 bits, without tone mapping"
         if self._first.interlaced_frame:
             yield "interlaced input is taken as it is, without deinterlacing"
         if any(c.is_alpha for c in self._first.format.components):

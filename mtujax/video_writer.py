@@ -48,6 +48,8 @@ class VideoWriter:
                 f"odd size {info.width}x{info.height}: kept exactly as H.264 4:4:4, "
                 "which some players cannot show",
             )
+        if info.full_range:
+            self.notes += ("full-range input is written in limited range",)
         container = FORMATS[path.suffix.lower()]
         options = {}
         if container != "matroska":

@@ -6,14 +6,12 @@ provenance (description, licence, training, scores: whatever its writer knew). B
 weights are such files in `mtujax/assets`.
 """
 
-import contextlib
 import dataclasses
 import difflib
 import functools
 import importlib.resources
 import json
 import os
-import uuid
 from pathlib import Path
 
 import flax.traverse_util
@@ -32,6 +30,7 @@ from mtujax.findings import (
     shape_findings,
 )
 from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.outputs import whole_output
 
 FORMAT = 1  # raised when files of this version could be misread by an older one
 _HEADER = "mtujax"
@@ -253,16 +252,8 @@ def _locate(name_or_path):
 
 
 def _write_at_once(path, data):
-    """Writes beside `path`, then moves: no reader ever meets half a file."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with whole_output(path, folder=False) as part:
+            part.write_bytes(data)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        with contextlib.suppress(OSError):  # no part file, or no folder at all
-            part.unlink()

@@ -288,3 +288,51 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     assert done.stderr.startswith("mtujax: error: ") and done.stderr.count("\n") == 1
     assert "File too large" in done.stderr
     assert names(tmp_path) == ["in"]
+
+
+def test_the_alpha_of_a_folder_is_said_to_be_dropped_by_a_video(tmp_path, weights):
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "a.png"), np.full((8, 8, 4), 99, np.uint8))
+    report = deblur_video(tmp_path / "in", tmp_path / "out.mp4", weights=weights)
+    assert any("alpha" in note for note in report.notes)
+
+
+def test_overwriting_a_link_replaces_what_it_leads_to(tmp_path, rng, weights):
+    source = write_folder(tmp_path / "in", scene(rng, 2))
+    write_folder(tmp_path / "real", scene(rng, 1))
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "real")
+    deblur_video(source, link, weights=weights, overwrite=True)
+    assert link.is_symlink() and len(list((tmp_path / "real").iterdir())) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "link", "real"]
+
+
+def test_the_current_folder_is_no_output(tmp_path, rng, weights, monkeypatch):
+    source = write_folder(tmp_path / "in", scene(rng, 1))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in (".", "..", "/"):
+        with pytest.raises(UserError, match="the folder you are in"):
+            deblur_video(source, name, weights=weights)
+
+
+def test_an_output_that_appears_meanwhile_is_not_replaced(tmp_path, rng, weights):
+    source = write_folder(tmp_path / "in", scene(rng, 2))
+    output = tmp_path / "out.mp4"
+    with pytest.raises(UserError, match="appeared in the meantime"):
+        deblur_video(
+            source,
+            output,
+            weights=weights,
+            progress=lambda *_: output.write_text("another's"),
+        )
+    assert output.read_text() == "another's"
+
+
+def test_a_video_cut_in_its_data_gives_what_decodes_and_says_so(tmp_path, rng, weights):
+    whole = write_video(tmp_path / "in.mp4", scene(rng, 40))
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: int(0.7 * whole.stat().st_size)])
+    report = deblur_video(cut, tmp_path / "out.mp4", weights=weights)
+    assert 0 < report.frames < 40
+    assert any("lists 40 frames" in note for note in report.notes)

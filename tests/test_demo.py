@@ -16,6 +16,16 @@ def test_a_file_in_the_way_of_the_demo_is_named(tmp_path):
         demo.run(path)
 
 
+@pytest.mark.parametrize("name", ["mine.txt", "sharp/mine.txt"])
+def test_the_demo_never_deletes_what_it_did_not_make(tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(UserError, match="mine.txt"):
+        demo.run(tmp_path)
+    assert path.read_text() == "mine"
+
+
 def test_the_demo_gains_and_shows_it(tmp_path, monkeypatch):
     """A shorter and smaller clip than the command's, or it would take a minute."""
     monkeypatch.setattr(demo, "_FRAMES", 6)

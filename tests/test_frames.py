@@ -96,3 +96,13 @@ def test_other_files_are_named(tmp_path):
     source = folder(tmp_path / "in", a_png=np.zeros((2, 2), np.uint8))
     (source / "notes.txt").write_text("text")
     assert "notes.txt" in FolderReader(source).info.notes[0]
+
+
+def test_a_png_under_the_name_of_a_jpeg_is_said_to_become_one(tmp_path):
+    (tmp_path / "in").mkdir()
+    _, data = cv2.imencode(".png", np.full((8, 8, 4), 99, np.uint8))
+    (tmp_path / "in" / "a.jpg").write_bytes(data.tobytes())
+    with FolderReader(tmp_path / "in") as reader:
+        assert "a.jpg" in reader.info.notes[0] and reader.info.alpha
+        (frame, kind) = next(reader.frames())
+    assert frame.shape == (8, 8, 3) and kind.alpha is None

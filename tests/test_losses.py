@@ -39,6 +39,16 @@ def test_the_motion_loss_is_equation_2_over_valid_cells(rng):
     assert motion_loss(volume, target, valid) == pytest.approx(np.mean(terms), rel=1e-5)
 
 
+def test_an_unknown_target_may_hold_any_number(rng):
+    volume = rng.normal(size=(1, 1, 2, 2, 9)).astype(np.float32)
+    target = np.array([[[0, 1], [2, 999]]])
+    valid = target < 9
+    value, grad = jax.value_and_grad(motion_loss)(jnp.asarray(volume), target, valid)
+    expected = motion_loss(volume, np.where(valid, target, 5), valid)
+    assert value == pytest.approx(float(expected))
+    assert bool(jnp.all(jnp.isfinite(grad)))
+
+
 def test_no_valid_cell_gives_no_loss_and_no_gradient(rng):
     volume = jnp.asarray(rng.normal(size=(1, 1, 2, 2, 9)), jnp.float32)
     target, valid = np.zeros((1, 2, 2), int), np.zeros((1, 2, 2), bool)

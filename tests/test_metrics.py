@@ -61,6 +61,13 @@ def test_each_image_has_its_own_score(pair):
     np.testing.assert_array_equal(clip[0], psnr(restored, sharp))
 
 
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_integers_are_refused_where_a_range_would_be_guessed(metric):
+    image = np.zeros((16, 16, 3), np.uint8)
+    with pytest.raises(ValueError, match="image of uint8: divide"):
+        metric(image, image)
+
+
 def test_ssim_refuses_what_its_window_does_not_fit():
     with pytest.raises(ValueError, match="10x40"):
         ssim(np.zeros((10, 40, 3)), np.zeros((10, 40, 3)))

@@ -84,6 +84,7 @@ def test_a_batch_of_videos_that_start_and_end_anywhere_equals_each_alone(network
     rows = np.stack([np.concatenate(videos[:2]), np.concatenate(videos[2:])])
     starts = np.zeros((2, 7), bool)
     starts[0, [0, 3]] = starts[1, [0, 5, 6]] = True
+    starts = starts.astype(int)  # zeros and ones do as well
     _, together = restore_clip(model, params, rows, starts=starts)
     alone = [restore_clip(model, params, v[None])[1][0] for v in videos]
     expected = np.stack([np.concatenate(alone[:2]), np.concatenate(alone[2:])])
@@ -143,6 +144,18 @@ def test_a_stream_gives_back_dtype_shape_and_kind(model, params, clip):
     batched = jnp.asarray(np.stack([bytes_in, bytes_in[::-1]], axis=1))
     out = [r for f in batched for r in stream.push(f)] + stream.flush()
     assert all(isinstance(r, jax.Array) and r.shape == (2, 24, 32, 3) for r in out)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+def test_a_stream_gives_arrays_of_the_same_dtype_that_can_be_drawn_on(
+    model, params, clip, dtype
+):
+    scale = 255 if dtype == np.uint8 else 1
+    stream = Stream(model, params)
+    stream.push((clip[0, 0] * scale).astype(dtype))
+    (frame,) = stream.flush()
+    assert frame.dtype == dtype and frame.flags.writeable
+    assert 0.2 * scale < frame.mean() < 0.8 * scale
 
 
 def test_a_buffer_that_is_filled_again_does_not_change_a_pending_frame(

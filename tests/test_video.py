@@ -95,7 +95,7 @@ def test_matrix_and_range_of_the_input_are_heeded(tmp_path):
             )
             found, frames, _ = read(path)
             assert close(frames, colour, 3)
-            assert any("full-range" in note for note in found.notes) == full
+            assert found.full_range == full
 
 
 @pytest.mark.parametrize("width, height", [(1, 1), (5, 3), (31, 24), (32, 24)])
