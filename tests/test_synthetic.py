@@ -118,6 +118,15 @@ def test_the_transfer_functions_are_inverse():
     np.testing.assert_allclose(there, levels, atol=1e-3)
 
 
+def test_without_turns_the_crop_stands_as_the_photograph_does():
+    photo = np.zeros((300, 400, 3), np.float32)
+    photo[:150] = 1.0  # sky above
+    for seed in range(5):
+        shake = Shake(speed=(1.0, 1.0), turn=False, scale=(1.2, 1.2))
+        clip = make(seed, shake, photo, height=200, width=200)
+        assert clip.sharp[0, 0].mean() > 250 and clip.sharp[0, -1].mean() < 5
+
+
 def test_noise_is_on_the_blurry_side_only():
     noisy = make(shake=Shake(speed=(1e-6, 1e-6), noise=(0.02, 0.02)))
     clean = make(shake=STILL)

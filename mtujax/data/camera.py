@@ -20,6 +20,7 @@ class Shake:
         zoom: relative change of scale per frame, at 1 px per frame.
         duty: exposure time as a share of the frame interval.
         scale: photograph pixels per frame pixel.
+        turn: whether crops are mirrored and turned by quarters, as augmentation.
         noise: standard deviation on the blurry side, in [0, 1] after the camera's
             response.
     """
@@ -31,6 +32,7 @@ class Shake:
     zoom: float = 0.0005
     duty: tuple[float, float] = (0.2, 1.0)
     scale: tuple[float, float] = (0.8, 1.25)
+    turn: bool = True
     noise: tuple[float, float] = (0.0, 0.01)
 
 

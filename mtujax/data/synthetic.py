@@ -110,7 +110,7 @@ def synthesize(
 
 
 def _choose_crop(photo, rng, corners, shake, candidates=6):
-    """A turned, flipped and scaled crop that keeps `corners` inside the photograph.
+    """A scaled, maybe turned and mirrored crop that keeps `corners` inside the photo.
 
     Of a few, one with texture to learn from. A photograph too small for the path is
     magnified.
@@ -118,7 +118,9 @@ def _choose_crop(photo, rng, corners, shake, candidates=6):
     limit = np.array([photo.shape[1], photo.shape[0]]) - 1.0
     best, energy = None, -1.0
     for _ in range(candidates):
-        turn = np.eye(2)[:, rng.permutation(2)] * rng.choice([-1.0, 1.0], 2)
+        turn = np.eye(2)
+        if shake.turn:
+            turn = turn[:, rng.permutation(2)] * rng.choice([-1.0, 1.0], 2)
         reach = corners @ turn.T
         low, high = reach.min(axis=0), reach.max(axis=0)
         scale = min(rng.uniform(*shake.scale), *(limit / (high - low)))
