@@ -128,7 +128,8 @@ def deblur(
     size = f"{report.size[0]}x{report.size[1]}"
     cuts = f", {report.cuts} cut{'s'[: report.cuts != 1]}" if report.cuts else ""
     print(
-        f"{report.output}: {report.frames} frames of {size}{cuts}, "
+        f"{report.output}: {report.frames} frame{'s'[: report.frames != 1]} of "
+        f"{size}{cuts}, "
         f"{report.seconds:.1f} s, {report.fps:.1f} frames/s"
     )
 

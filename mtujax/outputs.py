@@ -1,6 +1,7 @@
 """Output that appears under its final name only when it is whole."""
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from mtujax.errors import UserError
 
+_FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -82,6 +84,7 @@ def whole_output(
 
     Raises:
         UserError: if `output` appeared in the meantime and is not to be replaced.
+        OSError: naming `output`, if it cannot be written.
     """
     final = Path(os.path.realpath(output))
     temporary = _beside(final, "part")
@@ -96,6 +99,11 @@ def whole_output(
         else:
             _to_disk(temporary)
             os.replace(temporary, final)
+    except OSError as error:
+        if temporary.name in str(error.filename) or error.errno in _FULL:
+            # A message should name the file that was asked for.
+            raise OSError(error.errno, error.strerror, str(output)) from error
+        raise
     finally:
         if folder:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -37,15 +37,22 @@ def write_folder(path, count, height=16, width=24):
     return path
 
 
+# `python -m mtujax`, also where Ctrl-C is ignored, as in a background job of a shell.
+_COMMAND = """
+import signal
+from mtujax.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 def start(*words):
-    words = [sys.executable, "-m", "mtujax", *map(str, words)]
+    words = [sys.executable, "-c", _COMMAND, *map(str, words)]
     return subprocess.Popen(
         words,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background job ignores Ctrl-C, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -286,7 +286,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
     )
     assert done.returncode == 1
     assert done.stderr.startswith("mtujax: error: ") and done.stderr.count("\n") == 1
-    assert "File too large" in done.stderr
+    assert f"{tmp_path / output}: File too large" in done.stderr
     assert names(tmp_path) == ["in"]
 
 
