@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import jax.numpy as jnp
 import numpy as np
 
 from mtujax.data.camera import Shake
@@ -119,8 +120,12 @@ def _read_folder(path):
 
 def _scores(frames, sharp):
     """Mean PSNR (dB) and SSIM over the frames."""
-    x, y = (v.astype(np.float32) / 255.0 for v in (frames, sharp))
-    return float(np.mean(psnr(x, y))), float(np.mean(ssim(x, y)))
+    pairs = [
+        (jnp.asarray(x / np.float32(255)), jnp.asarray(y / np.float32(255)))
+        for x, y in zip(frames, sharp, strict=True)
+    ]
+    scores = [(float(psnr(x, y)), float(ssim(x, y))) for x, y in pairs]
+    return tuple(np.mean(scores, axis=0))
 
 
 def _pair(left, right):

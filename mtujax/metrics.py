@@ -12,6 +12,7 @@ _SIDE, _SIGMA = 11, 1.5  # Wang et al. 2004
 _K1, _K2 = 0.01, 0.03
 
 
+@jax.jit
 def psnr(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     """Peak signal-to-noise ratio, 10 log10(1 / mean squared error), with peak 1.
 
@@ -30,6 +31,7 @@ def psnr(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     return -10.0 * jnp.log10(jnp.mean(error, axis=(-3, -2, -1)))
 
 
+@jax.jit
 def ssim(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     """Structural similarity: Gaussian window 11/1.5, per channel, then averaged.
 
