@@ -90,24 +90,28 @@ def deblur(
         str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
     ] = "mtu2",
     dtype: Annotated[
-        str | None, typer.Option(help="Precision: float32, bfloat16 or float16.")
+        str | None,
+        typer.Option(help="float32 (exact), bfloat16 or float16 (for GPUs)."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output.")
+        bool, typer.Option("--overwrite", help="Replace an existing output, whole.")
     ] = False,
     start: Annotated[
         str | None,
-        typer.Option(help="Begin here: 12.5 or 00:01:02; of a folder, a frame number."),
+        typer.Option(help="Begin at 12.5 or 00:01:02; of a folder, a frame from 0."),
     ] = None,
     end: Annotated[
-        str | None, typer.Option(help="Stop before this time or frame number.")
+        str | None, typer.Option(help="End before this time or frame number.")
     ] = None,
     scene_threshold: Annotated[
-        float, typer.Option(help="Difference in [0, 1] that is a cut; 0 finds none.")
+        float, typer.Option(help="How different two shots are, in [0, 1]; 0: no cuts.")
     ] = _DEFAULT_CUT,
 ):
-    """Restore a blurry video: INPUT to OUTPUT, under its name only when it is whole."""
+    """Restore a blurry video. An output appears only once it is complete."""
     times = [_seconds("--start", start), _seconds("--end", end)]
+    for option, text in (("--start", start), ("--end", end)):
+        if text and ":" in text and os.path.isdir(input):
+            raise UsageError(f"{option} {text}: of a folder, give a frame number")
     from mtujax.deblur import deblur_video
     from mtujax.progress import FrameProgress
 
@@ -155,7 +159,7 @@ def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The authors' .pytorch file.")],
     output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     preset: Annotated[
-        str | None, typer.Option(help="Network it must be; found out if not given.")
+        str | None, typer.Option(help="Expected network, as mtu2; found if not given.")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with PyTorch on a short clip.")

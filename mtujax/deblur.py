@@ -135,6 +135,8 @@ def _check_settings(dtype, start, end, scene_threshold):
             f"scene threshold {scene_threshold}: must be in [0, 1]; 0 finds no cuts"
         )
     for name, value in (("start", start), ("end", end)):
+        if isinstance(value, str):
+            raise UsageError(f"{name} {value!r}: give a number")
         if value is not None and not 0 <= value < float("inf"):
             raise UsageError(f"{name} {value}: must be 0 or more")
     if end is not None and end <= (start or 0):

@@ -44,7 +44,9 @@ def check_output(
     if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
         raise UserError(f"{output}: is the folder you are in; name another")
     if _is_taken(output, folder) and not overwrite:
-        raise UserError(f"{output}: exists already; --overwrite replaces it")
+        raise UserError(
+            f"{output}: exists already; --overwrite (overwrite=True) replaces it"
+        )
     if folder:
         check_frames_only(output)
 

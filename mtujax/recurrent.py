@@ -9,6 +9,7 @@ import chex
 import einops
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from mtujax.config import ModelConfig
@@ -47,10 +48,11 @@ def restore_clip(
         not clamped.
 
     Raises:
-        ValueError: if the clip is not floating point.
+        ValueError: if the clip is not floating point, or not of rank 5.
         AssertionError: if shapes do not fit together.
     """
-    chex.assert_rank(clip, 5)
+    if np.ndim(clip) != 5:
+        raise ValueError(f"clip of shape {np.shape(clip)}: give [B, T, H, W, 3]")
     if not jnp.issubdtype(jnp.asarray(clip).dtype, jnp.floating):
         raise ValueError(f"clip of {clip.dtype}: divide 8-bit frames by 255 first")
     batch, time, height, width, _ = clip.shape

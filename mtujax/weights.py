@@ -21,7 +21,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mtujax.config import ModelConfig
+from mtujax.config import PRESETS, ModelConfig
 from mtujax.findings import (
     UnknownWeightsError,
     WeightsError,
@@ -242,6 +242,12 @@ def _locate(name_or_path):
     paths, name = _bundled_paths(), str(name_or_path)
     if name in paths:
         return paths[name]
+    if name in PRESETS:
+        raise UnknownWeightsError(
+            f"{name!r} is a network without bundled weights; bundled: "
+            f"{', '.join(paths) or 'none'}; `mtujax convert` makes a .safetensors file "
+            "of the authors' weights"
+        )
     nearest = difflib.get_close_matches(name.lower(), paths, n=1)
     hint = f", did you mean {nearest[0]!r}" if nearest else ""
     known = ", ".join(paths) or "none"

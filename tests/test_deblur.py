@@ -182,6 +182,7 @@ def test_flashes_black_frames_and_pans_are_no_cuts_within_a_shot(rng):
         ({"dtype": "float64"}, "dtype 'float64', did you mean 'float"),
         ({"scene_threshold": 1.5}, "threshold 1.5"),
         ({"start": -1.0}, "start -1"),
+        ({"start": "00:01"}, "start '00:01': give a number"),
         ({"start": 3, "end": 2}, "end 2"),
         ({"start": 0.5}, "number of a frame"),
     ],

@@ -215,6 +215,11 @@ def test_integers_are_refused_where_a_range_would_be_guessed(model, params):
         restore_clip(model, params, np.zeros((1, 2, 8, 8, 3), np.uint8))
 
 
+def test_a_clip_without_its_batch_axis_is_named(model, params, clip):
+    with pytest.raises(ValueError, match=r"shape \(7, 24, 32, 3\): give"):
+        restore_clip(model, params, clip[0])
+
+
 @pytest.mark.parametrize(
     "frame, said",
     [
