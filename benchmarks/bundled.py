@@ -9,7 +9,6 @@ photograph at rest, sharp.
 import argparse
 import pathlib
 
-import cv2
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,7 +29,7 @@ def main():
     model, params = mtujax.load(args.weights)
     paths = sorted(args.photos.iterdir())
     paths = [p for p in paths if p.suffix.lower() in FRAME_SUFFIXES]
-    photos = {path.stem: shrink(read_photo(path)) for path in paths}
+    photos = {path.stem: read_photo(path, longest=1000) for path in paths}
 
     def restore(clip):
         clip = jnp.asarray(clip[None] / np.float32(255))
@@ -84,14 +83,6 @@ def at_rest(restore, name, photo):
     score = float(jnp.mean(mtujax.psnr(restored, jnp.asarray(still / np.float32(255)))))
     change = float(jnp.abs(jnp.diff(restored, axis=0)).max())
     print(f"at rest {name}: PSNR {score:.1f} dB, largest change {change:.4f}")
-
-
-def shrink(photo, longest=1000):
-    """Averages a large photograph down, so that its pixels are sharp."""
-    factor = longest / max(photo.shape[:2])
-    if factor >= 1:
-        return photo
-    return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 if __name__ == "__main__":

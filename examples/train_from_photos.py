@@ -11,7 +11,6 @@ import pathlib
 import sys
 import time
 
-import cv2
 import flax.serialization
 import jax
 import jax.numpy as jnp
@@ -28,6 +27,7 @@ from mtujax.training import TrainConfig, fit, init_train_state
 from mtujax.weights import save_weights
 
 SHAKE = Shake(speed=(1.5, 20.0), duty=(0.4, 1.0), noise=(0.0, 0.006))
+_LONGEST = 640  # side that photographs are scaled down to
 _HELD_OUT = (160, 240)  # rows and columns of the validation clips
 
 
@@ -172,21 +172,13 @@ def _read(folder, height, width):
     """All photographs of a folder that hold a crop of that size, scaled down."""
     paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in FRAME_SUFFIXES)
     try:
-        photos = [shrink(read_photo(p)) for p in paths]
+        photos = [read_photo(p, longest=_LONGEST) for p in paths]
     except ValueError as error:
         sys.exit(str(error))
     photos = [p for p in photos if p.shape[0] >= height and p.shape[1] >= width]
     if not photos:
         sys.exit(f"{folder}: no PNG or JPEG photograph of at least {width}x{height}")
     return photos
-
-
-def shrink(photo, longest=640):
-    """Averages a large photograph down, so that its pixels are sharp."""
-    factor = longest / max(photo.shape[:2])
-    if factor >= 1:
-        return photo
-    return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 if __name__ == "__main__":

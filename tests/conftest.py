@@ -50,3 +50,13 @@ def clip():
         texture = (texture + np.roll(texture, 1, axis)) / 2
     frames = [texture[t : t + 24, 2 * t : 2 * t + 32] for t in range(7)]
     return np.stack(frames)[None].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread():
+    """On busy cores torch's threads wait for each other longer than they work."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

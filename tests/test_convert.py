@@ -18,17 +18,9 @@ from mtujax.torch_checkpoint import read_checkpoint
 from mtujax.weights import UnknownWeightsError, WeightsError, describe, load
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 PREFIX = "module.Network."
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # On busy cores torch's threads wait for each other longer than they work.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

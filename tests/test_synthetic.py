@@ -1,5 +1,6 @@
 """Blur from photographs: exact flow, exact blur, and reproducible bytes."""
 
+import cv2
 import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
@@ -150,6 +151,17 @@ def test_batches_stack_clips_and_skip_small_photographs():
     assert batch["blurry"].shape == batch["sharp"].shape == (3, 2, 32, 32, 3)
     assert batch["flow"].shape == (3, 2, 32, 32, 2) and batch["valid"].dtype == bool
     assert batch["sharp"].std() > 0
+
+
+def test_a_large_photograph_is_averaged_down_and_a_small_one_kept(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    whole = read_photo(tmp_path / "a.png")
+    half = read_photo(tmp_path / "a.png", longest=20)
+    expected = whole.reshape(10, 2, 20, 2, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(half, expected, atol=1e-5)
+    same = read_photo(tmp_path / "a.png", longest=40)
+    np.testing.assert_array_equal(same, whole)
 
 
 def test_what_cannot_be_used_is_named(tmp_path):

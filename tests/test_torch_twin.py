@@ -15,6 +15,7 @@ from mtujax.ops.correlation import cost_volume as flax_volume
 from mtujax.recurrent import clip_windows, window_at
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 from mtujax import torch_ops  # noqa: E402
 from mtujax.torch_twin import TorchMTUNet  # noqa: E402
@@ -64,15 +65,6 @@ def random_clip(batch, time, height, width, channels=3):
     noise = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
     frames = [np.roll(noise, (4 * t, -8 * t), axis=(1, 2)) for t in range(time)]
     return np.stack(frames, axis=1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # On busy cores torch's threads wait for each other longer than they work.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def flax_steps(model, params, clip, *, train=False, **options):

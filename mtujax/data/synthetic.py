@@ -178,11 +178,13 @@ def _to_uint8(image):
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def read_photo(path: str) -> np.ndarray:
+def read_photo(path: str, *, longest: int | None = None) -> np.ndarray:
     """Reads a photograph into linear light.
 
     Args:
         path: an image file.
+        longest: a larger photograph is averaged down until its longer side has this
+            many pixels, which makes them sharp; None keeps its size.
 
     Returns:
         [H, W, 3] float32 in [0, 1], RGB.
@@ -193,7 +195,11 @@ def read_photo(path: str) -> np.ndarray:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"{path}: not an image that can be read")
-    return linear_from_srgb(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    photo = linear_from_srgb(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    factor = longest / max(photo.shape[:2]) if longest else 1.0
+    if factor >= 1:
+        return photo
+    return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
 
 
 def clip_batches(
