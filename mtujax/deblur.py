@@ -22,8 +22,9 @@ from mtujax.frames import FolderReader, FolderWriter, ImageKind
 from mtujax.network import MTUNet
 from mtujax.outputs import FRAME_SUFFIXES, check_output, whole_output
 from mtujax.stream import Stream
-from mtujax.video import VideoInfo, VideoReader
-from mtujax.video_writer import FORMATS, VideoWriter
+from mtujax.video.info import VideoInfo
+from mtujax.video.reader import VideoReader
+from mtujax.video.writer import FORMATS, VideoWriter
 from mtujax.weights import load
 
 FOLDER_RATE = Fraction(30)

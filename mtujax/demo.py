@@ -20,8 +20,8 @@ from mtujax.frames import FolderReader, FolderWriter, ImageKind
 from mtujax.metrics import psnr, ssim
 from mtujax.outputs import check_frames_only, whole_output
 from mtujax.progress import FrameProgress
-from mtujax.video import VideoInfo
-from mtujax.video_writer import VideoWriter
+from mtujax.video.info import VideoInfo
+from mtujax.video.writer import VideoWriter
 
 _FRAMES, _HEIGHT, _WIDTH = 24, 360, 640
 _RATE = Fraction(24)

@@ -13,8 +13,9 @@ from mtujax.deblur import deblur_video
 from mtujax.errors import UsageError, UserError
 from mtujax.network import MTUNet
 from mtujax.stream import Stream
-from mtujax.video import VideoInfo, VideoReader
-from mtujax.video_writer import VideoWriter
+from mtujax.video.info import VideoInfo
+from mtujax.video.reader import VideoReader
+from mtujax.video.writer import VideoWriter
 from mtujax.weights import UnknownWeightsError, expected_shapes, save_weights
 
 TINY = ModelConfig(num_units=1, channels=4, num_blocks=0, search_radius=1)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from mtujax.errors import UserError
-from mtujax.video import Colour, VideoInfo, VideoReader
-from mtujax.video_writer import VideoWriter
+from mtujax.video.info import Colour, VideoInfo
+from mtujax.video.reader import VideoReader
+from mtujax.video.writer import VideoWriter
 
 COLOURS = [(200, 40, 90), (20, 180, 60), (30, 60, 220), (255, 255, 255), (0, 0, 0)]
 

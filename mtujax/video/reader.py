@@ -3,7 +3,6 @@
 Letters: H W pixels of the upright frame. A timestamp (pts) counts `time_base` seconds.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
@@ -14,61 +13,20 @@ import numpy as np
 from av.error import FFmpegError
 
 from mtujax.errors import UserError
+from mtujax.video.info import (
+    BT709,
+    FULL,
+    LIMITED,
+    MATRICES,
+    SCALING,
+    SMPTE170M,
+    Colour,
+    VideoInfo,
+)
 
-# H.273 code points, which libav uses too, and the matrices that libswscale knows.
-_BT709, _SMPTE170M = 1, 6
-_MATRICES = (1, 4, 5, 6, 7, 9)
-_TRANSFER_HDR = {16: "PQ", 18: "HLG"}
-LIMITED, FULL = 1, 2
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
 
-# libswscale: bicubic chroma, computed for every pixel, rounded to nearest. As numbers,
-# because older PyAV names only the first.
-SCALING = 0x4 | 0x2000 | 0x40000
-
-
-@dataclasses.dataclass(frozen=True)
-class Colour:
-    """How RGB became the video's YUV, as H.273 code points (2 is unspecified).
-
-    Attributes:
-        matrix: coefficients, always one that is specified.
-        primaries: chromaticities of the primaries.
-        transfer: transfer characteristic.
-    """
-
-    matrix: int = _BT709
-    primaries: int = _BT709
-    transfer: int = _BT709
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoInfo:
-    """What a video's frames have in common.
-
-    Attributes:
-        width: columns W of the upright frame, in pixels.
-        height: rows H.
-        frames: their number, or None if it cannot be told.
-        rate: mean frames per second.
-        time_base: seconds per unit of the timestamps.
-        colour: how its colours are coded.
-        aspect: width / height of one pixel of the upright frame.
-        full_range: whether its levels fill 0 to 255.
-        counted: whether `frames` is the container's own count, not rate times duration.
-        notes: what will not be as in the input, one sentence each.
-    """
-
-    width: int
-    height: int
-    frames: int | None
-    rate: Fraction
-    time_base: Fraction
-    colour: Colour = Colour()
-    aspect: Fraction = Fraction(1)
-    full_range: bool = False
-    counted: bool = False
-    notes: tuple[str, ...] = ()
+_TRANSFER_HDR = {16: "PQ", 18: "HLG"}
 
 
 class VideoReader:
@@ -269,9 +227,9 @@ def _colour(context, frame):
     """
     matrix = int(frame.colorspace)
     if frame.format.is_rgb:
-        matrix = _BT709
-    elif matrix not in _MATRICES:
-        matrix = _BT709 if min(frame.height, frame.width) >= 720 else _SMPTE170M
+        matrix = BT709
+    elif matrix not in MATRICES:
+        matrix = BT709 if min(frame.height, frame.width) >= 720 else SMPTE170M
     return Colour(matrix, int(context.color_primaries), int(context.color_trc))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from mtujax.errors import UserError
-from mtujax.video import LIMITED, SCALING, VideoInfo
+from mtujax.video.info import LIMITED, SCALING, VideoInfo
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 """Suffixes of the video files that can be written, and the container of each."""
