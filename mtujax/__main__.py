@@ -4,7 +4,6 @@ Errors that a user can mend are one line on stderr: exit status 2 for bad use, 1
 everything else, 130 and 143 when interrupted. Heavy imports wait for their command.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -15,18 +14,22 @@ from typing import Annotated
 
 import typer
 
+from mtujax.arguments import seconds, tile_size
 from mtujax.errors import UsageError, UserError
+from mtujax.explain import explain
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
-# The base class of what the parser raises, wherever this typer takes its click from.
-_ParserError = typer.BadParameter.__base__
 _DEFAULT_CUT = 0.4  # cuts.DEFAULT_THRESHOLD; a test compares them
 
 
-class _Terminated(BaseException):
-    """SIGTERM came."""
+class _Stopped(BaseException):
+    """A signal came. Not KeyboardInterrupt, which the parser would swallow."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.status = 128 + number
 
 
 def main(args: list[str] | None = None) -> None:
@@ -38,22 +41,25 @@ def main(args: list[str] | None = None) -> None:
     Raises:
         SystemExit: always, with the exit status.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in previous.items():
+        if handler != signal.SIG_IGN:  # as in a background job of a shell
+            signal.signal(number, _stop)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our line says it
     try:
         status = app(args, prog_name="mtujax", standalone_mode=False) or 0
-    except (_Terminated, KeyboardInterrupt, typer.Abort) as stop:
-        status = 143 if isinstance(stop, _Terminated) else 130
+    except _Stopped as stop:
+        status = stop.status
+        _to_stderr("; ".join(["mtujax: error: interrupted", *_notes(stop)]))
     except Exception as error:
-        explained = _explain(error)
+        explained = explain(error)
         if explained is None:
             raise
         status, message = explained
-        print(f"mtujax: error: {message}", file=sys.stderr)
+        _to_stderr("; ".join([f"mtujax: error: {message}", *_notes(error)]))
     finally:
-        signal.signal(signal.SIGTERM, previous)
-    if status in (130, 143):
-        print("mtujax: error: interrupted", file=sys.stderr)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     sys.exit(status)
 
 
@@ -81,10 +87,14 @@ def _options(
 @app.command()
 def deblur(
     input: Annotated[
-        str, typer.Argument(help="Video file, or folder of PNG or JPEG frames.")
+        str,
+        typer.Argument(help="Video file, folder of PNG or JPEG frames, or - (stdin)."),
     ],
     output: Annotated[
-        str, typer.Argument(help="Video file (.mp4 .m4v .mov .mkv), or folder.")
+        str,
+        typer.Argument(
+            help="Video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout)."
+        ),
     ],
     weights: Annotated[
         str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
@@ -96,6 +106,9 @@ def deblur(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing output, whole.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
     start: Annotated[
         str | None,
         typer.Option(help="Begin at 12.5 or 00:01:02; of a folder, a frame from 0."),
@@ -106,32 +119,68 @@ def deblur(
     scene_threshold: Annotated[
         float, typer.Option(help="How different two shots are, in [0, 1]; 0: no cuts.")
     ] = _DEFAULT_CUT,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="h264, hevc, vp9, av1 or mpeg2; else the container's usual."),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(help="Constant quality, on the codec's scale; 0 best."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Speed of the encoder, as veryfast or slow.")
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="Write a comparison: side, wipe or diff.")
+    ] = None,
+    save_motion: Annotated[
+        str | None, typer.Option(help="Also write the motion found, as a colour video.")
+    ] = None,
+    tile: Annotated[
+        str, typer.Option(help="auto (if memory is short), none, or a size: 960x540.")
+    ] = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="Of raw rgb24 frames from stdin: 640x360.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="Frames per second of stdin or of a folder.")
+    ] = None,
 ):
     """Restore a blurry video. An output appears only once it is complete."""
-    times = [_seconds("--start", start), _seconds("--end", end)]
+    say = _to_stderr if output == "-" else _to_stdout
+    times = [seconds("--start", start), seconds("--end", end)]
     for option, text in (("--start", start), ("--end", end)):
         if text and ":" in text and os.path.isdir(input):
             raise UsageError(f"{option} {text}: of a folder, give a frame number")
     from mtujax.deblur import deblur_video
     from mtujax.progress import FrameProgress
 
-    print(f"device: {_device()}, weights: {weights}", flush=True)
-    with FrameProgress("deblurring") as progress:
+    say(f"device: {_device()}, weights: {weights}")
+    with FrameProgress("deblurring", stderr=output == "-") as progress:
         report = deblur_video(
             input,
             output,
             weights=weights,
             dtype=dtype,
             overwrite=overwrite,
+            resume=resume,
             start=times[0],
             end=times[1],
             scene_threshold=scene_threshold,
+            codec=codec,
+            crf=crf,
+            preset=preset,
+            compare=compare,
+            save_motion=save_motion,
+            tile=tile_size(tile),
+            size=size,
+            rate=rate,
             progress=progress,
-            on_note=lambda note: print(f"note: {note}", flush=True),
+            on_note=lambda note: say(f"note: {note}"),
         )
     size = f"{report.size[0]}x{report.size[1]}"
     cuts = f", {report.cuts} cut{'s'[: report.cuts != 1]}" if report.cuts else ""
-    print(
+    say(
         f"{report.output}: {report.frames} frame{'s'[: report.frames != 1]} of "
         f"{size}{cuts}, "
         f"{report.seconds:.1f} s, {report.fps:.1f} frames/s"
@@ -209,60 +258,29 @@ def list_weights():
             print(f"  {key}: {value}")
 
 
-def _terminate(*_):
-    raise _Terminated
+def _notes(error):
+    return getattr(error, "__notes__", [])
+
+
+def _to_stdout(line):
+    print(line, flush=True)
+
+
+def _to_stderr(line):
+    print(line, file=sys.stderr, flush=True)
+
+
+def _stop(number, _):
+    raise _Stopped(number)
 
 
 def _device():
     import jax
 
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder talks to stderr
     device = jax.devices()[0]
     kind = device.device_kind
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"
-
-
-def _seconds(option, text):
-    """Seconds from 12.5, 1:02 or 00:01:02.5."""
-    if text is None:
-        return None
-    try:
-        parts = [float(part) for part in text.split(":")]
-    except ValueError:
-        parts = []
-    if not 1 <= len(parts) <= 3 or any(not 0 <= p < 60 for p in parts[1:]):
-        raise UsageError(f"{option} {text}: give seconds, 12.5, or a time, 00:01:02")
-    return sum(part * 60**i for i, part in enumerate(reversed(parts)))
-
-
-def _explain(error):
-    """Exit status and one line for what a user can mend; None for a bug."""
-    if isinstance(error, UserError):
-        return error.status, str(error)
-    if isinstance(error, _ParserError):
-        message = " ".join(error.format_message().split()).rstrip(".")
-        command = error.ctx.command_path if error.ctx else "mtujax"
-        return error.exit_code, f"{message}; see `{command} --help`"
-    message = _explain_library(error)
-    return None if message is None else (1, message)
-
-
-def _explain_library(error):
-    """One line for errors of the system and of libraries that are no bug of ours."""
-    if isinstance(error, OSError):
-        what = error.strerror or str(error)
-        if error.errno == errno.EFBIG:
-            what = f"{what} (a limit of the file system or of this process)"
-        return f"{error.filename}: {what}" if error.filename else what
-    name = f"{type(error).__module__}.{type(error).__qualname__}"
-    text = " ".join(str(error).split())
-    if name.startswith("av."):
-        return f"video library: {text}"
-    if name == "cv2.error":
-        return f"image library: {text}"
-    full = "RuntimeError" in name and "RESOURCE_EXHAUSTED" in text  # XLA's
-    if full or isinstance(error, MemoryError):
-        return "out of memory on the device: try --dtype bfloat16, or smaller frames"
-    return None
 
 
 if __name__ == "__main__":

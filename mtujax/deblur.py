@@ -1,36 +1,32 @@
-"""A whole video through the network: a file or a folder in, a file or a folder out.
+"""A whole video through the network: a file, folder or pipe in, and one of them out.
 
-Frames stream through with bounded memory. Letters: H W pixels.
+Decoding, network and encoding overlap in threads, with bounded memory. Letters: H W
+pixels.
 """
 
-import collections
 import dataclasses
-import difflib
+import hashlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
-from mtujax.config import DTYPES
-from mtujax.cuts import DEFAULT_THRESHOLD, CutDetector
-from mtujax.errors import UsageError, UserError
-from mtujax.frames import FolderReader, FolderWriter, ImageKind
+from mtujax.cuts import DEFAULT_THRESHOLD
+from mtujax.endpoints import is_folder, is_pipe, open_reader
+from mtujax.errors import UsageError
 from mtujax.network import MTUNet
-from mtujax.outputs import FRAME_SUFFIXES, check_output, whole_output
-from mtujax.stream import Stream
-from mtujax.video.info import VideoInfo
-from mtujax.video.reader import VideoReader
-from mtujax.video.writer import FORMATS, VideoWriter
+from mtujax.options import Options
+from mtujax.outputs import check_output
+from mtujax.restoration import Restoration
 from mtujax.weights import load
 
-FOLDER_RATE = Fraction(30)
-"""Frames per second of a video made from a folder, which has no rate of its own."""
-
-_IN_FLIGHT = 2  # results the device may still be computing while the host encodes
+SEGMENT_FRAMES = 250
+"""Frames of a segment, H.264's own distance of key frames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +39,7 @@ class DeblurReport:
         size: their (width, height) in pixels.
         cuts: shots that began after the first, by the scene detector.
         seconds: wall time of reading, restoring and writing, compilation included.
+        resumed: how many of the frames an interrupted run had finished.
         notes: what is not as in the input, one sentence each.
     """
 
@@ -51,12 +48,13 @@ class DeblurReport:
     size: tuple[int, int]
     cuts: int
     seconds: float
+    resumed: int
     notes: tuple[str, ...]
 
     @property
     def fps(self) -> float:
-        """Frames per second of wall time."""
-        return self.frames / max(self.seconds, 1e-9)
+        """Frames restored per second of wall time."""
+        return (self.frames - self.resumed) / max(self.seconds, 1e-9)
 
 
 def deblur_video(
@@ -66,30 +64,52 @@ def deblur_video(
     weights: str | os.PathLike | tuple[MTUNet, dict] = "mtu2",
     dtype: str | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     start: float | None = None,
     end: float | None = None,
     scene_threshold: float = DEFAULT_THRESHOLD,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    compare: str | None = None,
+    save_motion: str | os.PathLike | None = None,
+    tile: str | tuple[int, int] | None = "auto",
+    size: str | None = None,
+    rate: str | float | Fraction | None = None,
+    segment_frames: int = SEGMENT_FRAMES,
     progress: Callable[[int, int | None], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> DeblurReport:
     """Restores a video and writes it, all or nothing.
 
     Args:
-        input: a video file, or a folder of PNG or JPEG frames (natural order).
-        output: a video file (.mp4, .m4v, .mov, .mkv: H.264), or a folder: any name
-            without a suffix, with a slash at its end, or of an existing folder. Frames
-            of a folder keep their names and formats, 16 bits, grey and alpha included;
-            frames of a video become PNG files.
+        input: a video file, a folder of PNG or JPEG frames (natural order), or "-" for
+            raw rgb24 frames from standard input.
+        output: a video file (its suffix names the container), a folder (any name
+            without a suffix, with a slash at its end, or of an existing folder), or "-"
+            for raw rgb24 frames to standard output. Frames of a folder keep their names
+            and formats, 16 bits, grey and alpha included; frames of a video become PNG.
         weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
         dtype: compute precision in place of the model's: "float32", "bfloat16" or
             "float16".
-        overwrite: replace an existing output.
+        overwrite: replace an existing output, and an interrupted run's work.
+        resume: go on with an interrupted run of the same input and choices.
         start: begin here: seconds after the first frame; of a folder, the number of a
             frame, counted from 0.
         end: stop before this time or frame number.
         scene_threshold: frames that differ more than this from the one before, in
             [0, 1], start a new shot, to which nothing is carried over; 0 is off.
-        progress: called after each frame with the number written and the number
+        codec: "h264", "hevc", "vp9", "av1" or "mpeg2"; None takes the container's.
+        crf: constant quality on the codec's own scale, 0 the best.
+        preset: speed of the encoder, by its own names.
+        compare: write a comparison instead: "side", "wipe" or "diff".
+        save_motion: also write the displacements, as colours, to this video file.
+        tile: "auto" takes tiles where a whole frame does not fit in memory, None never;
+            (rows, columns) in pixels always.
+        size: of raw frames from a pipe, as "640x360".
+        rate: frames per second of a pipe or a folder, as 30 or "30000/1001".
+        segment_frames: frames from one point where work can be resumed to the next.
+        progress: called after each frame with the number restored and the number
             expected, None if unknown.
         on_note: called at once with each of the report's `notes`.
 
@@ -100,91 +120,79 @@ def deblur_video(
         UsageError: for a setting out of range.
         UserError: for an input that cannot be read or an output that cannot be written.
         WeightsError: for weights that cannot be loaded.
-        OSError: if writing fails; nothing is left behind.
+        OSError: if writing fails. Then and after an interruption, finished segments
+            are kept for `resume` beside the output.
     """
     begun = time.perf_counter()
-    _check_settings(dtype, start, end, scene_threshold)
-    to_folder = _is_folder(output)
-    input, output, notes = Path(input), Path(output), _Notes(on_note)
-    if not input.exists():
-        raise UserError(f"{input}: no such file or folder")
-    check_output(input, output, folder=to_folder, overwrite=overwrite)
-    with _open_reader(input) as reader:
-        total = _expected(reader, start, end)
+    options = Options(
+        dtype=dtype,
+        start=start,
+        end=end,
+        scene_threshold=scene_threshold,
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        compare=compare,
+        save_motion=save_motion,
+        tile=tile,
+        size=size,
+        rate=rate,
+    )
+    options.check(input, output)
+    if segment_frames < 1:
+        raise UsageError(f"segment_frames {segment_frames}: must be 1 or more")
+    if resume and (is_pipe(input) or is_pipe(output)):
+        raise UsageError("resume: what went through a pipe cannot be had again")
+    notes = _Notes(on_note)
+    with open_reader(input, size, rate) as reader:
+        _check_outputs(input, output, options, overwrite)
         notes.extend(reader.info.notes)
-        stream, cuts = Stream(*_model(weights, dtype)), _Cuts(scene_threshold)
-        frames = _restored(_tagged(reader, to_folder, start, end), stream, cuts)
-        with whole_output(output, folder=to_folder, overwrite=overwrite) as temporary:
-            with _open_writer(temporary, reader, to_folder, notes) as writer:
-                count = _write(frames, writer, total, progress)
-                if not count:
-                    raise UserError(f"{input}: no frame {_range(start, end)}")
-        if reader.info.counted and start is None and end is None and count != total:
-            notes.extend([f"{input} lists {total} frames, {count} could be decoded"])
-        size = reader.info.width, reader.info.height
+        network = _network(weights, dtype)
+        run = Restoration(reader, Path(output), options, network, notes.add, progress)
+        if is_pipe(output):
+            run.to_pipe()
+        else:
+            run.to_disk(
+                _identity(input, options, network, segment_frames),
+                every=segment_frames,
+                resume=resume,
+                overwrite=overwrite,
+                keep=not is_pipe(input),
+            )
     seconds = time.perf_counter() - begun
-    return DeblurReport(output, count, size, cuts.count, seconds, tuple(notes.all))
+    return DeblurReport(
+        Path(output),
+        run.frames,
+        run.size,
+        run.cuts,
+        seconds,
+        run.resumed,
+        tuple(notes.all),
+    )
 
 
-def _check_settings(dtype, start, end, scene_threshold):
-    if dtype is not None and dtype not in DTYPES:
-        nearest = difflib.get_close_matches(str(dtype), DTYPES, n=1, cutoff=0.4)
-        hint = f", did you mean {nearest[0]!r}" if nearest else ""
-        raise UsageError(f"unknown dtype {dtype!r}{hint}; one of {', '.join(DTYPES)}")
-    if not 0 <= scene_threshold <= 1:
-        raise UsageError(
-            f"scene threshold {scene_threshold}: must be in [0, 1]; 0 finds no cuts"
-        )
-    for name, value in (("start", start), ("end", end)):
-        if isinstance(value, str):
-            raise UsageError(f"{name} {value!r}: give a number")
-        if value is not None and not 0 <= value < float("inf"):
-            raise UsageError(f"{name} {value}: must be 0 or more")
-    if end is not None and end <= (start or 0):
-        raise UsageError(f"end {end:g}: must be after the start, {start or 0:g}")
-
-
-def _is_folder(output):
-    """Whether the name of the output means a folder of frames."""
-    path = Path(output)
-    if str(output).endswith(("/", os.sep)) or path.is_dir():
-        return True
-    if path.suffix.lower() in FORMATS:
-        return False
-    if path.suffix.lower() in FRAME_SUFFIXES:
-        raise UserError(f"{output}: a single image; give the name of a folder")
-    if path.suffix and not path.exists():
-        raise UserError(
-            f"{output}: {path.suffix} is no video this can write "
-            f"({', '.join(FORMATS)}); for a folder of frames put a slash at the end"
-        )
-    return True
+def _check_outputs(input, output, options, overwrite):
+    source = Path(input)
+    for path, folder in ((output, is_folder(output)), (options.save_motion, False)):
+        if path is not None and not is_pipe(path):
+            check_output(source, Path(path), folder=folder, overwrite=overwrite)
 
 
 class _Notes:
     def __init__(self, on_note):
         self.all, self._on_note = [], on_note
 
+    def add(self, note):
+        self.all.append(note)
+        if self._on_note:
+            self._on_note(note)
+
     def extend(self, notes):
         for note in notes:
-            self.all.append(note)
-            if self._on_note:
-                self._on_note(note)
+            self.add(note)
 
 
-class _Cuts:
-    """A cut detector that counts."""
-
-    def __init__(self, threshold):
-        self.count, self._detector = 0, CutDetector(threshold)
-
-    def __call__(self, frame):
-        found = self._detector.is_cut(frame)
-        self.count += found
-        return found
-
-
-def _model(weights, dtype):
+def _network(weights, dtype):
     if not isinstance(weights, tuple):
         return load(weights, dtype=dtype)
     model, params = weights
@@ -193,80 +201,20 @@ def _model(weights, dtype):
     return model, params
 
 
-def _open_reader(path):
-    return FolderReader(path) if path.is_dir() else VideoReader(path)
-
-
-def _open_writer(path, reader, to_folder, notes):
-    info = reader.info
-    if to_folder:
-        if not isinstance(reader, FolderReader) and info.aspect != 1:
-            notes.extend([f"frames keep pixels of aspect {info.aspect}, unsaid in PNG"])
-        return FolderWriter(path)
-    if isinstance(reader, FolderReader):
-        notes.extend([f"a folder has no rate: written at {FOLDER_RATE} frames/s"])
-        if info.deep:
-            notes.extend(["16-bit frames are written with 8 bits"])
-        if info.alpha:
-            notes.extend(["the alpha channel is dropped: a video has none"])
-        info = VideoInfo(info.width, info.height, None, FOLDER_RATE, 1 / FOLDER_RATE)
-    writer = VideoWriter(path, info)
-    notes.extend(writer.notes)
-    return writer
-
-
-def _expected(reader, start, end):
-    """Number of frames in the range, as far as it is known; for the progress bar."""
-    info, by_frame = reader.info, isinstance(reader, FolderReader)
-    if by_frame:
-        for value in (start, end):
-            if value is not None and value != int(value):
-                raise UsageError(f"{value:g}: of a folder, give the number of a frame")
-    if info.frames is None:
-        return None
-    unit = 1 if by_frame else info.rate
-    first = round((start or 0) * unit)
-    last = info.frames if end is None else min(info.frames, round(end * unit))
-    return max(0, last - first)
-
-
-def _tagged(reader, to_folder, start, end):
-    """The reader's frames, each with what the writer needs to know of it."""
-    from_folder = isinstance(reader, FolderReader)
-    for number, (frame, tag) in enumerate(reader.frames(start=start, end=end)):
-        if from_folder and not to_folder:
-            tag = number
-        elif to_folder and not from_folder:
-            tag = ImageKind(f"frame_{number:06d}.png")
-        yield frame, tag
-
-
-def _restored(
-    frames: Iterable[tuple[np.ndarray, object]], stream: Stream, is_cut: Callable
-) -> Iterator[tuple[np.ndarray, object]]:
-    """Restores frames, keeping the device a little ahead of whoever takes them."""
-    tags, ready = collections.deque(), collections.deque()
-    for frame, tag in frames:
-        if is_cut(frame):
-            ready.extend(stream.reset())
-        tags.append(tag)
-        ready.extend(stream.push(jnp.asarray(frame)))
-        while len(ready) > _IN_FLIGHT:
-            yield np.asarray(ready.popleft()), tags.popleft()
-    ready.extend(stream.flush())
-    while ready:
-        yield np.asarray(ready.popleft()), tags.popleft()
-
-
-def _write(frames, writer, total, progress):
-    """Writes all frames and returns their number."""
-    count = 0
-    for count, (frame, tag) in enumerate(frames, start=1):
-        writer.write(frame, tag)
-        if progress:
-            progress(count, total)
-    return count
-
-
-def _range(start, end):
-    return f"between {start or 0:g} and {'the end' if end is None else f'{end:g}'}"
+def _identity(input, options, network, segment_frames):
+    """What must be equal for the parts of two runs to make one file."""
+    path = Path(input)
+    stat = path.stat() if not is_pipe(input) else None
+    model, params = network
+    digest = hashlib.sha256(repr(model.config).encode())
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    chosen = dataclasses.asdict(options)
+    return {
+        "input": path.name,
+        "input's size and time": stat and [stat.st_size, stat.st_mtime_ns],
+        "weights": digest.hexdigest()[:16],
+        "segment_frames": segment_frames,
+        "mtujax": version("mtujax"),
+        **{k: v if v is None else str(v) for k, v in chosen.items()},
+    }

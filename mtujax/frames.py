@@ -76,7 +76,11 @@ class FolderReader:
 
     Attributes:
         info: what its frames have in common.
+        name: the folder, for messages.
+        late_notes: nothing, as all is known before reading.
     """
+
+    late_notes = ()
 
     def __init__(self, path: Path):
         """Lists the folder and compares the sizes in the headers of its images.
@@ -88,7 +92,7 @@ class FolderReader:
             UserError: if it has no frame, or for the first that differs in size.
         """
         names = [p.name for p in path.iterdir() if not p.name.startswith(".")]
-        self._path = path
+        self._path, self.name = path, str(path)
         self._names = sorted(
             (n for n in names if Path(n).suffix.lower() in FRAME_SUFFIXES),
             key=natural_key,
@@ -119,13 +123,14 @@ class FolderReader:
         """Does nothing: no file stays open."""
 
     def frames(
-        self, *, start: float | None = None, end: float | None = None
+        self, *, start: float | None = None, end: float | None = None, skip: int = 0
     ) -> Iterator[tuple[np.ndarray, ImageKind]]:
         """Reads the frames in natural order.
 
         Args:
             start: number of the first frame given, counted from 0.
             end: number of the first frame that is left out again.
+            skip: of the frames in this range, leave out so many at its beginning.
 
         Yields:
             Frames [H, W, 3] RGB, uint8, or float32 in [0, 1] if `info.deep`, and what
@@ -134,7 +139,7 @@ class FolderReader:
         Raises:
             UserError: for an image that cannot be read or has another size.
         """
-        first = int(start or 0)
+        first = int(start or 0) + skip
         for name in self._names[first : None if end is None else int(end)]:
             image, kind = self._read(name)
             if image.shape[:2] != self._size:

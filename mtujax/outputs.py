@@ -88,29 +88,62 @@ def whole_output(
         UserError: if `output` appeared in the meantime and is not to be replaced.
         OSError: naming `output`, if it cannot be written.
     """
-    final = Path(os.path.realpath(output))
-    temporary = _beside(final, "part")
+    temporary = _beside(Path(os.path.realpath(output)), "part")
     if folder:
         temporary.mkdir()
     try:
-        yield temporary
-        if not overwrite and _is_taken(final, folder):
-            raise UserError(f"{output}: appeared in the meantime, and is not replaced")
-        if folder:
-            _replace_folder(temporary, final)
-        else:
-            _to_disk(temporary)
-            os.replace(temporary, final)
-    except OSError as error:
-        if temporary.name in str(error.filename) or error.errno in _FULL:
-            # A message should name the file that was asked for.
-            raise OSError(error.errno, error.strerror, str(output)) from error
-        raise
+        with naming(output, temporary):
+            yield temporary
+            publish(temporary, output, folder=folder, overwrite=overwrite)
     finally:
         if folder:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(output: Path, temporary: Path) -> Iterator[None]:
+    """Lets errors name the file that was asked for, not the temporary one.
+
+    Args:
+        output: what was asked for.
+        temporary: the file or folder that is written first.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        OSError: naming `output`, if it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if temporary.name in str(error.filename) or error.errno in _FULL:
+            raise OSError(error.errno, error.strerror, str(output)) from error
+        raise
+
+
+def publish(temporary: Path, output: Path, *, folder: bool, overwrite: bool) -> None:
+    """Gives what is complete its final name.
+
+    Args:
+        temporary: file or folder, on the same file system.
+        output: final name; where it is a link, what it leads to is replaced.
+        folder: whether it is a folder.
+        overwrite: replace what exists; an empty folder is always replaced.
+
+    Raises:
+        UserError: if `output` appeared in the meantime and is not to be replaced.
+    """
+    final = Path(os.path.realpath(output))
+    if not overwrite and _is_taken(final, folder):
+        raise UserError(f"{output}: appeared in the meantime, and is not replaced")
+    if folder:
+        _replace_folder(temporary, final)
+    else:
+        _to_disk(temporary)
+        os.replace(temporary, final)
 
 
 def _is_taken(output, folder):

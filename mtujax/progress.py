@@ -20,15 +20,17 @@ class FrameProgress:
     Call it with the number of frames done and the number expected (None if unknown).
     """
 
-    def __init__(self, label: str):
+    def __init__(self, label: str, *, stderr: bool = False):
         """Shows nothing yet.
 
         Args:
             label: what is being done, a word or two.
+            stderr: show it there, as stdout carries frames.
         """
         self._label = label
         self._begun = self._shown = time.monotonic()
-        console = Console()
+        console = Console(stderr=stderr)
+        self._file = console.file
         self._bar = _bar(console) if console.is_terminal else None
         self._task = None
 
@@ -54,7 +56,7 @@ class FrameProgress:
             self._show(done, total, speed)
         elif now - self._shown >= _SECONDS_BETWEEN_LINES:
             self._shown = now
-            print(_line(self._label, done, total, speed), flush=True)
+            print(_line(self._label, done, total, speed), file=self._file, flush=True)
 
     def _show(self, done, total, speed):
         if self._task is None:

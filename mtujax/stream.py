@@ -1,19 +1,36 @@
 """A video frame by frame: the one-frame network driven by hand, with bounded memory.
 
-Letters: B batch, H W pixels.
+Letters: B batch, H W pixels, h w motion grid.
 """
 
 import collections
 import functools
+from collections.abc import Iterator
+from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mtujax.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.unit_range import from_unit_range, to_unit_range
+from mtujax.snapshots import pack, unpack
 
 Frame = np.ndarray | jax.Array
+
+
+class Step(NamedTuple):
+    """What a stream knows of one frame.
+
+    Attributes:
+        restored: [H, W, 3] or [B, H, W, 3], as the frame came in.
+        displacement: [h, w, 2] or [B, h, w, 2] int32 (dx, dy), in cells of the motion
+            grid, of the last unit that matched; h, w are H / 4, W / 4 rounded up. None
+            for a network without motion compensation.
+    """
+
+    restored: Frame
+    displacement: Frame | None
 
 
 class Stream:
@@ -61,20 +78,33 @@ class Stream:
             ValueError: for a frame whose shape or dtype is not that of the frames
                 before (call `reset` between videos), or that is no RGB image.
         """
-        self._check(frame)
+        return [step.restored for step in self.advance(frame)]
+
+    def advance(self, frame: Frame) -> list[Step]:
+        """Does what `push` does and also tells the motion.
+
+        Args:
+            frame: [H, W, 3] or [B, H, W, 3], as for `push`.
+
+        Returns:
+            A `Step` for each frame that `push` would return.
+
+        Raises:
+            ValueError: as `push` does.
+        """
+        check_frame(frame)
+        kind = _Kind.of(frame)
         if self._kind is None:
-            self._kind = _Kind.of(frame)
-            batch, height, width, _ = self._kind.batched
-            self._state = initial_state(self._model, batch, height, width)
-        elif self._kind != _Kind.of(frame):
+            self._begin(kind)
+        elif self._kind != kind:
             raise ValueError(
                 f"frame of {frame.dtype} {tuple(frame.shape)}: this video has "
                 f"{self._kind.dtype} {self._kind.shape}; call reset() between videos"
             )
         # Copied: a camera may fill the same buffer again while the frame still waits,
         # and JAX reads a NumPy array's own memory, sometimes later.
-        frame = np.array(frame) if self._kind.numpy else frame
-        self._waiting.append(jnp.asarray(frame).reshape(self._kind.batched))
+        frame = np.array(frame) if kind.numpy else frame
+        self._waiting.append(jnp.asarray(frame).reshape(kind.batched))
         if len(self._waiting) <= self.latency:
             return []
         return [self._restore_next()]
@@ -86,11 +116,28 @@ class Stream:
             The last `latency` restored frames (fewer for a shorter video), as `push`
             gives them. The next `push` starts a new video.
         """
-        ready = []
+        return [step.restored for step in self.finish()]
+
+    def finish(self) -> list[Step]:
+        """Does what `flush` does and also tells the motion.
+
+        Returns:
+            A `Step` for each frame that `flush` would return.
+        """
+        return list(self.drain())
+
+    def drain(self) -> Iterator[Step]:
+        """Does what `finish` does, one frame each time it is asked.
+
+        Yields:
+            The `Step`s of `finish`; take all of them before the next `push`.
+        """
         while self._waiting:
-            ready.append(self._restore_next())
+            step = self._restore_next()
+            if not self._waiting:
+                self._start()
+            yield step
         self._start()
-        return ready
 
     def reset(self) -> list[Frame]:
         """Marks a cut: what follows has nothing to do with what came before.
@@ -101,11 +148,54 @@ class Stream:
         """
         return self.flush()
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Copies to the host what the frames restored so far leave for the next one.
+
+        Returns:
+            Arrays by name that `np.savez` can store: the recurrent state and the last
+            blurry frames [B, H, W, 3], but none that still waits. Empty if no frame of
+            this video has been restored yet.
+        """
+        return pack(self._state, self._past) if self._past else {}
+
+    def resume(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Goes on where another stream, of the same network, took a snapshot.
+
+        Pushed the frames from the first one on that had not been restored then, this
+        stream does what the other would have done, bit for bit with the same tiles.
+
+        Args:
+            snapshot: from `snapshot` of any stream, tiled or not.
+
+        Raises:
+            ValueError: if frames have been pushed since the last `flush` or `reset`,
+                or the snapshot is not of such a network.
+        """
+        if self._past or self._waiting:
+            raise ValueError("resume: in mid-video; call reset() before")
+        if snapshot:
+            self._state, past = unpack(snapshot, self._model)
+            self._past.extend(past)
+
     def _start(self):
         self._kind: _Kind | None = None
         self._state: RecurrentState | None = None
         self._past = collections.deque(maxlen=self._model.config.lookback)
         self._waiting = collections.deque()  # the target, then the frames after it
+
+    def _begin(self, kind):
+        """Takes the first frame's kind for that of the video."""
+        if self._past:
+            past = self._past[0]
+            dtype = jax.dtypes.canonicalize_dtype(kind.dtype)  # no float64
+            if (past.shape, past.dtype) != (kind.batched, dtype):
+                raise ValueError(
+                    f"frame of {kind.dtype} {kind.shape}: the snapshot is of a video "
+                    f"of {past.dtype} {past.shape}"
+                )
+        else:
+            self._state = initial_state(self._model, *kind.batched[:3])
+        self._kind = kind
 
     def _restore_next(self):
         cfg = self._model.config
@@ -116,21 +206,39 @@ class Stream:
         future = list(self._waiting)[1 : 1 + cfg.lookahead]
         last = future[-1] if future else target
         future += [last] * (cfg.lookahead - len(future))
-        window = (*past, target, *future)
-        self._state, restored = _step(self._model, self._params, self._state, window)
+        restored, displacement = self._run((*past, target, *future))
         self._past.append(self._waiting.popleft())
-        restored = restored.reshape(self._kind.shape)
-        # A copy, which unlike a view of JAX's memory can be written to.
-        return np.array(restored, self._kind.dtype) if self._kind.numpy else restored
+        step = Step(restored, displacement)
+        if len(self._kind.shape) == 3:
+            step = jax.tree.map(lambda batch: batch.reshape(batch.shape[1:]), step)
+        if not self._kind.numpy:
+            return step
+        # Copies, which unlike views of JAX's memory can be written to.
+        restored, displacement = jax.tree.map(np.array, step)
+        return Step(restored.astype(self._kind.dtype, copy=False), displacement)
 
-    @staticmethod
-    def _check(frame):
-        shape, dtype = np.shape(frame), getattr(frame, "dtype", None)
-        floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-        if not (floating or dtype == np.uint8):
-            raise ValueError(f"frame of {dtype}: give uint8, or float in [0, 1]")
-        if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape:
-            raise ValueError(f"frame of shape {shape}: give [H, W, 3] or [B, H, W, 3]")
+    def _run(self, window):
+        """One frame through the network, batched: restored and displacement."""
+        self._state, *outputs = _step(self._model, self._params, self._state, window)
+        return outputs
+
+    def lowered(self, shape: tuple[int, ...], dtype) -> jax.stages.Lowered:
+        """The largest computation behind a `push`, without memory for its arrays.
+
+        Args:
+            shape: (B, H, W, 3) of the frames.
+            dtype: theirs.
+
+        Returns:
+            What, once compiled, `push` runs without compiling it again.
+        """
+        state, window = self._abstract(shape, dtype)
+        return _step.lower(self._model, self._params, state, window)
+
+    def _abstract(self, shape, dtype):
+        model, frame = self._model, jax.ShapeDtypeStruct(shape, dtype)
+        state = jax.eval_shape(lambda: initial_state(model, *shape[:3]))
+        return state, (frame,) * model.config.window
 
 
 class _Kind(collections.namedtuple("_Kind", "shape dtype numpy")):
@@ -145,40 +253,27 @@ class _Kind(collections.namedtuple("_Kind", "shape dtype numpy")):
         return self.shape if len(self.shape) == 4 else (1, *self.shape)
 
 
+def check_frame(frame: Frame) -> None:
+    """Refuses what is no frame.
+
+    Args:
+        frame: [H, W, 3] or [B, H, W, 3], uint8 or float.
+
+    Raises:
+        ValueError: for any other shape or dtype.
+    """
+    shape, dtype = np.shape(frame), getattr(frame, "dtype", None)
+    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    if not (floating or dtype == np.uint8):
+        raise ValueError(f"frame of {dtype}: give uint8, or float in [0, 1]")
+    if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape:
+        raise ValueError(f"frame of shape {shape}: give [H, W, 3] or [B, H, W, 3]")
+
+
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _step(model, params, state, window):
     dtype = window[0].dtype
     window = to_unit_range(jnp.stack(window, axis=1))
     state, outputs = model.apply({"params": params}, state, window)
-    return state, from_unit_range(outputs["restored"], dtype)
-
-
-def to_unit_range(frames: jax.Array) -> jax.Array:
-    """Maps frames [..., 3], uint8 or float in [0, 1], to float32 in [0, 1].
-
-    Args:
-        frames: [..., 3] of any size.
-
-    Returns:
-        float32 of the same shape; uint8 is divided by 255.
-    """
-    if frames.dtype == jnp.uint8:
-        return frames.astype(jnp.float32) / 255.0
-    return frames.astype(jnp.float32)
-
-
-def from_unit_range(frames: jax.Array, dtype) -> jax.Array:
-    """Maps frames [..., 3] to `dtype`, clamped to its range of colours.
-
-    Args:
-        frames: [..., 3] float, nominally in [0, 1].
-        dtype: uint8 (rounded half to even, as the release saves) or a float dtype.
-
-    Returns:
-        [..., 3] of `dtype`.
-    """
-    chex.assert_type(frames, float)
-    frames = jnp.clip(frames, 0.0, 1.0)
-    if dtype == jnp.uint8:
-        return jnp.round(frames * 255.0).astype(jnp.uint8)
-    return frames.astype(dtype)
+    restored = from_unit_range(outputs["restored"], dtype)
+    return state, restored, outputs.get("displacement")

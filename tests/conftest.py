@@ -1,17 +1,22 @@
 import functools
 
+import flax.traverse_util
 import jax
 import numpy as np
 import pytest
 
 from mtujax.config import ModelConfig
 from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.weights import expected_shapes, save_weights
 
 # Two devices, so that a test can tell a replicated computation from a single one.
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 TINY = ModelConfig(num_units=2, channels=8, num_blocks=1, search_radius=3)
+
+# Compiles in a second: for tests of all that stands around the network.
+SMALLEST = ModelConfig(num_units=1, channels=4, num_blocks=0, search_radius=1)
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +65,22 @@ def one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The smallest network, as `deblur_video` takes it."""
+    rng = np.random.default_rng(0)  # drawing with `init_params` compiles for seconds
+    flat = {
+        name: rng.normal(0, 0.03, shape).astype(np.float32)
+        for name, shape in expected_shapes(SMALLEST).items()
+    }
+    return MTUNet(SMALLEST), flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+@pytest.fixture(scope="session")
+def weights_file(tiny, tmp_path_factory):
+    """The same as a file."""
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, SMALLEST, tiny[1])
+    return path

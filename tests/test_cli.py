@@ -5,28 +5,12 @@ import sys
 import time
 
 import cv2
-import flax.traverse_util
 import numpy as np
 import pytest
 
 import mtujax.__main__ as command
-from mtujax.config import ModelConfig
+from mtujax.arguments import seconds
 from mtujax.cuts import DEFAULT_THRESHOLD
-from mtujax.weights import expected_shapes, save_weights
-
-TINY = ModelConfig(num_units=1, channels=4, num_blocks=0, search_radius=1)
-
-
-@pytest.fixture(scope="module")
-def weights_file(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    flat = {
-        name: rng.normal(0, 0.03, shape).astype(np.float32)
-        for name, shape in expected_shapes(TINY).items()
-    }
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, TINY, flax.traverse_util.unflatten_dict(flat, sep="/"))
-    return path
 
 
 def write_folder(path, count, height=16, width=24):
@@ -46,10 +30,12 @@ main()
 """
 
 
+_START = [sys.executable, "-c", _COMMAND]
+
+
 def start(*words):
-    words = [sys.executable, "-c", _COMMAND, *map(str, words)]
     return subprocess.Popen(
-        words,
+        [*_START, *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -78,18 +64,60 @@ def test_a_folder_becomes_a_video_through_the_real_process(tmp_path, weights_fil
 
 
 @pytest.mark.parametrize("sign, status", [("SIGINT", 130), ("SIGTERM", 143)])
-def test_interrupts_leave_nothing_behind(tmp_path, weights_file, sign, status):
+def test_interrupts_leave_nothing_broken_and_resume_goes_on(
+    tmp_path, weights_file, sign, status
+):
     source = write_folder(tmp_path / "in", 3000)
-    process = start("deblur", source, tmp_path / "out", "--weights", weights_file)
+    words = ("deblur", source, tmp_path / "out", "--weights", weights_file)
+    process = start(*words)
     for _ in range(1200):
-        if list(tmp_path.glob(".out.*.part/f1.png")):
+        if list(tmp_path.glob("out.part/frames/f260.png")):
             break
-        time.sleep(0.1)
+        time.sleep(0.05)
     process.send_signal(getattr(signal, sign))
     _, error = process.communicate(timeout=60)
     assert process.returncode == status
-    assert error == "mtujax: error: interrupted\n"
-    assert os.listdir(tmp_path) == ["in"]
+    assert error.startswith("mtujax: error: interrupted; ") and one_line(error)
+    assert "--resume goes on" in error
+    assert sorted(os.listdir(tmp_path)) == ["in", "out.part"]
+    process = start(*words, "--resume")
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "")
+    assert "goes on after" in out and "3000 frames" in out
+    assert sorted(os.listdir(tmp_path)) == ["in", "out"]
+    assert len(os.listdir(tmp_path / "out")) == 3000
+
+
+def test_raw_frames_go_through_pipes_and_words_go_to_stderr(tmp_path, weights_file):
+    frames = np.random.default_rng(0).integers(0, 256, (5, 12, 16, 3), np.uint8)
+    words = [*_START, "deblur", "-", "-", "--weights", str(weights_file)]
+    done = subprocess.run(
+        [*words, "--size", "16x12", "--rate", "25"],
+        input=frames.tobytes() + b"left over",
+        capture_output=True,
+        timeout=120,
+    )
+    said = done.stderr.decode()
+    assert done.returncode == 0 and len(done.stdout) == frames.nbytes
+    assert "device: cpu" in said and "5 frames of 16x12" in said
+    assert "the last 9 bytes" in said
+
+
+def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
+    words = [*_START, "deblur", "-", "-", "--weights", str(weights_file)]
+    process = subprocess.Popen(
+        [*words, "--size", "16x12", "--rate", "25"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    process.stdin.write(bytes(16 * 12 * 3 * 5))
+    process.stdin.close()
+    with process.stderr:
+        said = process.stderr.read().decode()
+    assert process.wait(timeout=120) == 1
+    assert "mtujax: error: -: whoever read the frames has gone" in said
 
 
 @pytest.mark.parametrize(
@@ -105,6 +133,20 @@ def test_interrupts_leave_nothing_behind(tmp_path, weights_file, sign, status):
         ("deblur a b --start 1:99", "--start 1:99"),
         ("deblur a b --end noon", "--end noon"),
         ("deblur a b --dtype float8", "unknown dtype 'float8'"),
+        ("deblur a b.mp4 --codec h265", "unknown codec 'h265'"),
+        ("deblur a b.mp4 --codec vp9 --crf 70", "crf 70: VP9 takes 0 to 63"),
+        ("deblur a b.mp4 --codec h264 --preset fats", "did you mean 'fast'"),
+        ("deblur a b.mp4 --compare both", "one of side, wipe, diff"),
+        ("deblur a b.mp4 --save-motion m.png", "save_motion m.png: a video file"),
+        ("deblur a b.mp4 --save-motion b.mp4", "is the input or output itself"),
+        ("deblur a b.mp4 --tile big", "size 'big'"),
+        ("deblur a b.mp4 --tile 8x8", "tile 8x8: at least"),
+        ("deblur a b/ --crf 20", "is no video file"),
+        ("deblur - b.mp4", "give --size 640x360 and --rate 30"),
+        ("deblur - b.mp4 --size 640 --rate 30", "640"),
+        ("deblur - b.mp4 --size 8x8 --rate fast", "fast"),
+        ("deblur - b.mp4 --size 8x8 --rate 30 --resume", "cannot be had again"),
+        ("deblur pyproject.toml b.mp4 --rate 30", "has a rate of its own"),
     ],
 )
 def test_bad_use_is_one_line_and_status_2(capsys, words, said):
@@ -177,7 +219,7 @@ def test_every_command_has_help(capsys, name):
 
 
 def test_times_are_seconds_or_clock_times():
-    found = [command._seconds("--start", t) for t in ("12.5", "1:02", "00:01:02.5")]
+    found = [seconds("--start", t) for t in ("12.5", "1:02", "00:01:02.5")]
     assert found == [12.5, 62, 62.5]
 
 

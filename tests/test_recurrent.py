@@ -124,6 +124,44 @@ def test_a_cut_is_two_clips_and_loses_no_frame(network, clip):
     np.testing.assert_allclose(restored, expected, atol=1e-6)
 
 
+def test_a_stream_tells_the_displacement_of_each_frame(network, clip):
+    model, params = network
+    state = initial_state(model, 1, *clip.shape[2:4])
+    reach = np.arange(-model.config.lookback, model.config.lookahead + 1)
+    expected = []
+    for t in range(clip.shape[1]):
+        window = clip[:, np.clip(t + reach, 0, clip.shape[1] - 1)]
+        state, outputs = apply(model, params, state, window)
+        expected.append(outputs["displacement"][0])
+    stream = Stream(model, params)
+    steps = [step for frame in clip[0] for step in stream.advance(frame)]
+    steps += stream.finish()
+    np.testing.assert_array_equal([step.displacement for step in steps], expected)
+    assert np.abs(expected).max() > 0  # and there was some
+    again = [r for frame in clip[0] for r in stream.push(frame)] + stream.flush()
+    np.testing.assert_array_equal([step.restored for step in steps], again)
+
+
+def test_a_network_without_motion_compensation_tells_no_displacement(clip):
+    model = MTUNet(dataclasses.replace(TINY, motion_compensation=False))
+    stream = Stream(model, lively_params(model))
+    for kind in (np.asarray, jnp.asarray):
+        stream.advance(kind(clip[0, 0]))
+        (step,) = stream.finish()
+        assert step.displacement is None and step.restored.shape == (24, 32, 3)
+
+
+def test_a_video_is_drained_a_frame_at_a_time(model, params, clip):
+    stream = Stream(model, params)
+    for frame in clip[0, :3]:
+        stream.advance(frame)
+    drained = stream.drain()
+    next(drained)
+    assert "past_1" in stream.snapshot()  # two frames restored, one waits
+    assert len(list(drained)) == 1
+    assert stream.snapshot() == {} and stream.finish() == []
+
+
 @pytest.mark.parametrize("length", [1, 2])
 def test_a_video_shorter_than_the_window_comes_back_whole(model, params, clip, length):
     stream = Stream(model, params)

@@ -1,13 +1,16 @@
 """What a video's frames have in common: size, rate, and how colours are coded.
 
-Letters: H W pixels of the upright frame. A timestamp (pts) counts `time_base` seconds.
+Letters: H W pixels of the frame as it is coded. A timestamp (pts) counts `time_base`
+seconds.
 """
 
 import dataclasses
 from fractions import Fraction
 
+from mtujax.video.orientation import Orientation
+
 # H.273 code points, which libav uses too, and the matrices that libswscale knows.
-BT709, SMPTE170M = 1, 6
+BT709, SMPTE170M, BT2020 = 1, 6, 9
 MATRICES = (1, 4, 5, 6, 7, 9)
 LIMITED, FULL = 1, 2
 
@@ -36,15 +39,16 @@ class VideoInfo:
     """What a video's frames have in common.
 
     Attributes:
-        width: columns W of the upright frame, in pixels.
+        width: columns W of the frame, in pixels.
         height: rows H.
         frames: their number, or None if it cannot be told.
         rate: mean frames per second.
         time_base: seconds per unit of the timestamps.
         colour: how its colours are coded.
-        aspect: width / height of one pixel of the upright frame.
+        aspect: width / height of one pixel of the frame.
         full_range: whether its levels fill 0 to 255.
         counted: whether `frames` is the container's own count, not rate times duration.
+        orientation: how to turn the frame for display.
         notes: what will not be as in the input, one sentence each.
     """
 
@@ -57,4 +61,15 @@ class VideoInfo:
     aspect: Fraction = Fraction(1)
     full_range: bool = False
     counted: bool = False
+    orientation: Orientation = Orientation()
     notes: tuple[str, ...] = ()
+
+    @property
+    def upright(self) -> "VideoInfo":
+        """The same video with its frames turned for display."""
+        width, height, aspect = self.width, self.height, self.aspect
+        if self.orientation.swaps:
+            width, height, aspect = height, width, 1 / aspect
+        return dataclasses.replace(
+            self, width=width, height=height, aspect=aspect, orientation=Orientation()
+        )

@@ -1,8 +1,10 @@
 """Video files in, through PyAV: RGB frames, their timestamps and their colours.
 
-Letters: H W pixels of the upright frame. A timestamp (pts) counts `time_base` seconds.
+Letters: H W pixels of the frame as it is coded. A timestamp (pts) counts `time_base`
+seconds.
 """
 
+import collections
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
@@ -13,20 +15,15 @@ import numpy as np
 from av.error import FFmpegError
 
 from mtujax.errors import UserError
-from mtujax.video.info import (
-    BT709,
-    FULL,
-    LIMITED,
-    MATRICES,
-    SCALING,
-    SMPTE170M,
-    Colour,
-    VideoInfo,
-)
+from mtujax.video import extras, packets
+from mtujax.video.decoding import Decoder, damage_notes, end_notes
+from mtujax.video.deinterlace import deinterlaced, is_interlaced
+from mtujax.video.info import Colour, VideoInfo
+from mtujax.video.orientation import Orientation
+from mtujax.video.pixels import Pixels, coding, is_full_range, is_hdr, lost
 
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
-
-_TRANSFER_HDR = {16: "PQ", 18: "HLG"}
+_ARBITRARY_CLOCK = ("mpegts", "mpeg")  # whose times begin anywhere
 
 
 class VideoReader:
@@ -34,6 +31,10 @@ class VideoReader:
 
     Attributes:
         info: what its frames have in common.
+        name: the file, for messages.
+        late_notes: after reading, what was not as it should be, one sentence each.
+        span: after the first frame, the seconds that were taken from every timestamp,
+            and the first and last second that were asked for, or None.
     """
 
     def __init__(self, path: Path):
@@ -43,9 +44,10 @@ class VideoReader:
             path: an existing file.
 
         Raises:
-            UserError: if it is no video, is not whole or has no frame.
+            UserError: if it is no video or has no frame that can be decoded.
         """
-        self._path = path
+        self._path, self.name, self.late_notes = path, str(path), ()
+        self.span = Fraction(0), None, None
         self._open()
         try:
             self._look_at_first()
@@ -66,7 +68,7 @@ class VideoReader:
         self._container.close()
 
     def frames(
-        self, *, start: float | None = None, end: float | None = None
+        self, *, start: float | None = None, end: float | None = None, skip: int = 0
     ) -> Iterator[tuple[np.ndarray, int]]:
         """Decodes the frames in the order of their display.
 
@@ -74,21 +76,51 @@ class VideoReader:
             start: seconds after the first frame; earlier frames are left out, and the
                 timestamps then count from the first frame that is given.
             end: seconds after the first frame; this one and later ones are left out.
+            skip: of the frames in this range, leave out so many at its beginning; the
+                timestamps stay as they are.
 
         Yields:
-            Upright frames [H, W, 3] uint8 RGB, and their timestamps, ascending.
+            Frames [H, W, 3] uint8 RGB as coded, and their timestamps, ascending.
 
         Raises:
-            UserError: where decoding fails or the size changes.
+            UserError: if nothing can be decoded.
         """
-        start, origin = start or 0.0, None if start else 0
-        for frame, pts in self._timed(self._decode_from(start)):
-            seconds = self._seconds(pts) + 1e-6  # 3 * 0.1 is not quite 0.3
-            if end is not None and seconds >= end:
-                return
-            if seconds >= start:
-                origin = pts if origin is None else origin
-                yield self._upright_rgb(frame), pts - origin
+        self.late_notes, pixels = (), Pixels(self._first, self._coding)
+        timed = self._ranged(start, end)
+        for number, (frame, pts) in enumerate(timed):
+            if number >= skip:
+                yield pixels(frame), pts
+        self.late_notes = (*self.late_notes, *pixels.late_notes())
+
+    def extras(self, suffix: str, format: str) -> extras.Extras:
+        """Tells what else of the file a container can hold.
+
+        Args:
+            suffix: of the file to write.
+            format: libav's name of its container.
+
+        Returns:
+            The choice; `span` is not in it yet.
+        """
+        main = self._stream.index
+        return extras.plan(self._path, self._container, main, suffix, format)
+
+    def check_constant_rate(self, title: str) -> None:
+        """Refuses a variable frame rate.
+
+        Args:
+            title: of the codec that needs a constant one.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if not packets.has_constant_rate(
+            self._path, self._stream.index, self.info.rate
+        ):
+            raise UserError(
+                f"{self._path}: has a variable frame rate, which {title} cannot hold: "
+                "write .mp4 or .mkv"
+            )
 
     def _open(self):
         try:
@@ -101,35 +133,80 @@ class VideoReader:
         self._stream = self._container.streams.best("video")
         if self._stream is not None and self._stream.codec_context is not None:
             self._stream.thread_type = "AUTO"
-        # One generator to the end: it may hold more decoded frames than it has given.
-        self._decoded = self._decode()
+        self._start_decoding()
+
+    def _start_decoding(self):
+        self._decoder = Decoder(self._container, self._stream)
+        self._decoded = self._decoder.frames()
 
     def _look_at_first(self):
+        if self._container.format.name == "tty":  # libav would draw its letters
+            raise UserError(f"{self._path}: is a text, not a video")
         if self._stream is None:
             raise UserError(f"{self._path}: has no video stream")
         if self._stream.codec_context is None:
-            raise UserError(f"{self._path}: its video has no known codec")
-        self._first = next(self._decoded, None)
-        if self._first is None:
+            codec = packets.unknown_codec(self._path)
+            raise UserError(f"{self._path}: its video codec ({codec}) is not known")
+        tag = self._stream.codec_tag
+        if packets.is_encrypted(self._path, self._stream.index, tag):
+            raise UserError(f"{self._path}: its video is encrypted, and cannot be read")
+        head = next(self._decoded, None)
+        if head is None:
             raise UserError(f"{self._path}: has no frame that can be decoded")
-        self._first_pts = self._first.pts or 0
+        self._head, self._first = head, head[0]
+        self._first_pts = head[1] or 0
+        if self._container.format.name == "avi":
+            self._first_pts = 0
         self._fresh = True  # nothing but the first frame has been taken yet
-        self._turns = round(self._first.rotation / 90) % 4
+        self._origin = self._first_origin()
         self.info = self._describe()
 
-    def _decode(self):
-        try:
-            yield from self._container.decode(self._stream)
-        except FFmpegError as error:
-            raise UserError(
-                f"{self._path}: decoding failed ({error.strerror})"
-            ) from error
+    def _first_origin(self):
+        """Where the time line begins: its own zero, or where the file begins."""
+        start = self._container.start_time
+        if self._container.format.name not in _ARBITRARY_CLOCK or start is None:
+            return 0
+        return round(Fraction(start, av.time_base) / self._stream.time_base)
+
+    def _ranged(self, start, end):
+        """The frames from `start` to `end`, with timestamps from the new origin."""
+        start, base = start or 0.0, self.info.time_base
+        origin = None if start else self._origin
+        last, before, damaged = None, 0, 0
+        for frame, pts in self._timed(self._progressive(self._decode_from(start))):
+            seconds = self._seconds(pts) + 1e-6  # 3 * 0.1 is not quite 0.3
+            if end is not None and seconds >= end:
+                self.span = (*self.span[:2], pts * base)
+                self._look_back(damaged - before)
+                return
+            if seconds >= start:
+                if origin is None:
+                    origin = pts
+                    self.span = origin * base, origin * base, None
+                elif last is None:
+                    self.span = origin * base, None, None
+                last, damaged = pts, self._decoder.damaged
+                yield frame, pts - origin
+            else:
+                before = self._decoder.damaged
+        self._look_back(self._decoder.damaged - before)
+        self._look_at_end(last if last is not None else self._first_pts)
+
+    def _look_back(self, damaged):
+        """Notes what was wrong with the frames that were given."""
+        self.late_notes = damage_notes(damaged, self._decoder.lost, self._untimed)
+
+    def _look_at_end(self, last):
+        """Notes whether the file ends too early."""
+        seconds, rate = self._seconds(last), self.info.rate
+        end = packets.missing_end(self._path, self._stream.index, seconds, rate)
+        self.late_notes += end_notes(self._path, seconds, end, self._decoder.broken_off)
 
     def _decode_from(self, start):
         """All frames from `start` on, and maybe some before it; sought if it is far."""
         head, fresh, self._fresh = None, self._fresh, False
         if fresh and start < 1:
-            head = self._first
+            head = self._head
         elif start >= 1 and self._container.format.name.startswith(_INDEXED):
             head = self._seek(start)
         if head is None:
@@ -145,99 +222,70 @@ class VideoReader:
             self._container.seek(offset, stream=self._stream)
         except FFmpegError:
             return None
-        self._decoded = self._decode()
+        self._start_decoding()
         head = next(self._decoded, None)
         # A damaged index may lead too far.
-        if head is None or head.pts is None or self._seconds(head.pts) > start:
+        if head is None or head[1] is None or self._seconds(head[1]) > start:
             return None
         return head
+
+    def _progressive(self, frames):
+        """Undoes interlacing; other frames pass."""
+        times = collections.deque()
+
+        def pictures():
+            for frame, pts in frames:
+                times.append(pts)
+                yield frame
+
+        for frame in deinterlaced(pictures(), time_base=self.info.time_base):
+            yield frame, times.popleft()
 
     def _timed(self, frames):
         """Adds ascending timestamps: where missing or broken, after the mean rate."""
         step = max(1, round(1 / (self.info.rate * self.info.time_base)))
-        last = None
-        for frame in frames:
-            pts = self._first_pts if frame.pts is None else frame.pts
-            last = pts if last is None or pts > last else last + step
+        last, self._untimed = None, 0
+        for frame, pts in frames:
+            if by_decoding := self._container.format.name == "avi":
+                pts = self._time_of_decoding(frame)
+            if pts is None or (last is not None and pts <= last):
+                self._untimed += not by_decoding
+                pts = self._first_pts if last is None else last + step
+            last = pts
             yield frame, last
+
+    def _time_of_decoding(self, frame):
+        """AVI has no other times, and its first frame is at zero."""
+        known = frame.dts is not None and self._first.dts is not None
+        return frame.dts - self._first.dts if known else None
 
     def _seconds(self, pts):
         return float((pts - self._first_pts) * self.info.time_base)
 
-    def _upright_rgb(self, frame):
-        if (frame.width, frame.height) != (self._first.width, self._first.height):
-            raise UserError(
-                f"{self._path}: frames change from {self._first.width}x"
-                f"{self._first.height} to {frame.width}x{frame.height} in mid-stream"
-            )
-        rgb = frame.reformat(
-            format="rgb24",
-            src_colorspace=self.info.colour.matrix,
-            src_color_range=FULL if _is_full_range(frame) else LIMITED,
-            interpolation=SCALING,
-        ).to_ndarray()
-        return np.ascontiguousarray(np.rot90(rgb, self._turns))
-
     def _describe(self):
         stream, first = self._stream, self._first
-        height, width = first.height, first.width
-        aspect = stream.codec_context.sample_aspect_ratio or Fraction(1)
-        if self._turns % 2:
-            height, width, aspect = width, height, 1 / aspect
-        rate = stream.average_rate or stream.guessed_rate or Fraction(30)
+        rate = packets.mean_rate(self._container, stream)
         frames = stream.frames
         if not frames and self._container.duration:
             frames = round(self._container.duration / av.time_base * rate)
-        colour = _colour(stream.codec_context, first)
+        matrix = first.side_data.get("DISPLAYMATRIX")
+        matrix = None if matrix is None else np.frombuffer(bytes(matrix), np.int32)
+        self._coding = colour = coding(stream.codec_context, first)
+        hdr = is_hdr(colour)
         return VideoInfo(
-            width,
-            height,
+            first.width,
+            first.height,
             frames or None,
             rate,
             stream.time_base,
-            colour,
-            aspect,
-            _is_full_range(first) and not first.format.is_rgb,
+            Colour() if hdr else colour,
+            stream.codec_context.sample_aspect_ratio or Fraction(1),
+            is_full_range(first) and not first.format.is_rgb and not hdr,
             stream.frames > 0,
-            tuple(self._notes(colour)),
+            Orientation.of(matrix),
+            tuple(lost(first, colour) + self._deinterlacing()),
         )
 
-    def _notes(self, colour):
-        left = [_name(s) for s in self._container.streams if s != self._stream]
-        if left:
-            yield f"not copied to the output: {', '.join(left)}"
-        if self._turns:
-            yield f"frames turned upright ({self._first.rotation} degrees of rotation)"
-        bits = max(c.bits for c in self._first.format.components)
-        hdr = _TRANSFER_HDR.get(colour.transfer)
-        if bits > 8:
-            name = f"{bits}-bit {hdr} (HDR)" if hdr else f"{bits}-bit"
-            yield f"{name} input is converted to 8 bits, without tone mapping"
-        if self._first.interlaced_frame:
-            yield "interlaced input is taken as it is, without deinterlacing"
-        if any(c.is_alpha for c in self._first.format.components):
-            yield "the alpha channel is dropped"
-
-
-def _colour(context, frame):
-    """The input's colour coding, its matrix guessed from the size if it is not told.
-
-    Untagged video of 720 rows or more is BT.709 and smaller video BT.601, as most
-    players take it.
-    """
-    matrix = int(frame.colorspace)
-    if frame.format.is_rgb:
-        matrix = BT709
-    elif matrix not in MATRICES:
-        matrix = BT709 if min(frame.height, frame.width) >= 720 else SMPTE170M
-    return Colour(matrix, int(context.color_primaries), int(context.color_trc))
-
-
-def _is_full_range(frame):
-    old = frame.format.name.startswith("yuvj")
-    return old or frame.format.is_rgb or int(frame.color_range) == FULL
-
-
-def _name(stream):
-    context = getattr(stream, "codec_context", None)
-    return f"{stream.type} ({context.name})" if context else stream.type
+    def _deinterlacing(self):
+        note = "interlaced input is made progressive, one frame per pair of fields"
+        return [note] * is_interlaced(self._first)

@@ -1,67 +1,79 @@
-"""Video files out, through PyAV: H.264 with the timestamps and colours of the input.
+"""Video files out, through PyAV, with the timestamps and colours of the input.
 
 Letters: H W pixels.
 """
 
+import errno
+import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.filter
 import numpy as np
+from av.codec.context import Flags
 from av.error import FFmpegError
 
 from mtujax.errors import UserError
-from mtujax.video.info import LIMITED, SCALING, VideoInfo
+from mtujax.video.codecs import Encoding, choose
+from mtujax.video.info import FULL, LIMITED, VideoInfo
 
-FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
-"""Suffixes of the video files that can be written, and the container of each."""
+# libavfilter's names of `info.MATRICES`.
+_MATRICES = {
+    1: "bt709",
+    4: "fcc",
+    5: "bt470",
+    6: "smpte170m",
+    7: "smpte240m",
+    9: "bt2020",
+}
+PART_FORMAT = "nut"  # holds every codec and keeps every time base exactly
 
 
 class VideoWriter:
-    """Writes an H.264 file frame by frame; a context manager.
+    """Writes a video file frame by frame; a context manager.
 
-    Even sizes become yuv420p and odd ones yuv444p, which keeps the size exactly; the
-    range is limited, matrix and tags are those of the input.
+    Odd sizes are kept exactly; matrix, range, tags, pixel aspect and orientation are
+    those of the input.
 
     Attributes:
         notes: what a viewer should know, one sentence each.
+        reorder: after `close`, by how many places the encoder moved frames forward.
     """
 
     def __init__(
-        self, path: Path, info: VideoInfo, *, crf: float = 17, preset: str = "medium"
+        self,
+        path: Path,
+        info: VideoInfo,
+        encoding: Encoding | None = None,
+        *,
+        part: bool = False,
     ):
         """Opens file and encoder.
 
         Args:
-            path: the file, with one of the suffixes in `FORMATS`; replaced.
-            info: size, rate, time base, colours and pixel aspect to write.
-            crf: constant quality of x264, 0 (lossless) to 51.
-            preset: speed of x264, "ultrafast" to "veryslow".
+            path: the file, with one of the suffixes in `codecs.CONTAINERS`; replaced.
+            info: size, rate, time base, colours and orientation to write.
+            encoding: codec and settings; None takes the suffix's defaults.
+            part: write a part for `joining.join` instead, any suffix.
 
         Raises:
-            UserError: if H.264 cannot hold frames of this size.
+            UserError: if the codec cannot hold frames of this size.
         """
-        self._path, self._info, self.notes = path, info, ()
-        self._format = "yuv420p"
-        if info.width % 2 or info.height % 2:
-            self._format = "yuv444p"
-            self.notes = (
-                f"odd size {info.width}x{info.height}: kept exactly as H.264 4:4:4, "
-                "which some players cannot show",
-            )
-        if info.full_range:
-            self.notes += ("full-range input is written in limited range",)
-        container = FORMATS[path.suffix.lower()]
-        options = {}
-        if container != "matroska":
-            # A late start is noted in units of the movie: milliseconds, if not told.
-            units = info.time_base.denominator
-            units *= -(-1000 // units)
-            options = {"movflags": "faststart", "movie_timescale": str(units)}
+        self._info = info
+        self._encoding = encoding or choose(path.suffix, info)
+        self.notes, self.reorder = self._encoding.notes, 0
+        self._order, self._first, self._last = [], None, None
+        self._to_yuv = _to_yuv(info, self._encoding)
+        options = {} if part else container_options(self._encoding, info)
         self._container = av.open(
-            f"file:{path}", "w", format=container, container_options=options
+            f"file:{path}",
+            "w",
+            format=PART_FORMAT if part else self._encoding.container.format,
+            container_options=options,
         )
         try:
-            self._open_stream({"crf": str(crf), "preset": preset})
+            self._stream = add_video(self._container, info, self._encoding)
         except BaseException:
             self._container.close()
             raise
@@ -74,7 +86,11 @@ class VideoWriter:
         """Ends the file; after an error without complaining once more."""
         if kind is None:
             self.close()
-            return
+        else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Closes the file as it is, without complaint."""
         try:
             self._container.close()
         except (FFmpegError, OSError):
@@ -88,20 +104,15 @@ class VideoWriter:
             pts: its timestamp in units of the time base; ascending.
 
         Raises:
+            UserError: if the codec needs a constant rate and these have none.
             OSError: if the file cannot be written on.
         """
-        if frame.dtype != np.uint8:
-            frame = np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8)
-        rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        # PyAV's default would be the matrix of BT.601, whatever the tags say.
-        yuv = rgb.reformat(
-            format=self._format,
-            dst_colorspace=self._info.colour.matrix,
-            dst_color_range=LIMITED,
-            interpolation=SCALING,
-        )
-        yuv.pts, yuv.time_base = pts, self._info.time_base
-        self._container.mux(self._stream.encode(yuv))
+        rgb = av.VideoFrame.from_ndarray(to_uint8(frame), format="rgb24")
+        self._to_yuv.push(rgb)
+        yuv = self._to_yuv.pull()
+        base = encoder_time_base(self._info, self._encoding)
+        yuv.pts, yuv.time_base = self._counted(pts, base), base
+        self._mux(self._stream.encode(yuv))
 
     def close(self) -> None:
         """Writes what the encoder still holds and ends the file.
@@ -109,24 +120,153 @@ class VideoWriter:
         Raises:
             OSError: if the file cannot be written on.
         """
-        self._container.mux(self._stream.encode())
+        packets = self._stream.encode()
+        if len(self._order) + len(packets) <= 2:
+            for packet in packets:  # so few are in order; x265 gives no times for them
+                packet.dts = packet.pts
+        self._mux(packets)
         self._container.close()
+        rank = {pts: i for i, pts in enumerate(sorted(self._order))}
+        moved = [i - rank[pts] for i, pts in enumerate(self._order)]
+        self.reorder = max(moved, default=0)
 
-    def _open_stream(self, options):
-        info = self._info
-        self._stream = self._container.add_stream("libx264", rate=info.rate)
-        self._stream.width, self._stream.height = info.width, info.height
-        self._stream.pix_fmt, self._stream.options = self._format, options
-        context = self._stream.codec_context
-        context.time_base = info.time_base
-        context.sample_aspect_ratio = info.aspect
-        context.colorspace, context.color_range = info.colour.matrix, LIMITED
-        context.color_primaries = info.colour.primaries
-        context.color_trc = info.colour.transfer
-        try:
-            context.open()
-        except FFmpegError as error:
+    def _mux(self, packets):
+        self._order += [p.pts for p in packets]
+        self._container.mux(packets)
+
+    def _counted(self, pts, base):
+        """The timestamp in units of the encoder's time base."""
+        if self._encoding.codec.name != "mpeg2":
+            return pts
+        if self._first is None:
+            self._first = pts
+        # From the first frame on, which may come in the middle between two counts.
+        ticks = self._info.time_base / base
+        pts = round(self._first * ticks) + round((pts - self._first) * ticks)
+        if self._last is not None and pts != self._last + 1:
             raise UserError(
-                f"H.264 cannot hold frames of {info.width}x{info.height} "
-                f"({error.strerror}): give a folder, for PNG frames, as the output"
-            ) from error
+                f"{self._encoding.codec.title} needs a constant frame rate, which this "
+                "video has not: write .mp4 or .mkv"
+            )
+        self._last = pts
+        return pts
+
+
+def _to_yuv(info, encoding):
+    """A filter from RGB to the encoder's frames.
+
+    PyAV's own conversion puts chroma between two columns, where H.264, HEVC and MPEG-2
+    have it on the left one: all colours would move by half a pixel.
+    """
+    settings = {
+        "flags": "bicubic+full_chroma_int+full_chroma_inp+accurate_rnd",
+        "out_color_matrix": _MATRICES[info.colour.matrix],
+        "out_range": "full" if encoding.full_range else "limited",
+    }
+    if encoding.codec.left:
+        settings |= {"out_h_chr_pos": "0", "out_v_chr_pos": "128"}
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=info.width,
+        height=info.height,
+        format=av.VideoFormat("rgb24"),
+        time_base=info.time_base,
+    )
+    scale = graph.add("scale", ":".join(f"{k}={v}" for k, v in settings.items()))
+    to_format = graph.add("format", encoding.pix_fmt)
+    graph.link_nodes(source, scale, to_format, graph.add("buffersink")).configure()
+    return graph
+
+
+def to_uint8(frame: np.ndarray) -> np.ndarray:
+    """Rounds a frame to 8 bits.
+
+    Args:
+        frame: [H, W, 3], uint8 in [0, 255] or float in [0, 1].
+
+    Returns:
+        [H, W, 3] uint8, contiguous.
+    """
+    if frame.dtype != np.uint8:
+        frame = np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8)
+    return np.ascontiguousarray(frame)
+
+
+def encoder_time_base(info: VideoInfo, encoding: Encoding) -> Fraction:
+    """Seconds per unit of the encoder's timestamps.
+
+    Args:
+        info: of the video.
+        encoding: of the file.
+
+    Returns:
+        The video's own; MPEG-2 counts frames.
+    """
+    return 1 / info.rate if encoding.codec.name == "mpeg2" else info.time_base
+
+
+def container_options(encoding: Encoding, info: VideoInfo) -> dict[str, str]:
+    """The settings of the container's muxer.
+
+    Args:
+        encoding: of the file.
+        info: of the video.
+
+    Returns:
+        What `av.open` takes as container_options.
+    """
+    if encoding.container.format in ("matroska", "webm"):
+        return {"fflags": "+bitexact"}  # else each file has a random number in it
+    if encoding.container.format not in ("mp4", "mov"):
+        return {}
+    # A late start is noted in units of the movie: milliseconds, if not told.
+    units = info.time_base.denominator
+    units *= -(-1000 // units)
+    return {"movflags": "faststart", "movie_timescale": str(units)}
+
+
+def add_video(container, info: VideoInfo, encoding: Encoding):
+    """Adds an open encoder's stream to a container.
+
+    Args:
+        container: an output container.
+        info: size, rate, colours and orientation.
+        encoding: codec and settings.
+
+    Returns:
+        PyAV's stream.
+
+    Raises:
+        UserError: if the codec cannot hold frames of this size.
+    """
+    codec = encoding.codec
+    if codec.name == "av1":
+        os.environ.setdefault("SVT_LOG", "0")  # or it tells its settings on stderr
+    stream = container.add_stream(codec.encoder, rate=info.rate)
+    stream.width, stream.height = info.width, info.height
+    stream.pix_fmt, stream.options = encoding.pix_fmt, encoding.options
+    context = stream.codec_context
+    context.time_base = encoder_time_base(info, encoding)
+    context.sample_aspect_ratio = info.aspect
+    context.colorspace = info.colour.matrix
+    context.color_range = FULL if encoding.full_range else LIMITED
+    context.color_primaries = info.colour.primaries
+    context.color_trc = info.colour.transfer
+    if encoding.container.format == "mpeg":
+        # Its headers go before every key frame, also where a part keeps them apart.
+        context.flags &= ~int(Flags.global_header)
+    if codec.name == "hevc" and container.format.name in ("mp4", "mov"):
+        context.codec_tag = "hvc1"  # the only form that Apple's players take
+    if info.orientation.matrix and container.format.name != PART_FORMAT:
+        stream.set_display_matrix(info.orientation.matrix)
+    try:
+        if codec.name == "hevc" and 33 <= info.width <= 48:
+            # x265 4.2 writes past its memory at these widths, and takes us along.
+            raise av.error.ArgumentError(errno.EINVAL, "a width x265 fails at")
+        context.open()
+    except FFmpegError as error:
+        raise UserError(
+            f"{codec.title} cannot hold frames of {info.width}x{info.height} "
+            f"({error.strerror}): give a folder, for PNG frames, as the output"
+        ) from error
+    return stream

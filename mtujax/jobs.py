@@ -1,0 +1,189 @@
+"""Long work that can be interrupted: finished segments wait beside the output.
+
+`OUTPUT.part` holds what is finished of OUTPUT: `job.json` (settings and segments),
+`state-N.npz` (what the network remembers after N segments) and the sinks' own files.
+It is deleted when the output is complete, or when nothing in it is finished.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.errors import UserError
+
+_MANIFEST = "job.json"
+_LOCK = "lock"
+
+
+class Job:
+    """The folder of one piece of work; a context manager.
+
+    Attributes:
+        folder: where sinks keep unfinished files.
+        segments: per finished segment, what each sink and the pipeline noted of it.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        settings: dict,
+        *,
+        resume: bool = False,
+        anew: bool = False,
+        resumable: bool = True,
+    ):
+        """Makes the folder, or finds it.
+
+        Args:
+            output: final name of the file or folder; its parent exists.
+            settings: what must be equal for a job to go on; JSON values.
+            resume: go on with an interrupted job, if there is one.
+            anew: throw an interrupted job away.
+            resumable: keep what is finished when the work is interrupted.
+
+        Raises:
+            UserError: if an interrupted job is in the way, or has other settings, or
+                another process is at it.
+        """
+        self._output = output
+        self._settings = json.loads(json.dumps(settings))
+        final = Path(os.path.realpath(output))
+        self.folder = final.with_name(f"{final.name}.part")
+        self.segments, self._resumable = [], resumable
+        if self.folder.exists():
+            self._take(resume, anew)
+        if not self.folder.exists():
+            self.folder.mkdir()
+            self._store(self.folder / _MANIFEST, self._manifest())
+        self._lock = _lock(self.folder / _LOCK, output)
+
+    def __enter__(self) -> "Job":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, kind, error, _):
+        """Deletes the folder unless the work broke off and something is finished."""
+        if error is not None and self.segments and self._resumable:
+            error.add_note(
+                f"{self.frames} finished frames are kept in {self.folder.name}: "
+                "--resume goes on"
+            )
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        _unlock(self._lock)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames in the finished segments."""
+        return sum(segment["frames"] for segment in self.segments)
+
+    def finish(self, segment: dict, state: dict[str, np.ndarray]) -> None:
+        """Notes a segment, whose files are closed, as finished.
+
+        Args:
+            segment: JSON values, with the number of its `frames`.
+            state: arrays from which the next segment goes on.
+
+        Raises:
+            OSError: if the disk is full.
+        """
+        number = len(self.segments) + 1
+        path = self._state(number)
+        with _appearing(path) as file:
+            np.savez(file, **state)
+        # Noted last: what the manifest names is there.
+        self.segments.append(segment)
+        self._store(self.folder / _MANIFEST, self._manifest())
+        self._state(number - 1).unlink(missing_ok=True)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The state after the last finished segment.
+
+        Returns:
+            What `finish` was given.
+        """
+        with np.load(self._state(len(self.segments))) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def _state(self, number):
+        return self.folder / f"state-{number}.npz"
+
+    def _manifest(self):
+        content = {"settings": self._settings, "segments": self.segments}
+        return json.dumps(content, indent=1)
+
+    def _store(self, path, text):
+        with _appearing(path) as file:
+            file.write(text.encode())
+
+    def _take(self, resume, anew):
+        """Decides about a folder that is there already."""
+        content = self._content()
+        segments, settings = content["segments"], content["settings"]
+        if segments and not (resume or anew):
+            frames = sum(s["frames"] for s in segments)
+            raise UserError(
+                f"{self.folder.name}: has {frames} finished frames of an interrupted "
+                "run; --resume goes on with it, --overwrite begins anew"
+            )
+        if not segments or not resume:
+            lock = _lock(self.folder / _LOCK, self._output)
+            shutil.rmtree(self.folder)
+            _unlock(lock)
+            return
+        for name in sorted(settings.keys() | self._settings.keys()):
+            was, is_ = settings.get(name), self._settings.get(name)
+            if was != is_:
+                raise UserError(
+                    f"{self.folder.name}: was begun with {name} {was}, not {is_}: give "
+                    "the same, or --overwrite to begin anew"
+                )
+        self.segments = segments
+
+    def _content(self):
+        names = {path.name for path in self.folder.iterdir()}
+        if names <= {_LOCK, f"{_MANIFEST}.new"}:  # killed in its first moment
+            return {"settings": {}, "segments": []}
+        try:
+            content = json.loads((self.folder / _MANIFEST).read_text())
+            return {k: content[k] for k in ("settings", "segments")}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{self.folder}: is in the way: unfinished work is kept there, and "
+                "this is none; move it away"
+            ) from None
+
+
+@contextlib.contextmanager
+def _appearing(path):
+    """A file that has its name only once its content is stored."""
+    temporary = path.with_name(f"{path.name}.new")
+    with open(temporary, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _lock(path, output):
+    """Locks the folder for this process, so that no two write the same output."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where nothing is locked
+        return None
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise UserError(f"{output}: another process is writing it") from None
+    return handle
+
+
+def _unlock(lock):
+    if lock is not None:
+        os.close(lock)

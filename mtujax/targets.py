@@ -1,0 +1,220 @@
+"""From a restored frame to what is written: turned, compared, coloured, and sunk.
+
+Letters: H W pixels, h w motion grid.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.endpoints import FOLDER_RATE, is_folder, is_pipe
+from mtujax.frames import FolderReader, ImageKind
+from mtujax.options import Options
+from mtujax.sinks import FolderSink, PipeSink, VideoSink
+from mtujax.video.codecs import choose
+from mtujax.video.info import Colour, VideoInfo
+from mtujax.video.orientation import Orientation
+from mtujax.video.raw import parse_rate
+from mtujax.video.reader import VideoReader
+from mtujax.views import compare, motion_picture, view_size
+
+_MOTION_RADIUS = 4  # grid cells of full colour: hand-held motion is mostly shorter
+_TURNED = ("mpeg",)  # containers that cannot say how a frame is to be turned
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One frame on its way out.
+
+    Attributes:
+        number: counted from 0 over the whole run.
+        blurry: [H, W, 3] as it was read.
+        restored: [H, W, 3] of the same dtype.
+        displacement: [h, w, 2] (dx, dy) in grid cells, or None.
+        tag: timestamp, or the kind of its image file.
+    """
+
+    number: int
+    blurry: np.ndarray
+    restored: np.ndarray
+    displacement: np.ndarray | None
+    tag: int | ImageKind
+
+
+class Target:
+    """Makes of each frame what is asked for and writes it.
+
+    Attributes:
+        size: (width, height) of what is written, in pixels.
+        notes: what will not be as in the input, one sentence each.
+    """
+
+    def __init__(
+        self,
+        reader,
+        output: Path,
+        options: Options,
+        folder: Path | None,
+    ):
+        """Chooses how to write.
+
+        Args:
+            reader: of the input.
+            output: file, folder or "-".
+            options: what the user chose.
+            folder: where unfinished work waits; None only for a pipe.
+
+        Raises:
+            UserError: if the output cannot hold this video.
+        """
+        self._reader, self._output, self._options = reader, output, options
+        self._extras = self._motion = None
+        self.notes = []
+        info = _video_info(reader, options)
+        self._rate, self._turn = float(info.rate), Orientation()
+        if is_pipe(output) or is_folder(output) or options.compare:
+            info = self._upright(info)
+        plain = (info.width, info.height)
+        if options.compare:
+            width, height = view_size(options.compare, *plain)
+            info = dataclasses.replace(info, width=width, height=height)
+        self._picture = self._sink(info, folder)
+        if options.save_motion is not None:
+            self._motion = self._motion_sink(_video_info(reader, options), folder)
+        self.size = info.width, info.height
+
+    def write(self, frame: Frame) -> None:
+        """Writes a frame.
+
+        Args:
+            frame: the next one.
+        """
+        picture = self._turn.upright(frame.restored)
+        if self._options.compare:
+            picture = compare(
+                self._turn.upright(frame.blurry),
+                picture,
+                self._options.compare,
+                number=frame.number,
+                rate=self._rate,
+            )
+        self._picture.write(picture, frame.tag)
+        if self._motion:
+            self._motion.write(self._coloured(frame), frame.tag)
+
+    def end_segment(self) -> dict:
+        """Closes what can be closed.
+
+        Returns:
+            What `resume` needs, as JSON values.
+        """
+        segment = {"picture": self._picture.end_segment()}
+        if self._motion:
+            segment["motion"] = self._motion.end_segment()
+        return segment
+
+    def resume(self, segments: list[dict]) -> None:
+        """Goes on after finished segments.
+
+        Args:
+            segments: what `end_segment` returned for each.
+        """
+        self._picture.resume([s["picture"] for s in segments])
+        if self._motion:
+            self._motion.resume([s["motion"] for s in segments])
+
+    def publish(self, *, overwrite: bool, on_note: Callable[[str], None]) -> None:
+        """Puts what is complete under its final name.
+
+        Args:
+            overwrite: replace what exists.
+            on_note: told what could not be kept.
+        """
+        extras = self._extras
+        if extras is not None:
+            shift, start, end = self._reader.span
+            extras = dataclasses.replace(extras, shift=shift, start=start, end=end)
+        self._picture.publish(
+            self._output, overwrite=overwrite, extras=extras, on_note=on_note
+        )
+        if self._motion:
+            self._motion.publish(Path(self._options.save_motion), overwrite=overwrite)
+
+    def close(self) -> None:
+        """Gives up what is unfinished."""
+        self._picture.close()
+        if self._motion:
+            self._motion.close()
+
+    def _upright(self, info):
+        """Has frames turned before they are written."""
+        if not info.orientation.is_identity and self._turn.is_identity:
+            self._turn = info.orientation
+            self.notes.append("frames are turned upright")
+        return info.upright
+
+    def _sink(self, info, folder):
+        if is_pipe(self._output):
+            self.notes.append(
+                f"writes raw rgb24 frames of {info.width}x{info.height}, "
+                f"{float(info.rate):.5g} per second"
+            )
+            return PipeSink(sys.stdout.buffer)
+        if is_folder(self._output):
+            if info.aspect != 1:
+                aspect = f"frames keep pixels of aspect {info.aspect}, unsaid in PNG"
+                self.notes.append(aspect)
+            return FolderSink(folder)
+        return self._video_sink(info, folder)
+
+    def _video_sink(self, info, folder):
+        options, suffix = self._options, self._output.suffix.lower()
+        chosen = {"codec": options.codec, "crf": options.crf, "preset": options.preset}
+        if choose(suffix, info, **chosen).container.format in _TURNED:
+            info = self._upright(info)
+        encoding = choose(suffix, info, **chosen)
+        self.notes += encoding.notes
+        if isinstance(self._reader, FolderReader):
+            self.notes += _lost_of_folder(self._reader.info, options)
+        if isinstance(self._reader, VideoReader):
+            if encoding.codec.name == "mpeg2":
+                self._reader.check_constant_rate(encoding.codec.title)
+            self._extras = self._reader.extras(suffix, encoding.container.format)
+            self.notes += self._extras.notes
+        return VideoSink(folder, "picture", info, encoding)
+
+    def _motion_sink(self, info, folder):
+        suffix = Path(self._options.save_motion).suffix
+        info = dataclasses.replace(info.upright, colour=Colour(), full_range=False)
+        return VideoSink(folder, "motion", info, choose(suffix, info))
+
+    def _coloured(self, frame):
+        info = self._reader.info
+        orientation = getattr(info, "orientation", Orientation())
+        picture = motion_picture(
+            orientation.turn_vectors(frame.displacement),
+            (info.width, info.height),
+            radius=_MOTION_RADIUS,
+        )
+        return orientation.upright(picture)
+
+
+def _video_info(reader, options):
+    """The input as a video, also where it is a folder, which has no rate."""
+    info = reader.info
+    if not isinstance(reader, FolderReader):
+        return info
+    rate = FOLDER_RATE if options.rate is None else parse_rate(str(options.rate))
+    return VideoInfo(info.width, info.height, None, rate, 1 / rate)
+
+
+def _lost_of_folder(info, options):
+    if options.rate is None:
+        yield f"a folder has no rate: written at {FOLDER_RATE} frames/s; --rate sets it"
+    if info.deep:
+        yield "16-bit frames are written with 8 bits"
+    if info.alpha:
+        yield "the alpha channel is dropped: a video has none"

@@ -1,0 +1,294 @@
+"""A video frame by frame where a whole frame's features do not fit in memory.
+
+The recurrent state stays that of the whole frame: each tile reads its part of it, runs
+the network and writes its core of the next one. So a tile knows beyond its core what
+its neighbours found in the frame before, and any other tiles, or none, can go on.
+
+Letters: B batch, H' W' the frame rounded up to multiples of 4, p q rows and columns of
+a tile, h w motion grid (H' / 4, W' / 4), C channels.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from mtujax.config import MOTION_STRIDE, ModelConfig
+from mtujax.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.resample import pad_frames, padded_size
+from mtujax.ops.unit_range import from_unit_range, to_unit_range
+from mtujax.stream import Stream
+
+_RAMP = 16  # pixels over which one tile fades into the next
+_LEAST_OVERLAP = 8
+
+
+class TiledStream(Stream):
+    """`Stream` in the memory of one tile's features, plus two recurrent states.
+
+    The same to the eye: cores lie further from their tile's border than motion is
+    searched for, and neighbours fade into each other. Costs the time of the overlaps.
+
+    Attributes:
+        latency: number of frames by which the output lags behind the input.
+    """
+
+    def __init__(
+        self,
+        model: MTUNet,
+        params: dict,
+        tile: tuple[int, int],
+        *,
+        overlap: int | None = None,
+    ):
+        """Starts before the first frame of a video.
+
+        Args:
+            model: the network.
+            params: its (inference) parameters.
+            tile: (rows, columns) in pixels, multiples of 4; a smaller frame is one
+                tile of its own size.
+            overlap: pixels that neighbours share at least, in rows and in columns, but
+                not more than half a tile; None takes `default_overlap`.
+
+        Raises:
+            ValueError: for a tile that is no multiple of 4 or smaller than 16 pixels,
+                or an overlap of less than 8.
+        """
+        super().__init__(model, params)
+        least = 2 * _LEAST_OVERLAP
+        if min(tile) < least or any(t % MOTION_STRIDE for t in tile):
+            raise ValueError(
+                f"tile {tile}: give (rows, columns), multiples of {MOTION_STRIDE}, at "
+                f"least {least}"
+            )
+        if overlap is None:
+            overlap = default_overlap(model.config)
+        if overlap < _LEAST_OVERLAP:
+            raise ValueError(f"overlap {overlap}: must be {_LEAST_OVERLAP} or more")
+        self._tile, self._overlap = tuple(tile), overlap
+
+    def lowered(self, shape: tuple[int, ...], dtype) -> jax.stages.Lowered:
+        """The computation of one tile, all states included; see `Stream.lowered`.
+
+        Args:
+            shape: (B, H, W, 3) of the whole frames.
+            dtype: theirs.
+
+        Returns:
+            What, once compiled, `push` runs without compiling it again.
+        """
+        state, window = self._abstract(shape, dtype)
+        nothing = jax.eval_shape(lambda: _nothing(self._model, shape))
+        place = self._layout(shape)[0]
+        return _tile_step.lower(
+            self._model, self._params, state, window, nothing, place
+        )
+
+    def _begin(self, kind):
+        super()._begin(kind)
+        self._places = jax.device_put(self._layout(kind.batched))
+
+    def _layout(self, shape):
+        sides = zip(padded_size(*shape[1:3]), self._tile, strict=True)
+        rows, columns = (parts(size, tile, self._overlap) for size, tile in sides)
+        return list(itertools.product(rows, columns))
+
+    def _run(self, window):
+        shape, dtype = window[0].shape, window[0].dtype
+        done = _nothing(self._model, shape)
+        for place in self._places:
+            done = _tile_step(
+                self._model, self._params, self._state, window, done, place
+            )
+        self._state, *outputs = _close(done, shape, dtype)
+        return outputs
+
+
+def default_overlap(config: ModelConfig) -> int:
+    """The overlap with which tiles cannot be told from whole frames.
+
+    Args:
+        config: of the network.
+
+    Returns:
+        Pixels: 112 for a search radius of 10.
+    """
+    # Each cell of a core must see all that it may be matched with: the search radius
+    # and the 2 cells of the pooling window. Measured with the bundled weights at 10
+    # px/frame: one uint8 value in a million differs from whole frames, by 1.
+    return 2 * MOTION_STRIDE * (config.search_radius + 2) + _RAMP
+
+
+def tilings(height: int, width: int, overlap: int) -> Iterator[tuple[int, int]]:
+    """Ever smaller tiles, each side as small as its number of tiles allows.
+
+    Args:
+        height: rows of the frame in pixels.
+        width: its columns.
+        overlap: pixels that neighbours share.
+
+    Yields:
+        (rows, columns) of a tile; each time its longer side shrinks, until a tile would
+        be more than half overlap.
+    """
+    least = max(2 * overlap, 2 * _LEAST_OVERLAP)
+    sides = [_sides(n, overlap, least) for n in padded_size(height, width)]
+    while True:
+        longest = max((0, 1), key=lambda axis: (len(sides[axis]) > 1, sides[axis][0]))
+        if len(sides[longest]) == 1:
+            return
+        sides[longest].pop(0)
+        yield sides[0][0], sides[1][0]
+
+
+def _sides(size, overlap, least):
+    """What 1, 2, ... tiles along an axis must measure, each a multiple of 4."""
+    found = [size]
+    for count in itertools.count(2):
+        shared = size + (count - 1) * overlap
+        side = -(-shared // (count * MOTION_STRIDE)) * MOTION_STRIDE
+        if side < least or side > found[-1]:
+            return found
+        if side < found[-1]:
+            found.append(side)
+
+
+class Part(NamedTuple):
+    """A tile's place along one axis of the frame.
+
+    Attributes:
+        origin: int32 [], its first pixel, a multiple of 4.
+        weights: [p] float32 in [0, 1], its share of each pixel of the restored frame.
+        core: bool [p / 4], which cells of the motion grid are its own.
+    """
+
+    origin: np.ndarray
+    weights: np.ndarray
+    core: np.ndarray
+
+
+def parts(size: int, tile: int, overlap: int) -> list[Part]:
+    """Divides one axis among tiles of equal size that overlap.
+
+    Two cores touch in the middle of an overlap. There one tile fades into the next
+    along a straight ramp; what is nearer to a tile's border is discarded.
+
+    Args:
+        size: pixels of the axis, a multiple of 4.
+        tile: pixels of a tile, a multiple of 4; `size` if that is less.
+        overlap: pixels that neighbours share at least, 8 or more; half a tile at most.
+
+    Returns:
+        The tiles in order. Their weights sum to one at every pixel, and every cell is
+        in one core.
+    """
+    s, tile = MOTION_STRIDE, min(tile, size)
+    overlap = min(-(-overlap // s) * s, tile // (2 * s) * s)
+    stride = tile - overlap
+    count = 1 if tile == size else -(-(size - tile) // stride) + 1
+    origins = s * np.rint(np.linspace(0, (size - tile) / s, count)).astype(int)
+    seams = (origins[1:] + origins[:-1] + tile) // (2 * s) * s
+    lows, highs = [-np.inf, *seams], [*seams, np.inf]
+    # Seams may lie 2 pixels off the middle. A lone tile has none.
+    ramp = max(s, min(_RAMP, overlap - s))
+
+    def risen(pixels, seam):
+        return np.clip((pixels - seam) / ramp + 0.5, 0.0, 1.0)
+
+    found = []
+    for origin, low, high in zip(origins, lows, highs, strict=True):
+        pixels, cells = origin + np.arange(tile), origin + np.arange(0, tile, s)
+        weights = risen(pixels + 0.5, low) - risen(pixels + 0.5, high)
+        core = (low <= cells) & (cells < high)
+        found.append(Part(np.int32(origin), np.float32(weights), core))
+    return found
+
+
+class _Done(NamedTuple):
+    """What a frame's tiles have written; `restored` adds up in the state."""
+
+    state: RecurrentState
+    displacement: jax.Array | None
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _nothing(model, shape):
+    state = initial_state(model, *shape[:3])
+    grid = [n // MOTION_STRIDE for n in padded_size(*shape[1:3])]
+    matched = bool(model.config.matching_units)
+    displacement = jnp.zeros((shape[0], *grid, 2), jnp.int32) if matched else None
+    return _Done(state, displacement)
+
+
+# The state of the frame before is not donated: the next tile reads it, too.
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
+def _tile_step(model, params, state, window, done, place):
+    """Adds one tile of a frame to what is done of it."""
+    rows, columns = place
+    window = [_cut(pad_frames(frame), place) for frame in window]
+    before = RecurrentState(
+        motion=tuple(_cut(m, place, MOTION_STRIDE) for m in state.motion),
+        detail=_cut(state.detail, place),
+        restored=_cut(state.restored, place),
+        is_first=state.is_first,
+    )
+    window = to_unit_range(jnp.stack(window, axis=1))
+    after, outputs = model.apply({"params": params}, before, window)
+    weights = rows.weights[:, None] * columns.weights[None, :]
+    share = weights[None, :, :, None] * outputs["restored"]
+    restored = _cut(done.state.restored, place) + share
+    state = RecurrentState(
+        motion=tuple(map(_with_core(place), done.state.motion, after.motion)),
+        detail=_with_core(place, 1)(done.state.detail, after.detail),
+        restored=_put(done.state.restored, restored, place),
+        is_first=after.is_first,
+    )
+    displacement = done.displacement
+    if displacement is not None:
+        displacement = _with_core(place)(displacement, outputs["displacement"])
+    return _Done(state, displacement)
+
+
+def _start(place, scale):
+    rows, columns = place
+    return 0, rows.origin // scale, columns.origin // scale, 0
+
+
+def _cut(array, place, scale=1):
+    """A tile's part of [B, H', W', C], or of [B, h, w, C] with `scale` 4."""
+    rows, columns = (len(part.weights) // scale for part in place)
+    size = array.shape[0], rows, columns, array.shape[-1]
+    return lax.dynamic_slice(array, _start(place, scale), size)
+
+
+def _put(array, tile, place, scale=1):
+    return lax.dynamic_update_slice(array, tile, _start(place, scale))
+
+
+def _with_core(place, scale=MOTION_STRIDE):
+    """Puts the core of a tile into what the other tiles have put theirs."""
+    core = place[0].core[:, None] & place[1].core[None, :]
+    cell = MOTION_STRIDE // scale
+    core = einops.repeat(core, "h w -> 1 (h p) (w q) 1", p=cell, q=cell)
+
+    def put(array, tile):
+        kept = jnp.where(core, tile, _cut(array, place, scale))
+        return _put(array, kept, place, scale)
+
+    return put
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2), donate_argnums=0)
+def _close(done, shape, dtype):
+    """Ends a frame of `shape`: the state, the restored frame, the displacement."""
+    restored = done.state.restored
+    state = done.state.replace(restored=jnp.clip(restored, 0.0, 1.0))
+    restored = from_unit_range(restored[:, : shape[1], : shape[2]], dtype)
+    return state, restored, done.displacement

@@ -1,0 +1,294 @@
+"""Which codecs and containers are written, and with which settings.
+
+CRF is a codec's own scale of constant quality: lower is better and larger.
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+from mtujax.errors import UsageError, UserError
+from mtujax.video.info import VideoInfo
+
+_X26X = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow", "placebo"),
+)
+_TO_8 = tuple(str(n) for n in range(9))
+_TO_13 = tuple(str(n) for n in range(14))
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+    """An encoder and its scale of quality.
+
+    Attributes:
+        name: what the user calls it.
+        encoder: what libav calls it.
+        title: what notes and errors call it.
+        crf: default constant quality.
+        worst: largest value of that scale; 0 or 1 is the best.
+        preset: default speed.
+        presets: the speeds there are, fastest first where they have names.
+        odd: whether 4:2:0 can hold an odd width or height.
+        full_range: whether it can say that levels fill 0 to 255.
+        best: smallest value of the scale of quality.
+        left: whether chroma of half the size lies on the left of two columns.
+    """
+
+    name: str
+    encoder: str
+    title: str
+    crf: float
+    worst: float
+    preset: str
+    presets: tuple[str, ...]
+    odd: bool = False
+    full_range: bool = True
+    best: float = 0
+    left: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Container:
+    """A file format that is written.
+
+    Attributes:
+        format: what libav calls it.
+        codecs: names of the codecs it may hold, the default first.
+    """
+
+    format: str
+    codecs: tuple[str, ...]
+
+
+CODECS = {
+    codec.name: codec
+    for codec in (
+        Codec("h264", "libx264", "H.264", 17, 51, "medium", _X26X),
+        Codec("hevc", "libx265", "HEVC", 20, 51, "medium", _X26X),
+        Codec("vp9", "libvpx-vp9", "VP9", 24, 63, "4", _TO_8, odd=True, left=False),
+        Codec("av1", "libsvtav1", "AV1", 24, 63, "8", _TO_13, odd=True, left=False),
+        Codec(
+            "mpeg2",
+            "mpeg2video",
+            "MPEG-2",
+            3,
+            31,
+            "",
+            (),
+            odd=True,
+            full_range=False,
+            best=1,
+        ),
+    )
+}
+"""The codecs that are written, by name."""
+
+_MP4 = Container("mp4", ("h264", "hevc", "vp9", "av1", "mpeg2"))
+_MPEG = Container("mpeg", ("mpeg2",))
+CONTAINERS = {
+    ".mp4": _MP4,
+    ".m4v": _MP4,
+    ".mov": Container("mov", ("h264", "hevc", "mpeg2")),
+    ".mkv": Container("matroska", ("h264", "hevc", "vp9", "av1", "mpeg2")),
+    ".webm": Container("webm", ("vp9", "av1")),
+    ".mpg": _MPEG,
+    ".mpeg": _MPEG,
+}
+"""The containers that are written, by the suffix of the file."""
+
+# ISO/IEC 13818-2, table 6-4: MPEG-2 has no other rates.
+MPEG2_RATES = tuple(
+    Fraction(n, d)
+    for n, d in (
+        (24000, 1001),
+        (24, 1),
+        (25, 1),
+        (30000, 1001),
+        (30, 1),
+        (50, 1),
+        (60000, 1001),
+        (60, 1),
+    )
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """How a video will be written.
+
+    Attributes:
+        container: the file format.
+        codec: the codec.
+        pix_fmt: libav's name of the pixel format.
+        full_range: whether levels fill 0 to 255.
+        options: the encoder's settings.
+        notes: what a viewer should know, one sentence each.
+    """
+
+    container: Container
+    codec: Codec
+    pix_fmt: str
+    full_range: bool
+    options: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def choose(
+    suffix: str,
+    info: VideoInfo,
+    *,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+) -> Encoding:
+    """Chooses container, codec, pixel format and settings.
+
+    Args:
+        suffix: of the file to write, with its dot.
+        info: size, rate and range of the video.
+        codec: name in `CODECS`; None takes the container's default.
+        crf: constant quality on the codec's own scale; None takes its default.
+        preset: speed, as the encoder names it; None takes its default.
+
+    Returns:
+        The choice.
+
+    Raises:
+        UsageError: for a setting that does not exist.
+        UserError: if the container or the codec cannot hold this video.
+    """
+    container = CONTAINERS.get(suffix.lower())
+    if container is None:
+        raise UserError(
+            f"{suffix}: no video this can write; one of {', '.join(CONTAINERS)}"
+        )
+    chosen = _codec(container, suffix, codec)
+    options = _options(chosen, _quality(chosen, crf), _speed(chosen, preset))
+    if chosen.name == "mpeg2" and info.rate not in MPEG2_RATES:
+        rates = ", ".join(f"{float(r):.5g}" for r in MPEG2_RATES)
+        raise UserError(
+            f"MPEG-2 has no {float(info.rate):.5g} frames/s (only {rates}): "
+            "write .mp4 or .mkv"
+        )
+    odd = info.width % 2 or info.height % 2
+    full = info.full_range and chosen.full_range
+    pix_fmt = "yuv444p" if odd and not chosen.odd else "yuv420p"
+    notes = tuple(_notes(chosen, container, info, odd))
+    return Encoding(container, chosen, pix_fmt, full, options, notes)
+
+
+def check_settings(codec: str | None, crf: float | None, preset: str | None) -> None:
+    """Refuses settings that no video could be written with.
+
+    Args:
+        codec: name in `CODECS`, or None.
+        crf: constant quality, or None.
+        preset: speed, or None.
+
+    Raises:
+        UsageError: naming the setting and what there is.
+    """
+    if codec is not None and codec not in CODECS:
+        raise UsageError(f"unknown codec {codec!r}{_nearest(codec, CODECS)}")
+    candidates = [CODECS[codec]] if codec else list(CODECS.values())
+    if crf is not None and not 0 <= crf <= max(c.worst for c in candidates):
+        _quality(candidates[0], crf)
+    if preset is not None and not any(preset in c.presets for c in candidates):
+        _speed(candidates[0], preset)
+
+
+def _codec(container, suffix, name):
+    if name is None:
+        return CODECS[container.codecs[0]]
+    check_settings(name, None, None)
+    if name not in container.codecs:
+        others = [s for s, c in CONTAINERS.items() if name in c.codecs]
+        raise UsageError(
+            f"{suffix} cannot hold {CODECS[name].title}; it can hold "
+            f"{', '.join(container.codecs)}, and {', '.join(others)} {name}"
+        )
+    return CODECS[name]
+
+
+def _quality(codec, crf):
+    if crf is None:
+        return codec.crf
+    if not codec.best <= crf <= codec.worst:
+        raise UsageError(
+            f"crf {crf:g}: {codec.title} takes {codec.best} to {codec.worst}, "
+            f"{codec.crf} if not given"
+        )
+    return crf
+
+
+def _speed(codec, preset):
+    if preset is None:
+        return codec.preset
+    if preset not in codec.presets:
+        if not codec.presets:
+            raise UsageError(f"preset {preset!r}: {codec.title} has none")
+        raise UsageError(
+            f"preset {preset!r}: {codec.title} has "
+            f"{', '.join(codec.presets)}{_nearest(preset, codec.presets, listed=True)}"
+        )
+    return preset
+
+
+def _options(codec, crf, preset):
+    quality = f"{crf:g}"
+    match codec.name:
+        case "vp9":
+            options = {"crf": quality, "b": "0", "deadline": "good", "row-mt": "1"}
+            return options | {"cpu-used": preset}
+        case "mpeg2":
+            # libav wants its constant quality with every frame, which PyAV cannot say.
+            scale = str(round(crf))
+            return {"flags": "+qscale", "qmin": scale, "qmax": scale}
+        case "hevc":
+            quiet = {"x265-params": "log-level=none"}
+            return {"crf": quality, "preset": preset} | quiet
+    return {"crf": quality, "preset": preset} | _repeatable()
+
+
+@functools.cache
+def _repeatable():
+    """Keeps x264 from AVX-512, with which the same frames give different files.
+
+    Its macroblock tree then depends on what was in memory before (seen with x264 165);
+    with AVX2 a resumed job gives the file that an uninterrupted one does.
+    """
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {}
+    return {"x264-params": "asm=avx2"} if "avx512" in flags else {}
+
+
+def _notes(codec, container, info, odd):
+    size = f"odd size {info.width}x{info.height}"
+    if odd and codec.odd:
+        yield f"{size}: kept exactly by {codec.title}"
+    elif odd:
+        yield (
+            f"{size}: kept exactly as {codec.title} 4:4:4, which some players cannot "
+            "show (.webm keeps it in 4:2:0)"
+        )
+    matroska = container.format in ("matroska", "webm")
+    if info.aspect != 1 and matroska and codec.name in ("vp9", "av1"):
+        yield (
+            f"pixels of aspect {info.aspect} are shown square, as {codec.title} cannot "
+            "say it here: .mp4 keeps them"
+        )
+    if info.full_range and not codec.full_range:
+        yield f"full-range input is written in limited range, {codec.title}'s only one"
+
+
+def _nearest(value: str, known: Iterable[str], listed: bool = False) -> str:
+    near = difflib.get_close_matches(value, list(known), n=1, cutoff=0.4)
+    hint = f", did you mean {near[0]!r}" if near else ""
+    return hint if listed else f"{hint}; one of {', '.join(known)}"

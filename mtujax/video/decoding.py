@@ -1,0 +1,186 @@
+"""From packets to frames, also where a file is damaged: nothing shifts in time."""
+
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+
+from av.error import FFmpegError
+
+_EARLY = 8  # frames after which an absent field means damage
+_CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut short
+
+
+class Decoder:
+    """The frames of one stream in the order of their display.
+
+    A frame that is damaged or cannot be decoded is replaced by the one before, under
+    its own timestamp, so that sound stays in time.
+
+    Attributes:
+        damaged: how many frames have been replaced.
+        broken_off: why reading ended before the end of the file, or None.
+    """
+
+    def __init__(self, container, stream):
+        """Decodes nothing yet.
+
+        Args:
+            container: PyAV's input container.
+            stream: its video stream.
+        """
+        self.damaged, self.broken_off = 0, None
+        self._container, self._stream = container, stream
+        self._due = []  # timestamps of packets whose frames have not come, a heap
+        self._gaps = _has_gaps(container, stream)
+        self._given, self._last = 0, None  # how many frames, and when the last one was
+        self._failures = 0  # packets that failed and whose frames are still due
+        self._previous = None
+
+    @property
+    def lost(self) -> int:
+        """How many frames could not be decoded nor be replaced."""
+        return self._failures if self._gaps else 0
+
+    def frames(self) -> Iterator[tuple]:
+        """Decodes from where the container stands to its end.
+
+        Yields:
+            PyAV's frame and its timestamp, None if it has none. The generator must be
+            kept to the end: it may hold more frames than it has given.
+        """
+        for packet in self._packets():
+            if _shows(packet):
+                heapq.heappush(self._due, packet.pts)
+            for frame in self._decoded(packet):
+                yield from self._in_time(frame)
+        # After an error PyAV keeps the last frames that other threads hold to itself.
+        if self._previous is not None and not self._gaps:
+            yield from self._repeated(sorted(self._due))
+
+    def _packets(self):
+        demuxed = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(demuxed, None)
+            except FFmpegError as error:
+                self.broken_off = error.strerror
+                yield None
+                return
+            if packet is None:
+                return
+            yield packet
+
+    def _decoded(self, packet):
+        """The frames that became ready; None for a packet flushes the decoder."""
+        if packet and packet.is_corrupt and self._container.format.name in _CUT_PACKETS:
+            # Its error would take good frames with it that other threads still hold.
+            self._failures += 1
+            return []
+        try:
+            return packet.decode() if packet else self._stream.decode(None)
+        except FFmpegError:
+            self._failures += 1
+            return []
+
+    def _in_time(self, frame):
+        missing, late = self._missing(frame.pts), False
+        if frame.pts is not None:
+            late, self._last = self._is_late(frame.pts), frame.pts
+        fields = frame.interlaced_frame and 0 < self._given < _EARLY
+        if late or (missing and fields and not self._failures):
+            self._gaps = True
+        if not self._gaps and self._previous is not None:
+            yield from self._repeated(missing)
+            # Frames come in another order than packets: a failure shows only later.
+            self._failures = max(0, self._failures - len(missing))
+        self._given += 1
+        if frame.is_corrupt and self._previous is not None:
+            self.damaged += 1
+        else:
+            self._previous = frame
+        yield self._previous, frame.pts
+
+    def _missing(self, pts):
+        """Takes out what should have come before `pts`, and `pts` itself."""
+        missing = []
+        while pts is not None and self._due and self._due[0] <= pts:
+            due = heapq.heappop(self._due)
+            missing += [due] * (due < pts and not self._is_late(due))
+        return missing
+
+    def _is_late(self, pts):
+        return self._last is not None and pts <= self._last
+
+    def _repeated(self, times):
+        for pts in times:
+            self.damaged += 1
+            yield self._previous, pts
+
+
+def _shows(packet):
+    """Whether a packet brings a frame whose time is known."""
+    return bool(
+        packet and packet.size and packet.pts is not None and not packet.is_discard
+    )
+
+
+def _has_gaps(container, stream):
+    """Whether packets go without a frame by nature, so that none can be missed.
+
+    VP8 has packets for frames that are not shown; where AVI holds B-frames, the times
+    of its packets are not those of its frames.
+    """
+    context = getattr(stream, "codec_context", None)
+    if context is None:
+        return True
+    avi = container.format.name == "avi"
+    return context.name == "vp8" or bool(avi and context.has_b_frames)
+
+
+def damage_notes(replaced: int, lost: int, untimed: int) -> tuple[str, ...]:
+    """Says what was wrong with the frames of a video.
+
+    Args:
+        replaced: how many are the one before once more.
+        lost: how many are missing.
+        untimed: how many had no timestamp of their own.
+
+    Returns:
+        One sentence for each kind.
+    """
+    notes = []
+    if replaced:
+        plural = "s"[: replaced != 1]
+        notes.append(f"{replaced} damaged frame{plural} replaced by the one before")
+    if lost:
+        notes.append(f"{lost} damaged frame{'s'[: lost != 1]} left out")
+    if untimed:
+        plural = "s"[: untimed != 1]
+        notes.append(
+            f"{untimed} frame{plural} had no usable timestamp: placed after the mean "
+            "rate"
+        )
+    return tuple(notes)
+
+
+def end_notes(
+    path: Path, last: float, end: float | None, broken_off: str | None
+) -> tuple[str, ...]:
+    """Says that a video ends too early.
+
+    Args:
+        path: the file.
+        last: when its last frame comes, in seconds.
+        end: when it should end, or None if nothing is missing.
+        broken_off: why it could not be read further, or None.
+
+    Returns:
+        One sentence, or none.
+    """
+    if broken_off:
+        return (f"{path} could be read only to {last:.2f} s ({broken_off})",)
+    if end is not None:
+        return (
+            f"{path} is truncated: its pictures end at {last:.2f} s of {end:.2f} s",
+        )
+    return ()

@@ -1,0 +1,149 @@
+"""What the packets of a file tell, without decoding any."""
+
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.logging
+from av.error import FFmpegError
+
+_ENCRYPTED = ("encv", "drmi")  # codec tags of common encryption and FairPlay
+_OWN_DURATION = ("mov", "matroska", "avi", "asf", "flv")  # others' is only estimated
+
+
+def is_encrypted(path: Path, index: int, tag: str) -> bool:
+    """Tells whether a stream is encrypted.
+
+    Args:
+        path: the file.
+        index: of the stream.
+        tag: the container's name of its codec.
+
+    Returns:
+        Whether it is, by its tag or its first packet.
+    """
+    if tag in _ENCRYPTED:
+        return True
+    first = next(_packets(path, index), None)
+    return first is not None and first.has_sidedata("encryption_info")
+
+
+def unknown_codec(path: Path) -> str:
+    """The container's name of a video codec that libav does not know.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its four characters, or "?" if even they cannot be told.
+    """
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as lines, av.open(f"file:{path}"):
+            pass
+    finally:
+        av.logging.set_level(before)
+    found = re.search(r"Video: none \((\S+)", " ".join(line for *_, line in lines))
+    return found.group(1) if found else "?"
+
+
+def mean_rate(container, stream) -> Fraction:
+    """Frames per second.
+
+    Args:
+        container: PyAV's input container.
+        stream: its video stream.
+
+    Returns:
+        The mean, or the nominal rate, or 30 if neither is known.
+    """
+    rates = stream.average_rate, stream.guessed_rate
+    if container.duration is None:  # a bare stream, whose mean libav makes up
+        rates = rates[::-1]
+    return rates[0] or rates[1] or Fraction(30)
+
+
+def has_constant_rate(path: Path, index: int, rate: Fraction) -> bool:
+    """Tells whether frames follow each other evenly.
+
+    Args:
+        path: the file.
+        index: of the video stream.
+        rate: its mean frames per second.
+
+    Returns:
+        Whether every timestamp is where that rate puts it, to the clock's resolution.
+    """
+    found = [p for p in _packets(path, index) if p.pts is not None]
+    times = sorted(p.pts * p.time_base for p in found)
+    coarse = max((p.time_base for p in found[:1]), default=Fraction(0))
+    limit = max(Fraction(1, 4), 2 * coarse * rate)
+    return all(
+        abs((time - times[0]) * rate - number) <= limit
+        for number, time in enumerate(times)
+    )
+
+
+def missing_end(path: Path, index: int, last: float, rate: Fraction) -> float | None:
+    """Where a stream should end, if the file breaks off well before.
+
+    Args:
+        path: the file.
+        index: of the video stream.
+        last: timestamp of the last frame that was there, in seconds after the first.
+        rate: frames per second.
+
+    Returns:
+        Seconds after its first frame, or None if nothing is missing that was promised.
+    """
+    least = 5 / float(rate)
+    with av.open(f"file:{path}") as container:
+        stream = container.streams[index]
+        if not container.format.name.startswith(_OWN_DURATION):
+            return None
+        own = stream.duration and float(stream.duration * stream.time_base)
+        if container.format.name == "avi":  # whose duration is that of what is there
+            own = max(own or 0, stream.frames / float(rate))
+        end = own or (container.duration or 0) / av.time_base
+    if end - last <= least:
+        return None
+    # The container's duration is that of its longest stream, which may be the sound.
+    return end if own or end - _end(path) > least else None
+
+
+def _end(path):
+    """Seconds at which the last packet of any stream ends."""
+    timed = (p for p in _packets(path) if p.pts is not None)
+    ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in timed)
+    return max(ends, default=0.0)
+
+
+def first_payload(path: Path, index: int) -> bytes:
+    """The content of a stream's first packet, as of a cover picture.
+
+    Args:
+        path: the file.
+        index: of the stream.
+
+    Returns:
+        Its bytes; none if there is no packet.
+    """
+    return bytes(next(_packets(path, index), b""))
+
+
+def _packets(path, index=None):
+    """The packets of one stream or of all, as far as they can be read."""
+    with av.open(f"file:{path}") as container:
+        streams = () if index is None else (container.streams[index],)
+        demuxed = container.demux(*streams)
+        while True:
+            try:
+                packet = next(demuxed, None)
+            except FFmpegError:
+                return
+            if packet is None:
+                return
+            if packet.size:
+                yield packet

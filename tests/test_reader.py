@@ -1,0 +1,284 @@
+import os
+from types import SimpleNamespace
+
+import av
+import cv2
+import media
+import numpy as np
+import pytest
+
+from mtujax.errors import UserError
+from mtujax.video import reader as reader_module
+from mtujax.video.decoding import Decoder
+from mtujax.video.reader import VideoReader
+
+HEVC, VP9, AV1 = {"codec": "libx265"}, {"codec": "libvpx-vp9"}, {"codec": "libsvtav1"}
+MPEG2 = {"codec": "mpeg2video"}
+MJPEG = {"codec": "mjpeg", "pix_fmt": "yuvj420p"}
+INDEX_FIRST = {"container_options": {"movflags": "faststart"}}
+
+
+def read(path, **where):
+    with VideoReader(path) as reader:
+        found = list(reader.frames(**where))
+        return [f for f, _ in found], [t for _, t in found], reader.late_notes
+
+
+def one_damaged(notes):
+    return notes == ("1 damaged frame replaced by the one before",)
+
+
+DAMAGED = {
+    # name: settings, damaged frames; noise that a decoder takes for a picture is none
+    "h264.mp4": ({}, (2, 6, 12, 16, 22)),
+    "h264.mkv": ({}, (2, 6, 12, 16, 22)),
+    "h264.ts": ({}, (8, 12, 16)),
+    "mpeg2.mpg": (MPEG2, (2, 12, 16, 22)),
+    "mpeg2.ts": (MPEG2, (2, 12, 16)),
+    "mjpeg.avi": (MJPEG, (2, 12, 23)),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_frame_is_replaced_by_the_one_before_and_said(tmp_path, name):
+    settings, places = DAMAGED[name]
+    path = media.clip(tmp_path / name, media.scene(24), **settings)
+    whole, pts, notes = read(path)
+    assert notes == ()
+    for at in places:
+        frames, times, notes = read(media.corrupt(tmp_path / f"bad-{name}", path, at))
+        assert times == pts and "damaged frame" in notes[0]
+        if at != 22 or name == "mpeg2.mpg":  # there PyAV loses more
+            assert one_damaged(notes)
+        np.testing.assert_array_equal(frames[at], frames[at - 1])
+        early = at - 4 if at > 4 else 1  # those that do not refer to it
+        np.testing.assert_array_equal(frames[:early], whole[:early])
+
+
+@pytest.mark.parametrize("name", ["hevc.mkv", "vp9.webm", "av1.mkv"])
+def test_damage_never_moves_or_loses_a_frame(tmp_path, name):
+    settings = {"hevc": HEVC, "vp9": VP9, "av1": AV1}[name.split(".")[0]]
+    path = media.clip(tmp_path / name, media.scene(24), **settings)
+    _, pts, _ = read(path)
+    for at in (1, 2, 6, 14, 23):
+        assert read(media.corrupt(tmp_path / f"bad-{name}", path, at))[1] == pts
+
+
+def test_damage_is_said_only_of_frames_that_were_given(tmp_path):
+    whole = media.clip(tmp_path / "a.mp4", media.scene(60, 48, 32))
+    path = media.corrupt(tmp_path / "b.mp4", whole, at=16)
+    assert one_damaged(read(path)[2]) and one_damaged(read(path, end=1.0)[2])
+    assert read(path, end=0.4)[2] == read(path, start=0.8)[2] == ()
+    assert read(path, start=1.4)[2] == ()
+
+
+def test_notes_do_not_pile_up(tmp_path):
+    with VideoReader(media.size_change(tmp_path / "a.ts")) as reader:
+        for _ in range(2):
+            assert len(list(reader.frames(end=0.8))) == 20
+            assert len(reader.late_notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "promised"),
+    [
+        ("a.mp4", INDEX_FIRST, True),
+        ("a.mkv", {}, True),
+        ("a.webm", VP9, True),
+        ("a.avi", MJPEG, True),
+        ("a.ts", {}, False),  # whose length nothing tells
+        ("a.mpg", MPEG2, False),
+    ],
+)
+def test_what_is_left_of_a_truncated_file_is_given(tmp_path, name, settings, promised):
+    path = media.clip(tmp_path / name, media.scene(24), **settings)
+    whole, pts, _ = read(path)
+    path = media.truncated(tmp_path / f"cut-{name}", path)
+    frames, times, notes = read(path)
+    assert 5 < len(frames) < 24 and times == pts[: len(times)]
+    np.testing.assert_array_equal(frames[:-1], whole[: len(frames) - 1])
+    if promised:
+        end = f"truncated: its pictures end at {0.04 * (len(frames) - 1):.2f} s of 0.96"
+        assert end in notes[-1] and str(path) in notes[-1]
+
+
+def test_lost_packets_leave_all_other_frames_at_their_times(tmp_path):
+    path = media.h264_ts(tmp_path / "a.ts", media.scene(24))
+    whole, pts, _ = read(path)
+    frames, times, notes = read(media.lost_packets(tmp_path / "b.ts", path))
+    assert times == pts and "damaged" in notes[0]
+    np.testing.assert_array_equal(frames[:5], whole[:5])
+
+
+def test_a_recording_that_begins_in_the_middle_keeps_its_times(tmp_path):
+    path = media.h264_ts(tmp_path / "a.ts", media.scene(40))
+    data = path.read_bytes()
+    late = tmp_path / "b.ts"
+    late.write_bytes(data[188 * (len(data) // 188 // 5) :])
+    whole, pts, _ = read(path)
+    frames, times, _ = read(late)
+    assert len(frames) == 28  # from the next key frame on
+    np.testing.assert_array_equal(frames, whole[12:])
+    assert np.diff(times).tolist() == np.diff(pts[12:]).tolist() and times[0] > 0
+
+
+def test_another_size_in_mid_stream_is_scaled_and_said(tmp_path):
+    frames, times, notes = read(media.size_change(tmp_path / "a.ts"))
+    assert {f.shape for f in frames} == {(48, 64, 3)} and len(frames) == 24
+    assert np.diff(times).tolist() == [3600] * 23
+    assert notes == ("12 frames of 96x80 in mid-stream scaled to 64x48",)
+    scaled = [cv2.resize(f, (64, 48)) for f in media.scene(12, 96, 80)]
+    assert np.abs(np.array(frames[12:]).astype(float) - scaled).mean() < 6
+
+
+@pytest.mark.parametrize("name", ["a.h264", "a.avi"])
+def test_frames_without_timestamps_follow_each_other_evenly(tmp_path, name):
+    path = media.no_timestamps(tmp_path / name)
+    with VideoReader(path) as reader:
+        frames, times = zip(*reader.frames(), strict=True)
+        assert [t * reader.info.time_base * 25 for t in times] == list(range(20))
+        said = "20 frames had no usable timestamp: placed after the mean rate"
+        assert reader.late_notes == ((said,) if name == "a.h264" else ())
+    error = np.array(frames).astype(float) - np.array(media.scene())
+    assert np.abs(error).mean() < 5  # in the order of display
+
+
+def test_reading_that_breaks_off_is_said(tmp_path, monkeypatch):
+    class Failing:
+        def __init__(self, container):
+            self.format, self._container = container.format, container
+
+        def demux(self, stream):
+            for number, packet in enumerate(self._container.demux(stream)):
+                if number == 10:
+                    raise av.error.InvalidDataError(1, "the disk is broken")
+                yield packet
+
+    class BreakingOff(Decoder):
+        def __init__(self, container, stream):
+            super().__init__(Failing(container), stream)
+
+    monkeypatch.setattr(reader_module, "Decoder", BreakingOff)
+    frames, _, notes = read(media.h264_mp4(tmp_path / "a.mp4"))
+    assert 8 <= len(frames) <= 10
+    assert "the disk is broken" in notes[-1] and "a.mp4" in notes[-1]
+
+
+def decoded(script, *, name="h264", container="mov"):
+    """Runs the decoder on (pts of a packet, frames that it gives) pairs."""
+    context = SimpleNamespace(name=name, has_b_frames=0)
+    stream = SimpleNamespace(codec_context=context, decode=lambda _: [])
+
+    def packet(pts, frames):
+        def decode():
+            if frames is None:
+                raise av.error.InvalidDataError(1, "damaged")
+            return frames
+
+        flags = {"is_corrupt": False, "is_discard": False}
+        return SimpleNamespace(pts=pts, dts=pts, size=9, decode=decode, **flags)
+
+    packets = [packet(*line) for line in script]
+    decoder = Decoder(
+        SimpleNamespace(
+            format=SimpleNamespace(name=container), demux=lambda _: iter(packets)
+        ),
+        stream,
+    )
+    return [pts for _, pts in decoder.frames()], decoder.damaged
+
+
+def frame(pts, *, interlaced=False):
+    return SimpleNamespace(pts=pts, is_corrupt=False, interlaced_frame=interlaced)
+
+
+def test_second_fields_are_not_taken_for_damage():
+    fields = [(i, [frame(i, interlaced=True)] if i % 2 == 0 else []) for i in range(20)]
+    assert decoded(fields) == (list(range(0, 20, 2)), 0)
+
+
+def test_hidden_frames_of_vp8_are_not_taken_for_damage():
+    script = [(i, [frame(i)] if i % 5 else []) for i in range(1, 20)]
+    wanted = [i for i in range(1, 20) if i % 5]
+    assert decoded(script, name="vp8", container="matroska") == (wanted, 0)
+
+
+@pytest.mark.parametrize("at", range(1, 20))
+@pytest.mark.parametrize("failure", [None, []])
+def test_a_packet_that_gives_nothing_is_replaced_wherever_it_is(at, failure):
+    script = [(i, failure if i == at else [frame(i)]) for i in range(20)]
+    assert decoded(script) == (list(range(20)), 1)
+
+
+def test_frames_before_the_first_are_not_made_up():
+    leading = [(4, []), (1, []), (2, None), (8, [frame(4)]), (6, [frame(6)])]
+    assert decoded(leading + [(9, [frame(8), frame(9)])]) == ([4, 6, 8, 9], 0)
+
+
+def garbage(path):
+    path.write_bytes(np.random.default_rng(0).bytes(20000))
+    return path
+
+
+def text(path):
+    path.write_text("This is no video.\n" * 40)
+    return path
+
+
+def empty(path):
+    path.touch()
+    return path
+
+
+REFUSED = {
+    (garbage, "a.mkv"): "cannot be read as a video",
+    (text, "a.mp4"): "cannot be read as a video",
+    (text, "a.txt"): "text",  # which libav would draw
+    (empty, "a.mp4"): "cannot be read as a video",
+    (empty, "a.ts"): "cannot be read as a video",
+    (media.zero_frames, "a.mp4"): "has no frame that can be decoded",
+    (media.zero_frames, "a.avi"): "has no frame that can be decoded",
+    (media.audio_only, "a.m4a"): "has no video stream",
+    (media.encrypted, "a.mp4"): "its video is encrypted",
+}
+
+
+def open_files():
+    folder = "/proc/self/fd"
+    return len(os.listdir(folder)) if os.path.isdir(folder) else 0
+
+
+@pytest.mark.parametrize(("maker", "name"), REFUSED)
+def test_what_is_no_video_is_refused_in_one_line(tmp_path, maker, name):
+    path = maker(tmp_path / name)
+    before = open_files()
+    with pytest.raises(UserError) as caught:
+        VideoReader(path)
+    assert REFUSED[maker, name] in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+    assert open_files() == before
+
+
+def test_a_file_without_its_index_is_refused(tmp_path):
+    whole = media.clip(tmp_path / "a.mp4", media.scene())  # its index is last
+    with pytest.raises(UserError, match="b.mp4: cannot be read .*is it complete?"):
+        VideoReader(media.truncated(tmp_path / "b.mp4", whole))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_an_unknown_codec_is_named(tmp_path, suffix):
+    whole = media.no_timestamps(tmp_path / f"a{suffix}")
+    path = media.unknown_codec(tmp_path / f"b{suffix}", whole)
+    with pytest.raises(UserError, match=r"b.*: its video codec \(zq7x\) is not known"):
+        VideoReader(path)
+
+
+def test_files_are_closed_after_use_and_after_errors(tmp_path):
+    path = media.clip(tmp_path / "a.mp4", media.scene(60, 48, 32))
+    before = open_files()
+    with pytest.raises(RuntimeError, match="mine"):
+        with VideoReader(path) as reader:
+            next(reader.frames(start=1.2))
+            raise RuntimeError("mine")
+    read(path, start=0.5, end=1.0)
+    assert open_files() == before
