@@ -15,12 +15,14 @@ from typing import Annotated
 import typer
 
 from mtujax.arguments import seconds, tile_size
+from mtujax.data_command import app as data_app
 from mtujax.errors import UsageError, UserError
 from mtujax.explain import explain
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
+app.add_typer(data_app, name="data")
 _DEFAULT_CUT = 0.4  # cuts.DEFAULT_THRESHOLD; a test compares them
 
 

@@ -225,3 +225,18 @@ def test_times_are_seconds_or_clock_times():
 
 def test_the_default_threshold_is_that_of_the_detector():
     assert command._DEFAULT_CUT == DEFAULT_THRESHOLD
+
+
+def test_a_data_set_is_checked_through_the_real_process(tmp_path):
+    for side in ("blur", "sharp"):
+        folder = tmp_path / "set" / "train" / "walk" / side
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_folder(folder, 3)
+    process = start("data", "check", "pairs", tmp_path / "set")
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "") and "3" in out
+    (tmp_path / "set" / "train" / "walk" / "sharp" / "f1.png").unlink()
+    process = start("data", "check", "pairs", tmp_path / "set")
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 1 and "f1.png" in out + error
+    assert run("data", "check", "gopor", tmp_path) == 2

@@ -1,0 +1,1 @@
+"""TFDS builders of the field's datasets; needs the extra `train`, not TensorFlow."""

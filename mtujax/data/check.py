@@ -1,0 +1,217 @@
+"""Is a dataset's folder whole? Compared with what was published, file by file."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from mtujax.data.folders import FolderSet, FolderVideo, find
+from mtujax.data.images import default_threads, in_threads, read_image
+from mtujax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the summary.
+
+    Attributes:
+        split: its name.
+        videos: their number.
+        pairs: pairs of frames.
+        sizes: sizes of frames with the number of videos of each, as "1280x720".
+    """
+
+    split: str
+    videos: int
+    pairs: int
+    sizes: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        found: the set.
+        rows: one for each split.
+        missing: differences from the published set, and gaps: usable, but not whole.
+        broken: what no training or evaluation could use.
+        notes: what is worth knowing, but not wrong.
+    """
+
+    found: FolderSet
+    rows: tuple[Row, ...]
+    missing: tuple[str, ...]
+    broken: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def refuse(self, *, partial: bool = False, advice: str = "") -> None:
+        """Ends the work if something is wrong.
+
+        Args:
+            partial: accept what is usable, though it is not whole.
+            advice: what to do if it is usable, but not whole.
+
+        Raises:
+            UserError: listing every finding.
+        """
+        findings = self.broken if partial else self.broken + self.missing
+        if findings:
+            count = f"{len(findings)} finding{'s'[: len(findings) != 1]}"
+            first = f"{self.found.root}: {count} in {self.found.label}"
+            first += "" if self.broken else advice
+            raise UserError("\n  ".join([first, *findings]))
+
+
+def check(
+    name: str,
+    root: str | os.PathLike,
+    *,
+    config: str | None = None,
+    quick: bool = False,
+    threads: int | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> Report:
+    """Compares a folder with the published dataset and reads every image in it.
+
+    Args:
+        name: of the dataset.
+        root: the folder.
+        config: form of the dataset; None takes the default.
+        quick: look at names, counts and the size of files, but decode nothing.
+        threads: that decode at once; None takes one for each core.
+        progress: called with frames read (blurry and sharp) and their number.
+
+    Returns:
+        What was found.
+
+    Raises:
+        UserError: if the folder does not hold this dataset at all.
+        UsageError: for an unknown name or config.
+    """
+    found = find(name, root, config)
+    broken = [line for video in found.videos for line in video.unpaired]
+    threads = threads or default_threads()
+    sizes, unreadable = _read_all(found, quick, threads, progress)
+    notes = [f"left out, as no frames are in it: {path}" for path in found.strays]
+    return Report(
+        found=found,
+        rows=tuple(_rows(found, sizes)),
+        missing=tuple(_differences(found)),
+        broken=tuple(broken + unreadable),
+        notes=tuple(notes),
+    )
+
+
+def _rows(found, sizes):
+    for split, videos in found.splits.items():
+        counts = {}
+        for video in videos:
+            if (size := sizes.get(video.label)) is not None:
+                text = f"{size[1]}x{size[0]}"
+                counts[text] = counts.get(text, 0) + 1
+        pairs = sum(len(video.pairs) for video in videos)
+        yield Row(split, len(videos), pairs, counts)
+
+
+def _read_all(found, quick, threads, progress):
+    """Sizes by video, and what cannot be used."""
+    jobs = [(video, n) for video in found.videos for n in range(len(video.pairs))]
+    look = _look if quick else _read
+    results = in_threads(lambda job: look(*job), jobs, threads=threads)
+    sizes, findings = {}, []
+    for done, ((video, n), (size, wrong)) in enumerate(
+        zip(jobs, results, strict=True), 1
+    ):
+        findings += wrong
+        if size is not None:
+            first = sizes.setdefault(video.label, size)
+            if size != first:
+                findings.append(
+                    f"{video.paths(n)[0]}: is {size[1]}x{size[0]}, but the frames "
+                    f"before it are {first[1]}x{first[0]}"
+                )
+        if progress:
+            progress(2 * done, 2 * len(jobs))
+    return sizes, findings
+
+
+def _look(video, n):
+    """Size of a pair (only of each video's first) and what is wrong, undecoded."""
+    paths = video.paths(n)
+    findings = [f"{path}: empty file" for path in paths if not path.stat().st_size]
+    if n or findings:
+        return None, findings
+    return _read(video, n)
+
+
+def _read(video, n):
+    shapes, findings = [], []
+    for path in video.paths(n):
+        try:
+            shapes.append(read_image(path).shape[:2])
+        except (UserError, OSError) as error:
+            findings.append(str(error) if isinstance(error, UserError) else _why(error))
+    if len(shapes) == 2 and shapes[0] != shapes[1]:
+        (rows, columns), (sharp_rows, sharp_columns) = shapes
+        findings.append(
+            f"{video.paths(n)[0]}: is {columns}x{rows}, but its sharp frame is "
+            f"{sharp_columns}x{sharp_rows}"
+        )
+    return (shapes[0] if shapes and not findings else None), findings
+
+
+def _why(error):
+    return f"{error.filename}: {error.strerror}"
+
+
+def _differences(found):
+    """Lines that say how a set differs from the published one; gaps in any set."""
+    for split, known in found.dataset.known.items():
+        videos = {video.name: video for video in found.splits.get(split, ())}
+        if not videos:
+            yield f"split {split}: missing, all {known.videos} videos of it"
+        else:
+            yield from _split_differences(split, known, videos)
+    if not found.dataset.known:
+        for video in found.videos:
+            if gaps := _gaps(video):
+                yield f"{video.label}: no frame{_listing(gaps)} between others"
+
+
+def _split_differences(split, known, videos):
+    if known.lengths:
+        for name in sorted(known.lengths.keys() - videos.keys()):
+            yield f"{split}/{name}: missing, a video of {known.lengths[name]} pairs"
+        for name in sorted(videos.keys() - known.lengths.keys()):
+            yield f"{split}/{name}: extra, no video of the published set"
+    elif len(videos) != known.videos:
+        yield f"split {split}: has {len(videos)} videos, but {known.videos} are known"
+    for name, video in videos.items():
+        wanted = (known.lengths or {}).get(name, known.each)
+        if wanted is not None and len(video.pairs) != wanted:
+            gaps = _gaps(video)
+            what = f", without{_listing(gaps)}" if gaps else ""
+            yield (
+                f"{video.label}: {len(video.pairs)} pairs, but {wanted} are known{what}"
+            )
+
+
+def _gaps(video: FolderVideo):
+    """Numbers that no frame has, if the names otherwise count evenly."""
+    names = [blurry for blurry, _ in video.pairs] + list(video.lone)
+    digits = [re.findall(r"[0-9]+", os.path.splitext(name)[0]) for name in names]
+    if not names or not all(digits):
+        return []
+    numbers = sorted({int(found[-1]) for found in digits})
+    steps = np.diff(numbers)
+    if not steps.size or (steps % steps.min()).any():
+        return []
+    return sorted(set(range(numbers[0], numbers[-1], steps.min())) - set(numbers))
+
+
+def _listing(numbers, limit=8):
+    more = f" and {len(numbers) - limit} more" if len(numbers) > limit else ""
+    return f" {', '.join(map(str, numbers[:limit]))}{more}"

@@ -1,0 +1,288 @@
+"""Datasets as folders of frames: which layout is there, which frames pair up."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtujax.data.layouts import (
+    PAIR_FOLDERS,
+    Dataset,
+    Layout,
+    Part,
+    config_of,
+    dataset,
+)
+from mtujax.errors import UserError
+from mtujax.frames import natural_key
+from mtujax.outputs import FRAME_SUFFIXES
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderVideo:
+    """The frames of one video.
+
+    Attributes:
+        split: that it belongs to.
+        name: as its folder.
+        blurry: folder of blurry frames.
+        sharp: folder of sharp frames.
+        pairs: file names (blurry, sharp) in order; a pair has one stem.
+        lone: names of the frames without a partner.
+        unpaired: a line about each of them, or about a folder that has none.
+    """
+
+    split: str
+    name: str
+    blurry: Path
+    sharp: Path
+    pairs: tuple[tuple[str, str], ...]
+    lone: tuple[str, ...]
+    unpaired: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Split and name, for messages."""
+        return f"{self.split}/{self.name}"
+
+    def paths(self, frame: int) -> tuple[Path, Path]:
+        """Files of one pair.
+
+        Args:
+            frame: its position in the video, from 0.
+
+        Returns:
+            The blurry file and the sharp one.
+        """
+        blurry, sharp = self.pairs[frame]
+        return self.blurry / blurry, self.sharp / sharp
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderSet:
+    """A dataset found in a folder.
+
+    Attributes:
+        dataset: what is known of it.
+        config: its form, or None.
+        root: the folder that was given.
+        layout: how it lies there, for messages.
+        videos: split after split, by name within each.
+        strays: folders among them that hold no frames of this set.
+    """
+
+    dataset: Dataset
+    config: str | None
+    root: Path
+    layout: str
+    videos: tuple[FolderVideo, ...]
+    strays: tuple[Path, ...]
+
+    @property
+    def label(self) -> str:
+        """Name and config, as `gopro/blur_gamma`."""
+        return _label(self.dataset, self.config)
+
+    @property
+    def splits(self) -> dict[str, tuple[FolderVideo, ...]]:
+        """Videos by split, in order."""
+        names = dict.fromkeys(video.split for video in self.videos)
+        return {n: tuple(v for v in self.videos if v.split == n) for n in names}
+
+    @property
+    def frames(self) -> int:
+        """Pairs in all."""
+        return sum(len(video.pairs) for video in self.videos)
+
+
+def find(name: str, root: str | os.PathLike, config: str | None = None) -> FolderSet:
+    """Finds a dataset's frames under a folder.
+
+    Args:
+        name: of the dataset.
+        root: where it was unpacked: the archive's outer folder, or the one around it.
+        config: its form; None takes the default.
+
+    Returns:
+        Its videos, with the frames that have no partner.
+
+    Raises:
+        UserError: if the folder is none, is empty or does not hold this dataset.
+        UsageError: for an unknown name or config.
+    """
+    chosen = dataset(name)
+    config = config_of(chosen, config)
+    root = _existing(Path(root), chosen)
+    found = _find(chosen, root, config)
+    if found is None or not found.frames:
+        for other in chosen.configs:
+            if (there := _find(chosen, root, other)) and there.frames:
+                raise UserError(
+                    f"{root}: holds {there.label}, not {_label(chosen, config)}; add "
+                    f"--config {other}"
+                )
+    if found is None:
+        raise UserError(_not_found(chosen, root, config))
+    return found
+
+
+def _existing(root, chosen):
+    if not root.exists():
+        raise UserError(f"{root}: no such folder\n{chosen.instructions}")
+    if not root.is_dir():
+        raise UserError(f"{root}: is a file; give the folder that holds {chosen.name}")
+    if not any(root.iterdir()):
+        raise UserError(f"{root}: this folder is empty\n{chosen.instructions}")
+    return root
+
+
+def _find(chosen, root, config):
+    """The first layout with pairs, else the first with anything, else None."""
+    first = None
+    for base in _bases(chosen, root, config):
+        for layout in chosen.layouts or _own_layout(base):
+            parts = [_with_config(part, config) for part in layout.parts]
+            videos = tuple(video for part in parts for video in _videos(base, part))
+            if not videos:
+                continue
+            strays = _strays(base, parts, videos)
+            found = FolderSet(chosen, config, root, layout.name, videos, strays)
+            if found.frames:
+                return found
+            first = first or found
+    return first
+
+
+def _bases(chosen, root, config):
+    """Folders that a layout may start from."""
+    yield from (root / prefix for prefix in chosen.prefixes)
+    # The folder given may be the layout's own first one, as BSD_1ms8ms.
+    tops = (p.blurry.split("/")[0] for la in chosen.layouts for p in la.parts)
+    if root.resolve().name in {top.replace("{config}", config or "") for top in tops}:
+        yield root.resolve().parent
+
+
+def _with_config(part, config):
+    def fill(text):
+        return text.replace("{config}", config or "")
+
+    return dataclasses.replace(part, blurry=fill(part.blurry), sharp=fill(part.sharp))
+
+
+def _videos(base, part) -> Iterator[FolderVideo]:
+    names = _names(base, part.blurry) | _names(base, part.sharp)
+    if part.only is not None:
+        names &= part.only
+    for name in sorted(names - part.but, key=natural_key):
+        blurry, sharp = (
+            base / pattern.replace("{video}", name)
+            for pattern in (part.blurry, part.sharp)
+        )
+        yield _paired(part.split, name, blurry, sharp)
+
+
+def _names(base, pattern):
+    """Videos for which a folder of this pattern exists."""
+    before, _, after = pattern.partition("{video}")
+    folder = base / before
+    if not folder.is_dir():
+        return set()
+    return {p.name for p in _folders(folder) if Path(f"{p}{after}").is_dir()}
+
+
+def _folders(folder):
+    return [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+
+
+def _paired(split, name, blurry, sharp):
+    frames = [_frames(folder) for folder in (blurry, sharp)]
+    both = sorted(frames[0].keys() & frames[1].keys(), key=natural_key)
+    lone, unpaired = [], []
+    for (here, there), (mine, other) in zip(
+        ((blurry, sharp), (sharp, blurry)), (frames, frames[::-1]), strict=True
+    ):
+        stems = sorted(mine.keys() - other.keys(), key=natural_key)
+        lone += [mine[stem] for stem in stems]
+        if other:
+            unpaired += [f"{here / mine[s]}: has no partner in {there}" for s in stems]
+        elif mine:
+            unpaired.append(f"{there}: has no frames, but {here} has {len(mine)}")
+    if not frames[0] and not frames[1]:
+        unpaired.append(f"{blurry}: has no PNG or JPEG frames")
+    pairs = tuple((frames[0][stem], frames[1][stem]) for stem in both)
+    return FolderVideo(split, name, blurry, sharp, pairs, tuple(lone), tuple(unpaired))
+
+
+def _frames(folder):
+    """{stem: file name} of a folder's images."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not entry.name.startswith(".")]
+    split = [os.path.splitext(name) for name in names]
+    return {s: s + x for s, x in split if x.lower() in FRAME_SUFFIXES}
+
+
+def _strays(base, parts, videos):
+    """Folders beside the videos of a split that are none, as one misspelt would be."""
+    parents = {part.blurry.partition("{video}")[0] for part in parts}
+    beside = [
+        p
+        for parent in parents
+        if (base / parent).is_dir()
+        for p in _folders(base / parent)
+    ]
+    used = {video.blurry for video in videos} | {video.sharp for video in videos}
+    used |= {parent for path in used for parent in path.parents}
+    return tuple(sorted(p for p in beside if p not in used))
+
+
+def _own_layout(base):
+    """The layout of anyone's pairs: videos, or splits of videos."""
+    places = [("train", "")] + [(p.name, f"{p.name}/") for p in _sorted(base)]
+    parts = [part for split, place in places for part in _own_parts(base, split, place)]
+    loose = [part for part in parts if part.blurry.startswith("{")]
+    if loose and loose != parts:
+        video, split = min(loose[0].only), parts[-1].split
+        raise UserError(
+            f"{base}: holds videos ({video}) beside splits ({split}); use one or other"
+        )
+    return (Layout("pairs", tuple(parts)),)
+
+
+def _own_parts(base, split, place):
+    by_names = {}
+    for folder in _sorted(base / place):
+        if names := _pair_folders(folder):
+            by_names.setdefault(names, set()).add(folder.name)
+    for (blurry, sharp), videos in by_names.items():
+        pattern = f"{place}{{video}}"
+        yield Part(
+            split, f"{pattern}/{blurry}", f"{pattern}/{sharp}", frozenset(videos)
+        )
+
+
+def _sorted(folder):
+    return sorted(_folders(folder), key=lambda path: natural_key(path.name))
+
+
+def _pair_folders(folder):
+    """What a video's two folders are called here; one may be missing; or None."""
+    for needed in (all, any):
+        for names in PAIR_FOLDERS:
+            if needed((folder / name).is_dir() for name in names):
+                return names
+    return None
+
+
+def _label(chosen, config):
+    return "/".join(filter(None, (chosen.name, config)))
+
+
+def _not_found(chosen, root, config):
+    if any("lmdb" in path.name for path in root.iterdir()):
+        return f"{root}: an LMDB is not read; unpack the images\n{chosen.instructions}"
+    label = _label(chosen, config)
+    if any((root / label).glob("*/*.json")):
+        return f"{root}: holds {label} as prepared; check the folder it was made from"
+    return f"{root}: does not hold {label}\n{chosen.instructions}"

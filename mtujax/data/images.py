@@ -1,0 +1,157 @@
+"""Image files of datasets: whole or damaged, their size, their pixels.
+
+Letters: H W pixels. Every frame is [H, W, 3] RGB uint8: grey is repeated, opacity
+dropped, 16 bits become 8, and a JPEG is turned as its EXIF says (as OpenCV reads it).
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtujax.errors import UserError
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND"
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_TAIL = 64  # bytes that some cameras append
+
+
+def damage(data: bytes) -> str | None:
+    """Says what is wrong with an image file without decoding it.
+
+    Decoders differ in what they let pass (a JPEG cut short decodes to a grey strip), so
+    this does not rely on them. A PNG carries checksums; in a JPEG only a missing end is
+    seen.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        What is wrong, or None.
+    """
+    if not data:
+        return "empty file"
+    if data[:8] == _PNG:
+        return _png_damage(data)
+    if data[:2] == _JPEG:
+        # Blocks that never reached the disk are zeros.
+        tail = data.rstrip(b"\0")[-_JPEG_TAIL:]
+        return None if _JPEG_END in tail else "cut short"
+    return "neither PNG nor JPEG"
+
+
+def _png_damage(data):
+    view, at = memoryview(data), len(_PNG)
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + length
+        if end + 4 > len(data):
+            break
+        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            return "damaged: a checksum does not fit"
+        if kind == _PNG_END:
+            return None
+        at = end + 4
+    return "cut short"
+
+
+def decode(data: bytes, name: str | os.PathLike) -> np.ndarray:
+    """Pixels of an image file.
+
+    Args:
+        data: the whole file, PNG or JPEG.
+        name: for messages.
+
+    Returns:
+        [H, W, 3] RGB uint8.
+
+    Raises:
+        UserError: naming the file, if it is damaged.
+    """
+    if wrong := damage(data):
+        raise UserError(f"{name}: {wrong}")
+    flag = cv2.IMREAD_COLOR
+    if data[:8] == _PNG:
+        flag |= cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    if image is None:
+        raise UserError(f"{name}: cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Pixels of an image file on disk.
+
+    Args:
+        path: PNG or JPEG.
+
+    Returns:
+        [H, W, 3] RGB uint8.
+
+    Raises:
+        UserError: naming the file, if it is damaged.
+    """
+    return decode(path.read_bytes(), path)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Rows and columns of an image file; of a PNG without decoding it.
+
+    Args:
+        path: PNG or JPEG.
+
+    Returns:
+        H and W.
+
+    Raises:
+        UserError: naming the file, if it is damaged.
+    """
+    with path.open("rb") as file:
+        head = file.read(24)
+    if head[:8] == _PNG and len(head) == 24:
+        columns, rows = struct.unpack_from(">II", head, 16)
+        return rows, columns
+    return read_image(path).shape[:2]
+
+
+def default_threads() -> int:
+    """Threads that decode by default: one for each core, at most 16."""
+    return min(os.cpu_count() or 1, 16)
+
+
+def in_threads(
+    function: Callable,
+    items: Iterable,
+    *,
+    threads: int,
+    progress: Callable[[int, int | None], None] | None = None,
+    total: int | None = None,
+) -> Iterator:
+    """Maps a function over items in threads; OpenCV decodes outside Python's lock.
+
+    Args:
+        function: of one item; its results are kept until they are asked for.
+        items: as many as there are.
+        threads: that work at once.
+        progress: called with results given so far and `total`.
+        total: their number, if known.
+
+    Yields:
+        Results in the order of items.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for done, result in enumerate(pool.map(function, items), 1):
+                yield result
+                if progress:
+                    progress(done, total)
+        except BaseException:
+            # What is still queued would be worked off before the error is seen.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -1,0 +1,232 @@
+"""Builds a set once, to be read many times: whole, or not at all.
+
+`OUTPUT/NAME/[CONFIG/]1.0.0` holds TFDS records, `OUTPUT/NAME/[CONFIG/]raw` decoded
+arrays. Both grow in a hidden folder beside and are renamed when they are complete.
+"""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from mtujax.data.cache import build_cache, cache_bytes, read_manifest
+from mtujax.data.check import Report, check
+from mtujax.data.folders import find
+from mtujax.errors import UserError
+from mtujax.outputs import naming, publish
+
+RAW = "raw"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A set that is ready.
+
+    Attributes:
+        folder: where it lies.
+        bytes: its size.
+        report: what the check before it found.
+    """
+
+    folder: Path
+    bytes: int
+    report: Report
+
+
+def default_output() -> Path:
+    """Where TFDS keeps its sets: `TFDS_DATA_DIR`, or a folder in the user's home."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def _silent(_label):
+    return contextlib.nullcontext(None)
+
+
+def prepare(
+    name: str,
+    root: str | os.PathLike,
+    output: str | os.PathLike | None = None,
+    *,
+    config: str | None = None,
+    raw: bool = False,
+    partial: bool = False,
+    overwrite: bool = False,
+    quick: bool = False,
+    threads: int | None = None,
+    progress: Callable[[str], contextlib.AbstractContextManager] = _silent,
+) -> Prepared:
+    """Checks a dataset's folder and builds records or arrays of it.
+
+    Args:
+        name: of the dataset.
+        root: folder that holds it.
+        output: folder for sets; None takes `default_output`.
+        config: form of the dataset; None takes the default.
+        raw: decoded arrays (fast, large) instead of TFDS records.
+        partial: accept a set that is not whole.
+        overwrite: replace what is there, also of an older version.
+        quick: do not decode every image before.
+        threads: that decode at once; None takes one for each core.
+        progress: given a label, a context manager of a function that is called with
+            frames done and their number, as `FrameProgress`.
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        UserError: listing what is wrong with the folder; or if the set exists, is being
+            prepared by another process, or does not fit on the disk.
+        UsageError: for an unknown name or config.
+    """
+    output = Path(output) if output is not None else default_output()
+    found = find(name, root, config)
+    if output.resolve().is_relative_to(found.root.resolve()):
+        raise UserError(f"{output}: lies inside the dataset; choose another --output")
+    final = _final(output, found, raw)
+    _refuse_existing(final, overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    hidden = output / f".{found.label.replace('/', '-')}-{final.name}"
+    with _lock(Path(f"{hidden}.lock"), final), _part(Path(f"{hidden}.part")) as part:
+        _refuse_existing(final, overwrite)  # it may have appeared since
+        with progress("checking") as show:
+            # Arrays are decoded anyway, which finds the same.
+            report = check(
+                name,
+                root,
+                config=config,
+                quick=quick or raw,
+                threads=threads,
+                progress=show,
+            )
+        report.refuse(partial=partial, advice="; --partial takes what is there")
+        _refuse_full(output, found, raw)
+        with progress("writing") as show, _naming(final, part):
+            if raw:
+                build_cache(found, part, threads=threads, progress=show)
+            made = part if raw else _records(found, part, show)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            publish(made, final, folder=True, overwrite=overwrite)
+        if not raw:
+            _tidy(part / name / ".config", final)
+    used = sum(path.stat().st_size for path in final.rglob("*") if path.is_file())
+    return Prepared(final, used, report)
+
+
+def _final(output, found, raw):
+    folder = output / found.dataset.name / (found.config or "")
+    if raw:
+        return folder / RAW
+    from mtujax.data.builders.load import builder
+
+    made = builder(found.dataset.name, config=found.config, data_dir=output)
+    return folder / str(made.version)
+
+
+def _refuse_existing(final, overwrite):
+    if overwrite:
+        return
+    if final.exists():
+        if final.name == RAW:
+            read_manifest(final)  # says if it is of another version
+        raise UserError(f"{final}: exists already; --overwrite replaces it")
+    if final.name != RAW:
+        from mtujax.data.builders.load import versions
+
+        if others := versions(final.parent):
+            raise UserError(
+                f"{final.parent}: prepared as version {others[-1]}, not {final.name}; "
+                f"--overwrite replaces it"
+            )
+
+
+def _refuse_full(output, found, raw):
+    if raw:
+        needed = cache_bytes(found)
+    else:
+        pairs = (v.paths(n) for v in found.videos for n in range(len(v.pairs)))
+        needed = sum(path.stat().st_size for paths in pairs for path in paths)
+    free = shutil.disk_usage(output).free
+    if needed > free:
+        raise UserError(
+            f"{output}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
+            "choose another --output"
+        )
+
+
+@contextlib.contextmanager
+def _lock(path, final):
+    """One process at a time; the system gives the lock back when a process dies."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with path.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{final}: is being prepared by another process; wait until it is done"
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def _part(folder):
+    """A hidden folder to build in, deleted afterwards, also a killed process's."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _naming(final, part):
+    """Lets errors name the set, not the hidden file."""
+    with naming(final, part):
+        try:
+            yield
+        except RuntimeError as error:  # of array_record
+            _, write, rest = str(error).partition("write() failed: ")
+            if not write:
+                raise
+            why = rest.partition(";")[0]
+            raise UserError(f"{final}: cannot be written: {why}") from error
+
+
+def _records(found, part, show):
+    import tensorflow_datasets as tfds
+
+    from mtujax.data.builders.load import builder
+
+    made = builder(found.dataset.name, config=found.config, data_dir=part)
+    done = 0
+
+    def count():
+        nonlocal done
+        done += 2
+        if show:
+            show(done, 2 * found.frames)
+
+    made.on_pair = count
+    folder = os.path.abspath(found.root)
+    made.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=folder)
+    )
+    return Path(made.data_dir)
+
+
+def _tidy(note, final):
+    """Keeps TFDS's note of the default config, and deletes older versions."""
+    from mtujax.data.builders.load import versions
+
+    kept = final.parent.parent / ".config"
+    if note.is_dir() and not kept.exists():
+        note.rename(kept)
+    for version in versions(final.parent):
+        if version != final.name:
+            shutil.rmtree(final.parent / version)
