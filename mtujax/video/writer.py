@@ -163,7 +163,7 @@ def _to_yuv(info, encoding):
         "out_color_matrix": _MATRICES[info.colour.matrix],
         "out_range": "full" if encoding.full_range else "limited",
     }
-    if encoding.codec.left:
+    if encoding.codec.left and encoding.pix_fmt == "yuv420p":
         settings |= {"out_h_chr_pos": "0", "out_v_chr_pos": "128"}
     graph = av.filter.Graph()
     source = graph.add_buffer(
