@@ -200,7 +200,6 @@ ONLY = {
         "video.packets",
         "video.reader",
         "video.tags",
-        "video.tags",
         "video.writer",
     },
     "optax": {"training"},

@@ -8,8 +8,7 @@ from mtujax.pipeline import Ahead, Behind
 
 def counting(total, log=None):
     try:
-        for i in range(total):
-            yield i
+        yield from range(total)
     finally:
         if log is not None:
             log.append(threading.current_thread().name)
