@@ -23,19 +23,22 @@ test: $(READY) lint
 	$(BIN)/python -m pytest -n 2
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m slow
+	XLA_FLAGS= $(BIN)/python -m pytest -m slow
+	XLA_FLAGS= $(BIN)/python -m pytest tests/test_parity.py tests/test_recurrent.py
 
 gpu: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
 	@$(BIN)/python -c "import jax, sys; jax.default_backend() == 'cpu' and sys.exit('make gpu: JAX finds no accelerator here')"
-	$(BIN)/python -m pytest -m gpu
+	XLA_FLAGS= $(BIN)/python -m pytest -m gpu
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
+	$(BIN)/python benchmarks/video.py --json benchmarks/results
 ifneq ($(PHOTOS),)
 	$(BIN)/python examples/train_from_photos.py $(PHOTOS) gpu.safetensors --steps $(STEPS) --size 256 --batch 8
 endif
 
 bench: $(READY)
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
+	$(BIN)/python benchmarks/video.py --json benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .

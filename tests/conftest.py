@@ -1,4 +1,9 @@
 import functools
+import os
+
+# XLA's own passes as ever, LLVM's left out: the tests compile a thousand small programs
+# and run each a few times. `make test-slow` and `make gpu` compile as users do.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import flax.traverse_util
 import jax
