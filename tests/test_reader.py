@@ -1,4 +1,5 @@
 import os
+from fractions import Fraction
 from types import SimpleNamespace
 
 import av
@@ -10,6 +11,7 @@ import pytest
 from mtujax.errors import UserError
 from mtujax.video import reader as reader_module
 from mtujax.video.decoding import Decoder
+from mtujax.video.packets import mean_rate
 from mtujax.video.reader import VideoReader
 
 HEVC, VP9, AV1 = {"codec": "libx265"}, {"codec": "libvpx-vp9"}, {"codec": "libsvtav1"}
@@ -282,3 +284,21 @@ def test_files_are_closed_after_use_and_after_errors(tmp_path):
             raise RuntimeError("mine")
     read(path, start=0.5, end=1.0)
     assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    "mean, nominal, rate",
+    [
+        ("29998/1000", "30", "30"),  # of rounded timestamps
+        ("30000/1001", "30", "30000/1001"),
+        ("25", "30", "25"),
+        ("25", None, "25"),
+        (None, "24", "24"),
+        (None, None, "30"),
+    ],
+)
+def test_the_rate_is_the_mean_but_for_rounding(mean, nominal, rate):
+    mean, nominal = (x and Fraction(x) for x in (mean, nominal))
+    stream = SimpleNamespace(average_rate=mean, guessed_rate=nominal)
+    found = mean_rate(SimpleNamespace(duration=1_000_000), stream)
+    assert found == Fraction(rate)

@@ -9,6 +9,7 @@ import av.logging
 from av.error import FFmpegError
 
 _ENCRYPTED = ("encv", "drmi")  # codec tags of common encryption and FairPlay
+_SAME_RATE = Fraction(1, 2000)  # 30 and 30/1.001 lie twice as far apart
 _OWN_DURATION = ("mov", "matroska", "avi", "asf", "flv")  # others' is only estimated
 
 
@@ -57,12 +58,15 @@ def mean_rate(container, stream) -> Fraction:
         stream: its video stream.
 
     Returns:
-        The mean, or the nominal rate, or 30 if neither is known.
+        The mean, or the nominal rate if that is the same but for rounding or the only
+        one known, or 30.
     """
-    rates = stream.average_rate, stream.guessed_rate
+    mean, nominal = stream.average_rate, stream.guessed_rate
     if container.duration is None:  # a bare stream, whose mean libav makes up
-        rates = rates[::-1]
-    return rates[0] or rates[1] or Fraction(30)
+        return nominal or mean or Fraction(30)
+    if mean and nominal and abs(nominal / mean - 1) < _SAME_RATE:
+        return nominal  # the mean is one of rounded timestamps
+    return mean or nominal or Fraction(30)
 
 
 def has_constant_rate(path: Path, index: int, rate: Fraction) -> bool:
