@@ -71,7 +71,7 @@ def test_training_lowers_the_loss_and_moves_every_parameter(model, params, batch
         on_step=lambda step, state, terms: losses.append(float(terms["deblur"])),
     )
     assert len(losses) == int(state.step) == CONFIG.steps
-    assert losses[-1] < 0.9 * losses[0]
+    assert losses[-1] < 0.93 * losses[0]
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.params, params)
     assert all(jax.tree.leaves(moved)), moved
     averaged = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.ema, state.params)

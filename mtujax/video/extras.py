@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 
 from mtujax.video import packets
-from mtujax.video.tags import MP4_TAGS, OWN_TAGS, stream_tags
+from mtujax.video.tags import MP4_TAGS, file_tags, stream_tags
 
 # One suffix for each format, in the order in which they are recommended.
 _FORMATS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov", ".webm": "webm"}
@@ -128,7 +128,7 @@ class Copier:
         """
         if format not in ("mp4", "mov"):
             return {}
-        unusual = {key.lower() for key in self._tags()} - set(MP4_TAGS)
+        unusual = {key.lower() for key in file_tags(self._source)} - set(MP4_TAGS)
         covers = any(_is_cover(self._source.streams[i]) for i in self._extras.kept)
         if not unusual or covers:  # that form has no cover
             return {}
@@ -141,7 +141,7 @@ class Copier:
             container: output container.
             video: its stream of the restored pictures.
         """
-        container.metadata.update(self._tags())
+        container.metadata.update(file_tags(self._source))
         main = self._source.streams[self._extras.main]
         video.metadata.update(stream_tags(main))
         video.disposition = main.disposition
@@ -218,10 +218,6 @@ class Copier:
         if self._source.format.name.startswith("matroska"):
             return True
         return opus and seconds + (packet.duration or 0) * base > 0
-
-    def _tags(self):
-        tags = self._source.metadata
-        return {k: v for k, v in tags.items() if k.lower() not in OWN_TAGS}
 
     def _shifted_chapters(self):
         extras = self._extras

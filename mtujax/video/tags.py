@@ -15,6 +15,23 @@ MP4_TAGS = (
 ).split()
 
 
+def file_tags(container) -> dict[str, str]:
+    """The tags of a file that are to be copied.
+
+    Args:
+        container: PyAV's input container.
+
+    Returns:
+        Values by name.
+    """
+    tags = {k: v for k, v in container.metadata.items() if k.lower() not in OWN_TAGS}
+    # MP4 may say it twice, in a form of its own and as a tag; FFmpeg 9 joins the two.
+    made = tags.get("creation_time", "").split(";")
+    if len(made) == 2 and made[0] == made[1]:
+        tags["creation_time"] = made[0]
+    return tags
+
+
 def lost_tags(path: Path, source: Path) -> list[str]:
     """Compares the tags of a written file with those of its source.
 
@@ -27,7 +44,7 @@ def lost_tags(path: Path, source: Path) -> list[str]:
     """
     with av.open(f"file:{source}") as origin, av.open(f"file:{path}") as written:
         kept = {k.lower() for k in written.metadata}
-        return [k for k in origin.metadata if k.lower() not in kept | OWN_TAGS]
+        return [k for k in file_tags(origin) if k.lower() not in kept]
 
 
 def stream_tags(stream) -> dict[str, str]:

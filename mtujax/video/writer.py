@@ -260,9 +260,8 @@ def add_video(container, info: VideoInfo, encoding: Encoding):
     if info.orientation.matrix and container.format.name != PART_FORMAT:
         stream.set_display_matrix(info.orientation.matrix)
     try:
-        if codec.name == "hevc" and 33 <= info.width <= 48:
-            # x265 4.2 writes past its memory at these widths, and takes us along.
-            raise av.error.ArgumentError(errno.EINVAL, "a width x265 fails at")
+        if _overruns(codec.name, info):
+            raise av.error.ArgumentError(errno.EINVAL, "a size that it fails at")
         context.open()
     except FFmpegError as error:
         raise UserError(
@@ -270,3 +269,10 @@ def add_video(container, info: VideoInfo, encoding: Encoding):
             f"({error.strerror}): give a folder, for PNG frames, as the output"
         ) from error
     return stream
+
+
+def _overruns(codec, info):
+    """Whether an encoder writes past its memory at this size, and takes us along."""
+    if codec == "hevc":  # x265 4.2
+        return 33 <= info.width <= 48
+    return codec == "av1" and min(info.width, info.height) < 16  # SVT-AV1 4.2
