@@ -32,6 +32,7 @@ gpu: $(READY)
 	XLA_FLAGS= $(BIN)/python -m pytest -m gpu
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
+	$(BIN)/python benchmarks/data.py --json benchmarks/results
 ifneq ($(PHOTOS),)
 	$(BIN)/python examples/train_from_photos.py $(PHOTOS) gpu.safetensors --steps $(STEPS) --size 256 --batch 8
 endif
@@ -39,6 +40,7 @@ endif
 bench: $(READY)
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
+	$(BIN)/python benchmarks/data.py --json benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .

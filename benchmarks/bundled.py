@@ -14,11 +14,21 @@ import numpy as np
 
 import mtujax
 from mtujax.data.camera import Shake
+from mtujax.data.exposure import Exposure
 from mtujax.data.synthetic import read_photo, srgb_from_linear, synthesize
 from mtujax.outputs import FRAME_SUFFIXES
 
 SPEEDS = {"mild": 6.0, "medium": 12.0, "strong": 24.0}  # pixels per frame
 HEIGHT, WIDTH, FRAMES = 320, 480, 8
+EXPOSURE = Exposure(
+    duty=(0.7, 0.7),
+    wander=(0.0, 0.0),
+    gain=(1.0, 1.0),
+    highlights=(1.0, 1.0),
+    contrast=(0.0, 0.0),
+    shot=(3e-5, 3e-5),
+    read=(2e-4, 2e-4),
+)
 
 
 def main():
@@ -48,17 +58,15 @@ def main():
 
 def blurred(restore, photo, index, speed):
     """PSNR and SSIM of the blurry and of the restored clip."""
-    shake = Shake(
-        speed=(speed, speed),
-        pan=(0.2, 0.2),
-        duty=(0.7, 0.7),
-        turn=False,
-        scale=(1.0, 1.0),
-        noise=(0.003, 0.003),
-    )
-    rng = np.random.default_rng([5, index])
+    shake = Shake(speed=(speed, speed), pan=(0.2, 0.2), turn=False, scale=(1.0, 1.0))
     clip = synthesize(
-        photo, rng, frames=FRAMES, height=HEIGHT, width=WIDTH, shake=shake
+        photo,
+        np.random.default_rng([5, index]),
+        frames=FRAMES,
+        height=HEIGHT,
+        width=WIDTH,
+        shake=shake,
+        exposure=EXPOSURE,
     )
     sharp = jnp.asarray(clip.sharp / np.float32(255))
     pair = jnp.asarray(clip.blurry / np.float32(255)), restore(clip.blurry)

@@ -18,6 +18,8 @@ import numpy as np
 
 from mtujax.config import PRESETS
 from mtujax.data.camera import Shake
+from mtujax.data.exposure import Exposure
+from mtujax.data.objects import Objects
 from mtujax.data.synthetic import clip_batches, read_photo, synthesize
 from mtujax.metrics import psnr
 from mtujax.network import MTUNet, inference_params, init_params
@@ -26,7 +28,9 @@ from mtujax.recurrent import restore_clip
 from mtujax.training import TrainConfig, fit, init_train_state
 from mtujax.weights import save_weights
 
-SHAKE = Shake(speed=(1.5, 20.0), duty=(0.4, 1.0), noise=(0.0, 0.006))
+SHAKE = Shake(speed=(1.5, 20.0))
+OBJECTS = Objects()
+EXPOSURE = Exposure(duty=(0.4, 1.0))
 _LONGEST = 640  # side that photographs are scaled down to
 _HELD_OUT = (160, 240)  # rows and columns of the validation clips
 
@@ -57,6 +61,8 @@ def main():
         frames=args.frames,
         size=args.size,
         shake=SHAKE,
+        objects=OBJECTS,
+        exposure=EXPOSURE,
     )
     report = _Report(model, config, held_out, saved, args.every)
     state = fit(model, state, batches, config, on_step=report)
@@ -103,7 +109,13 @@ class _Report:
         rng = np.random.default_rng(0)
         self.clips = [
             synthesize(
-                p, rng, frames=6, height=_HELD_OUT[0], width=_HELD_OUT[1], shake=SHAKE
+                p,
+                rng,
+                frames=6,
+                height=_HELD_OUT[0],
+                width=_HELD_OUT[1],
+                shake=SHAKE,
+                exposure=EXPOSURE,
             )
             for p in held_out
         ]

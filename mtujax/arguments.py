@@ -27,6 +27,28 @@ def seconds(option: str, text: str | None) -> float | None:
     return sum(part * 60**i for i, part in enumerate(reversed(parts)))
 
 
+def span(option: str, text: str) -> tuple[float, float]:
+    """Reads a range.
+
+    Args:
+        option: its name, for the message.
+        text: as 2:16, or one number for both ends.
+
+    Returns:
+        Both ends, not negative.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    try:
+        ends = [float(part) for part in text.split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) not in (1, 2) or not 0 <= ends[0] <= ends[-1]:
+        raise UsageError(f"{option} {text}: give a range, 2:16, or a number")
+    return ends[0], ends[-1]
+
+
 def tile_size(text: str) -> str | tuple[int, int] | None:
     """Reads the size of tiles.
 

@@ -109,6 +109,176 @@ def prepare(
     print(f"{done.folder}: {done.bytes / 1e6:,.1f} MB")
 
 
+@app.command()
+def flow(
+    name: _Name,
+    path: Annotated[
+        Path, typer.Argument(help="Folder that holds it, as unpacked or prepared.")
+    ],
+    split: Annotated[str, typer.Option(help="Part of it.")] = "train",
+    method: Annotated[
+        str, typer.Option(help="dis: OpenCV's dense inverse search.")
+    ] = "dis",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for sets; else the one that holds the set where it is "
+            "prepared, or TFDS_DATA_DIR, ~/tensorflow_datasets"
+        ),
+    ] = None,
+    config: _Config = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is stale.")
+    ] = False,
+    threads: _Threads = None,
+):
+    """Compute the motion between sharp frames, for the motion loss.
+
+    Done once and kept: 5 bytes for each pixel. A run that was stopped goes on with the
+    video where it was.
+    """
+    from mtujax.data.clips import open_frames
+    from mtujax.data.flowcache import compute_motion
+    from mtujax.data.flowsets import flow_folder
+    from mtujax.progress import FrameProgress
+
+    folder = flow_folder(name, path, config=config, output=output) / split
+    source = open_frames(name, path, split=split, config=config, threads=threads)
+    with FrameProgress("motion") as progress:
+        there = compute_motion(
+            source,
+            folder,
+            method=method,
+            overwrite=overwrite,
+            threads=threads,
+            progress=progress,
+        )
+    note = f", {there} of them there already" if there else ""
+    print(f"{folder}: motion of {len(source.videos)} videos{note}")
+
+
+@app.command()
+def synthesize(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of photographs, or a high-speed video.")
+    ],
+    output: Annotated[Path, typer.Argument(help="Folder of the set; must be new.")],
+    clips: Annotated[int, typer.Option(help="From photographs.")] = 20,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="Of a clip: 13 from photographs; at most 100 from video."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of frames from photographs.")] = "640x360",
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    speed: Annotated[
+        str, typer.Option(help="Camera's motion in pixels a frame, from:to.")
+    ] = "2:24",
+    duty: Annotated[
+        str, typer.Option(help="Exposure as a share of the frame interval, from:to.")
+    ] = "0.3:1",
+    compressed: Annotated[
+        float, typer.Option(help="Share of clips that go through H.264.")
+    ] = 0.3,
+    cutouts: Annotated[
+        Path | None, typer.Option(help="Folder of PNG objects with opacity.")
+    ] = None,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Also write the exact motion (photographs).")
+    ] = False,
+    average: Annotated[
+        int, typer.Option(help="Video: frames of an exposure; odd.")
+    ] = 11,
+    every: Annotated[
+        int | None,
+        typer.Option(help="Video: frames from one exposure to the next; else no gap."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Part of the set to write.")] = "train",
+    validation: Annotated[
+        bool,
+        typer.Option("--validation", help="Make the fixed validation set instead."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a set made here before.")
+    ] = False,
+):
+    """Make a set of blurry and sharp frames.
+
+    From photographs: filmed by a shaking camera, with things moving in front. From a
+    video of 240 frames per second or so: by averaging real frames. The set is in the
+    layout `pairs`, whole or not there at all.
+    """
+    from mtujax.arguments import span
+    from mtujax.data.requests import FromPhotos, FromVideo, Validation
+    from mtujax.progress import FrameProgress
+    from mtujax.video.raw import parse_size
+
+    if validation:
+        made = Validation(source)
+    elif source.is_file():
+        made = FromVideo(source, average, every, 100 if frames is None else frames)
+    else:
+        made = FromPhotos(
+            source,
+            size=parse_size(size),
+            clips=clips,
+            frames=13 if frames is None else frames,
+            seed=seed,
+            speed=span("--speed", speed),
+            duty=span("--duty", duty),
+            compressed=compressed,
+            cutouts=cutouts,
+        )
+    with FrameProgress("filming") as progress:
+        count = made.write(
+            output,
+            split="test" if validation else split,
+            flow=flow or validation,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    for note in made.notes:
+        print(f"note: {note}")
+    print(f"{output}: {count} clips; `mtujax data check pairs {output}` checks them")
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(help=f"photos (blur as training makes it), {_NAMES}")
+    ],
+    path: _Root,
+    output: Annotated[Path, typer.Argument(help=".png, .jpg, .pdf or .svg.")],
+    split: Annotated[str, typer.Option(help="Part of a dataset.")] = "train",
+    config: _Config = None,
+    clips: Annotated[int, typer.Option(help="Drawn at random.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    size: Annotated[str, typer.Option(help="Of frames made from photos.")] = "320x180",
+    cutouts: Annotated[
+        Path | None,
+        typer.Option(help="With photos: folder of PNG objects with opacity."),
+    ] = None,
+):
+    """Draw a contact sheet: blurry, sharp, motion, and what motion does not explain.
+
+    Beside it stand histograms of the blur's length (where only frames are given, of the
+    motion from frame to frame) and of the blurry frames' PSNR. Needs matplotlib, the
+    extra `plots`.
+    """
+    from mtujax.data.looks import looks_of_photos, looks_of_set
+    from mtujax.data.show import write_sheet
+    from mtujax.video.raw import parse_size
+
+    drawn = dict(count=clips, seed=seed)
+    if name == "photos":
+        drawn |= dict(size=parse_size(size), cutouts=cutouts)
+        looks, origin = looks_of_photos(path, **drawn)
+    else:
+        looks, origin = looks_of_set(name, path, split=split, config=config, **drawn)
+    for line in write_sheet(looks, output).lines:
+        print(line)
+    print(f"{output}: {len(looks)} clips, motion: {origin}")
+
+
 def _check_copy(path):
     from mtujax.data.cache import verify_cache
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.data.camera import Shake
+from mtujax.data.exposure import Exposure
 from mtujax.data.synthetic import read_photo, synthesize
 from mtujax.deblur import deblur_video
 from mtujax.errors import UserError
@@ -28,12 +29,19 @@ _RATE = Fraction(24)
 _SEED = 8
 # A hand-held camera on the move: a few pixels of blur, varying from frame to frame.
 _SHAKE = Shake(
-    speed=(10.0, 10.0),
+    speed=(8.0, 8.0),
     pan=(0.2, 0.2),
-    duty=(0.7, 0.7),
     scale=(1.0, 1.0),
     turn=False,
-    noise=(0.003, 0.003),
+)
+_EXPOSURE = Exposure(
+    duty=(0.7, 0.7),
+    wander=(0.0, 0.0),
+    gain=(1.0, 1.0),
+    highlights=(1.0, 1.0),
+    contrast=(0.0, 0.0),
+    shot=(3e-5, 3e-5),
+    read=(2e-4, 2e-4),
 )
 _DETAIL = (slice(120, 240), slice(213, 427))  # a ninth of the frame, shown enlarged
 _DIVIDER = 2  # pixels
@@ -68,6 +76,7 @@ def run(
         height=_HEIGHT,
         width=_WIDTH,
         shake=_SHAKE,
+        exposure=_EXPOSURE,
     )
     _write_folder(folder / "blurry", made.blurry)
     _write_folder(folder / "sharp", made.sharp)

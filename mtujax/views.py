@@ -3,13 +3,13 @@
 NumPy and OpenCV only. Letters: H W pixels, h w motion grid. Pictures are RGB.
 """
 
-import functools
 import math
 
 import cv2
 import numpy as np
 
 from mtujax.config import MOTION_STRIDE
+from mtujax.wheel import flow_colours
 
 VIEWS = ("side", "wipe", "diff")
 """Kinds of `compare`."""
@@ -20,9 +20,6 @@ DIFF_GAIN = 8
 _GREY = 200  # of the divider: seen on black and on white
 _PERIOD = 4.0  # seconds that a wipe takes there and back
 _REACH = 0.45  # how far it goes from the middle, as a share of the width
-
-# Steps of hue from red over yellow, green, cyan, blue and magenta back to red.
-_WHEEL = (15, 6, 4, 11, 13, 6)
 
 
 def compare(
@@ -127,7 +124,7 @@ def motion_picture(
     # Few displacements are possible: the colour of each is found once.
     reach = int(np.abs(displacement).max())
     every = np.arange(-reach, reach + 1, dtype=np.float32) / np.float32(radius)
-    colours = _wheel_colours(np.stack(np.meshgrid(every, every), axis=-1))
+    colours = flow_colours(np.stack(np.meshgrid(every, every), axis=-1))
     cells = colours[displacement[..., 1] + reach, displacement[..., 0] + reach]
     scale = {"fx": MOTION_STRIDE, "fy": MOTION_STRIDE}
     pixels = cv2.resize(cells, None, **scale, interpolation=cv2.INTER_NEAREST)
@@ -153,29 +150,3 @@ def _difference(blurry, restored):
     if blurry.dtype == np.uint8:
         return cv2.addWeighted(restored, DIFF_GAIN, blurry, -DIFF_GAIN, 128)
     return np.clip(0.5 + DIFF_GAIN * (restored - blurry), 0, 1).astype(blurry.dtype)
-
-
-@functools.cache
-def _wheel():
-    """[55, 3] the fully saturated colours, in [0, 1]."""
-    corners = np.array(
-        [(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 0, 0)]
-    )
-    parts = [
-        255 * one + (other - one) * (255 * np.arange(steps)[:, None] // steps)
-        for steps, one, other in zip(_WHEEL, corners[:-1], corners[1:], strict=True)
-    ]
-    return np.concatenate(parts) / 255
-
-
-def _wheel_colours(backward):
-    """[h, w, 3] uint8 of displacements [h, w, 2], 1 being full saturation."""
-    wheel = _wheel()
-    # The reference takes atan2(-v, -u) of the motion; that is the backward one.
-    angle = np.arctan2(backward[..., 1], backward[..., 0]) / np.pi  # -1 and 1: right
-    place = (angle + 1) % 2 / 2 * (len(wheel) - 1)
-    low = np.floor(place).astype(int)
-    share = (place - low)[..., None]
-    hue = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
-    length = np.minimum(np.hypot(backward[..., 0], backward[..., 1]), 1)[..., None]
-    return np.rint(255 * (1 - length * (1 - hue))).astype(np.uint8)

@@ -1,99 +1,267 @@
-"""How a hand-held camera moves: smooth random paths of the frame over a photograph.
+"""How a hand-held camera moves: smooth random paths, and planes seen from them.
 
-`poses` are 3x3 matrices that take frame pixels (x, y, 1) to photograph pixels.
+The reference plane holds pixels of a camera at rest, centred: (0, 0) is the middle of
+the frame. Matrices are 3x3 homographies of pixels (x, y, 1). Letters: N moments, K
+sines, C channels. Times are in frames.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
+
+_SINES = 3
+_REACH = 0.3  # of the frame's width: where a pan turns round, so that none leaves
 
 
 @dataclasses.dataclass(frozen=True)
 class Shake:
-    """How a hand-held camera moves and exposes; ranges are drawn from, once per clip.
+    """How a hand-held camera moves; ranges are drawn from, once per clip.
 
     Attributes:
         speed: pixels per frame of the shake and pan together, log-uniform.
         pan: share of the speed that is a steady pan, the rest oscillates.
         frequency: of the oscillation, in cycles per frame.
+        rotation: share of the speed that is yaw and pitch; the rest is translation,
+            which moves near things more than far ones.
         roll: degrees per frame at the given speed of 1 px per frame.
-        zoom: relative change of scale per frame, at 1 px per frame.
-        duty: exposure time as a share of the frame interval.
+        zoom: relative change of the focal length per frame, at 1 px per frame.
+        forward: steps towards the scene per frame, at 1 px per frame, as a share of
+            its distance.
+        focal: focal length in widths of the frame.
+        tilt: how much nearer the scene is per focal length across the frame, as a share
+            of its distance; its direction is drawn as well.
         scale: photograph pixels per frame pixel.
         turn: whether crops are mirrored and turned by quarters, as augmentation.
-        noise: standard deviation on the blurry side, in [0, 1] after the camera's
-            response.
     """
 
     speed: tuple[float, float] = (0.5, 16.0)
     pan: tuple[float, float] = (0.0, 0.8)
     frequency: tuple[float, float] = (0.03, 0.25)
+    rotation: tuple[float, float] = (0.2, 0.9)
     roll: float = 0.05
-    zoom: float = 0.0005
-    duty: tuple[float, float] = (0.2, 1.0)
+    zoom: float = 0.0003
+    forward: float = 0.0004
+    focal: tuple[float, float] = (0.8, 1.6)
+    tilt: tuple[float, float] = (0.0, 0.7)
     scale: tuple[float, float] = (0.8, 1.25)
     turn: bool = True
-    noise: tuple[float, float] = (0.0, 0.01)
+
+
+@dataclasses.dataclass(frozen=True)
+class Waves:
+    """Smooth band-limited functions of time: sums of sines.
+
+    Attributes:
+        amplitude: [C, K] in the unit of each channel.
+        frequency: [C, K] radians per frame.
+        phase: [C, K] radians.
+    """
+
+    amplitude: np.ndarray
+    frequency: np.ndarray
+    phase: np.ndarray
+
+    @classmethod
+    def draw(
+        cls,
+        rng: np.random.Generator,
+        speeds: np.ndarray,
+        frequency: tuple[float, float],
+    ) -> "Waves":
+        """Draws functions that change by about `speeds` a frame.
+
+        Args:
+            rng: source of randomness.
+            speeds: [C] units per frame.
+            frequency: range in cycles per frame.
+
+        Returns:
+            C functions.
+        """
+        shape = (len(speeds), _SINES)
+        turns = 2 * np.pi * rng.uniform(*frequency, shape)
+        # A sine of amplitude a and angular frequency w moves by about a w a frame.
+        amplitude = rng.normal(0, 0.7, shape) / (turns * np.sqrt(_SINES))
+        phase = rng.uniform(0, 2 * np.pi, shape)
+        return cls(np.asarray(speeds)[:, None] * amplitude, turns, phase)
+
+    def at(self, times: np.ndarray) -> np.ndarray:
+        """The functions' values.
+
+        Args:
+            times: [N] moments in frames.
+
+        Returns:
+            [N, C] float64.
+        """
+        times = np.asarray(times)[:, None, None]
+        waves = self.amplitude * np.sin(self.frequency * times + self.phase)
+        return waves.sum(axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class CameraPath:
-    """A smooth pose over time: a pan, plus sines of translation, roll and zoom.
+    """A smooth pose over time: a pan that turns round far out, plus oscillations.
 
     Attributes:
-        size: width and height of the frame in pixels.
-        velocity: of the pan, (x, y) in pixels per frame.
-        amplitude: [4, K] of x, y (pixels), roll (radians) and log zoom.
-        frequency: [4, K] radians per frame.
-        phase: [4, K] radians.
-        base: 3x3, from centred frame pixels to photograph pixels.
+        width: of the frame in pixels.
+        height: of the frame in pixels.
+        focal: focal length in pixels.
+        middle: time in frames when the pan passes its middle.
+        pan: [4] pixels per frame of yaw, pitch and translation x, y.
+        waves: of yaw, pitch, x, y (all in pixels), roll (radians), logarithm of zoom,
+            and way forward (share of the scene's distance).
     """
 
-    size: np.ndarray
-    velocity: np.ndarray
-    amplitude: np.ndarray
-    frequency: np.ndarray
-    phase: np.ndarray
-    base: np.ndarray = dataclasses.field(default_factory=lambda: np.eye(3))
+    width: int
+    height: int
+    focal: float
+    middle: float
+    pan: np.ndarray
+    waves: Waves
 
     @classmethod
     def draw(
-        cls, rng: np.random.Generator, height: int, width: int, shake: Shake
+        cls,
+        rng: np.random.Generator,
+        *,
+        frames: int,
+        height: int,
+        width: int,
+        shake: Shake,
     ) -> "CameraPath":
-        """Draws a path for frames of H x W pixels, not yet placed on a photograph."""
+        """Draws a path for a clip.
+
+        Args:
+            rng: source of randomness.
+            frames: T of the clip.
+            height: of the frame in pixels.
+            width: of the frame in pixels.
+            shake: ranges to draw from.
+
+        Returns:
+            The path.
+        """
         speed = np.exp(rng.uniform(*np.log(shake.speed)))
-        angle, share = rng.uniform(0, 2 * np.pi), rng.uniform(*shake.pan)
-        frequency = 2 * np.pi * rng.uniform(*shake.frequency, (4, 3))
-        # A sine of amplitude a and angular frequency w moves by about a w a frame.
-        size = np.array([1, 1, np.radians(shake.roll), shake.zoom])[:, None] * speed
-        amplitude = size * rng.normal(0, 0.7, (4, 3)) / (frequency * np.sqrt(3))
-        amplitude[:2] *= 1 - share
+        angle, steady = rng.uniform(0, 2 * np.pi), rng.uniform(*shake.pan)
+        turned = rng.uniform(*shake.rotation)
+        focal = width * rng.uniform(*shake.focal)
+        shares = np.array([turned, turned, 1 - turned, 1 - turned])
+        others = np.array([np.radians(shake.roll), shake.zoom, shake.forward])
+        # Turning and walking oscillate apart: their squares add up, not they.
+        speeds = speed * np.concatenate([(1 - steady) * np.sqrt(shares), others])
+        direction = np.array([np.cos(angle), np.sin(angle)])
         return cls(
-            size=np.array([width, height]),
-            velocity=speed * share * np.array([np.cos(angle), np.sin(angle)]),
-            amplitude=amplitude,
-            frequency=frequency,
-            phase=rng.uniform(0, 2 * np.pi, (4, 3)),
+            width=width,
+            height=height,
+            focal=focal,
+            middle=(frames - 1) / 2,
+            pan=speed * steady * shares * np.tile(direction, 2),
+            waves=Waves.draw(rng, speeds, shake.frequency),
         )
 
-    def pose(self, time: float) -> np.ndarray:
-        """The 3x3 matrix from frame pixels (x, y, 1) to photograph pixels."""
-        waves = np.sin(self.frequency * time + self.phase) - np.sin(self.phase)
-        x, y, roll, zoom = (self.amplitude * waves).sum(axis=1)
-        x, y = np.array([x, y]) + self.velocity * time
-        c, s = np.exp(zoom) * np.cos(roll), np.exp(zoom) * np.sin(roll)
-        move = np.array([[c, -s, x], [s, c, y], [0, 0, 1]])
-        centred = np.eye(3)
-        centred[:2, 2] = -(self.size - 1) / 2
-        return self.base @ move @ centred
+    def planes(
+        self,
+        times: np.ndarray,
+        *,
+        near: float = 1.0,
+        tilt: tuple[float, float] = (0.0, 0.0),
+    ) -> np.ndarray:
+        """How the camera sees a plane of the scene at each moment.
 
-    def placed(self, base: np.ndarray) -> "CameraPath":
-        """The same motion seen through `base`, from centred frame to photograph."""
-        return dataclasses.replace(self, base=base)
+        Args:
+            times: [N] moments in frames.
+            near: 1 / distance of the plane, 1 for the background.
+            tilt: change of `near`, as a share, per focal length along x and y.
 
-    def corners(self, frames: int, duty: float) -> np.ndarray:
-        """Where the frame's corners go, exposures included [N, 2] (x, y)."""
-        x, y = self.size - 1
-        frame = np.array([[0, 0, 1], [x, 0, 1], [0, y, 1], [x, y, 1]]).T
-        moments = np.arange(-duty / 2, frames - 1 + duty / 2 + 0.125, 0.125)
-        return np.concatenate([(self.pose(t) @ frame)[:2].T for t in moments])
+        Returns:
+            [N, 3, 3] from the reference plane to the centred frame.
+        """
+        yaw, pitch, x, y, roll, zoom, forward = self._pose(np.asarray(times)).T
+        turn = _rotations(yaw / self.focal, pitch / self.focal, roll)
+        move = np.stack([x / self.focal, y / self.focal, forward], axis=-1)
+        # A point p of the plane lies at 1 / (near * (1 + tilt . p)) times p.
+        seen = turn + near * move[:, :, None] * np.array([*tilt, 1.0])
+        focal = np.array([1 / self.focal, 1 / self.focal, 1.0])
+        out = (
+            np.exp(zoom)[:, None, None] * np.array([self.focal, self.focal, 0])[:, None]
+        )
+        out[:, 2] = 1.0
+        return out * seen * focal
+
+    def _pose(self, times):
+        """[N, 7] of yaw, pitch, x, y, roll, log zoom and way forward."""
+        pose = self.waves.at(times)
+        reach = _REACH * self.width
+        pose[:, :4] += reach * np.sin(self.pan * (times[:, None] - self.middle) / reach)
+        return pose
+
+    @functools.cached_property
+    def centring(self) -> np.ndarray:
+        """[3, 3] from frame pixels to centred ones."""
+        matrix = np.eye(3)
+        matrix[:2, 2] = -(self.width - 1) / 2, -(self.height - 1) / 2
+        return matrix
+
+    def reach(
+        self,
+        times: np.ndarray,
+        *,
+        near: float = 1.0,
+        tilt: tuple[float, float] = (0, 0),
+    ) -> np.ndarray:
+        """Which part of a plane the frame's corners see.
+
+        Args:
+            times: [N] moments in frames.
+            near: as in `planes`.
+            tilt: as in `planes`.
+
+        Returns:
+            [4 N, 2] points (x, y) of the reference plane.
+        """
+        views = np.linalg.inv(self.planes(times, near=near, tilt=tilt))
+        return apply(views @ self.centring, corners(self.width, self.height))
+
+
+def corners(width: int, height: int) -> np.ndarray:
+    """The four corners of an image.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+
+    Returns:
+        [4, 2] (x, y).
+    """
+    x, y = width - 1.0, height - 1.0
+    return np.array([[0, 0], [x, 0], [0, y], [x, y]])
+
+
+def apply(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Takes points through homographies.
+
+    Args:
+        matrices: [N, 3, 3] or [3, 3].
+        points: [M, 2] (x, y).
+
+    Returns:
+        [N * M, 2], matrix by matrix.
+    """
+    points = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    moved = (points @ np.swapaxes(matrices, -1, -2)).reshape(-1, 3)
+    return moved[:, :2] / moved[:, 2:]
+
+
+def _rotations(yaw, pitch, roll):
+    """[N, 3, 3] that turn by yaw, then pitch, then roll; positive moves the view."""
+    zero, one = np.zeros_like(yaw), np.ones_like(yaw)
+    c, s = np.cos(yaw), np.sin(yaw)
+    first = np.array([[c, zero, s], [zero, one, zero], [-s, zero, c]])
+    c, s = np.cos(pitch), np.sin(pitch)
+    second = np.array([[one, zero, zero], [zero, c, s], [zero, -s, c]])
+    c, s = np.cos(roll), np.sin(roll)
+    third = np.array([[c, -s, zero], [s, c, zero], [zero, zero, one]])
+    first, second, third = (np.moveaxis(m, -1, 0) for m in (first, second, third))
+    return third @ second @ first

@@ -14,6 +14,7 @@ from pathlib import Path
 from mtujax.data.cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check
 from mtujax.data.folders import find
+from mtujax.data.locking import one_at_a_time
 from mtujax.errors import UserError
 from mtujax.outputs import naming, publish
 
@@ -88,7 +89,10 @@ def prepare(
     _refuse_existing(final, overwrite)
     output.mkdir(parents=True, exist_ok=True)
     hidden = output / f".{found.label.replace('/', '-')}-{final.name}"
-    with _lock(Path(f"{hidden}.lock"), final), _part(Path(f"{hidden}.part")) as part:
+    with (
+        one_at_a_time(Path(f"{hidden}.lock"), final),
+        _part(Path(f"{hidden}.part")) as part,
+    ):
         _refuse_existing(final, overwrite)  # it may have appeared since
         with progress("checking") as show:
             # Arrays are decoded anyway, which finds the same.
@@ -153,24 +157,6 @@ def _refuse_full(output, found, raw):
             f"{output}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
             "choose another --output"
         )
-
-
-@contextlib.contextmanager
-def _lock(path, final):
-    """One process at a time; the system gives the lock back when a process dies."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
-    with path.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{final}: is being prepared by another process; wait until it is done"
-            ) from error
-        yield
 
 
 @contextlib.contextmanager

@@ -1,9 +1,9 @@
-"""Blurry clips with exact motion, made from sharp photographs by shaking a camera.
+"""Blurry clips with exact motion, made from sharp photographs.
 
-A smooth camera path moves a crop over the photograph; each blurry frame averages the
-sub-frames of its exposure in linear light, and the sharp frame is the middle one. The
-motion between sharp frames is known exactly. NumPy and OpenCV only. Letters: T time,
-H W pixels. Images are RGB; `poses` are 3x3 matrices from frame to photograph pixels.
+A hand-held camera moves before a photograph and things in front of it; each blurry
+frame averages the sub-frames of its exposure in linear light, and the sharp frame is
+the middle one. The motion between sharp frames is known exactly. NumPy and OpenCV only.
+Letters: T time, H W pixels. Images are RGB.
 """
 
 import dataclasses
@@ -12,7 +12,33 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from mtujax.data.camera import CameraPath, Shake
+from mtujax.data.camera import Shake
+from mtujax.data.exposure import (
+    Exposure,
+    Sensor,
+    linear_from_srgb,
+    moments,
+    srgb_from_linear,
+)
+from mtujax.data.h264 import through_h264
+from mtujax.data.layers import Scene, backward_flow
+from mtujax.data.objects import Objects
+from mtujax.data.scenes import draw_scene
+from mtujax.data.textures import read_cutout
+
+__all__ = [
+    "BlurredClip",
+    "clip_batches",
+    "film",
+    "linear_from_srgb",
+    "read_cutout",
+    "read_photo",
+    "srgb_from_linear",
+    "synthesize",
+]
+
+_UNSEEN = 0.1  # pixels of smear
+_JOINTS = 9  # points of the path that measure how far an exposure smears
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,43 +48,18 @@ class BlurredClip:
     Attributes:
         blurry: [T, H, W, 3] uint8.
         sharp: [T, H, W, 3] uint8.
-        flow: [T, H, W, 2] float32 (dx, dy) in pixels, from each sharp frame back to the
-            one before; zero for the first.
-        valid: bool [T, H, W]; False where the flow leaves the frame, and in frame 0.
+        flow: [T, H, W, 2] float32 (dx, dy) in pixels, of what is visible in each sharp
+            frame back to the one before; zero for the first.
+        valid: bool [T, H, W]; False where the flow leaves the frame or leads to what
+            was hidden, where two surfaces share a pixel, and in frame 0.
+        duty: [T] float32 exposure time as a share of the frame interval.
     """
 
     blurry: np.ndarray
     sharp: np.ndarray
     flow: np.ndarray
     valid: np.ndarray
-
-
-def linear_from_srgb(image: np.ndarray) -> np.ndarray:
-    """Light intensity from display values. Reference: IEC 61966-2-1.
-
-    Args:
-        image: [..., 3] uint8, or float in [0, 1].
-
-    Returns:
-        [..., 3] float32 in [0, 1].
-    """
-    x = image.astype(np.float32)
-    if image.dtype == np.uint8:
-        x /= 255.0
-    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
-
-
-def srgb_from_linear(light: np.ndarray) -> np.ndarray:
-    """Display values from light intensity. Reference: IEC 61966-2-1.
-
-    Args:
-        light: [..., 3] float, clipped to [0, 1].
-
-    Returns:
-        [..., 3] float32 in [0, 1].
-    """
-    x = np.clip(light, 0.0, 1.0).astype(np.float32)
-    return np.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055)
+    duty: np.ndarray
 
 
 def synthesize(
@@ -69,113 +70,108 @@ def synthesize(
     height: int,
     width: int,
     shake: Shake | None = None,
+    objects: Objects | None = None,
+    exposure: Exposure | None = None,
+    cutouts: Sequence[np.ndarray] = (),
 ) -> BlurredClip:
     """Makes one blurry clip from one photograph; the same generator, the same clip.
 
     Args:
-        photo: [H', W', 3] sharp photograph in linear light, float32 in [0, 1].
+        photo: [H', W', 3] sharp photograph: float32 linear light in [0, 1], or uint8
+            display values.
         rng: source of randomness.
         frames: T >= 1.
         height: H of the frames in pixels.
         width: W.
-        shake: ranges of motion and exposure.
+        shake: ranges of the camera's motion.
+        objects: ranges of what is in front of the photograph; None for nothing.
+        exposure: ranges of exposure, noise and compression.
+        cutouts: [h, w, 4] uint8, from `read_cutout`: what the objects look like;
+            without any they are pieces of the photograph.
 
     Returns:
         A `BlurredClip`.
 
     Raises:
-        ValueError: if the photograph is smaller than a frame, or not float.
+        ValueError: if the photograph is smaller than a frame, or neither kind of array.
     """
-    shake = shake or Shake()
-    if photo.dtype != np.float32 or photo.ndim != 3:
-        raise ValueError("photo: give linear light, float32 [H, W, 3]")
-    if photo.shape[0] < height or photo.shape[1] < width:
-        raise ValueError(
-            f"photo of {photo.shape[1]}x{photo.shape[0]}: smaller than the "
-            f"{width}x{height} frames; choose a smaller size"
-        )
-    duty = rng.uniform(*shake.duty)
-    noise = rng.uniform(*shake.noise)
-    times = np.arange(frames)
-    path = CameraPath.draw(rng, height, width, shake)
-    path = path.placed(_choose_crop(photo, rng, path.corners(frames, duty), shake))
-    sharp = [_render(photo, path.pose(t), height, width) for t in times]
-    blurry = [_expose(photo, path, t, duty, height, width) for t in times]
-    flow, valid = _motion([path.pose(t) for t in times], height, width)
-    blurred = srgb_from_linear(np.stack(blurry))
-    blurred = blurred + rng.normal(0.0, noise, blurred.shape).astype(np.float32)
-    return BlurredClip(
-        _to_uint8(blurred), _to_uint8(srgb_from_linear(np.stack(sharp))), flow, valid
-    )
-
-
-def _choose_crop(photo, rng, corners, shake, candidates=6):
-    """A scaled, maybe turned and mirrored crop that keeps `corners` inside the photo.
-
-    Of a few, one with texture to learn from. A photograph too small for the path is
-    magnified.
-    """
-    limit = np.array([photo.shape[1], photo.shape[0]]) - 1.0
-    best, energy = None, -1.0
-    for _ in range(candidates):
-        turn = np.eye(2)
-        if shake.turn:
-            turn = turn[:, rng.permutation(2)] * rng.choice([-1.0, 1.0], 2)
-        reach = corners @ turn.T
-        low, high = reach.min(axis=0), reach.max(axis=0)
-        scale = min(rng.uniform(*shake.scale), *(limit / (high - low)))
-        place = rng.uniform(-scale * low, limit - scale * high)
-        base = np.eye(3)
-        base[:2, :2], base[:2, 2] = turn * scale, place
-        first = (scale * low + place).astype(int)
-        last = np.ceil(scale * high + place).astype(int)
-        part = photo[first[1] : last[1] : 2, first[0] : last[0] : 2, 1]
-        texture = np.abs(np.diff(np.sqrt(part), axis=1)).mean()
-        if texture > energy:
-            best, energy = base, texture
-    return best
-
-
-def _render(photo, pose, height, width):
-    return cv2.warpAffine(
+    sensor = Sensor.draw(rng, frames, exposure or Exposure())
+    scene = draw_scene(
         photo,
-        pose[:2],
-        (width, height),
-        # Not INTER_CUBIC: OpenCV's kernel (a = -0.75) bends even a linear slope.
-        flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REFLECT_101,
+        rng,
+        frames=frames,
+        height=height,
+        width=width,
+        shake=shake or Shake(),
+        objects=objects,
+        sensor=sensor,
+        cutouts=cutouts,
     )
+    longest = (exposure or Exposure()).longest
+    return film(scene, sensor, rng, frames=frames, longest=longest)
 
 
-def _expose(photo, path, time, duty, height, width):
-    """The mean of the sub-frames of one exposure, close enough to leave no gaps."""
-    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]]).T
-    ends = [path.pose(time + side * duty / 2) @ corners for side in (-1, 1)]
-    extent = np.abs(ends[1] - ends[0]).max()
-    count = int(np.clip(np.ceil(extent), 2, 48)) | 1
-    moments = time + duty * ((np.arange(count) + 0.5) / count - 0.5)
-    total = np.zeros((height, width, 3), np.float32)
-    for moment in moments:
-        total += _render(photo, path.pose(moment), height, width)
-    return total / count
+def film(
+    scene: Scene,
+    sensor: Sensor,
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    longest: float = 48.0,
+) -> BlurredClip:
+    """Films a scene: blurry through the sensor, sharp without noise and compression.
+
+    Args:
+        scene: what is before the camera.
+        sensor: exposure times and the rest, of a clip of T frames.
+        rng: source of the noise.
+        frames: T.
+        longest: a frame that would smear further, in pixels, is exposed for less time.
+
+    Returns:
+        A `BlurredClip`.
+    """
+    height, width = scene.camera.height, scene.camera.width
+    blurry, sharp = (np.empty((frames, height, width, 3), np.uint8) for _ in range(2))
+    flow = np.zeros((frames, height, width, 2), np.float32)
+    valid = np.zeros((frames, height, width), bool)
+    duties = np.empty(frames, np.float32)
+    before = None
+    for t in range(frames):
+        duties[t], light, middle, now = _expose(scene, t, sensor.duty[t], longest)
+        sharp[t] = sensor.develop(middle)
+        blurry[t] = sensor.develop(sensor.noisy(light, rng))
+        if before:
+            flow[t], valid[t] = backward_flow(*zip(before, now, strict=True))
+        before = now
+    if sensor.crf is not None:
+        blurry = through_h264(blurry, sensor.crf)
+    return BlurredClip(blurry, sharp, flow, valid, duties)
 
 
-def _motion(poses, height, width):
-    """Exact backward flow [T, H, W, 2] and where it stays inside [T, H, W]."""
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    points = np.stack([x, y, np.ones_like(x)], axis=-1).astype(np.float64)
-    flow = np.zeros((len(poses), height, width, 2), np.float32)
-    valid = np.zeros((len(poses), height, width), bool)
-    for t in range(1, len(poses)):
-        source = points @ (np.linalg.inv(poses[t - 1]) @ poses[t]).T
-        flow[t] = (source - points)[..., :2]
-        limit = np.array([width - 1, height - 1])
-        valid[t] = ((source[..., :2] >= 0) & (source[..., :2] <= limit)).all(axis=-1)
-    return flow, valid
+def _expose(scene, time, duty, longest):
+    """Duty, mean of the exposure's sub-frames, its middle, that one's poses and labels.
 
-
-def _to_uint8(image):
-    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    Sub-frames lie at most a pixel apart, so that they leave no gaps.
+    """
+    joints = np.linspace(-0.5, 0.5, _JOINTS)
+    travel = scene.travel(time + duty * joints)
+    if travel > longest:
+        duty *= longest / travel
+        travel = scene.travel(time + duty * joints)
+    count = max(int(np.ceil(travel)), 3 if travel > _UNSEEN else 1) | 1
+    poses = scene.poses(moments(time, duty, count))
+    total, middle, labels = None, None, None
+    for number, pose in enumerate(poses):
+        if number == count // 2:
+            frame, labels = scene.render_labelled(pose)
+            middle = cv2.cvtColor(frame, cv2.COLOR_RGBA2RGB)
+        else:
+            frame = scene.render(pose)
+        total = frame if total is None else cv2.add(total, frame, dst=total)
+    light = cv2.cvtColor(total, cv2.COLOR_RGBA2RGB)
+    light *= np.float32(1 / count)
+    return duty, light, middle, (poses[count // 2], labels)
 
 
 def read_photo(path: str, *, longest: int | None = None) -> np.ndarray:
@@ -210,16 +206,22 @@ def clip_batches(
     frames: int,
     size: int,
     shake: Shake | None = None,
+    objects: Objects | None = None,
+    exposure: Exposure | None = None,
+    cutouts: Sequence[np.ndarray] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
     """Endless training batches of clips, each from a photograph drawn at random.
 
     Args:
-        photos: photographs in linear light, from `read_photo`.
+        photos: photographs, from `read_photo`, or uint8.
         rng: source of randomness.
         batch: clips B per batch.
         frames: T per clip.
         size: side of the square frames in pixels.
-        shake: ranges of motion and exposure.
+        shake: as in `synthesize`, here and below.
+        objects: what is in front of the photographs; None for nothing.
+        exposure: ranges of exposure, noise and compression.
+        cutouts: [h, w, 4] uint8.
 
     Yields:
         `blurry`, `sharp` uint8 [B, T, H, W, 3], `flow` float32 [B, T, H, W, 2] and
@@ -231,17 +233,10 @@ def clip_batches(
     photos = [p for p in photos if min(p.shape[:2]) >= size]
     if not photos:
         raise ValueError(f"no photograph is as large as {size}x{size}")
+    size = dict(frames=frames, height=size, width=size)
+    ranges = dict(shake=shake, objects=objects, exposure=exposure, cutouts=cutouts)
     while True:
-        clips = [
-            synthesize(
-                photos[rng.integers(len(photos))],
-                rng,
-                frames=frames,
-                height=size,
-                width=size,
-                shake=shake,
-            )
-            for _ in range(batch)
-        ]
-        fields = [f.name for f in dataclasses.fields(BlurredClip)]
-        yield {f: np.stack([getattr(c, f) for c in clips]) for f in fields}
+        chosen = [photos[rng.integers(len(photos))] for _ in range(batch)]
+        clips = [synthesize(photo, rng, **size, **ranges) for photo in chosen]
+        names = ("blurry", "sharp", "flow", "valid")
+        yield {n: np.stack([getattr(c, n) for c in clips]) for n in names}

@@ -1,0 +1,264 @@
+"""Motion kept in files, one for each frame: `.npz` and Middlebury's `.flo`.
+
+An `.npz` holds `flow` [H, W, 2] float and `valid` bool [H, W]. A `.flo` holds the float
+202021.25, width and height as int32, and float32 [H, W, 2], little-endian; its values
+over 1e9 are unknown. Letters: H W pixels, h w a window of them.
+"""
+
+import contextlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.data.motion import cut, no_motion
+from mtujax.data.sources import VideoInfo, Window
+from mtujax.errors import UserError
+from mtujax.frames import natural_key
+
+SUFFIXES = (".npz", ".flo")
+_FLO = struct.Struct("<fii")
+_FLO_MAGIC = 202021.25
+_FLO_UNKNOWN = 1e9
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError)
+_LOCAL_HEADER = 30  # bytes of a zip member's header, before its name
+
+
+def write_npz(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
+    """Writes motion in half precision, not compressed, so that windows read fast.
+
+    Args:
+        path: of the file.
+        flow: [H, W, 2] in pixels.
+        valid: bool [H, W].
+    """
+    with path.open("wb") as file:
+        np.savez(file, flow=flow.astype(np.float16), valid=valid)
+
+
+def read_npz(
+    path: Path,
+    window: Window | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads motion; of arrays that are not compressed, only the window.
+
+    Args:
+        path: of the file.
+        window: part of it; None for all.
+        size: H and W that it should have; None takes any.
+
+    Returns:
+        Flow float32 [h, w, 2] in pixels, and bool [h, w].
+
+    Raises:
+        UserError: naming the file, if it is none of this kind or of another size.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            flow, valid = (_member(path, archive, n) for n in ("flow", "valid"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except _DAMAGED as error:
+        raise UserError(f"{path}: damaged, or no .npz file") from error
+    except KeyError as error:
+        raise UserError(
+            f"{path}: needs the arrays `flow` [H, W, 2] and `valid` [H, W]"
+        ) from error
+    if (
+        flow.ndim != 3
+        or flow.shape[2] != 2
+        or flow.dtype.kind != "f"
+        or valid.dtype != bool
+        or valid.shape != flow.shape[:2]
+    ):
+        raise UserError(
+            f"{path}: holds flow {flow.dtype} {list(flow.shape)} and valid "
+            f"{valid.dtype} {list(valid.shape)}, not float [H, W, 2] and bool [H, W]"
+        )
+    _check_size(path, flow.shape[:2], size)
+    flow, valid = cut(flow, valid, window)
+    return np.array(flow, np.float32), np.array(valid)
+
+
+def _member(path, archive, name):
+    """An array of an .npz; mapped from disk if it is not compressed."""
+    info = archive.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        with archive.open(info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        head = file.read(_LOCAL_HEADER)
+        name_bytes, extra_bytes = struct.unpack_from("<HH", head, _LOCAL_HEADER - 4)
+        file.seek(name_bytes + extra_bytes, 1)
+        shape, fortran, dtype = _array_header(file)
+        if fortran or dtype.hasobject:
+            raise ValueError
+        return np.memmap(file, dtype, "r", file.tell(), shape)
+
+
+def _array_header(file):
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def write_flo(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
+    """Writes motion as Middlebury's format.
+
+    Args:
+        path: of the file.
+        flow: [H, W, 2] in pixels.
+        valid: bool [H, W]; elsewhere the flow is written as unknown; None: everywhere.
+    """
+    flow = np.asarray(flow, "<f4")
+    if valid is not None:
+        flow = np.where(valid[..., None], flow, np.float32(10 * _FLO_UNKNOWN))
+    height, width = flow.shape[:2]
+    with path.open("wb") as file:
+        file.write(_FLO.pack(_FLO_MAGIC, width, height))
+        file.write(flow.astype("<f4").tobytes())
+
+
+def read_flo(
+    path: Path,
+    window: Window | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads motion in Middlebury's format, of which only the window is read.
+
+    Args:
+        path: of the file.
+        window: part of it; None for all.
+        size: H and W that it should have; None takes any.
+
+    Returns:
+        Flow float32 [h, w, 2] in pixels, 0 where it is unknown, and bool [h, w], False
+        there.
+
+    Raises:
+        UserError: naming the file, if its header, its length or its size is wrong.
+    """
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        head = file.read(_FLO.size)
+        if len(head) < _FLO.size or _FLO.unpack(head)[0] != _FLO_MAGIC:
+            raise UserError(
+                f"{path}: no .flo file, as it does not begin with 202021.25"
+            )
+        _, width, height = _FLO.unpack(head)
+        expected = _FLO.size + 8 * width * height
+        if min(width, height) < 1 or path.stat().st_size != expected:
+            raise UserError(
+                f"{path}: has {path.stat().st_size} bytes, but its header says "
+                f"{width}x{height}, which takes {expected}"
+            )
+        _check_size(path, (height, width), size)
+        flow = np.memmap(file, "<f4", "r", _FLO.size, (height, width, 2))
+        flow = np.array(window.of(flow) if window else flow, np.float32)
+        valid = (np.abs(flow) <= _FLO_UNKNOWN).all(axis=-1)  # not where it is NaN
+        return np.where(valid[..., None], flow, np.float32(0)), valid
+    raise UserError(f"{path}: no such file")
+
+
+def _check_size(path, found, wanted):
+    if wanted and tuple(found) != tuple(wanted):
+        raise UserError(
+            f"{path}: is {found[1]}x{found[0]}, but its frames are "
+            f"{wanted[1]}x{wanted[0]}"
+        )
+
+
+class FlowFiles:
+    """Motion of a split kept in files: a `MotionSource`.
+
+    Attributes:
+        name: what it is, for messages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        videos: Sequence[VideoInfo],
+        folders: Sequence[Path],
+        stems: Sequence[Sequence[str]] | None = None,
+    ):
+        """Finds the file of each frame; the first frame of a video needs none.
+
+        Args:
+            name: what it is, for messages.
+            videos: of the split.
+            folders: with the files of each video.
+            stems: names of the files of each video, without suffix; None takes them in
+                natural order.
+
+        Raises:
+            UserError: naming a file or folder that is missing, or of another size.
+        """
+        self.name, self._videos = name, tuple(videos)
+        stems = stems or [None] * len(self._videos)
+        self._files = [
+            _files(*each) for each in zip(self._videos, folders, stems, strict=True)
+        ]
+        for number, files in enumerate(self._files):
+            if len(files) > 1:
+                self._read(number, 1, None)
+
+    def motion(
+        self, video: int, frame: int, window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `MotionSource.motion`.
+
+        Args:
+            video: its position in the split.
+            frame: position of the frame in the video.
+            window: part of the frame to give; None gives all of it.
+
+        Returns:
+            Flow float32 [h, w, 2] in pixels, and bool [h, w].
+        """
+        if frame == 0:
+            info = self._videos[video]
+            return no_motion(info.height, info.width, window)
+        return self._read(video, frame, window)
+
+    def _read(self, video, frame, window):
+        path, info = self._files[video][frame], self._videos[video]
+        read = read_flo if path.suffix == ".flo" else read_npz
+        return read(path, window, size=(info.height, info.width))
+
+
+def _files(info, folder, stems):
+    """A path for each frame of a video; None for the first where it has none."""
+    if info.frames < 2:
+        return [None] * info.frames
+    if not folder.is_dir():
+        what = "is a file; give a folder" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {what} with the motion of {info.name}")
+    found = sorted(
+        (p for p in folder.iterdir() if p.suffix in SUFFIXES),
+        key=lambda path: natural_key(path.name),
+    )
+    if not found:
+        raise UserError(f"{folder}: has no .npz or .flo files")
+    if stems is None:
+        if len(found) not in (info.frames - 1, info.frames):
+            raise UserError(
+                f"{folder}: has {len(found)} files, but {info.name} has {info.frames} "
+                "frames; all but the first need one"
+            )
+        return [None] * (info.frames - len(found)) + found
+    by_stem = {path.stem: path for path in found}
+    if lone := sorted(by_stem.keys() - set(stems), key=natural_key):
+        raise UserError(f"{by_stem[lone[0]]}: {info.name} has no frame of this name")
+    missing = [stem for stem in stems[1:] if stem not in by_stem]
+    if missing:
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"{folder / missing[0]}.npz (or .flo): missing{more}")
+    return [by_stem.get(stem) for stem in stems]

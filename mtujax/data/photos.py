@@ -1,0 +1,89 @@
+"""Folders of photographs and of cut-outs.
+
+Letters: H W pixels of a frame, H' W' of a photograph, h w of a cut-out.
+"""
+
+import collections
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.data.images import read_image
+from mtujax.data.textures import read_cutout
+from mtujax.errors import UserError
+from mtujax.outputs import FRAME_SUFFIXES
+
+
+def images_in(folder: str | os.PathLike) -> list[Path]:
+    """The image files of a folder, in order.
+
+    Args:
+        folder: that holds PNG or JPEG files.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        UserError: if it is no folder, or has none.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        reason = "is a file, give a folder" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {reason} of photographs")
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in FRAME_SUFFIXES)
+    if not found:
+        raise UserError(f"{folder}: has no PNG or JPEG file")
+    return found
+
+
+def read_photos(
+    folder: str | os.PathLike, *, width: int, height: int
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Reads the photographs that hold a frame.
+
+    Args:
+        folder: that holds them.
+        width: W of a frame in pixels.
+        height: H.
+
+    Returns:
+        [H', W', 3] uint8 by name, without its suffix unless two differ in that alone;
+        and the names of those that are too small.
+
+    Raises:
+        UserError: naming one that cannot be read, or if all are too small.
+    """
+    photos, small = {}, []
+    paths = images_in(folder)
+    stems = collections.Counter(path.stem for path in paths)
+    for path in paths:
+        photo = read_image(path)
+        if photo.shape[0] < height or photo.shape[1] < width:
+            small.append(path.name)
+        else:
+            photos[path.stem if stems[path.stem] == 1 else path.name] = photo
+    if not photos:
+        raise UserError(
+            f"{folder}: no photograph is as large as {width}x{height}; give a smaller "
+            "--size"
+        )
+    return photos, small
+
+
+def read_cutouts(folder: str | os.PathLike | None) -> list[np.ndarray]:
+    """Reads what objects are to look like.
+
+    Args:
+        folder: of PNG files with opacity; None for none.
+
+    Returns:
+        [h, w, 4] uint8 each.
+
+    Raises:
+        UserError: naming a file that is none.
+    """
+    try:
+        return [read_cutout(str(p)) for p in images_in(folder)] if folder else []
+    except ValueError as error:
+        raise UserError(str(error)) from error

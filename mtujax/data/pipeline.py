@@ -1,0 +1,171 @@
+"""The input pipeline: clips drawn, cropped, turned, labelled and batched by Grain.
+
+Nothing here is random but by the seed: record n of the stream is the same in every run,
+whatever the number of threads, worker processes and hosts, so a run that goes on from a
+saved state sees what it would have seen. Letters: B clips of this host's batch, T
+target frames, L frames of the blurry side, h w pixels.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from mtujax.config import MOTION_STRIDE
+from mtujax.data.augment import Augment, Noise
+from mtujax.data.clips import Clips, ClipSpec
+from mtujax.data.labels import MotionLabels
+from mtujax.data.motion import MotionSource
+from mtujax.data.samples import Samples, VideoSamples
+from mtujax.data.sources import FrameSource
+from mtujax.errors import UsageError
+
+_AHEAD = 2  # batches kept ready for each thread
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchSpec:
+    """What a batch holds.
+
+    Attributes:
+        crop: side of the square crop in pixels, or its rows and columns; multiples of
+            4. The release has 256.
+        batch: clips of this host. The release has 8 in all.
+        augment: how often clips are turned and flipped; None: never.
+        noise: of the blurry frames; None: none is added.
+        labels: how motion becomes classes.
+    """
+
+    crop: int | tuple[int, int] = 256
+    batch: int = 8
+    augment: Augment | None = Augment()
+    noise: Noise | None = None
+    labels: MotionLabels = MotionLabels()
+
+    def __post_init__(self):
+        """Refuses what no batch can be.
+
+        Raises:
+            UsageError: naming the field.
+        """
+        for side in self.size:
+            if side < MOTION_STRIDE or side % MOTION_STRIDE:
+                raise UsageError(
+                    f"crop {self.crop}: sides are multiples of {MOTION_STRIDE} pixels"
+                )
+        if self.batch < 1:
+            raise UsageError(f"batch {self.batch}: at least 1")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows h and columns w of the crop."""
+        return (self.crop,) * 2 if isinstance(self.crop, int) else tuple(self.crop)
+
+
+class _Draw:
+    """Makes a record of a clip's number; of this module, so that it can be pickled."""
+
+    def __init__(self, samples, spec):
+        self._samples, self._spec = samples, spec
+
+    def __call__(self, index, rng):
+        spec = self._spec
+        symmetry = (spec.augment or Augment(0, 0)).draw(rng)
+        sample = self._samples.draw(int(index), rng, *symmetry.before(*spec.size))
+        blurry = symmetry.of(sample.blurry)
+        if spec.noise:
+            blurry = spec.noise.add(blurry, sample.positions, rng)
+        record = {"blurry": blurry, "sharp": symmetry.of(sample.sharp)}
+        if sample.flow is not None:
+            flow = symmetry.of_flow(sample.flow)
+            valid = symmetry.of(sample.valid[..., None])[..., 0]
+            record["motion"], record["motion_valid"] = spec.labels.of(flow, valid)
+        return {key: np.ascontiguousarray(value) for key, value in record.items()}
+
+
+def training_batches(
+    source: Samples | FrameSource,
+    clips: ClipSpec | None = None,
+    *,
+    spec: BatchSpec | None = None,
+    motion: MotionSource | None = None,
+    seed: int = 0,
+    start: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    threads: int = 2,
+    workers: int = 0,
+):
+    """Endless batches for training, every clip once before any comes again.
+
+    Args:
+        source: what to draw from, or a dataset's frames as `open_frames` gives them.
+        clips: how clips are cut out of those frames; None takes the release's.
+        spec: what a batch holds; None takes the release's.
+        motion: of those frames; without it, a batch has no labels.
+        seed: of the order and all else that is random, from 0 to 2**32 - 1.
+        start: batches to leave out at the beginning, unread: where a run goes on that
+            had so many, with any number of workers, or hosts with the same sum.
+        shard: number of this host and of all: `jax.process_index()` and
+            `jax.process_count()`. The hosts' batches together are those that one host
+            would have with the sum of their sizes.
+        threads: that make batches ahead, in each process.
+        workers: processes that make them; 0 is best but where many cores stand behind a
+            fast device. A script must then start under `if __name__ == "__main__":`.
+
+    Returns:
+        A `grain.DatasetIterator` of dicts: "blurry" uint8 [B, L, h, w, 3], "sharp"
+        uint8 [B, T, h, w, 3]; with motion, "motion" int32 [B, T, h/4, w/4], classes
+        (dy + r)(2r + 1) + (dx + r), and "motion_valid" bool likewise. `get_state()`
+        gives what `set_state` goes on from, with as many workers. A damaged file ends
+        it with a `UserError` that names it.
+
+    Raises:
+        UserError: if a frame is smaller than the crop, or no video is long enough.
+        UsageError: for a setting that cannot be.
+    """
+    spec = spec or BatchSpec()
+    _check(seed, shard, start=start, threads=threads, workers=workers)
+    samples = _samples(source, clips, motion)
+    for height, width in {spec.size, spec.size[::-1] if spec.augment else spec.size}:
+        samples.check(height, width)
+    import grain
+
+    # Sliced last: nothing is done for records that another host takes, and a record
+    # does not depend on how many hosts there are.
+    records = grain.MapDataset.range(len(samples)).seed(seed).shuffle().repeat()
+    records = records.random_map(_Draw(samples, spec))
+    batches = records[shard[0] :: shard[1]].batch(spec.batch, drop_remainder=True)
+    ahead = _AHEAD * max(threads, 1)
+    batches = batches[start:] if start else batches
+    dataset = batches.to_iter_dataset(grain.ReadOptions(threads, ahead))
+    if workers:
+        _parse_flags()
+        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers))
+    return iter(dataset)
+
+
+def _samples(source, clips, motion):
+    if isinstance(source, FrameSource):
+        return VideoSamples(Clips(source, clips), motion)
+    if clips is not None or motion is not None:
+        raise UsageError(
+            f"{source.name}: has clips and motion of its own; give them to it instead"
+        )
+    return source
+
+
+def _check(seed, shard, **counts):
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed {seed}: from 0 to 2**32 - 1")
+    if not 0 <= shard[0] < shard[1]:
+        raise UsageError(f"shard {shard}: give (number of this host, number of hosts)")
+    for name, value in counts.items():
+        if value < 0:
+            raise UsageError(f"{name} {value}: at least 0")
+
+
+def _parse_flags():
+    """Grain's workers read absl flags, which only `absl.app.run` parses otherwise."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

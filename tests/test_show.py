@@ -1,0 +1,164 @@
+"""A look at data: what the sheet shows and what the histograms count."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from mtujax.__main__ import app
+from mtujax.data.looks import looks_of_photos, looks_of_set
+from mtujax.data.sheet import warped_difference
+from mtujax.data.show import Look, contact_sheet, statistics, write_sheet
+from mtujax.errors import UsageError, UserError
+from mtujax.wheel import flow_colours
+
+
+def shifted(step, frames=3, height=24, width=40, duty=None, title="clip"):
+    """A texture that moves right by `step` whole pixels a frame; blurry = sharp + 5."""
+    texture = np.random.default_rng(0).integers(0, 250, (height, 200, 3), np.uint8)
+    sharp = np.stack([texture[:, 90 - t * step :][:, :width] for t in range(frames)])
+    flow = np.zeros((frames, height, width, 2), np.float32)
+    flow[..., 0] = -step
+    valid = np.ones((frames, height, width), bool)
+    valid[:, :, :step] = False
+    duty = None if duty is None else np.full(frames, duty)
+    return Look(title, sharp + np.uint8(5), sharp, flow, valid, duty)
+
+
+def test_the_warped_difference_is_grey_where_the_flow_is_right():
+    sample = shifted(7)
+    shown = warped_difference(*sample.sharp[:2], sample.flow[1], sample.valid[1])
+    assert (shown[:, :7] == (96, 0, 0)).all()
+    np.testing.assert_array_equal(shown[:, 7:], 128)
+    wrong = warped_difference(*sample.sharp[:2], sample.flow[1] + 1, sample.valid[1])
+    assert np.abs(wrong[:, 7:].astype(int) - 128).mean() > 50
+
+
+def test_a_difference_is_four_times_as_strong():
+    grey = np.full((4, 4, 3), 100, np.uint8)
+    still, valid = np.zeros((4, 4, 2), np.float32), np.ones((4, 4), bool)
+    assert (warped_difference(grey, grey + np.uint8(9), still, valid) == 128 + 36).all()
+
+
+def test_lengths_count_the_exposure_where_it_is_known():
+    known = statistics([shifted(6, duty=0.5), shifted(6, duty=0.5)])
+    assert known.exposed and (known.lengths == 3).all()
+    unknown = statistics([shifted(6, duty=0.5), shifted(6)])
+    assert not unknown.exposed and (unknown.lengths == 6).all()
+    assert "motion per frame: median 6.0 px" in unknown.lines[0]
+    assert "blur length: median 3.0 px" in known.lines[0]
+
+
+def test_the_score_is_that_of_each_frame():
+    found = statistics([shifted(2, frames=4)])
+    expected = 10 * np.log10(255**2 / 5**2)
+    np.testing.assert_allclose(found.psnr, [expected] * 4)
+    assert "mean 34.15 dB" in found.lines[1]
+
+
+def test_equal_frames_have_a_score_that_can_be_drawn():
+    sample = shifted(2)
+    same = Look("same", sample.sharp, sample.sharp, sample.flow, sample.valid)
+    assert (statistics([same]).psnr == 60).all()
+
+
+def test_the_sheet_shows_the_middle_of_each_clip():
+    first, second = shifted(3, frames=5), shifted(6, frames=5)
+    sheet = contact_sheet([first, second])
+    assert sheet.shape == (2 * (24 + 4), 4 * (40 + 4), 3)
+    np.testing.assert_array_equal(sheet[2:26, 2:42], first.blurry[2])
+    np.testing.assert_array_equal(sheet[2:26, 46:86], first.sharp[2])
+    # One scale for all clips: the second moves twice as far.
+    for row, share in ((2, 0.5), (30, 1.0)):
+        colour = flow_colours(np.array([[[-share, 0.0]]]))[0, 0]
+        assert np.abs(sheet[row, 92].astype(int) - colour).max() <= 1
+
+
+def test_clips_of_other_sizes_share_a_sheet():
+    sheet = contact_sheet([shifted(2), shifted(2, height=48, width=80)])
+    assert sheet.shape[1] == 4 * (80 + 4)
+
+
+def test_the_figure_is_written_and_holds_the_sheet(tmp_path):
+    path = tmp_path / "look.png"
+    found = write_sheet([shifted(3, title="a"), shifted(4, title="b")], path)
+    image = cv2.imread(str(path))
+    assert image.shape[1] == 1500 and image.std() > 20
+    assert found.lengths.max() == 4
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="look.xyz: cannot be written"):
+        write_sheet([shifted(3)], tmp_path / "look.xyz")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_sheet([shifted(3)], tmp_path / "none" / "look.png")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match=r"pip install 'mtujax\[plots\]'"):
+        write_sheet([shifted(3)], tmp_path / "look.png")
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A set of two videos, of 6 frames and of 4."""
+    root = tmp_path / "set"
+    for name, frames in (("long", 6), ("short", 4)):
+        clip = shifted(2, frames=frames, height=64, width=96)
+        for kind, images in (("blur", clip.blurry), ("sharp", clip.sharp)):
+            folder = root / "train" / name / kind
+            folder.mkdir(parents=True)
+            for number, image in enumerate(images):
+                cv2.imwrite(str(folder / f"{number:04d}.png"), image[..., ::-1])
+    return root
+
+
+def test_clips_of_a_set_come_with_dis_flow_or_with_flow_that_is_kept(own):
+    looks, origin = looks_of_set("pairs", own, split="train", count=9)
+    assert [look.title for look in looks] == ["long 2", "long 3"]
+    assert origin == "DIS flow" and looks[0].duty is None
+    assert looks[0].sharp.shape == (5, 64, 96, 3)
+    shown = looks[0].flow[2][looks[0].valid[2]]
+    assert np.abs(np.median(shown, axis=0) - [-2, 0]).max() < 0.3
+    for name, frames in (("long", 6), ("short", 4)):
+        folder = own / "train" / name / "flow"
+        folder.mkdir()
+        for number in range(1, frames):
+            flow = np.full((64, 96, 2), 7, np.float32)
+            valid = np.ones((64, 96), bool)
+            np.savez(folder / f"{number:04d}.npz", flow=flow, valid=valid)
+    looks, origin = looks_of_set("pairs", own, split="train", count=1)
+    assert origin == "kept flow" and (looks[0].flow[1] == 7).all()
+
+
+def test_clips_of_photographs_are_those_of_the_synthesis(tmp_path):
+    photo = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+    for name, image in (("a", photo), ("b", photo[::-1]), ("tiny", photo[:20])):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.blur(image, (5, 5)))
+    looks, origin = looks_of_photos(tmp_path, size=(64, 48), count=3)
+    assert origin == "exact flow" and looks[0].blurry.shape == (5, 48, 64, 3)
+    assert {look.title for look in looks} == {"a", "b"}
+    assert statistics(looks).exposed
+    again, _ = looks_of_photos(tmp_path, size=(64, 48), count=3)
+    np.testing.assert_array_equal(looks[2].blurry, again[2].blurry)
+
+
+def test_what_cannot_be_shown_is_one_line(tmp_path, own):
+    with pytest.raises(UsageError, match="clips 0: at least 1"):
+        looks_of_set("pairs", own, split="train", count=0)
+    with pytest.raises(UserError, match="none: no such folder"):
+        looks_of_photos(tmp_path / "none", size=(64, 48))
+    with pytest.raises(UserError, match="set: has no PNG or JPEG file"):
+        looks_of_photos(own, size=(64, 48))
+    folder = own / "train" / "long" / "blur"
+    with pytest.raises(UserError, match="no photograph is as large as 640x360"):
+        looks_of_photos(folder, size=(640, 360))
+
+
+def test_the_command_says_what_it_has_drawn(own, tmp_path):
+    words = ["data", "show", "pairs", str(own), str(tmp_path / "a.png"), "--clips", "2"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "motion per frame: median 2." in done.output
+    assert "a.png: 2 clips, motion: DIS flow" in done.output
