@@ -77,6 +77,7 @@ def test_without_neighbours_a_chunk_clamps_its_window(model, params, clip):
     np.testing.assert_array_equal(alone, given)
 
 
+@pytest.mark.slow
 def test_a_batch_of_videos_that_start_and_end_anywhere_equals_each_alone(network, rng):
     model, params = network
     videos = [rng.random((n, 12, 16, 3)).astype(np.float32) for n in (3, 4, 5, 1, 1)]

@@ -192,6 +192,7 @@ def scaled(matrices):
     return moved[..., :2] / moved[..., 2:]
 
 
+@pytest.mark.slow
 def test_paths_are_drawn_as_the_numpy_form_draws_them():
     """The same spread of every parameter, over thousands of draws of each."""
     shake = Shake(speed=(2.0, 8.0))

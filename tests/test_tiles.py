@@ -71,6 +71,7 @@ def test_tiles_of_a_moving_clip_cannot_be_told_from_whole_frames(model, params):
     assert (moves[0] == moves[1]).all(axis=-1).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_with_the_bundled_weights_as_well():
     model, params = load("mtu2")
     frames = panned(5, 64, 336)
