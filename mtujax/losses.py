@@ -4,9 +4,12 @@ Letters: B batch, H W pixels, h w motion grid, N units, M matching units,
 D displacements.
 """
 
+from typing import Literal
+
 import chex
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from mtujax.config import MOTION_STRIDE
 from mtujax.ops.resample import area_downsample
@@ -18,29 +21,48 @@ def restoration_loss(
     intermediate: jax.Array | None = None,
     *,
     intermediate_weight: float = 0.1,
+    form: Literal["paper", "release"] = "paper",
 ) -> jax.Array:
     """Deblurring loss of one frame: `sum_n lambda_n mean |I^{r,n} - I^GT|`, Eq. 1.
+
+    The release's form takes mean squared plus mean absolute error, and the mean over
+    the units n < N in place of their sum.
 
     Args:
         restored: [B, H, W, 3] output of the last unit, in [0, 1]; lambda_N = 1.
         sharp: [B, H, W, 3] ground truth.
         intermediate: [B, N - 1, H, W, 3] outputs of the other units, or None.
         intermediate_weight: lambda_n for n < N.
+        form: "paper" or "release".
 
     Returns:
         A scalar. The mean is over pixels and channels.
+
+    Raises:
+        ValueError: for another form.
     """
+    if form not in ("paper", "release"):
+        raise ValueError(f'form {form!r}: must be "paper" or "release"')
     chex.assert_equal_shape([restored, sharp])
-    loss = jnp.mean(jnp.abs(restored - sharp))
+    loss = _error(restored - sharp, form)
     if intermediate is None or intermediate.shape[1] == 0:
         return loss
-    errors = jnp.abs(intermediate - sharp[:, None])
-    per_unit = jnp.mean(errors, axis=(0, 2, 3, 4))
-    return loss + intermediate_weight * jnp.sum(per_unit)
+    others = _error(intermediate - sharp[:, None], form)
+    count = intermediate.shape[1] if form == "paper" else 1
+    return loss + intermediate_weight * count * others
+
+
+def _error(difference, form):
+    absolute = jnp.mean(jnp.abs(difference))
+    return absolute if form == "paper" else absolute + jnp.mean(difference**2)
 
 
 def motion_loss(
-    cost_volume: jax.Array, target: jax.Array, valid: jax.Array | None = None
+    cost_volume: jax.Array,
+    target: jax.Array,
+    valid: jax.Array | None = None,
+    *,
+    axis_name: str | None = None,
 ) -> jax.Array:
     """Cross-entropy of the cost volume against the true displacement, Eq. 2.
 
@@ -49,6 +71,8 @@ def motion_loss(
         target: [B, h, w] integer class (dy + r)(2r + 1) + (dx + r).
         valid: bool [B, h, w], False where the target is unknown, whatever number
             stands there; None means everywhere.
+        axis_name: of the devices that share a batch, or None. The mean of what they
+            return is then the mean over all valid cells, however these are spread.
 
     Returns:
         A scalar: the mean over valid cells and matching units; 0 if none is valid.
@@ -63,7 +87,11 @@ def motion_loss(
     if valid is None:
         return jnp.mean(entropy)
     weight = jnp.broadcast_to(valid[:, None], entropy.shape).astype(jnp.float32)
-    return jnp.sum(entropy * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+    count = jnp.sum(weight)
+    if axis_name is not None:
+        count = lax.pmean(count, axis_name)
+    # Devices share fractions of a count, so that only 0 must be avoided.
+    return jnp.sum(entropy * weight) / jnp.where(count > 0, count, 1.0)
 
 
 def displacement_class(flow: jax.Array, *, radius: int = 10) -> jax.Array:

@@ -49,3 +49,45 @@ def read(name):
         restored=arrays["result"],
         displacement=arrays["displacement"],
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingRecording:
+    """Three updates from frames, sharp uint8 [B, 7, H, W, 3] and labels [B, 3, h, w].
+
+    `steps` has the losses and norms of each, `outputs` what the first two computed,
+    `changes` of each tensor the norm and the first 8 values of its change.
+    """
+
+    tensors: dict[str, np.ndarray]
+    training_tensors: dict[str, np.ndarray]
+    frames: np.ndarray
+    sharp: np.ndarray
+    labels: np.ndarray
+    steps: list[dict[str, float]]
+    outputs: list[dict[str, np.ndarray]]
+    changes: dict[str, tuple[float, np.ndarray]]
+
+
+def read_training():
+    rule = json.loads((FOLDER / "training_MTU2.json").read_text())
+    entry = json.loads((FOLDER / "manifest.json").read_text())["presets"]["MTU2"]
+    seeded = {"seed": rule["seed"], "scale": rule["scale"]}
+    arrays = np.load(FOLDER / "training_MTU2.npz")
+    names = ("image", "aux", "motion", "gnorm_deblur", "gnorm_motion")
+    kinds = {"restored": "result", "intermediate": "intermediate"}
+    kinds["cost_volume"] = "cost_volume"
+    told = zip(arrays["delta_norm"], arrays["delta_head"], strict=True)
+    return TrainingRecording(
+        tensors=rebuild(entry["shapes_inference"], **seeded),
+        training_tensors=rebuild(entry["extra_shapes_training"], **seeded),
+        frames=arrays["frames"],
+        sharp=arrays["sharp"],
+        labels=arrays["labels"],
+        steps=[{n: float(arrays[n][k]) for n in names} for k in range(3)],
+        outputs=[
+            {ours: arrays[f"{theirs}_{k}"] for ours, theirs in kinds.items()}
+            for k in range(2)
+        ],
+        changes=dict(zip(arrays["param_names"].tolist(), told, strict=True)),
+    )

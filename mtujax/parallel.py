@@ -1,0 +1,126 @@
+"""Training on several devices and hosts: the only file that knows pmap and processes.
+
+The state keeps its natural shape (no stacked axis); batches are split over devices, and
+gradients are averaged over all of them at each update.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from mtujax.errors import UserError
+from mtujax.network import MTUNet
+from mtujax.schemes import TrainConfig
+from mtujax.training import clip_step
+
+AXIS = "devices"
+"""Name of the axis over which gradients are averaged."""
+
+
+def start(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+) -> None:
+    """Joins the processes of a run on several hosts; call it before anything else.
+
+    SLURM, Kubernetes, Open MPI and TPU pods tell all of it themselves.
+
+    Args:
+        coordinator: "host:port" of the first process; None where it is detected.
+        processes: number of processes.
+        process: number of this one, from 0.
+
+    Raises:
+        UserError: if the others cannot be reached.
+    """
+    try:
+        jax.distributed.initialize(coordinator, processes, process)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"several hosts: {reason}; give --coordinator HOST:PORT, --processes and "
+            "--process to each, or none of them for one host"
+        ) from None
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and lines."""
+    return jax.process_index() == 0
+
+
+def local_batch(batch: int) -> int:
+    """How many clips of the global batch this process reads.
+
+    Args:
+        batch: clips of an update, over all devices.
+
+    Returns:
+        Its share.
+
+    Raises:
+        UserError: if the devices cannot share the batch evenly.
+    """
+    devices = jax.device_count()
+    if batch % devices:
+        raise UserError(
+            f"batch {batch}: {devices} devices cannot share it evenly; give a multiple"
+        )
+    return batch // devices * jax.local_device_count()
+
+
+def split(batch: dict) -> dict:
+    """Splits a batch among the devices of this process.
+
+    Args:
+        batch: arrays [b, ...] of the clips that it has read.
+
+    Returns:
+        Arrays [devices, b / devices, ...].
+
+    Raises:
+        UserError: if the devices cannot share it evenly.
+    """
+    devices = jax.local_device_count()
+    for name, value in batch.items():
+        if value.shape[0] % devices:
+            raise UserError(
+                f"batch of {value.shape[0]} ({name}): {devices} devices cannot share "
+                "it evenly"
+            )
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+
+
+def pmap_step(model: MTUNet, config: TrainConfig) -> Callable:
+    """The step of `training.clip_step` on all devices at once.
+
+    Args:
+        model: the network.
+        config: how to train.
+
+    Returns:
+        A function of the state, whose buffers it reuses, and a batch from `split`; it
+        returns the next state and the scalars, both as on one device.
+    """
+    step = functools.partial(clip_step, model=model, config=config, axis_name=AXIS)
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, 0),
+        out_axes=(None, None),
+        donate_argnums=0,
+    )
+
+
+def to_host(tree):
+    """Copies arrays to the host, as checkpoints of several processes want them.
+
+    Args:
+        tree: of arrays that every device holds alike.
+
+    Returns:
+        The tree with NumPy arrays.
+    """
+    return jax.tree.map(np.asarray, tree)

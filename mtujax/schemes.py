@@ -1,0 +1,190 @@
+"""The two published ways to update the weights, and their settings (Sec. 3.5, 4.1).
+
+"paper": one Adam on L_deblur + alpha L_motion. "release": two gradients and two Adams
+on one set of weights, whose updates are added; alpha is a factor of the second one's
+learning rate. They are different optimisers.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtujax.errors import UsageError
+
+_CHOICES = {
+    "scheme": ("paper", "release"),
+    "schedule": ("cosine", "drops"),
+}
+_POSITIVE = ("steps", "learning_rate", "clip_norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    Attributes:
+        steps: updates in all. With `frames_per_update`, a clip gives several.
+        scheme: "paper" or "release", as above; each with its own deblurring loss.
+        frames_per_update: frames of a clip from one update to the next, 1 in the
+            release; None for one update a clip.
+        bptt: frames through which the gradient goes back in time: 1 detaches what each
+            frame hands on, as published; None goes back to the update before.
+        remat: compute each frame's activations anew for its gradient, which saves
+            memory where `bptt` is long.
+        learning_rate: of Adam, after the warm-up.
+        schedule: "cosine" falls to 0 after `steps`; "drops" multiplies.
+        drops: (number of updates, factor) of the latter.
+        warmup: updates of linear warm-up, which also count.
+        clip_norm: largest global norm of each gradient.
+        motion_weight: alpha, the weight of the motion loss.
+        ema_decay: of the moving average of the parameters.
+    """
+
+    steps: int
+    scheme: Literal["paper", "release"] = "paper"
+    frames_per_update: int | None = None
+    bptt: int | None = 1
+    remat: bool = False
+    learning_rate: float = 1e-4
+    schedule: Literal["cosine", "drops"] = "cosine"
+    drops: Sequence[tuple[int, float]] = ((1_000_000, 0.25), (1_250_000, 0.25))
+    warmup: int = 100
+    clip_norm: float = 1.0
+    motion_weight: float = 0.01
+    ema_decay: float = 0.999
+
+    def __post_init__(self):
+        """Refuses what cannot be trained with.
+
+        Raises:
+            UsageError: naming the field.
+        """
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise UsageError(f"{name} {value!r}: must be {' or '.join(choices)}")
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} {getattr(self, name)}: must be above 0")
+        for name in ("frames_per_update", "bptt"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} {value}: must be 1 or more, or None")
+        if not 0 <= self.ema_decay < 1:
+            raise UsageError(f"ema_decay {self.ema_decay}: must be in [0, 1)")
+        # A list, as configuration files give it, could not be hashed.
+        object.__setattr__(self, "drops", tuple(tuple(drop) for drop in self.drops))
+
+
+RELEASE = TrainConfig(
+    steps=1_300_000,
+    scheme="release",
+    frames_per_update=1,
+    schedule="drops",
+    warmup=0,
+)
+"""The release's training of the tables: an update for each frame, batch 8."""
+
+
+def learning_rate(config: TrainConfig) -> optax.Schedule:
+    """The learning rate after each number of updates.
+
+    Args:
+        config: how to train.
+
+    Returns:
+        An optax schedule.
+    """
+    warmup = min(config.warmup, max(config.steps - 1, 0))
+    peak = config.learning_rate
+    if config.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, config.steps)
+    drops = optax.piecewise_constant_schedule(peak, dict(config.drops))
+    if not warmup:
+        return drops
+    rise = optax.linear_schedule(0.0, peak, warmup)
+    return lambda count: jnp.where(count < warmup, rise(count), drops(count))
+
+
+def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:
+    """Which gradients are taken.
+
+    Args:
+        config: how to train.
+
+    Returns:
+        For each optimiser the weight of each loss in what it minimises.
+    """
+    if config.scheme == "paper":
+        return {"total": {"deblur": 1.0, "motion": config.motion_weight}}
+    return {"deblur": {"deblur": 1.0}, "motion": {"motion": 1.0}}
+
+
+def make_optimizers(config: TrainConfig) -> dict[str, optax.GradientTransformation]:
+    """Adams with clipped gradients, each for the parameters that it owns.
+
+    Args:
+        config: how to train.
+
+    Returns:
+        By the names of `loss_weights`: transformations whose updates are added.
+    """
+    rate = learning_rate(config)
+    if config.scheme == "paper":
+        return {"total": _adam(config, rate)}
+
+    def slow(count):
+        return config.motion_weight * rate(count)
+
+    return {
+        "deblur": _owned(_adam(config, rate), lambda params: owners(params)["deblur"]),
+        "motion": _owned(_adam(config, slow), lambda params: owners(params)["motion"]),
+    }
+
+
+def _adam(config, rate):
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adam(rate, b1=0.9, b2=0.999, eps=1e-8),
+    )
+
+
+def _owned(optimizer, owned):
+    """Only what is owned is clipped together and updated; the rest stays."""
+
+    def others(params):
+        return jax.tree.map(lambda own: not own, owned(params))
+
+    return optax.chain(
+        optax.masked(optimizer, owned), optax.masked(optax.set_to_zero(), others)
+    )
+
+
+def owners(params: dict) -> dict[str, dict]:
+    """Which parameters each optimiser of the release owns.
+
+    The deblurring one owns all but the motion layers; the motion one all but the last
+    unit (of which it owns a motion layer) and the deblur layers.
+
+    Args:
+        params: a parameter tree of `MTUNet`, or one of the same structure.
+
+    Returns:
+        For "deblur" and "motion" a tree of bool.
+    """
+    last = f"unit_{sum(name.startswith('unit_') for name in params) - 1}"
+
+    def of_deblurring(path, _):
+        return path[1].key != "motion"
+
+    def of_motion(path, _):
+        unit, part = path[0].key, path[1].key
+        return part == "motion" or (unit != last and part != "deblur")
+
+    return {
+        "deblur": jax.tree_util.tree_map_with_path(of_deblurring, params),
+        "motion": jax.tree_util.tree_map_with_path(of_motion, params),
+    }

@@ -1,0 +1,110 @@
+"""Several devices, and several processes, train as one does."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from sharing import CONFIGS, MODEL, make_batch, trained
+
+from mtujax import parallel
+from mtujax.errors import UserError
+from mtujax.training import train_step
+
+
+def assert_same(found, expected, atol):
+    for a, b in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_two_devices_update_as_one_does(name):
+    config, batches = CONFIGS[name], [make_batch(seed=k) for k in range(3)]
+    one = trained(
+        lambda state, batch: train_step(state, batch, model=MODEL, config=config),
+        config,
+        batches,
+    )
+    assert jax.local_device_count() == 2
+    step = parallel.pmap_step(MODEL, config)
+    two = trained(step, config, [parallel.split(batch) for batch in batches])
+    assert_same(two[0].params, one[0].params, 1e-6)
+    assert_same(two[0].ema, one[0].ema, 1e-6)
+    assert two[1].keys() == one[1].keys()
+    assert_same(two[1], one[1], 1e-5)
+    # Each half alone trains otherwise, so that a missing average would show.
+    half = trained(step, config, [_twice(batch) for batch in batches])
+    moved = jax.tree.map(
+        lambda a, b: float(np.abs(a - b).max()), half[0].params, one[0].params
+    )
+    assert max(jax.tree.leaves(moved)) > 1e-5
+
+
+def _twice(batch):
+    return {name: np.stack([x[:1], x[:1]]) for name, x in batch.items()}
+
+
+def test_a_batch_that_devices_cannot_share_is_refused():
+    with pytest.raises(UserError, match="batch 3: 2 devices"):
+        parallel.local_batch(3)
+    assert parallel.local_batch(6) == 6
+    with pytest.raises(UserError, match="batch of 1 .*2 devices"):
+        parallel.split(make_batch(1))
+
+
+WORKER = """
+import sys
+import jax
+jax.config.update("jax_num_cpu_devices", 1)
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+sys.path.insert(0, sys.argv[3])
+from mtujax import parallel
+process = int(sys.argv[1])
+parallel.start(sys.argv[2], 2, process)
+assert jax.device_count() == 2 and jax.local_device_count() == 1
+assert parallel.local_batch(2) == 1 and parallel.is_first() == (process == 0)
+import numpy as np
+import sharing as t
+config = t.CONFIGS["release"]
+batches = [t.make_batch(seed=k) for k in range(3)]
+own = [parallel.split({n: x[process:process + 1] for n, x in b.items()})
+       for b in batches]
+state, _ = t.trained(parallel.pmap_step(t.MODEL, config), config, own)
+leaves = jax.tree.leaves(parallel.to_host(state.params))
+np.savez(sys.argv[4], **{str(k): x for k, x in enumerate(leaves)})
+"""
+
+
+def test_two_processes_update_as_one_does(tmp_path):
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        address = f"localhost:{found.getsockname()[1]}"
+    tests = str(pathlib.Path(__file__).parent)
+    files = [tmp_path / f"{k}.npz" for k in range(2)]
+    words = [sys.executable, "-c", WORKER]
+    workers = [
+        subprocess.Popen(
+            [*words, str(k), address, tests, str(file)],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k, file in enumerate(files)
+    ]
+    said = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(said)
+    config, batches = CONFIGS["release"], [make_batch(seed=k) for k in range(3)]
+    one, _ = trained(
+        lambda state, batch: train_step(state, batch, model=MODEL, config=config),
+        config,
+        batches,
+    )
+    for file in files:
+        with np.load(file) as arrays:
+            for k, leaf in enumerate(jax.tree.leaves(one.params)):
+                np.testing.assert_allclose(arrays[str(k)], leaf, rtol=1e-5, atol=1e-6)
