@@ -10,8 +10,8 @@ from motions import panned
 
 from mtujax.data.clips import ClipSpec
 from mtujax.data.objects import Objects
+from mtujax.data.photo_samples import PhotoSamples
 from mtujax.data.pipeline import BatchSpec, training_batches
-from mtujax.data.samples import PhotoSamples
 from mtujax.data.synthetic import BlurredClip
 from mtujax.errors import UsageError, UserError
 

@@ -7,8 +7,10 @@ import collections
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from mtujax.data.exposure import linear_from_srgb, srgb_from_linear
 from mtujax.data.images import read_image
 from mtujax.data.textures import read_cutout
 from mtujax.errors import UserError
@@ -87,3 +89,21 @@ def read_cutouts(folder: str | os.PathLike | None) -> list[np.ndarray]:
         return [read_cutout(str(p)) for p in images_in(folder)] if folder else []
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def scaled_down(photo: np.ndarray, longest: int | None) -> np.ndarray:
+    """Averages a photograph down in linear light, which makes it sharp.
+
+    Args:
+        photo: [H', W', 3] uint8.
+        longest: pixels of the longer side; None, or more than it has, keep the size.
+
+    Returns:
+        [H, W, 3] uint8.
+    """
+    factor = longest / max(photo.shape[:2]) if longest else 1.0
+    if factor >= 1:
+        return photo
+    light, size = linear_from_srgb(photo), dict(fx=factor, fy=factor)
+    light = cv2.resize(light, None, **size, interpolation=cv2.INTER_AREA)
+    return np.rint(255 * srgb_from_linear(light)).astype(np.uint8)

@@ -79,7 +79,8 @@ class _Draw:
             flow = symmetry.of_flow(sample.flow)
             valid = symmetry.of(sample.valid[..., None])[..., 0]
             record["motion"], record["motion_valid"] = spec.labels.of(flow, valid)
-        return {key: np.ascontiguousarray(value) for key, value in record.items()}
+        record = {key: np.ascontiguousarray(value) for key, value in record.items()}
+        return {**record, "record": np.int32(index)}
 
 
 def training_batches(
@@ -114,9 +115,10 @@ def training_batches(
     Returns:
         A `grain.DatasetIterator` of dicts: "blurry" uint8 [B, L, h, w, 3], "sharp"
         uint8 [B, T, h, w, 3]; with motion, "motion" int32 [B, T, h/4, w/4], classes
-        (dy + r)(2r + 1) + (dx + r), and "motion_valid" bool likewise. `get_state()`
-        gives what `set_state` goes on from, with as many workers. A damaged file ends
-        it with a `UserError` that names it.
+        (dy + r)(2r + 1) + (dx + r), and "motion_valid" bool likewise; and "record"
+        int32 [B], what each was drawn from, which `Samples.describe` names.
+        `get_state()` gives what `set_state` goes on from, with as many workers. A
+        damaged file ends it with a `UserError` that names it.
 
     Raises:
         UserError: if a frame is smaller than the crop, or no video is long enough.

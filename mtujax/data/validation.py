@@ -136,6 +136,19 @@ def checksums(clip: BlurredClip) -> dict[str, str]:
     }
 
 
+def is_validation_folder(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds the photographs of the set, by their names.
+
+    Args:
+        folder: of photographs.
+
+    Returns:
+        True if none is missing.
+    """
+    wanted = {entry.photo for entry in recipe()[0]}
+    return wanted <= {path.stem for path in images_in(folder)}
+
+
 def validation_clips(folder: str | os.PathLike) -> Iterator[Made]:
     """Makes the set, clip by clip.
 

@@ -81,18 +81,67 @@ def make_generator(
             array is of the wrong kind.
         UsageError: if a number is not positive, or H.264 is asked for.
     """
-    recipe = Recipe(frames, size, shake or Shake(), objects, exposure or Exposure())
-    _check(photos, batch, recipe, subframes)
-    most = subframes or most_subframes(recipe.exposure.longest)
-    most -= 1 - most % 2
+    if batch < 1:
+        raise UsageError(f"batch: {batch} is not positive")
+    resident, film_clips = make_clips(
+        photos,
+        cutouts,
+        frames=frames,
+        size=size,
+        shake=shake,
+        objects=objects,
+        exposure=exposure,
+        subframes=subframes,
+    )
 
     @jax.jit
     def generate(resident, rng_key):
         numbers = jnp.arange(batch)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(rng_key, numbers)
-        return clips(resident, keys, recipe, most)
+        return film_clips(resident, keys)
 
-    return Resident(pack_photos(photos), _packed(cutouts, recipe)), generate
+    return resident, generate
+
+
+def make_clips(
+    photos: Sequence[np.ndarray],
+    cutouts: Sequence[np.ndarray] = (),
+    *,
+    frames: int,
+    size: int,
+    shake: Shake | None = None,
+    objects: Objects | None = None,
+    exposure: Exposure | None = None,
+    subframes: int | None = None,
+) -> tuple[Resident, Generator]:
+    """As `make_generator`, for any number of clips, each with a key of its own.
+
+    Args:
+        photos: [H', W', 3] uint8 each, as all the others there.
+        cutouts: [h, w, 4] uint8 each.
+        frames: T per clip.
+        size: side of the square frames in pixels.
+        shake: ranges of the camera's motion.
+        objects: ranges of what is in front of the photographs.
+        exposure: ranges of exposure and noise.
+        subframes: the most per frame.
+
+    Returns:
+        The arrays in device memory, and a pure function of them and [B] keys.
+
+    Raises:
+        UserError: as there.
+        UsageError: as there.
+    """
+    recipe = Recipe(frames, size, shake or Shake(), objects, exposure or Exposure())
+    _check(photos, recipe, subframes)
+    most = subframes or most_subframes(recipe.exposure.longest)
+    most -= 1 - most % 2
+
+    def film_clips(resident, rng_keys):
+        return clips(resident, rng_keys, recipe, most)
+
+    return Resident(pack_photos(photos), _packed(cutouts, recipe)), film_clips
 
 
 def clips(
@@ -134,10 +183,8 @@ def clips(
     return dict(blurry=blurry, sharp=sharp, flow=taken.flow, valid=taken.valid)
 
 
-def _check(photos, batch, recipe, subframes):
-    numbers = dict(
-        batch=batch, frames=recipe.frames, size=recipe.size, subframes=subframes
-    )
+def _check(photos, recipe, subframes):
+    numbers = dict(frames=recipe.frames, size=recipe.size, subframes=subframes)
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise UsageError(f"{name}: {value} is not positive")
