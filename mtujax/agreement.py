@@ -1,4 +1,4 @@
-"""Converted weights against their checkpoint: the Flax network beside PyTorch's.
+"""Converted weights against their checkpoint: the Flax networks beside PyTorch's.
 
 Letters: T time, H W pixels.
 """
@@ -11,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.convert import checkpoint_findings, torch_names
+from mtujax.convert_teacher import teacher_findings
 from mtujax.findings import refuse
 from mtujax.network import initial_state
 from mtujax.recurrent import clip_windows, window_at
+from mtujax.teacher import LiteFlowNet
+from mtujax.teacher_weights import load_teacher
 from mtujax.torch_checkpoint import import_torch, read_checkpoint
 from mtujax.weights import load
 
@@ -37,6 +40,35 @@ class Differences:
         """Whether nothing but rounding differs: images to 1e-4, or a few near ties."""
         ties = self.displacements <= 0.01 * self.cells
         return ties and (self.image <= 1e-4 or self.displacements > 0)
+
+    def __str__(self) -> str:
+        """What differs, in words."""
+        return (
+            f"images differ by {self.image:.1e} at most, {self.displacements} of "
+            f"{self.cells} displacements differ"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowDifferences:
+    """How far the Flax teacher is from the PyTorch twin on a clip.
+
+    Attributes:
+        flow: largest absolute difference of a flow's component, in pixels.
+        span: from the smallest to the largest component, in pixels.
+    """
+
+    flow: float
+    span: float
+
+    @property
+    def agree(self) -> bool:
+        """Whether nothing but rounding differs: flows to 1e-4 of their span."""
+        return self.flow <= 1e-4 * self.span
+
+    def __str__(self) -> str:
+        """What differs, in words."""
+        return f"flow differs by {self.flow:.1e} pixels at most, of {self.span:.1f}"
 
 
 def check(
@@ -88,6 +120,42 @@ def check(
         steps.append(_step_differences(ours, theirs))
     images, displacements, cells = zip(*steps, strict=True)
     return Differences(max(images), sum(displacements), sum(cells))
+
+
+def check_teacher(
+    checkpoint: str | os.PathLike,
+    weights: str | os.PathLike,
+    *,
+    frames: np.ndarray | None = None,
+) -> FlowDifferences:
+    """Compares a teacher file with its checkpoint on a short clip, as `check` does.
+
+    Args:
+        checkpoint: the PyTorch file.
+        weights: the `.safetensors` file made of it.
+        frames: [T, H, W, 3] frames, float in [0, 1], sides multiples of 32; None draws
+            a texture.
+
+    Returns:
+        The largest difference, computed at highest matmul precision.
+
+    Raises:
+        WeightsError: if either file cannot be read or they do not belong together.
+    """
+    torch = import_torch()
+    from mtujax.torch_teacher import TorchLiteFlowNet
+
+    _, params = load_teacher(weights)
+    tensors, _ = read_checkpoint(checkpoint)
+    refuse(checkpoint, teacher_findings(tensors))
+    twin = TorchLiteFlowNet()
+    twin.load_state_dict({n: torch.from_numpy(v) for n, v in tensors.items()})
+    clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
+    pair = clip[1:], clip[:-1]
+    with jax.default_matmul_precision("highest"):
+        ours = jax.jit(LiteFlowNet().apply)({"params": params}, *pair)
+    theirs = twin(*(torch.from_numpy(f) for f in pair)).numpy()
+    return FlowDifferences(float(np.abs(ours - theirs).max()), float(np.ptp(theirs)))
 
 
 def _step_differences(ours, theirs):

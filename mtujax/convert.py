@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from mtujax.config import PRESETS, ModelConfig
-from mtujax.findings import UnknownWeightsError, refuse, shape_findings
+from mtujax.findings import UnknownWeightsError, WeightsError, refuse, shape_findings
 from mtujax.torch_checkpoint import read_checkpoint
 from mtujax.weights import expected_shapes, save_weights
 
@@ -189,6 +189,10 @@ def _fitting_preset(checkpoint, tensors, preset):
     fitting = find_preset(tensors)
     if fitting is not None and preset in (None, fitting):
         return fitting
+    if "moduleFeatures.moduleOne.0.weight" in tensors:
+        raise WeightsError(
+            f"{checkpoint}: LiteFlowNet, the flow teacher; add --teacher"
+        )
     nearest = preset or _nearest_preset(tensors)
     advice = f": it is no {preset or 'released network, the nearest is ' + nearest}"
     if fitting is not None:

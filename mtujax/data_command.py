@@ -5,35 +5,24 @@ from typing import Annotated
 
 import typer
 
+from mtujax.data_arguments import NAMES, Config, Name, Root, Threads
 from mtujax.errors import UserError
+from mtujax.flow_command import flow
 
 app = typer.Typer(
     help="Check and prepare datasets.", add_completion=False, rich_markup_mode=None
 )
-_NAMES = "gopro, dvd, reds, bsd, or pairs (your own frames)."
-_Name = Annotated[str, typer.Argument(help=_NAMES)]
-_Root = Annotated[Path, typer.Argument(help="Folder that holds it.")]
-_Config = Annotated[
-    str | None,
-    typer.Option(
-        help="gopro: blur_gamma or blur; bsd: 1ms8ms, 2ms16ms or 3ms24ms; pairs: any "
-        "name for your set."
-    ),
-]
-_Threads = Annotated[
-    int | None, typer.Option(help="Images decoded at once; else one for each core.")
-]
 
 
 @app.command()
 def check(
-    name: _Name,
-    path: _Root,
-    config: _Config = None,
+    name: Name,
+    path: Root,
+    config: Config = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Names and counts only; decode nothing.")
     ] = False,
-    threads: _Threads = None,
+    threads: Threads = None,
 ):
     """Compare a dataset with the published one.
 
@@ -59,13 +48,13 @@ def check(
 
 @app.command()
 def prepare(
-    name: _Name,
-    path: _Root,
+    name: Name,
+    path: Root,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for sets; else TFDS_DATA_DIR, ~/tensorflow_datasets"),
     ] = None,
-    config: _Config = None,
+    config: Config = None,
     raw: Annotated[
         bool,
         typer.Option(
@@ -81,7 +70,7 @@ def prepare(
     quick: Annotated[
         bool, typer.Option("--quick", help="Do not decode every image before.")
     ] = False,
-    threads: _Threads = None,
+    threads: Threads = None,
 ):
     """Write a dataset for training.
 
@@ -109,52 +98,7 @@ def prepare(
     print(f"{done.folder}: {done.bytes / 1e6:,.1f} MB")
 
 
-@app.command()
-def flow(
-    name: _Name,
-    path: Annotated[
-        Path, typer.Argument(help="Folder that holds it, as unpacked or prepared.")
-    ],
-    split: Annotated[str, typer.Option(help="Part of it.")] = "train",
-    method: Annotated[
-        str, typer.Option(help="dis: OpenCV's dense inverse search.")
-    ] = "dis",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for sets; else the one that holds the set where it is "
-            "prepared, or TFDS_DATA_DIR, ~/tensorflow_datasets"
-        ),
-    ] = None,
-    config: _Config = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is stale.")
-    ] = False,
-    threads: _Threads = None,
-):
-    """Compute the motion between sharp frames, for the motion loss.
-
-    Done once and kept: 5 bytes for each pixel. A run that was stopped goes on with the
-    video where it was.
-    """
-    from mtujax.data.clips import open_frames
-    from mtujax.data.flowcache import compute_motion
-    from mtujax.data.flowsets import flow_folder
-    from mtujax.progress import FrameProgress
-
-    folder = flow_folder(name, path, config=config, output=output) / split
-    source = open_frames(name, path, split=split, config=config, threads=threads)
-    with FrameProgress("motion") as progress:
-        there = compute_motion(
-            source,
-            folder,
-            method=method,
-            overwrite=overwrite,
-            threads=threads,
-            progress=progress,
-        )
-    note = f", {there} of them there already" if there else ""
-    print(f"{folder}: motion of {len(source.videos)} videos{note}")
+app.command()(flow)
 
 
 @app.command()
@@ -244,12 +188,12 @@ def synthesize(
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help=f"photos (blur as training makes it), {_NAMES}")
+        str, typer.Argument(help=f"photos (blur as training makes it), {NAMES}")
     ],
-    path: _Root,
+    path: Root,
     output: Annotated[Path, typer.Argument(help=".png, .jpg, .pdf or .svg.")],
     split: Annotated[str, typer.Option(help="Part of a dataset.")] = "train",
-    config: _Config = None,
+    config: Config = None,
     clips: Annotated[int, typer.Option(help="Drawn at random.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     size: Annotated[str, typer.Option(help="Of frames made from photos.")] = "320x180",

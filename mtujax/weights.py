@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import functools
 import importlib.resources
-import json
+import math
 import os
 from pathlib import Path
 
@@ -18,23 +18,19 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from mtujax.config import PRESETS, ModelConfig
-from mtujax.findings import (
-    UnknownWeightsError,
-    WeightsError,
-    finite_findings,
-    refuse,
-    shape_findings,
-)
+from mtujax.findings import UnknownWeightsError, WeightsError
 from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.outputs import whole_output
-
-FORMAT = 1  # raised when files of this version could be misread by an older one
-_HEADER = "mtujax"
-_CHECKPOINTS = (".pytorch", ".pth", ".pt", ".ckpt")
+from mtujax.tensor_files import (
+    FORMAT,
+    damaged_header,
+    read_header,
+    read_tensors,
+    refuse_checkpoint,
+    refuse_newer,
+    write_tensors,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,24 +69,14 @@ def save_weights(
         WeightsError: if parameters do not fit, are not finite, or nothing can be
             written; then an earlier file of that name is untouched.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: the name of a weights file ends in .safetensors")
     flat = flax.traverse_util.flatten_dict(inference_params(params), sep="/")
-    tensors = {name: np.asarray(value, np.float32) for name, value in flat.items()}
-    shapes = {name: value.shape for name, value in tensors.items()}
-    findings = shape_findings(shapes, expected_shapes(model_config))
-    refuse(path, findings or finite_findings(tensors))
-    header = {
-        "format": FORMAT,
-        "config": dataclasses.asdict(model_config),
-        "provenance": provenance,
-    }
-    try:
-        metadata = {_HEADER: json.dumps(header, allow_nan=False)}
-    except (TypeError, ValueError) as error:
-        raise WeightsError(f"{path}: provenance must be JSON values: {error}") from None
-    _write_at_once(path, safetensors.numpy.save(tensors, metadata))
+    write_tensors(
+        path,
+        {name: np.asarray(value, np.float32) for name, value in flat.items()},
+        expected_shapes(model_config),
+        config=dataclasses.asdict(model_config),
+        provenance=provenance,
+    )
 
 
 def load(
@@ -118,16 +104,7 @@ def load(
             config = dataclasses.replace(config, dtype=dtype)
         except ValueError as error:
             raise WeightsError(str(error)) from None
-    with _opened(path) as file:
-        parts = {name: file.get_slice(name) for name in file.keys()}
-        shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
-        findings = shape_findings(shapes, expected_shapes(config))
-        for name, part in parts.items():
-            if part.get_dtype() != "F32":
-                findings.append(f"{name} is {part.get_dtype()}, expected F32")
-        refuse(path, findings)
-        tensors = {name: file.get_tensor(name) for name in parts}
-    refuse(path, finite_findings(tensors))
+    tensors = read_tensors(path, expected_shapes(config))
     params = {name: jnp.asarray(value) for name, value in tensors.items()}
     return MTUNet(config), flax.traverse_util.unflatten_dict(params, sep="/")
 
@@ -150,18 +127,11 @@ def describe(path: str | os.PathLike) -> WeightsFile:
         WeightsError: if the file is missing, damaged or not made by mtujax.
     """
     path = Path(path)
-    with _opened(path) as file:
-        text = (file.metadata() or {}).get(_HEADER)
-        shapes = [file.get_slice(name).get_shape() for name in file.keys()]
-    if text is None:
-        raise WeightsError(
-            f"{path}: no mtujax configuration in its header, so it was not written by "
-            "mtujax; convert the original checkpoint with `mtujax convert`"
-        )
-    config, provenance = _parse_header(path, text)
-    parameters = sum(int(np.prod(shape)) for shape in shapes)
+    header, shapes = read_header(path)
+    config = _config(path, header)
+    parameters = sum(math.prod(shape) for shape in shapes.values())
     size = path.stat().st_size
-    return WeightsFile(path.stem, path, config, provenance, parameters, size)
+    return WeightsFile(path.stem, path, config, header["provenance"], parameters, size)
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -169,31 +139,28 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return dict(_shape_items(config))
 
 
-def _parse_header(path, text):
-    """Returns the configuration and provenance that a header's JSON text holds."""
-    try:
-        header = json.loads(text)
-        number, fields = header["format"], dict(header["config"])
-        provenance = dict(header["provenance"])
-    except (ValueError, KeyError, TypeError):
+def _config(path, header):
+    """The configuration that a file's header holds."""
+    if "teacher" in header:
         raise WeightsError(
-            f"{path}: its mtujax header is damaged; write the file anew"
-        ) from None
+            f"{path}: weights of a flow teacher ({header['teacher']}), not of a "
+            "deblurring network; `mtujax data flow --teacher` takes them"
+        )
+    try:
+        fields = dict(header["config"])
+    except (ValueError, KeyError, TypeError):
+        raise damaged_header(path) from None
     defaults = dataclasses.asdict(ModelConfig())
     unknown = [f"field {name!r}" for name in fields if name not in defaults]
-    if number != FORMAT:
-        unknown = [f"format {number!r}"]
-    if unknown:
-        raise WeightsError(
-            f"{path}: its configuration has unknown {', '.join(unknown)}, so a newer "
-            "mtujax wrote it; upgrade with `pip install -U mtujax`"
-        )
+    if header["format"] != FORMAT:
+        unknown = [f"format {header['format']!r}"]
+    refuse_newer(path, unknown)
     try:
         for name, value in fields.items():
             kind = type(defaults[name])
             if type(value) is not (list if kind is tuple else kind):
                 raise ValueError(f"{name}={value!r}: must be {kind.__name__}")
-        return ModelConfig(**fields), provenance
+        return ModelConfig(**fields)
     except (ValueError, TypeError) as error:
         raise WeightsError(f"{path}: its configuration has {error}") from None
 
@@ -204,21 +171,6 @@ def _shape_items(config):
     tree = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
     flat = flax.traverse_util.flatten_dict(inference_params(tree), sep="/")
     return tuple((name, value.shape) for name, value in flat.items())
-
-
-def _opened(path):
-    if not path.exists():
-        raise WeightsError(f"{path}: no such file")
-    if path.is_dir():
-        raise WeightsError(f"{path}: is a folder, not a .safetensors file")
-    try:
-        return safetensors.safe_open(path, framework="np")
-    except safetensors.SafetensorError as error:
-        raise WeightsError(
-            f"{path}: damaged or not a safetensors file ({error}); get it anew"
-        ) from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error})") from None
 
 
 def _assets() -> Path:
@@ -234,11 +186,7 @@ def _locate(name_or_path):
     path = Path(name_or_path)
     if path.suffix == ".safetensors":
         return path
-    if path.suffix.lower() in _CHECKPOINTS:
-        raise WeightsError(
-            f"{path}: a PyTorch checkpoint; run `mtujax convert {path} "
-            f"{path.with_suffix('.safetensors').name}` first and load the result"
-        )
+    refuse_checkpoint(path)
     paths, name = _bundled_paths(), str(name_or_path)
     if name in paths:
         return paths[name]
@@ -255,11 +203,3 @@ def _locate(name_or_path):
         f"unknown weights {name!r}{hint}; bundled: {known}; or give the path of a "
         ".safetensors file"
     )
-
-
-def _write_at_once(path, data):
-    try:
-        with whole_output(path, folder=False) as part:
-            part.write_bytes(data)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror})") from None

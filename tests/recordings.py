@@ -4,6 +4,7 @@ They lie in `golden/`, or in the folder that the environment names.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import zlib
@@ -28,10 +29,19 @@ class Recording:
 
 
 def rebuild(shapes, *, seed, scale):
-    """Tensors by the manifest's rule: normal, seeded by their names."""
+    """Tensors by the manifest's rule: normal, seeded by their names.
+
+    `scale` is the deviation of all weights, or a function of a weight's shape.
+    """
+
+    def deviation(name, shape):
+        if not name.endswith(".weight"):
+            return 0.01
+        return scale(shape) if callable(scale) else scale
+
     return {
         name: np.random.default_rng([seed, zlib.crc32(name.encode())])
-        .normal(0, scale if name.endswith(".weight") else 0.01, shape)
+        .normal(0, deviation(name, shape), shape)
         .astype(np.float32)
         for name, shape in shapes.items()
     }
@@ -90,4 +100,28 @@ def read_training():
             for k in range(2)
         ],
         changes=dict(zip(arrays["param_names"].tolist(), told, strict=True)),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherRecording:
+    """LiteFlowNet's flow [H/2, W/2, 2] from frames[1] to frames[0], [2, H, W, 3]."""
+
+    tensors: dict[str, np.ndarray]
+    frames: np.ndarray
+    flow: np.ndarray
+
+
+@functools.cache  # drawing five million weights takes its time
+def read_teacher():
+    entry = json.loads((FOLDER / "liteflownet.json").read_text())
+    arrays = np.load(FOLDER / "liteflownet.npz")
+    return TeacherRecording(
+        tensors=rebuild(
+            entry["shapes"],
+            seed=entry["seed"],
+            scale=lambda shape: 1.5 / np.sqrt(np.prod(shape[1:])),
+        ),
+        frames=arrays["frames"] / np.float32(255),
+        flow=arrays["flow"],
     )

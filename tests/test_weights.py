@@ -80,6 +80,16 @@ def test_saved_weights_come_back_as_they_were(saved, params):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(loaded))
 
 
+def test_the_order_of_parameters_in_memory_does_not_matter(tmp_path, params):
+    path = tmp_path / "fortran.safetensors"
+    save_weights(path, SMALL, jax.tree.map(np.asfortranarray, params))
+    found = load(path)[1]
+    for name in ("structure", "temporal"):
+        np.testing.assert_array_equal(
+            found[name]["conv"]["kernel"], params[name]["conv"]["kernel"]
+        )
+
+
 def test_the_header_tells_the_network_and_where_it_comes_from(saved):
     entry = describe(saved)
     assert entry.config == SMALL

@@ -20,7 +20,7 @@ from mtujax.errors import UsageError, UserError
 from mtujax.outputs import naming, publish, whole_output
 
 VERSION = 1
-METHODS = ("dis",)
+METHODS = ("dis", "teacher")
 _MANIFEST = "manifest.json"
 _BYTES = 5  # of a pixel: two halves and a bool
 
@@ -35,8 +35,13 @@ def estimator(method: str) -> Estimator:
         As for `ComputedMotion`.
 
     Raises:
-        UsageError: for an unknown name.
+        UsageError: for an unknown name, or a method that needs weights.
     """
+    if method == "teacher":
+        raise UsageError(
+            "method teacher: give the flow network's weights, --teacher FILE; `mtujax "
+            "convert --teacher` makes them of a LiteFlowNet checkpoint"
+        )
     if method != "dis":
         raise UsageError(f"{method}: unknown method; known are {', '.join(METHODS)}")
     return dis_flow

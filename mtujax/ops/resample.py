@@ -4,6 +4,7 @@ import chex
 import einops
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mtujax.config import MOTION_STRIDE
 
@@ -52,3 +53,35 @@ def area_downsample(x: jax.Array) -> jax.Array:
     chex.assert_rank(x, 4)
     s = MOTION_STRIDE
     return einops.reduce(x, "b (h p) (w q) c -> b h w c", "mean", p=s, q=s)
+
+
+def area_resize(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Averages, for each output pixel, the input pixels that it overlaps.
+
+    All that are touched count alike, as in PyTorch's "area": to a multiple of the size
+    this repeats pixels, to a divisor it averages blocks.
+
+    Args:
+        x: [B, H, W, C] float.
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        [B, height, width, C] of the same dtype.
+    """
+    chex.assert_rank(x, 4)
+    rows, columns = (
+        jnp.asarray(_overlaps(old, new), x.dtype)
+        for old, new in zip(x.shape[1:3], (height, width), strict=True)
+    )
+    x = jnp.einsum("oh,bhwc->bowc", rows, x, precision="highest")
+    return jnp.einsum("pw,bowc->bopc", columns, x, precision="highest")
+
+
+def _overlaps(old, new):
+    """Weights [new, old] of the input pixels that each output pixel averages."""
+    start = np.arange(new) * old // new
+    end = -(-np.arange(1, new + 1) * old // new)  # rounded up
+    place = np.arange(old)
+    touched = (place >= start[:, None]) & (place < end[:, None])
+    return touched / touched.sum(axis=1, keepdims=True)
