@@ -4,13 +4,12 @@ Letters: B batch, T time, L frames given, K frames of a window, H W pixels, h w 
 grid.
 """
 
-import functools
-
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from mtujax.losses import displacement_class
+from mtujax.errors import UserError
+from mtujax.motion_labels import motion_labels
 from mtujax.network import MTUNet
 from mtujax.ops.unit_range import to_unit_range
 from mtujax.recurrent import clip_windows
@@ -25,8 +24,8 @@ class Frames:
     Attributes:
         blurry: [B, L, H, W, 3] in [0, 1], all frames.
         index: int32 [T, B, K] places among them of each window.
-        targets: "sharp" [T, B, H, W, 3]; with motion "class" int32 and "known" bool
-            [T, B, h, w].
+        targets: "sharp" [T, B, H, W, 3]; with labels "motion" int32 and "motion_valid"
+            bool [T, B, h, w].
     """
 
     blurry: jax.Array
@@ -34,21 +33,24 @@ class Frames:
     targets: dict[str, jax.Array]
 
 
-def read_batch(model: MTUNet, batch: Batch) -> Frames:
+def read_batch(model: MTUNet, batch: Batch, *, labelled: bool = True) -> Frames:
     """Brings a batch into the form that a step reads.
 
     Args:
         model: the network.
         batch: `sharp` [B, T, H, W, 3] and `blurry` [B, T, H, W, 3] or, with the frames
             that the network sees around them, [B, lookback + T + lookahead, H, W, 3];
-            uint8, or float in [0, 1]. If the network matches, also its labels: `class`
-            int [B, T, h, w] and `known` bool alike, or `flow` [B, T, H, W, 2] in
-            pixels and `valid` bool [B, T, H, W]. H and W must be multiples of 4.
+            uint8, or float in [0, 1]. If the network matches, also its labels: `motion`
+            int [B, T, h, w] and `motion_valid` bool alike, or `flow` [B, T, H, W, 2] in
+            pixels and `valid` bool [B, T, H, W], False in frames with none before
+            them. H and W must be multiples of 4. Others are not read.
+        labelled: read labels, which a loss without a motion term does not need.
 
     Returns:
         The clips.
 
     Raises:
+        UserError: if labels are missing.
         ValueError: for another number of blurry frames.
     """
     config = model.config
@@ -70,17 +72,20 @@ def read_batch(model: MTUNet, batch: Batch) -> Frames:
             f"{back} before and {config.lookahead} after them as well"
         )
     targets = {"sharp": sharp}
-    if config.matching_units:
+    if labelled and config.matching_units:
         targets |= _motion_targets(batch, config.search_radius)
     index, targets = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (index, targets))
     return Frames(frames, index, targets)
 
 
 def _motion_targets(batch, radius):
-    if "class" in batch:
-        return {"class": batch["class"], "known": batch["known"]}
-    flow, valid = batch["flow"], batch["valid"]
-    merge = functools.partial(jnp.reshape, shape=(-1, *flow.shape[2:]))
-    target = displacement_class(merge(flow), radius=radius)
-    target = target.reshape(*flow.shape[:2], *target.shape[1:])
-    return {"class": target, "known": valid[:, :, 1::4, 1::4]}
+    if {"motion", "motion_valid"} <= batch.keys():
+        motion, valid = batch["motion"], batch["motion_valid"]
+    elif {"flow", "valid"} <= batch.keys():
+        motion, valid = motion_labels(batch["flow"], batch["valid"], radius=radius)
+    else:
+        raise UserError(
+            "batch without motion labels: give motion and motion_valid, or flow and "
+            "valid, or train with motion_weight=0"
+        )
+    return {"motion": motion, "motion_valid": valid}

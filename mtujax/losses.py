@@ -11,9 +11,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mtujax.config import MOTION_STRIDE
-from mtujax.ops.resample import area_downsample
-
 
 def restoration_loss(
     restored: jax.Array,
@@ -92,21 +89,3 @@ def motion_loss(
         count = lax.pmean(count, axis_name)
     # Devices share fractions of a count, so that only 0 must be avoided.
     return jnp.sum(entropy * weight) / jnp.where(count > 0, count, 1.0)
-
-
-def displacement_class(flow: jax.Array, *, radius: int = 10) -> jax.Array:
-    """The class of the displacement nearest to a flow at full resolution.
-
-    The flow is averaged over 4x4 pixels, divided by 4, clamped to the search radius and
-    rounded half to even, as the release makes its targets.
-
-    Args:
-        flow: [B, 4h, 4w, 2] backward flow (dx, dy) in pixels.
-        radius: search radius r in grid cells.
-
-    Returns:
-        [B, h, w] int32 class (dy + r)(2r + 1) + (dx + r).
-    """
-    cells = area_downsample(flow) / MOTION_STRIDE
-    cells = jnp.round(jnp.clip(cells, -radius, radius)).astype(jnp.int32) + radius
-    return cells[..., 1] * (2 * radius + 1) + cells[..., 0]

@@ -13,13 +13,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtujax.errors import UsageError
+from mtujax.config import ModelConfig
+from mtujax.errors import UsageError, UserError
 
 _CHOICES = {
     "scheme": ("paper", "release"),
-    "schedule": ("cosine", "drops"),
+    "schedule": ("cosine", "drops", "constant"),
 }
-_POSITIVE = ("steps", "learning_rate", "clip_norm")
+_POSITIVE = ("steps", "learning_rate", "clip_norm", "loss_scale")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +37,14 @@ class TrainConfig:
         remat: compute each frame's activations anew for its gradient, which saves
             memory where `bptt` is long.
         learning_rate: of Adam, after the warm-up.
-        schedule: "cosine" falls to 0 after `steps`; "drops" multiplies.
+        schedule: "cosine" falls to 0 after `steps`; "drops" multiplies; "constant".
         drops: (number of updates, factor) of the latter.
         warmup: updates of linear warm-up, which also count.
         clip_norm: largest global norm of each gradient.
-        motion_weight: alpha, the weight of the motion loss.
+        motion_weight: alpha, the weight of the motion loss; with 0 it needs no labels.
         ema_decay: of the moving average of the parameters.
+        loss_scale: factor of the losses in the beginning, where the network computes in
+            float16; `loss_scale.adjusted` changes it from then on.
     """
 
     steps: int
@@ -50,12 +53,13 @@ class TrainConfig:
     bptt: int | None = 1
     remat: bool = False
     learning_rate: float = 1e-4
-    schedule: Literal["cosine", "drops"] = "cosine"
+    schedule: Literal["cosine", "drops", "constant"] = "cosine"
     drops: Sequence[tuple[int, float]] = ((1_000_000, 0.25), (1_250_000, 0.25))
     warmup: int = 100
     clip_norm: float = 1.0
     motion_weight: float = 0.01
     ema_decay: float = 0.999
+    loss_scale: float = 2.0**15
 
     def __post_init__(self):
         """Refuses what cannot be trained with.
@@ -69,6 +73,8 @@ class TrainConfig:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} {getattr(self, name)}: must be above 0")
+        if self.motion_weight < 0:
+            raise UsageError(f"motion_weight {self.motion_weight}: must be 0 or above")
         for name in ("frames_per_update", "bptt"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -89,6 +95,23 @@ RELEASE = TrainConfig(
 """The release's training of the tables: an update for each frame, batch 8."""
 
 
+def check_precision(model: ModelConfig, backend: str) -> None:
+    """Refuses a precision that a device does not compute in.
+
+    Args:
+        model: the network.
+        backend: the device's, as `jax.default_backend()` names it.
+
+    Raises:
+        UserError: for float16 on a CPU.
+    """
+    if model.dtype == "float16" and backend == "cpu":
+        raise UserError(
+            "model.dtype float16 with loss scaling: not on a CPU; take bfloat16, or "
+            "float32, which is faster there"
+        )
+
+
 def learning_rate(config: TrainConfig) -> optax.Schedule:
     """The learning rate after each number of updates.
 
@@ -96,17 +119,18 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
         config: how to train.
 
     Returns:
-        An optax schedule.
+        An optax schedule: of a number [] to a rate [].
     """
     warmup = min(config.warmup, max(config.steps - 1, 0))
     peak = config.learning_rate
     if config.schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, config.steps)
-    drops = optax.piecewise_constant_schedule(peak, dict(config.drops))
+    drops = dict(config.drops) if config.schedule == "drops" else {}
+    later = optax.piecewise_constant_schedule(peak, drops)
     if not warmup:
-        return drops
+        return later
     rise = optax.linear_schedule(0.0, peak, warmup)
-    return lambda count: jnp.where(count < warmup, rise(count), drops(count))
+    return lambda count: jnp.where(count < warmup, rise(count), later(count))
 
 
 def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:
@@ -116,11 +140,31 @@ def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:
         config: how to train.
 
     Returns:
-        For each optimiser the weight of each loss in what it minimises.
+        For each optimiser the weight of each loss in what it minimises; without the
+        motion loss where alpha is 0.
     """
+    motion = config.motion_weight
     if config.scheme == "paper":
-        return {"total": {"deblur": 1.0, "motion": config.motion_weight}}
-    return {"deblur": {"deblur": 1.0}, "motion": {"motion": 1.0}}
+        return {"total": {"deblur": 1.0} | ({"motion": motion} if motion else {})}
+    return {"deblur": {"deblur": 1.0}} | ({"motion": {"motion": 1.0}} if motion else {})
+
+
+def learning_rates(config: TrainConfig) -> dict[str, optax.Schedule]:
+    """The learning rates [] of the optimisers.
+
+    Args:
+        config: how to train.
+
+    Returns:
+        As `learning_rate`, by the names of `loss_weights`; alpha is a factor of the
+        release's second one.
+    """
+    rate = learning_rate(config)
+
+    def slow(count):
+        return config.motion_weight * rate(count)
+
+    return {name: slow if name == "motion" else rate for name in loss_weights(config)}
 
 
 def make_optimizers(config: TrainConfig) -> dict[str, optax.GradientTransformation]:
@@ -132,16 +176,15 @@ def make_optimizers(config: TrainConfig) -> dict[str, optax.GradientTransformati
     Returns:
         By the names of `loss_weights`: transformations whose updates are added.
     """
-    rate = learning_rate(config)
-    if config.scheme == "paper":
-        return {"total": _adam(config, rate)}
 
-    def slow(count):
-        return config.motion_weight * rate(count)
+    def owned_by(name):
+        return lambda params: owners(params)[name]
 
     return {
-        "deblur": _owned(_adam(config, rate), lambda params: owners(params)["deblur"]),
-        "motion": _owned(_adam(config, slow), lambda params: owners(params)["motion"]),
+        name: _adam(config, rate)
+        if name == "total"
+        else _owned(_adam(config, rate), owned_by(name))
+        for name, rate in learning_rates(config).items()
     }
 
 

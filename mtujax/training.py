@@ -1,11 +1,8 @@
-"""Training on clips: forward, gradients, updates, for either scheme (Sec. 3.5).
+"""The step of training: the updates from a batch of clips, by either scheme.
 
 The step is pure and knows nothing of files; of devices it knows the name of the axis
-over which gradients are averaged, or none. Letters: B batch, T time, L frames given,
-K frames of an update, H W pixels, h w motion grid.
+over which gradients are averaged, or none. Reference: Sec. 3.5.
 """
-
-from collections.abc import Callable, Iterable
 
 import flax.struct
 import jax
@@ -13,15 +10,12 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from mtujax.batches import Batch, Frames, read_batch
+from mtujax.batches import Batch, read_batch
 from mtujax.errors import UserError
-from mtujax.losses import motion_loss, restoration_loss
-from mtujax.network import MTUNet, RecurrentState, initial_state
-from mtujax.recurrent import window_at
-from mtujax.schemes import TrainConfig, loss_weights, make_optimizers, owners
-
-MOST_SKIPPED = 20
-"""Updates in a row that may be skipped because something was not finite."""
+from mtujax.loss_scale import LossScale, adjusted, first_scale
+from mtujax.network import MTUNet, initial_state
+from mtujax.objectives import gradients
+from mtujax.schemes import TrainConfig, loss_weights, make_optimizers
 
 
 @flax.struct.dataclass
@@ -36,6 +30,7 @@ class TrainState:
         params: parameters, float32.
         ema: their moving average, which is what is evaluated and shipped.
         opt_state: of the optimisers, by name.
+        scale: of the losses; used where the network computes in float16.
     """
 
     step: jax.Array
@@ -44,6 +39,7 @@ class TrainState:
     params: dict
     ema: dict
     opt_state: dict[str, optax.OptState]
+    scale: LossScale
 
 
 def init_train_state(config: TrainConfig, params: dict) -> TrainState:
@@ -60,123 +56,7 @@ def init_train_state(config: TrainConfig, params: dict) -> TrainState:
     optimizers = make_optimizers(config)
     opt_state = {name: tx.init(params) for name, tx in optimizers.items()}
     zeros = (jnp.zeros((), jnp.int32) for _ in range(3))
-    return TrainState(*zeros, params, ema, opt_state)
-
-
-def frame_losses(
-    params: dict,
-    state: RecurrentState,
-    frames: Frames,
-    *,
-    model: MTUNet,
-    config: TrainConfig,
-    axis_name: str | None = None,
-) -> tuple[dict[str, jax.Array], RecurrentState]:
-    """Both losses over some frames, one after the other.
-
-    Args:
-        params: parameters with the training-only layers.
-        state: what the frame before handed on; constant for the gradient.
-        frames: to go through.
-        model: the network.
-        config: how to train.
-        axis_name: of the devices that share the batch, or None.
-
-    Returns:
-        The means over the frames of `deblur` and `motion`, scalars, and what the last
-        frame hands on.
-    """
-    time = len(frames.index)
-    every = config.bptt or time
-
-    def step(state, inputs):
-        number, index, target = inputs
-        if every == 1:
-            state = lax.stop_gradient(state)
-        elif every < time:
-            cut = number % every == 0
-            state = jax.tree.map(
-                lambda x: jnp.where(cut, lax.stop_gradient(x), x), state
-            )
-        window = window_at(frames.blurry, index)
-        state, outputs = model.apply({"params": params}, state, window, True)
-        return state, _losses(outputs, target, config, axis_name)
-
-    if config.remat:
-        step = jax.checkpoint(step, prevent_cse=False)
-    inputs = jnp.arange(time), frames.index, frames.targets
-    state, losses = lax.scan(step, lax.stop_gradient(state), inputs)
-    return jax.tree.map(jnp.mean, losses), state
-
-
-def _losses(outputs, target, config, axis_name):
-    deblur = restoration_loss(
-        outputs["restored"],
-        target["sharp"],
-        outputs["intermediate"],
-        form=config.scheme,
-    )
-    motion = jnp.zeros(())
-    if "cost_volume" in outputs:
-        motion = motion_loss(
-            outputs["cost_volume"],
-            target["class"],
-            target["known"],
-            axis_name=axis_name,
-        )
-    return {"deblur": deblur, "motion": motion}
-
-
-def gradients(
-    params: dict,
-    state: RecurrentState,
-    frames: Frames,
-    *,
-    model: MTUNet,
-    config: TrainConfig,
-    axis_name: str | None = None,
-) -> tuple[dict[str, dict], dict[str, jax.Array], RecurrentState]:
-    """One forward pass, and a gradient for each optimiser.
-
-    Args:
-        params: as `frame_losses`, as all the others.
-        state: what the frame before handed on.
-        frames: to go through.
-        model: the network.
-        config: how to train.
-        axis_name: of the devices that share the batch, or None.
-
-    Returns:
-        Gradients by optimiser, averaged over the devices; both losses and each
-        `grad_norm_NAME` before clipping, over what the optimiser owns; and what the
-        last frame hands on.
-    """
-
-    def objectives(params):
-        losses, after = frame_losses(
-            params, state, frames, model=model, config=config, axis_name=axis_name
-        )
-        weights = loss_weights(config)
-        sums = {
-            name: sum(weight * losses[loss] for loss, weight in terms.items())
-            for name, terms in weights.items()
-        }
-        return sums, (losses, after)
-
-    sums, backward, (losses, after) = jax.vjp(objectives, params, has_aux=True)
-    grads = {}
-    for name in sums:
-        seed = {other: jnp.float32(other == name) for other in sums}
-        (grads[name],) = backward(seed)
-    if axis_name is not None:
-        grads, losses = lax.pmean((grads, losses), axis_name)
-    owned = owners(params)
-    norms = {}
-    for name, grad in grads.items():
-        if name in owned:
-            grad = jax.tree.map(lambda g, own: g * own, grad, owned[name])
-        norms[f"grad_norm_{name}"] = optax.tree.norm(grad)
-    return grads, losses | norms, after
+    return TrainState(*zeros, params, ema, opt_state, first_scale(config.loss_scale))
 
 
 def apply_gradients(
@@ -190,7 +70,7 @@ def apply_gradients(
     Args:
         state: before it.
         grads: from `gradients`.
-        terms: from there as well.
+        terms: scalars [] from there; one that is not finite leaves the update out.
         config: how to train.
 
     Returns:
@@ -215,6 +95,7 @@ def apply_gradients(
         state.skipped + ~finite,
         jnp.where(finite, 0, state.in_row + 1),
         *kept,
+        state.scale,
     )
 
 
@@ -236,12 +117,14 @@ def clip_step(
         axis_name: of the devices that share the batch, or None.
 
     Returns:
-        The next state, and means over the updates of the scalars of `gradients`.
+        The next state, and means [] over the updates of the scalars of `gradients`.
 
     Raises:
-        UserError: if clips are not whole numbers of updates long.
+        UserError: if clips are not whole numbers of updates long, or labels are
+            missing.
     """
-    frames = read_batch(model, batch)
+    labelled = any("motion" in terms for terms in loss_weights(config).values())
+    frames = read_batch(model, batch, labelled=labelled)
     time = len(frames.index)
     each = config.frames_per_update or time
     if time % each:
@@ -250,12 +133,20 @@ def clip_step(
         )
     count, _, height, width, _ = frames.blurry.shape
     settings = {"model": model, "config": config, "axis_name": axis_name}
+    scaled = model.config.dtype == "float16"
 
     def update(carry, part):
-        state, recurrent = carry
+        before, recurrent = carry
         part = frames.replace(index=part[0], targets=part[1])
-        grads, terms, recurrent = gradients(state.params, recurrent, part, **settings)
-        return (apply_gradients(state, grads, terms, config), recurrent), terms
+        scale = before.scale.factor if scaled else None
+        grads, terms, recurrent = gradients(
+            before.params, recurrent, part, scale=scale, **settings
+        )
+        state = apply_gradients(before, grads, terms, config)
+        if scaled:
+            finite = state.step > before.step
+            state = state.replace(scale=adjusted(before.scale, finite))
+        return (state, recurrent), terms
 
     carry = state, initial_state(model, count, height, width)
     parts = frames.index, frames.targets
@@ -273,53 +164,3 @@ train_step = jax.jit(
     donate_argnames="state",
 )
 """`clip_step`, compiled for one device; reuses the buffers of `state`."""
-
-
-def fit(
-    model: MTUNet,
-    state: TrainState,
-    batches: Iterable[Batch],
-    config: TrainConfig,
-    *,
-    on_step: Callable[[int, TrainState, dict[str, jax.Array]], None] | None = None,
-) -> TrainState:
-    """Updates `state` until `config.steps` updates are done or the batches end.
-
-    Args:
-        model: the network.
-        state: where to start, or to go on.
-        batches: of clips and labels, as `read_batch` takes them.
-        config: how to train.
-        on_step: called after each batch with the number of updates done, the state and
-            the scalars of `clip_step`; the state's buffers are only valid in the call.
-
-    Returns:
-        The final state.
-
-    Raises:
-        FloatingPointError: if too many updates in a row were not finite.
-    """
-    step, waiting = int(state.step + state.skipped), None
-    if step >= config.steps:
-        return state
-    for batch in batches:
-        state, terms = train_step(state, batch, model=model, config=config)
-        time = batch["sharp"].shape[1]
-        step += time // (config.frames_per_update or time)
-        # Looked at a batch later: it is done by then, and nothing has to wait for it.
-        _check_finite(waiting, step)
-        waiting = jnp.array(state.in_row)
-        if on_step:
-            on_step(step, state, terms)
-        if step >= config.steps:
-            break
-    _check_finite(waiting, step)
-    return state
-
-
-def _check_finite(in_row, step):
-    if in_row is not None and int(in_row) >= MOST_SKIPPED:
-        raise FloatingPointError(
-            f"losses or gradients were not finite in {int(in_row)} updates in a row, "
-            f"until update {step}: lower the learning rate, or look at the data"
-        )

@@ -8,9 +8,9 @@ from jax import lax
 
 from mtujax.ops.conv import (
     DIMENSIONS,
+    conv2d,
     conv_general_dilated,
     conv_transpose2d,
-    fast_conv2d,
 )
 
 CASES = [
@@ -37,7 +37,7 @@ def test_both_gradients_equal_those_of_xla(rng, size, side, stride, pads):
         )
 
     expected, pull_expected = jax.vjp(plain, x, kernel)
-    actual, pull = jax.vjp(lambda x, k: fast_conv2d(x, k, strides, pads), x, kernel)
+    actual, pull = jax.vjp(lambda x, k: conv2d(x, k, strides, pads), x, kernel)
     grad = rng.normal(size=expected.shape).astype(np.float32)
     np.testing.assert_array_equal(actual, expected)
     for a, b in zip(pull(grad), pull_expected(grad), strict=True):
@@ -60,7 +60,7 @@ def test_the_gradient_holds_inside_scan_under_vmap_and_in_bfloat16(rng):
             x, kernel, strides, pads, dimension_numbers=DIMENSIONS
         )
 
-    actual = jax.grad(lambda k: loss(fast_conv2d, k))(kernel).astype(np.float32)
+    actual = jax.grad(lambda k: loss(conv2d, k))(kernel).astype(np.float32)
     expected = jax.grad(lambda k: loss(plain, k))(kernel).astype(np.float32)
     np.testing.assert_allclose(actual, expected, rtol=0.03, atol=0.3)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtujax.losses import displacement_class, motion_loss, restoration_loss
+from mtujax.losses import motion_loss, restoration_loss
 
 
 def test_the_restoration_loss_is_equation_1(rng):
@@ -55,17 +55,3 @@ def test_no_valid_cell_gives_no_loss_and_no_gradient(rng):
     value, grad = jax.value_and_grad(motion_loss)(volume, target, valid)
     assert value == 0
     np.testing.assert_array_equal(grad, 0)
-
-
-def test_flow_becomes_a_class_by_averaging_clamping_and_rounding_half_to_even():
-    flow = np.zeros((1, 4, 24, 2), np.float32)
-    cells = flow.reshape(1, 4, 6, 4, 2)
-    # Pixels (dx, dy) of each cell; a quarter of it, rounded half to even:
-    for k, pair in enumerate([(0, 0), (6, 10), (-6, 2), (400, -400), (4, -8), (7, 0)]):
-        cells[0, :, k] = pair
-    cells[0, :2, 4] *= 2  # averages to (6, -12): 1.5 -> 2, -3
-    expected = [(0, 0), (2, 2), (-2, 0), (10, -10), (2, -3), (2, 0)]
-    found = np.asarray(displacement_class(flow))[0, 0]
-    np.testing.assert_array_equal(
-        found, [(dy + 10) * 21 + dx + 10 for dx, dy in expected]
-    )

@@ -6,7 +6,21 @@ import pytest
 
 from mtujax.data.labels import MotionLabels
 from mtujax.errors import UsageError
-from mtujax.losses import displacement_class
+from mtujax.motion_labels import motion_labels
+
+
+def on_device(flow, valid, radius, every_cell):
+    found = motion_labels(
+        jnp.asarray(flow), jnp.asarray(valid), radius=radius, every_cell=every_cell
+    )
+    return tuple(map(np.asarray, found))
+
+
+def on_host(flow, valid, radius, every_cell):
+    return MotionLabels(radius, every_cell).of(flow, valid)
+
+
+BOTH = pytest.mark.parametrize("label", [on_host, on_device])
 
 
 def naive(flow, valid, radius, every_cell):
@@ -28,12 +42,13 @@ def naive(flow, valid, radius, every_cell):
     return classes, good
 
 
+@BOTH
 @pytest.mark.parametrize("every_cell", [False, True])
-def test_classes_equal_a_naive_loop(every_cell, rng):
+def test_classes_equal_a_naive_loop(label, every_cell, rng):
     flow = rng.normal(0, 9, (3, 24, 32, 2)).round(2).astype(np.float32)
     flow += rng.normal(0, 16, (3, 6, 8, 2)).repeat(4, 1).repeat(4, 2).round(2)
     valid = rng.random((3, 24, 32)) < rng.random((3, 6, 8)).repeat(4, 1).repeat(4, 2)
-    classes, good = MotionLabels(3, every_cell=every_cell).of(flow, valid)
+    classes, good = label(flow, valid, 3, every_cell)
     expected = naive(flow.astype(np.float64), valid, 3, every_cell)
     np.testing.assert_array_equal(classes, expected[0])
     np.testing.assert_array_equal(good, expected[1])
@@ -42,23 +57,18 @@ def test_classes_equal_a_naive_loop(every_cell, rng):
         assert 0.1 < good.mean() < 0.6
 
 
-def test_every_cell_gives_the_classes_of_the_loss_in_jax(rng):
-    flow = rng.normal(0, 25, (2, 32, 32, 2)).astype(np.float32)
-    classes, good = MotionLabels(every_cell=True).of(flow, np.zeros((2, 32, 32), bool))
-    np.testing.assert_array_equal(classes, displacement_class(jnp.asarray(flow)))
-    assert good.all()
-
-
+@BOTH
 @pytest.mark.parametrize(
     "pixels, cells", [(2, 0), (6, 2), (10, 2), (-2, 0), (-6, -2), (2.1, 1), (5.9, 1)]
 )
-def test_halves_are_rounded_to_the_even_cell(pixels, cells):
+def test_halves_are_rounded_to_the_even_cell(label, pixels, cells):
     flow = np.full((1, 32, 32, 2), pixels, np.float32)
-    classes, _ = MotionLabels(3).of(flow, np.ones((1, 32, 32), bool))
+    classes, _ = label(flow, np.ones((1, 32, 32), bool), 3, False)
     assert set(classes.ravel()) == {(cells + 3) * 7 + cells + 3}
 
 
-def test_a_cell_counts_if_it_is_near_inside_and_half_known():
+@BOTH
+def test_a_cell_counts_if_it_is_near_inside_and_half_known(label):
     flow, valid = np.zeros((1, 32, 32, 2), np.float32), np.ones((1, 32, 32), bool)
     flow[0, 0:4, 0:4] = 13.9, 0  # 3.475 cells: rounds to the radius
     flow[0, 0:4, 4:8] = 14.1, 0  # beyond it
@@ -67,20 +77,45 @@ def test_a_cell_counts_if_it_is_near_inside_and_half_known():
     flow[0, 4:8, 8:12] = 0, -4
     valid[0, 8:10, 0:4] = False  # half of the cell
     valid[0, 8:11, 4:8] = False  # more
-    _, good = MotionLabels(3).of(flow, valid)
+    _, good = label(flow, valid, 3, False)
     expected = np.ones((8, 8), bool)
     expected[0, 1] = expected[0, 7] = expected[7, 0] = expected[2, 1] = False
     np.testing.assert_array_equal(good[0], expected)
 
 
-def test_unknown_motion_does_not_spread():
+@BOTH
+def test_unknown_motion_does_not_spread(label):
     flow, valid = np.zeros((1, 8, 8, 2), np.float32), np.ones((1, 8, 8), bool)
     flow[0, 0, :3], flow[0, 1, 0], valid[0, 0] = np.nan, np.inf, False
     for every_cell in (False, True):
-        classes, good = MotionLabels(1, every_cell=every_cell).of(flow, valid)
+        classes, good = label(flow, valid, 1, every_cell)
         assert set(classes.ravel()) == {4} and good.all()
 
 
 def test_a_negative_radius_is_refused():
     with pytest.raises(UsageError, match="radius -1"):
         MotionLabels(-1)
+
+
+def test_a_flow_that_is_known_everywhere_needs_no_mask(rng):
+    flow = rng.normal(0, 9, (2, 16, 16, 2)).astype(np.float32)
+    everywhere = np.ones((2, 16, 16), bool)
+    for a, b in zip(
+        motion_labels(flow, radius=2), on_host(flow, everywhere, 2, False), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+@BOTH
+def test_flow_becomes_a_class_by_averaging_clamping_and_rounding_half_to_even(label):
+    flow = np.zeros((1, 4, 24, 2), np.float32)
+    cells = flow.reshape(1, 4, 6, 4, 2)
+    # Pixels (dx, dy) of each cell; a quarter of it, rounded half to even:
+    for k, pair in enumerate([(0, 0), (6, 10), (-6, 2), (400, -400), (4, -8), (7, 0)]):
+        cells[0, :, k] = pair
+    cells[0, :2, 4] *= 2  # averages to (6, -12): 1.5 -> 2, -3
+    expected = [(0, 0), (2, 2), (-2, 0), (10, -10), (2, -3), (2, 0)]
+    found = label(flow, np.zeros((1, 4, 24), bool), 10, True)[0][0, 0]
+    np.testing.assert_array_equal(
+        found, [(dy + 10) * 21 + dx + 10 for dx, dy in expected]
+    )

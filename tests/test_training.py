@@ -11,16 +11,14 @@ from conftest import TINY, apply, lively_params
 
 from mtujax.batches import read_batch
 from mtujax.errors import UserError
-from mtujax.losses import displacement_class, motion_loss, restoration_loss
+from mtujax.losses import motion_loss, restoration_loss
+from mtujax.motion_labels import motion_labels
 from mtujax.network import MTUNet, init_params, initial_state
+from mtujax.objectives import frame_losses, gradients
 from mtujax.schemes import TrainConfig, make_optimizers
 from mtujax.training import (
-    MOST_SKIPPED,
     apply_gradients,
     clip_step,
-    fit,
-    frame_losses,
-    gradients,
     init_train_state,
     train_step,
 )
@@ -60,23 +58,18 @@ def test_the_loss_is_the_mean_over_frames_of_both_losses(model, params, batch):
         deblur.append(
             restoration_loss(out["restored"], batch["sharp"][:, t], out["intermediate"])
         )
-        target = displacement_class(batch["flow"][:, t], radius=2)
-        valid = batch["valid"][:, t, ::4, ::4]
-        motion.append(motion_loss(out["cost_volume"], target, valid))
+        target = motion_labels(batch["flow"][:, t], batch["valid"][:, t], radius=2)
+        motion.append(motion_loss(out["cost_volume"], *target))
     assert terms["deblur"] == pytest.approx(float(np.mean(deblur)), rel=1e-5)
     assert terms["motion"] == pytest.approx(float(np.mean(motion)), rel=1e-5)
 
 
 def test_training_lowers_the_loss_and_moves_every_parameter(model, params, batch):
-    losses = []
-    state = fit(
-        model,
-        init_train_state(CONFIG, params),
-        iter([batch] * 99),
-        CONFIG,
-        on_step=lambda step, state, terms: losses.append(float(terms["deblur"])),
-    )
-    assert len(losses) == int(state.step) == CONFIG.steps
+    state, losses = init_train_state(CONFIG, params), []
+    for _ in range(CONFIG.steps):
+        state, terms = train_step(state, batch, model=model, config=CONFIG)
+        losses.append(float(terms["deblur"]))
+    assert int(state.step) == CONFIG.steps
     assert losses[-1] < 0.93 * losses[0]
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.params, params)
     assert all(jax.tree.leaves(moved)), moved
@@ -100,11 +93,6 @@ def test_gradients_are_clipped_to_norm_one():
     assert size == pytest.approx(0.1, rel=1e-3)  # (1 - beta_1) x norm 1
 
 
-def test_a_finished_state_is_returned_untouched(model, params):
-    state = init_train_state(CONFIG, params).replace(step=jnp.asarray(60))
-    assert fit(model, state, iter([None]), CONFIG) is state
-
-
 def test_an_update_that_is_not_finite_is_skipped_and_counted(model, params, batch):
     broken = batch | {"sharp": batch["sharp"] * np.nan}
     start = init_train_state(CONFIG, params)
@@ -121,20 +109,7 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(model, params, batc
     assert (int(state.step), int(state.skipped), int(state.in_row)) == (1, 1, 0)
 
 
-def test_a_run_in_which_nothing_is_finite_stops(model, params, batch):
-    broken = batch | {"sharp": batch["sharp"] * np.nan}
-    begun = []
-    with pytest.raises(FloatingPointError, match=f"in {MOST_SKIPPED} updates in a row"):
-        fit(
-            model,
-            init_train_state(CONFIG, params),
-            iter([broken] * 60),
-            CONFIG,
-            on_step=lambda step, *_: begun.append(step),
-        )
-    assert len(begun) == MOST_SKIPPED
-
-
+@pytest.mark.slow
 def test_updates_within_a_clip_are_updates_one_by_one(model, params, batch):
     """A scan over the frames equals three calls with a frame each."""
     config = dataclasses.replace(CONFIG, frames_per_update=1)
@@ -185,7 +160,7 @@ def by_finite_difference(model, params, frames, config, direction, detached):
     return (total(1.0) - total(-1.0)) / (2 * step)
 
 
-@pytest.mark.parametrize("bptt", [1, None])
+@pytest.mark.parametrize("bptt", [1, pytest.param(None, marks=pytest.mark.slow)])
 def test_the_gradient_goes_back_as_far_as_asked(model, batch, bptt):
     params = lively_params(model, 2.0)
     config = dataclasses.replace(CONFIG, scheme="release", bptt=bptt)
@@ -201,6 +176,7 @@ def test_the_gradient_goes_back_as_far_as_asked(model, batch, bptt):
     assert norm == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.slow
 def test_remat_changes_no_gradient(model, params, batch):
     frames, first = read_batch(model, batch), initial_state(model, 1, 24, 32)
     found = [

@@ -12,9 +12,10 @@ from mtujax.batches import read_batch
 from mtujax.config import PRESETS
 from mtujax.convert import from_params, to_params
 from mtujax.network import MTUNet, inference_params, initial_state
+from mtujax.objectives import gradients
 from mtujax.recurrent import window_at
 from mtujax.schemes import RELEASE
-from mtujax.training import apply_gradients, gradients, init_train_state
+from mtujax.training import apply_gradients, init_train_state
 
 MODEL = MTUNet(PRESETS["mtu2"])
 
@@ -43,8 +44,8 @@ def frames(recorded):
     batch = {
         "blurry": jnp.asarray(recorded.frames),
         "sharp": jnp.asarray(recorded.sharp[:, 2 : 2 + count]),
-        "class": jnp.asarray(recorded.labels, jnp.int32),
-        "known": jnp.ones(recorded.labels.shape, bool),
+        "motion": jnp.asarray(recorded.labels, jnp.int32),
+        "motion_valid": jnp.ones(recorded.labels.shape, bool),
     }
     return read_batch(MODEL, batch)
 

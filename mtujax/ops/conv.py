@@ -1,7 +1,7 @@
 """Convolutions in NHWC / HWIO, with a gradient that is fast inside loops on a CPU.
 
 XLA's CPU backend rewrites convolution gradients into a fast layout only outside of
-`scan`, `cond` and `map` bodies; inside they run 12-25 times slower. `fast_conv2d`
+`scan`, `cond` and `map` bodies; inside they run 12-25 times slower. On a CPU `conv2d`
 states both gradients as operations that are fast anywhere. Letters: B batch, H W
 pixels, C channels in, O channels out.
 """
@@ -19,7 +19,8 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 def conv2d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: Pads) -> jax.Array:
     """Convolves `x` [B, H, W, C] with `kernel` [kh, kw, C, O]; any float dtype.
 
-    On a CPU this is `fast_conv2d`, elsewhere XLA's own convolution and gradients.
+    Its gradient is what the platform that it is compiled for computes fastest. There
+    is no forward-mode derivative.
 
     Args:
         x: [B, H, W, C] features.
@@ -30,9 +31,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: Pads) -> jax.A
     Returns:
         [B, H', W', O] with H' = (H + top + bottom - kh) // stride + 1.
     """
-    if jax.default_backend() == "cpu":
-        return fast_conv2d(x, kernel, tuple(strides), tuple(map(tuple, pads)))
-    return _convolve(x, kernel, strides, pads)
+    return _conv2d(x, kernel, tuple(strides), tuple(map(tuple, pads)))
 
 
 def conv_general_dilated(
@@ -68,18 +67,7 @@ def _convolve(x, kernel, strides, pads):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def fast_conv2d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: Pads):
-    """`conv2d` with hand-written reverse-mode gradients; arguments must be hashable.
-
-    Args:
-        x: [B, H, W, C] features.
-        kernel: [kh, kw, C, O] weights.
-        strides: (rows, columns).
-        pads: ((top, bottom), (left, right)) zeros.
-
-    Returns:
-        [B, H', W', O]. Forward-mode differentiation is not supported.
-    """
+def _conv2d(x, kernel, strides, pads):
     return _convolve(x, kernel, strides, pads)
 
 
@@ -88,11 +76,20 @@ def _forward(x, kernel, strides, pads):
 
 
 def _backward(strides, pads, residuals, grad):
-    x, kernel = residuals
-    return (
-        _input_gradient(x.shape, kernel, strides, pads, grad),
-        _kernel_gradient(x, kernel.shape, strides, pads, grad),
-    )
+    def stated(x, kernel, grad):
+        return (
+            _input_gradient(x.shape, kernel, strides, pads, grad),
+            _kernel_gradient(x, kernel.shape, strides, pads, grad),
+        )
+
+    def derived(x, kernel, grad):
+        return jax.vjp(lambda x, k: _convolve(x, k, strides, pads), x, kernel)[1](grad)
+
+    # Not by the device that is there: it may compile for another one.
+    return lax.platform_dependent(*residuals, grad, cpu=stated, default=derived)
+
+
+_conv2d.defvjp(_forward, _backward)
 
 
 def _input_gradient(shape, kernel, strides, pads, grad):
@@ -132,9 +129,6 @@ def _kernel_gradient(x, shape, strides, pads, grad):
 
     taps = [tap(i, j) for i in range(kh) for j in range(kw)]
     return jnp.stack(taps).reshape(shape)
-
-
-fast_conv2d.defvjp(_forward, _backward)
 
 
 def conv_transpose2d(x: jax.Array, kernel: jax.Array) -> jax.Array:

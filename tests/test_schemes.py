@@ -1,0 +1,91 @@
+"""Schedules, what each optimiser minimises, and settings that cannot be."""
+
+import dataclasses
+import math
+
+import pytest
+
+from mtujax.config import ModelConfig
+from mtujax.errors import UsageError, UserError
+from mtujax.schemes import (
+    RELEASE,
+    TrainConfig,
+    check_precision,
+    learning_rate,
+    learning_rates,
+    loss_weights,
+    make_optimizers,
+)
+
+
+def change(**fields):
+    return dataclasses.replace(RELEASE, learning_rate=1.0, **fields)
+
+
+def test_drops_multiply_the_rate_at_published_updates():
+    rate = learning_rate(RELEASE)
+    for count, factor in (
+        (0, 1),
+        (999_999, 1),
+        (1_000_001, 1 / 4),
+        (1_250_001, 1 / 16),
+    ):
+        assert float(rate(count)) == pytest.approx(1e-4 * factor)
+
+
+def test_the_cosine_falls_from_the_warm_up_to_zero():
+    rate = learning_rate(change(schedule="cosine", warmup=10, steps=110))
+    assert [float(rate(n)) for n in (0, 5, 10)] == pytest.approx([0, 0.5, 1])
+    for n in (35, 60, 110):
+        expected = 0.5 * (1 + math.cos(math.pi * (n - 10) / 100))
+        assert float(rate(n)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_constant_rate_only_warms_up():
+    rate = learning_rate(change(schedule="constant", warmup=4, steps=100))
+    assert [float(rate(n)) for n in (0, 1, 4, 99)] == pytest.approx([0, 0.25, 1, 1])
+
+
+def test_alpha_slows_the_motion_optimiser_of_the_release():
+    rates = learning_rates(change(motion_weight=0.5, schedule="constant"))
+    assert {name: float(rate(7)) for name, rate in rates.items()} == {
+        "deblur": 1.0,
+        "motion": 0.5,
+    }
+    paper = dataclasses.replace(RELEASE, scheme="paper")
+    assert loss_weights(paper) == {"total": {"deblur": 1.0, "motion": 0.01}}
+
+
+@pytest.mark.parametrize("scheme", ["paper", "release"])
+def test_without_alpha_nothing_asks_for_motion(scheme):
+    config = dataclasses.replace(RELEASE, scheme=scheme, motion_weight=0.0)
+    [terms] = loss_weights(config).values()
+    assert terms == {"deblur": 1.0}
+    assert make_optimizers(config).keys() == loss_weights(config).keys()
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"scheme": "papers"}, "scheme 'papers': must be paper or release"),
+        ({"schedule": "linear"}, "schedule 'linear': must be cosine or drops or"),
+        ({"steps": 0}, "steps 0: must be above 0"),
+        ({"learning_rate": math.nan}, "learning_rate nan: must be above 0"),
+        ({"loss_scale": 0.0}, "loss_scale 0.0: must be above 0"),
+        ({"motion_weight": -1.0}, "motion_weight -1.0: must be 0 or above"),
+        ({"bptt": 0}, "bptt 0: must be 1 or more, or None"),
+        ({"ema_decay": 1.0}, r"ema_decay 1.0: must be in \[0, 1\)"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(fields, message):
+    with pytest.raises(UsageError, match=message):
+        TrainConfig(**{"steps": 10} | fields)
+
+
+def test_half_precision_of_16_bits_needs_an_accelerator():
+    half = ModelConfig(dtype="float16")
+    check_precision(half, "gpu")
+    for dtype in ("float32", "bfloat16"):
+        check_precision(ModelConfig(dtype=dtype), "cpu")
+    with pytest.raises(UserError, match="float16 with loss scaling: not on a CPU"):
+        check_precision(half, "cpu")
