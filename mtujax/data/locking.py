@@ -8,12 +8,18 @@ from mtujax.errors import UserError
 
 
 @contextlib.contextmanager
-def one_at_a_time(lock: Path, output: Path) -> Iterator[None]:
+def one_at_a_time(
+    lock: Path,
+    output: Path,
+    *,
+    busy: str = "is being prepared by another process; wait until it is done",
+) -> Iterator[None]:
     """Holds a lock; the system gives it back when a process dies.
 
     Args:
         lock: the lock's file, which stays.
         output: what is being made, for the message.
+        busy: the rest of the message.
 
     Yields:
         Nothing.
@@ -30,7 +36,5 @@ def one_at_a_time(lock: Path, output: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f"{output}: is being prepared by another process; wait until it is done"
-            ) from error
+            raise UserError(f"{output}: {busy}") from error
         yield

@@ -1,0 +1,169 @@
+"""What a training run gives away: weights to restore with, or its state to go on from.
+
+Reads a run's folder and changes nothing there, so the run may be going on.
+"""
+
+import dataclasses
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+from mtujax.archive import pack
+from mtujax.checkpoints import Checkpoints, Restored
+from mtujax.errors import UsageError, UserError
+from mtujax.mappings import from_dict
+from mtujax.network import MTUNet, init_params
+from mtujax.runfolder import CONFIG, RunFolder
+from mtujax.settings import RunConfig
+from mtujax.training import TrainState, init_train_state
+from mtujax.weights import save_weights
+
+CHECKPOINTS = "checkpoints"
+"""Name of the folder in a run's folder that holds them."""
+
+_LIBRARIES = ("mtujax", "jax", "flax", "optax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        updates: that the run had made.
+        psnr: of its validation at that time in dB, or None.
+        files: written.
+        notes: lines on checkpoints that could not be read.
+    """
+
+    updates: int
+    psnr: float | None
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def export_weights(
+    run: str,
+    output: str | os.PathLike,
+    *,
+    which: str | int = "latest",
+    raw: bool = False,
+) -> Exported:
+    """Writes the weights of a run as `mtujax.load` takes them.
+
+    Args:
+        run: its folder, also remote.
+        output: a `.safetensors` file, which is replaced at once.
+        which: checkpoint: "latest", "best" or a number.
+        raw: the parameters themselves, not their moving average.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: if the run cannot be read or the file not be written.
+    """
+    config, found = read_run(run, which)
+    updates = int(found.state.step)
+    provenance = {
+        "training": f"{updates} updates on {config.data.name}, {config.train.scheme} "
+        "scheme",
+        "updates": updates,
+        "moving_average": not raw,
+        "versions": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+    }
+    if found.psnr is not None:
+        provenance["validation_psnr"] = round(found.psnr, 4)
+    params = found.state.params if raw else found.state.ema
+    save_weights(output, config.model, params, **provenance)
+    return Exported(updates, found.psnr, (Path(output),), found.notes)
+
+
+def export_state(
+    run: str,
+    output: str | os.PathLike,
+    *,
+    which: str | int = "latest",
+    overwrite: bool = False,
+) -> Exported:
+    """Writes the whole state of a run as an archive of parts under 16 MiB.
+
+    Args:
+        run: its folder, also remote.
+        output: folder to create.
+        which: checkpoint: "latest", "best" or a number.
+        overwrite: replace an archive.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: if the run cannot be read or the folder not be written.
+    """
+    _, found = read_run(run, which)
+    files = pack(found.state, found.extra, output, overwrite=overwrite)
+    return Exported(int(found.state.step), found.psnr, tuple(files), found.notes)
+
+
+def weights_of_run(run: str) -> dict:
+    """The moving average of a run's parameters at its latest checkpoint.
+
+    Args:
+        run: its folder, also remote.
+
+    Returns:
+        A parameter tree, with the layers that only training reads.
+
+    Raises:
+        UserError: if the run cannot be read.
+    """
+    return read_run(run)[1].state.ema
+
+
+def read_run(run: str, which: str | int = "latest") -> tuple[RunConfig, Restored]:
+    """Reads a run's configuration and one of its checkpoints.
+
+    Args:
+        run: its folder, also remote.
+        which: checkpoint: "latest", "best" or a number.
+
+    Returns:
+        Both.
+
+    Raises:
+        UserError: if one of them cannot be read.
+    """
+    folder = RunFolder(str(run))
+    values = folder.read_config()
+    if values is None:
+        raise UserError(f"{run}: not the folder of a run, as it has no {CONFIG}")
+    try:
+        config = from_dict(values, RunConfig)
+    except UsageError as error:
+        raise UserError(
+            f"{folder.path(CONFIG)}: {error}; read it with the mtujax that wrote it"
+        ) from None
+    like = state_like(config)
+    with Checkpoints(folder.path(CHECKPOINTS), read_only=True) as checkpoints:
+        found = checkpoints.restore(like, which)
+    if found is None:
+        raise UserError(f"{run}: has no checkpoint yet")
+    return config, found
+
+
+def state_like(config: RunConfig) -> TrainState:
+    """Shapes and types of a run's state; nothing is computed.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        A tree of `jax.ShapeDtypeStruct`.
+    """
+    model = MTUNet(config.model)
+
+    def first(key):
+        return init_train_state(config.train, init_params(model, key))
+
+    return jax.eval_shape(first, jax.random.key(0))

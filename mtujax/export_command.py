@@ -1,0 +1,63 @@
+"""The command line's `mtujax export`: weights or state of a training run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtujax.errors import UsageError
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="Folder of the run, also gs://….")],
+    output: Annotated[
+        Path, typer.Argument(help="A .safetensors file; with --state a folder.")
+    ],
+    which: Annotated[
+        str, typer.Option(help="Checkpoint: latest, best (validation), or its number.")
+    ] = "latest",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The weights, not their moving average.")
+    ] = False,
+    state: Annotated[
+        bool,
+        typer.Option(
+            "--state",
+            help="The whole training state in files under 16 MiB; a run with "
+            "go_on_from= goes on from it.",
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing output.")
+    ] = False,
+):
+    """Write the weights of a training run, or its state to go on from elsewhere.
+
+    The run may be going on. Weights are the moving average, without the layers that
+    only training reads, as `mtujax deblur --weights` takes them.
+    """
+    import jax
+
+    from mtujax.export import export_state, export_weights
+    from mtujax.outputs import check_output
+
+    if which.isdecimal():
+        which = int(which)
+    elif which not in ("latest", "best"):
+        raise UsageError(f"--which {which}: must be latest, best or a number")
+    if state and raw:
+        raise UsageError("--raw: a --state holds the weights and their moving average")
+    # The device may be busy with this very run.
+    jax.config.update("jax_platforms", "cpu")
+    if state:
+        done = export_state(run, output, which=which, overwrite=overwrite)
+    else:
+        source = output.parent if "://" in run else Path(run)
+        if source.exists():
+            check_output(source, output, folder=False, overwrite=overwrite)
+        done = export_weights(run, output, which=which, raw=raw)
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)
+    psnr = "" if done.psnr is None else f", validation {done.psnr:.2f} dB"
+    parts = f", {len(done.files)} files" if state else ""
+    print(f"{output}: update {done.updates:,}{psnr}{parts}")

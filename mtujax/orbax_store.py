@@ -1,0 +1,240 @@
+"""Bytes and JSON by step, in a folder that Orbax keeps: the only file that knows it.
+
+A step appears when it is whole, also on object storage and if the process is killed.
+The bytes are one array: an array for each leaf of a state takes several times as long.
+"""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from mtujax.errors import UserError
+from mtujax.state_bytes import Damaged
+
+try:
+    import orbax.checkpoint as ocp
+    from etils import epath
+except ModuleNotFoundError as error:
+    raise UserError(
+        f"{error.name} is not installed; pip install 'mtujax[train]'"
+    ) from error
+
+_UNFINISHED = ".orbax-checkpoint-tmp"
+# What a storage says that cannot be reached; whatever it says else is damage.
+_OUT_OF_REACH = (PermissionError, ConnectionError, TimeoutError, InterruptedError)
+_CODES = (
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "ABORTED",
+    "CANCELLED",
+    "RESOURCE_EXHAUSTED",
+)
+
+
+class Store:
+    """A folder of steps; each process of a run calls the same methods.
+
+    Attributes:
+        folder: absolute, or as given if it is remote.
+        unfinished: steps that a process which ended before had begun to write.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        kept: Callable[[list[int]], Iterable[int]],
+        read_only: bool = False,
+    ):
+        """Opens or creates it.
+
+        Args:
+            folder: local or scheme://….
+            kept: called with all steps, ascending, when one is written; tells which of
+                them to keep.
+            read_only: change nothing, as another process may write there.
+
+        Raises:
+            UserError: if it cannot be used.
+        """
+        self.folder = folder if "://" in folder else os.path.abspath(folder)
+        options = ocp.CheckpointManagerOptions(
+            create=not read_only,
+            read_only=read_only,
+            save_interval_steps=0 if read_only else 1,
+            cleanup_tmp_directories=not read_only,
+            preservation_policy=_Policy(kept),
+            # In the background, a folder that cannot be made leaves threads behind that
+            # wait for it for minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
+        _silence()
+        with self._explaining("cannot be used"):
+            self.unfinished = _unfinished(self.folder)
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_names=("state", "about")
+            )
+
+    def name(self, step: int) -> str:
+        """The folder of a step, for messages."""
+        return f"{self.folder}/{step}"
+
+    def steps(self) -> list[int]:
+        """All steps, ascending, with the one that is being written."""
+        return sorted(self._manager.all_steps())
+
+    def write(self, step: int, data: bytes, about: dict) -> None:
+        """Begins to write a step, after the one before is written.
+
+        Args:
+            step: a new one, after all others.
+            data: its bytes; only those of the first process count.
+            about: JSON values beside them, likewise.
+
+        Raises:
+            UserError: if this one or the one before could not be written.
+        """
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave({"bytes": np.frombuffer(data, np.uint8)}),
+            about=ocp.args.JsonSave(about),
+        )
+        with self._explaining("checkpoints cannot be saved"):
+            self._manager.save(step, args=items, force=True)
+
+    def wait(self) -> None:
+        """Waits until all is written.
+
+        Raises:
+            UserError: if it could not be.
+        """
+        with self._explaining("the last checkpoint could not be saved"):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and gives back what the system lent.
+
+        Raises:
+            UserError: if something could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def delete(self, step: int) -> None:
+        """Deletes a step.
+
+        Args:
+            step: that there is.
+
+        Raises:
+            UserError: if it cannot be deleted.
+        """
+        with self._explaining(f"{step} is damaged and cannot be deleted"):
+            self._manager.delete(step)
+
+    def read_about(self, step: int):
+        """Reads the JSON values of a step.
+
+        Args:
+            step: that there is.
+
+        Returns:
+            What was written, if it is whole.
+
+        Raises:
+            Damaged: if it cannot be read.
+            UserError: if the storage cannot be reached.
+        """
+        return self._item(step, about=ocp.args.JsonRestore()).about
+
+    def read_bytes(self, step: int, size: int) -> bytes:
+        """Reads the bytes of a step.
+
+        Args:
+            step: that there is.
+            size: their number.
+
+        Returns:
+            What was written, if it is whole: Orbax may miss that some bits differ.
+
+        Raises:
+            Damaged: if they cannot be read.
+            UserError: if the storage cannot be reached.
+        """
+        target = {"bytes": np.empty(size, np.uint8)}
+        found = self._item(step, state=ocp.args.StandardRestore(target))
+        return found.state["bytes"].tobytes()
+
+    def _item(self, step, **args):
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**args))
+        except Exception as error:  # of any kind: it parses what may be garbage
+            if isinstance(error, _OUT_OF_REACH) or str(error).startswith(_CODES):
+                raise UserError(
+                    f"{self.name(step)}: cannot be read ({_reason(error)})"
+                ) from error
+            raise Damaged(_reason(error)) from error
+
+    @contextlib.contextmanager
+    def _explaining(self, what) -> Iterator[None]:
+        """Makes one line of whatever a storage or Orbax raises."""
+        try:
+            yield
+        except Exception as error:
+            # Its list already lacks what a step that was not written would replace.
+            with contextlib.suppress(Exception):
+                self._manager.reload()
+            raise UserError(
+                f"{self.folder}: {what} ({_reason(error)}); those saved before are "
+                "untouched"
+            ) from error
+
+
+class _Policy:
+    """What Orbax asks which steps to keep."""
+
+    def __init__(self, kept):
+        self._kept = kept
+
+    def should_preserve(self, checkpoints, *, context):
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = set(self._kept(sorted(steps)))
+        return [step in kept for step in steps]
+
+
+def _unfinished(folder):
+    path = epath.Path(folder)
+    names = [p.name for p in path.iterdir()] if path.exists() else []
+    begun = (name.split(_UNFINISHED)[0] for name in names if _UNFINISHED in name)
+    return sorted(int(name) for name in begun if name.isdecimal())
+
+
+def _reason(error):
+    """The gist of an error of the system, of a storage, or of Orbax."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    text = " ".join(str(error).split())
+    if code := re.search(r"os_error_code='?(\d+)", text):
+        return os.strerror(int(code[1]))
+    # Of a storage: CODE: where "…": where "…": what [details].
+    text = re.split(r" \[(?:source|tensorstore)", text.rsplit('": ', 1)[-1])[0][:120]
+    known = isinstance(error, OSError | ValueError) and text
+    return text if known else f"{type(error).__name__} {text}"
+
+
+def _silence():
+    """Keeps Orbax's log out of the terminal: what matters in it is raised as well."""
+    logger = logging.getLogger("absl")
+    if _not_of_orbax not in logger.filters:
+        logger.addFilter(_not_of_orbax)
+
+
+def _not_of_orbax(record):
+    return f"{os.sep}orbax{os.sep}" not in record.pathname

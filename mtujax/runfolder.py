@@ -1,0 +1,161 @@
+"""The folder of a training run: one process at a time, and its configuration."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtujax.data.locking import one_at_a_time
+from mtujax.errors import UserError
+from mtujax.outputs import whole_output
+from mtujax.parallel import is_first
+
+CONFIG = "config.json"
+"""Its name in the folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what it writes.
+
+    Attributes:
+        folder: local, or remote as gs://bucket/run.
+    """
+
+    folder: str
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is on no file system."""
+        return "://" in self.folder
+
+    def path(self, name: str) -> str:
+        """Where something in it lies.
+
+        Args:
+            name: its name.
+
+        Returns:
+            Its path, remote if the folder is.
+        """
+        return f"{self.folder.rstrip('/') or '/'}/{name}"
+
+    def read_config(self) -> dict | None:
+        """Reads the configuration of the run.
+
+        Returns:
+            JSON values, or None if there is none.
+
+        Raises:
+            UserError: if it cannot be read.
+        """
+        path = self._config
+        try:
+            config = json.loads(path.read_text())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise UserError(
+                f"{path}: is damaged ({error}); delete it, and give the run the "
+                "configuration that it was begun with"
+            ) from None
+        if not isinstance(config, dict):
+            raise UserError(f"{path}: holds no configuration; delete it")
+        return config
+
+    def write_config(self, config: dict) -> None:
+        """Writes the configuration of the run, all or nothing; the first process does.
+
+        Args:
+            config: JSON values.
+
+        Raises:
+            UserError: if it cannot be written; what was there is untouched.
+        """
+        if not is_first():
+            return
+        text = json.dumps(config, indent=2) + "\n"
+        path = self._config
+        try:
+            if self.remote:  # object stores show no half objects
+                path.write_text(text)
+                return
+            with whole_output(path, folder=False) as part:
+                part.write_text(text)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+
+    @property
+    def _config(self):
+        if not self.remote:
+            return Path(self.path(CONFIG))
+        from etils import epath
+
+        return epath.Path(self.path(CONFIG))
+
+
+@contextlib.contextmanager
+def open_run(folder: str) -> Iterator[RunFolder]:
+    """Takes the folder of a run, which is created; nobody else may have it.
+
+    Of several processes of one run the first takes it. Remote folders are not locked.
+
+    Args:
+        folder: local, or remote as gs://bucket/run.
+
+    Yields:
+        The folder.
+
+    Raises:
+        UserError: if it cannot be created, or is in use.
+    """
+    run = RunFolder(folder)
+    if run.remote or not is_first():
+        yield run
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            lock = one_at_a_time(
+                Path(run.path(".lock")),
+                Path(folder),
+                busy="run folder in use by another process; stop that, or name another",
+            )
+            stack.enter_context(lock)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot be a run folder ({error.strerror})"
+            ) from error
+        yield run
+
+
+def differing_fields(old: dict, new: dict) -> list[str]:
+    """Names what differs between two configurations.
+
+    Args:
+        old: JSON values, dicts in dicts, as they are kept somewhere.
+        new: likewise, as they are wanted.
+
+    Returns:
+        Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands
+        for a field that is not there.
+    """
+    there, here = (dict(_dotted(values)) for values in (old, new))
+    names = sorted(there.keys() | here.keys())
+    return [
+        f"{name}: {there.get(name, '-')} there, {here.get(name, '-')} here"
+        for name in names
+        if there.get(name, "-") != here.get(name, "-")
+    ]
+
+
+def _dotted(values, path=""):
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _dotted(value, f"{path}{name}.")
+        else:
+            # As JSON would have it: a tuple is a list there.
+            yield f"{path}{name}", json.dumps(value)

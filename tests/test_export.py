@@ -1,0 +1,138 @@
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from sharing import CONFIGS, MODEL
+from states import assert_same, like, make_state
+
+from mtujax import export, weights
+from mtujax.archive import unpack
+from mtujax.checkpoints import Checkpoints
+from mtujax.errors import UsageError, UserError
+from mtujax.export_command import export as command
+from mtujax.mappings import to_dict
+from mtujax.network import inference_params
+from mtujax.runfolder import RunFolder
+from mtujax.settings import DataConfig, RunConfig
+
+CONFIG = RunConfig(MODEL.config, CONFIGS["release"], DataConfig(name="gopro"))
+
+
+def finite(step):
+    """A state whose numbers are those of a training, not any bits."""
+    rng = np.random.default_rng(step)
+    state = jax.tree.map(
+        lambda x: rng.normal(size=x.shape).astype(np.float32).astype(x.dtype), like()
+    )
+    return state.replace(step=np.int32(step), skipped=np.int32(0))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with checkpoints 1 (validated, the best), 2 and 3."""
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    folder.mkdir()
+    RunFolder(str(folder)).write_config(to_dict(CONFIG))
+    with Checkpoints(str(folder / "checkpoints")) as checkpoints:
+        checkpoints.save(1, finite(1), {"batches": 1}, psnr=31.234567)
+        checkpoints.save(2, finite(2), {"batches": 2}, psnr=30.0)
+        checkpoints.save(3, finite(3), {"batches": 3})
+    return str(folder)
+
+
+def test_the_state_expected_is_that_of_the_run():
+    assert export.state_like(CONFIG) == like()
+
+
+def test_exported_weights_are_the_moving_average_for_inference(run, tmp_path):
+    file = tmp_path / "own.safetensors"
+    done = export.export_weights(run, file)
+    model, params = weights.load(file)
+    assert model.config == MODEL.config
+    expected = inference_params(finite(3).ema)
+    assert flatten_dict(params).keys() == flatten_dict(expected).keys()
+    assert_same(params, expected)
+    told = weights.describe(file).metadata
+    assert done.updates == told["updates"] == 3
+    assert told["training"] == "3 updates on gopro, release scheme"
+    assert told["moving_average"] is True and "validation_psnr" not in told
+    assert f"jax {jax.__version__}" in told["versions"]
+
+
+@pytest.mark.parametrize("which, step", [("best", 1), (2, 2), ("latest", 3)])
+def test_any_checkpoint_can_be_exported(run, tmp_path, which, step):
+    file = tmp_path / "own.safetensors"
+    export.export_weights(run, file, which=which, raw=True)
+    assert_same(weights.load(file)[1], inference_params(finite(step).params))
+    told = weights.describe(file).metadata
+    assert told.get("validation_psnr") == {1: 31.2346, 2: 30.0, 3: None}[step]
+
+
+def test_another_run_can_start_from_the_moving_average(run):
+    assert_same(export.weights_of_run(run), finite(3).ema)
+
+
+def test_the_exported_state_is_whole(run, tmp_path):
+    done = export.export_state(run, tmp_path / "state")
+    state, extra = unpack(tmp_path / "state", like())
+    assert_same(state, finite(3))
+    assert extra == {"batches": 3} and done.updates == 3
+
+
+def test_the_command_tells_what_it_wrote(run, tmp_path, capsys):
+    file = tmp_path / "own.safetensors"
+    command(run, file, which="best")
+    assert capsys.readouterr().out == (f"{file}: update 1, validation 31.23 dB\n")
+    command(run, tmp_path / "state", state=True)
+    assert "update 3, 2 files" in capsys.readouterr().out
+    for output, options in ((file, {}), (tmp_path / "state", {"state": True})):
+        with pytest.raises(UserError, match="exists already; --overwrite"):
+            command(run, output, **options)
+        command(run, output, overwrite=True, **options)
+
+
+def test_a_fall_back_is_told_on_stderr(run, tmp_path, capsys):
+    path = tmp_path / "run"
+    path.mkdir()
+    RunFolder(str(path)).write_config(to_dict(CONFIG))
+    with Checkpoints(str(path / "checkpoints")) as checkpoints:
+        checkpoints.save(1, finite(1), {})
+        checkpoints.save(2, finite(2), {})
+    (path / "checkpoints" / "2" / "about" / "metadata").write_text("{")
+    command(str(path), tmp_path / "own.safetensors")
+    said = capsys.readouterr()
+    assert "update 1" in said.out
+    assert said.err.startswith("note: ") and "2: is damaged" in said.err
+
+
+def test_bad_use_is_one_line(run, tmp_path):
+    file = tmp_path / "own.safetensors"
+    with pytest.raises(UsageError, match="--which newest: must be latest, best or a"):
+        command(run, file, which="newest")
+    with pytest.raises(UsageError, match="--raw"):
+        command(run, file, raw=True, state=True)
+    with pytest.raises(UserError, match="no checkpoint 9; there are 1, 2, 3"):
+        command(run, file, which="9")
+    with pytest.raises(UserError, match="not the folder of a run"):
+        command(str(tmp_path), file)
+    with pytest.raises(UserError, match="ends in .safetensors"):
+        command(run, tmp_path / "own.npz")
+    RunFolder(str(tmp_path)).write_config(to_dict(CONFIG))
+    with pytest.raises(UserError, match="has no checkpoint yet"):
+        command(str(tmp_path), file)
+    assert not (tmp_path / "checkpoints").exists()  # read, and only read
+    RunFolder(str(tmp_path)).write_config(to_dict(CONFIG) | {"colour": 1})
+    with pytest.raises(UserError, match="config.json: colour: no such field"):
+        command(str(tmp_path), file)
+
+
+def test_states_of_random_bits_are_not_exported_as_weights(tmp_path):
+    """Their numbers are not finite, and no file of them may exist."""
+    path = tmp_path / "run"
+    path.mkdir()
+    RunFolder(str(path)).write_config(to_dict(CONFIG))
+    with Checkpoints(str(path / "checkpoints")) as checkpoints:
+        checkpoints.save(1, make_state(1), {})
+    with pytest.raises(UserError, match="not finite"):
+        export.export_weights(str(path), tmp_path / "own.safetensors")
+    assert not (tmp_path / "own.safetensors").exists()

@@ -1,0 +1,145 @@
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mtujax.errors import UserError
+from mtujax.runfolder import RunFolder, differing_fields, open_run
+
+CONFIG = {"train": {"steps": 20, "drops": [[3, 0.25]]}, "run": "a", "teacher": None}
+
+
+def test_a_run_folder_is_created_and_keeps_its_configuration(tmp_path):
+    with open_run(str(tmp_path / "runs" / "a")) as run:
+        assert run.read_config() is None
+        run.write_config(CONFIG)
+        assert run.read_config() == CONFIG
+        run.write_config(CONFIG | {"run": "b"})
+    assert RunFolder(str(tmp_path / "runs" / "a")).read_config()["run"] == "b"
+    names = sorted(path.name for path in (tmp_path / "runs" / "a").iterdir())
+    assert names == [".lock", "config.json"]
+
+
+def test_a_run_folder_belongs_to_one_process_at_a_time(tmp_path):
+    folder = str(tmp_path / "run")
+    with open_run(folder):
+        with pytest.raises(UserError, match="run folder in use by another process"):
+            with open_run(folder):
+                pass
+    with open_run(folder):  # given back
+        pass
+
+
+def test_a_killed_process_gives_its_run_folder_back(tmp_path):
+    folder = str(tmp_path / "run")
+    code = (
+        "import sys, time; from mtujax.runfolder import open_run\n"
+        "with open_run(sys.argv[1]): print('mine', flush=True); time.sleep(600)"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", code, folder],
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert worker.stdout.readline() == "mine\n"
+        with pytest.raises(UserError, match="in use by another process"):
+            with open_run(folder):
+                pass
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+    with open_run(folder):
+        pass
+
+
+def test_what_cannot_be_a_run_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match=f"{folder}: cannot be a run folder"):
+            with open_run(str(folder)):
+                pass
+
+
+@pytest.mark.parametrize("text", ["{", "\x00", "[1]"])
+def test_a_damaged_configuration_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with open_run(str(tmp_path)) as run:
+        with pytest.raises(UserError, match="config.json: .*delete it"):
+            run.read_config()
+
+
+def test_a_configuration_that_cannot_be_written_leaves_the_old_one(
+    tmp_path, monkeypatch
+):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with open_run(str(tmp_path)) as run:
+        run.write_config(CONFIG)
+        monkeypatch.setattr(pathlib.Path, "write_text", full)
+        with pytest.raises(UserError, match=r"config.json: cannot be written \(No sp"):
+            run.write_config({})
+        assert run.read_config() == CONFIG
+
+
+def test_only_the_first_process_of_a_run_takes_and_writes_its_folder(
+    tmp_path, monkeypatch
+):
+    folder = str(tmp_path / "run")
+    with open_run(folder) as first:
+        first.write_config(CONFIG)
+        monkeypatch.setattr("mtujax.runfolder.is_first", lambda: False)
+        with open_run(folder) as second:
+            second.write_config({})
+            assert second.read_config() == CONFIG
+
+
+def test_a_remote_folder_is_neither_locked_nor_made_local(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_run("gs://bucket/run/") as run, open_run("gs://bucket/run/"):
+        assert run.path("checkpoints") == "gs://bucket/run/checkpoints"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_remote_configuration_goes_through_its_storage(monkeypatch):
+    from etils import epath
+
+    class Remote:
+        def __init__(self, path):
+            self.path = path
+
+        def write_text(self, text):
+            kept[self.path] = text
+
+        def read_text(self):
+            return kept[self.path]
+
+    kept = {}
+    monkeypatch.setattr(epath, "Path", Remote)
+    run = RunFolder("gs://bucket/run")
+    run.write_config(CONFIG)
+    assert list(kept) == ["gs://bucket/run/config.json"]
+    assert run.read_config() == CONFIG
+
+
+def test_differences_have_dotted_names_and_both_values():
+    old = {"train": {"learning_rate": 1e-4, "drops": [[1, 2]]}, "seed": 0, "old": {}}
+    new = {"train": {"learning_rate": 2e-4, "drops": ((1, 2),)}, "seed": 0, "new": 1}
+    assert differing_fields(old, new) == [
+        "new: - there, 1 here",
+        "old: {} there, - here",
+        "train.learning_rate: 0.0001 there, 0.0002 here",
+    ]
+    assert differing_fields(old, old) == []
+
+
+def test_a_part_that_was_left_out_differs_as_a_whole():
+    assert differing_fields({"a": {"b": {"c": 1}}}, {"a": {"b": None}}) == [
+        "a.b: - there, null here",
+        "a.b.c: 1 there, - here",
+    ]
