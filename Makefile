@@ -4,9 +4,9 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Training in `make gpu`: a folder of photographs, and how many updates.
+# Training in `make gpu`: a folder of photographs, and how long.
 PHOTOS ?=
-STEPS ?= 20000
+MINUTES ?= 30
 
 .PHONY: demo test test-slow gpu bench lint format clean
 
@@ -33,14 +33,16 @@ gpu: $(READY)
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
 	$(BIN)/python benchmarks/data.py --json benchmarks/results
+	$(BIN)/python benchmarks/train.py --json benchmarks/results
 ifneq ($(PHOTOS),)
-	$(BIN)/python examples/train_from_photos.py $(PHOTOS) gpu.safetensors --steps $(STEPS) --size 256 --batch 8
+	$(BIN)/python train.py --config=configs/mtu2_bf16.py --config.data.name=synthetic --config.data.path=$(PHOTOS) --config.run=runs/gpu --config.max_minutes=$(MINUTES)
 endif
 
 bench: $(READY)
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
 	$(BIN)/python benchmarks/data.py --json benchmarks/results
+	$(BIN)/python benchmarks/train.py --json benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .

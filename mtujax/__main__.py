@@ -18,11 +18,13 @@ from mtujax.arguments import seconds, tile_size
 from mtujax.data_command import app as data_app
 from mtujax.errors import UsageError, UserError
 from mtujax.explain import explain
+from mtujax.export_command import export
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
+app.command()(export)
 _DEFAULT_CUT = 0.4  # cuts.DEFAULT_THRESHOLD; a test compares them
 
 
@@ -212,6 +214,9 @@ def convert(
     preset: Annotated[
         str | None, typer.Option(help="Expected network, as mtu2; found if not given.")
     ] = None,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="It is LiteFlowNet, the flow teacher.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with PyTorch on a short clip.")
     ] = False,
@@ -220,22 +225,26 @@ def convert(
     ] = False,
 ):
     """Convert a released PyTorch checkpoint to weights for mtujax."""
-    from mtujax.agreement import check as compare
-    from mtujax.convert import convert as convert_checkpoint
+    from mtujax.agreement import check as check_network
+    from mtujax.agreement import check_teacher
+    from mtujax.convert import convert as convert_network
+    from mtujax.convert_teacher import convert_teacher
     from mtujax.outputs import check_output
 
+    if teacher and preset:
+        raise UsageError(f"--preset {preset}: a --teacher has none")
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such file")
     check_output(checkpoint, output, folder=False, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix=".", dir=output.parent) as folder:
         part = Path(folder) / output.name
-        done = convert_checkpoint(checkpoint, part, preset=preset)
+        options = {} if teacher else {"preset": preset}
+        convert = convert_teacher if teacher else convert_network
+        done = convert(checkpoint, part, **options)
+        compare = check_teacher if teacher else check_network
         found = compare(checkpoint, part) if check else None
         if found:
-            print(
-                f"against PyTorch: images differ by {found.image:.1e} at most, "
-                f"{found.displacements} of {found.cells} displacements differ"
-            )
+            print(f"against PyTorch: {found}")
         if found and not found.agree:
             raise UserError(f"{output}: not written, as it disagrees with PyTorch")
         os.replace(part, output)

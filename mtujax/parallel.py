@@ -65,10 +65,24 @@ def local_batch(batch: int) -> int:
     """
     devices = jax.device_count()
     if batch % devices:
+        near = [n for n in (batch // devices * devices, -(-batch // devices) * devices)]
+        fitting = " or ".join(str(n) for n in near if n)
         raise UserError(
-            f"batch {batch}: {devices} devices cannot share it evenly; give a multiple"
+            f"batch {batch}: {devices} devices cannot share it evenly; give {fitting}"
         )
     return batch // devices * jax.local_device_count()
+
+
+def share_begins(batch: int) -> int:
+    """Number of this process's first clip in the global batch.
+
+    Args:
+        batch: clips of an update, over all devices.
+
+    Returns:
+        It; the others follow.
+    """
+    return jax.process_index() * local_batch(batch)
 
 
 def split(batch: dict) -> dict:
@@ -112,6 +126,57 @@ def pmap_step(model: MTUNet, config: TrainConfig) -> Callable:
         out_axes=(None, None),
         donate_argnums=0,
     )
+
+
+@functools.lru_cache(maxsize=4)
+def make_step(
+    model: MTUNet, config: TrainConfig, prepare: Callable | None = None
+) -> Callable:
+    """The step of a run on all devices there are, one or many.
+
+    Asked for again, it is the same function, which is compiled already.
+
+    Args:
+        model: the network.
+        config: how to train.
+        prepare: pure function of constants and a batch that gives what `clip_step`
+            takes, done on the device: labels, or whole clips; None for nothing.
+
+    Returns:
+        A function of the state, whose buffers it reuses, the constants and this
+        process's batch [b, ...]; it returns the next state and the scalars.
+    """
+
+    def step(state, constants, batch, axis_name=None):
+        batch = prepare(constants, batch) if prepare else batch
+        return clip_step(state, batch, model=model, config=config, axis_name=axis_name)
+
+    if jax.device_count() == 1:
+        return jax.jit(step, donate_argnums=0)
+    step = jax.pmap(
+        functools.partial(step, axis_name=AXIS),
+        axis_name=AXIS,
+        in_axes=(None, None, 0),
+        out_axes=(None, None),
+        donate_argnums=0,
+    )
+    return lambda state, constants, batch: step(state, constants, split(batch))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether a flag is set in any process; all must ask at the same time.
+
+    Args:
+        flag: of this one.
+
+    Returns:
+        The same in all.
+    """
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
 
 
 def to_host(tree):

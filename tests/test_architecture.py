@@ -19,6 +19,12 @@ ROOT = PACKAGE.parent
 FLOORS = {
     0: {"config", "errors", "findings", "wheel"},
     1: {
+        "data.photo_samples",
+        "loss_scale",
+        "stopping",
+        "schemes",
+        "motion_labels",
+        "mappings",
         "ops.conv",
         "ops.correlation",
         "ops.resample",
@@ -72,6 +78,8 @@ FLOORS = {
         "outputs",
         "frames",
         "jobs",
+        "log_lines",
+        "log_tables",
         "pipeline",
         "views",
         "video.codecs",
@@ -89,13 +97,20 @@ FLOORS = {
         "video.tags",
         "video.writer",
         "progress",
+        "state_bytes",
         "torch_checkpoint",
         "torch_ops",
+        "torch_teacher",
+        "tensor_files",
     },
     2: {
+        "teacher",
+        "teacher_layers",
         "blocks",
         "mtu",
+        "log_events",
         "network",
+        "orbax_store",
         "synthesis.clips",
         "synthesis.exposures",
         "synthesis.film",
@@ -105,31 +120,81 @@ FLOORS = {
         "synthesis.scenes",
         "synthesis.sensor",
         "synthesis.textures",
+        "training_progress",
     },
     3: {
+        "objectives",
+        "batches",
         "convert",
+        "convert_teacher",
+        "logbook",
         "memory",
         "recurrent",
         "restorer",
         "snapshots",
         "stream",
+        "teacher_weights",
         "tiles",
         "torch_twin",
         "weights",
     },
     4: {
+        "parallel",
+        "settings",
         "agreement",
+        "archive",
+        "checkpoints",
+        "config_files",
         "deblur",
         "endpoints",
+        "export",
         "options",
         "restoration",
+        "runfolder",
         "sinks",
         "targets",
+        "train_flags",
         "training",
     },
-    5: {"arguments", "data_command", "demo", "explain", "__main__"},
+    5: {
+        "starting",
+        "runs",
+        "judging",
+        "feeds",
+        "arguments",
+        "data_arguments",
+        "data_command",
+        "flow_command",
+        "demo",
+        "explain",
+        "export_command",
+        "train_command",
+        "__main__",
+    },
 }
 INSIDE = {
+    ("batches", "recurrent"),
+    ("data.photo_samples", "data.camera"),
+    ("data.photo_samples", "data.clips"),
+    ("data.photo_samples", "data.exposure"),
+    ("data.photo_samples", "data.images"),
+    ("data.photo_samples", "data.objects"),
+    ("data.photo_samples", "data.photos"),
+    ("data.photo_samples", "data.samples"),
+    ("data.photo_samples", "data.synthetic"),
+    ("data.photos", "data.exposure"),
+    ("objectives", "batches"),
+    ("objectives", "recurrent"),
+    ("parallel", "training"),
+    ("runs", "feeds"),
+    ("runs", "judging"),
+    ("runs", "starting"),
+    ("train_command", "runs"),
+    ("config_files", "settings"),
+    ("log_tables", "outputs"),
+    ("train_command", "explain"),
+    ("train_flags", "config_files"),
+    ("train_flags", "settings"),
     ("data.averaging", "cuts"),
     ("data.averaging", "data.exposure"),
     ("data.averaging", "data.synthetic"),
@@ -172,6 +237,13 @@ INSIDE = {
     ("data.validation", "data.photos"),
     ("data.validation", "data.synthetic"),
     ("data_command", "arguments"),
+    ("data_command", "data_arguments"),
+    ("data_command", "flow_command"),
+    ("flow_command", "data_arguments"),
+    ("tensor_files", "outputs"),
+    ("teacher", "teacher_layers"),
+    ("convert_teacher", "convert"),
+    ("convert_teacher", "teacher_weights"),
     ("synthesis.clips", "synthesis.exposures"),
     ("synthesis.clips", "synthesis.film"),
     ("synthesis.clips", "synthesis.resident"),
@@ -238,6 +310,16 @@ INSIDE = {
     ("network", "blocks"),
     ("network", "mtu"),
     ("findings", "errors"),
+    ("archive", "training"),
+    ("checkpoints", "parallel"),
+    ("checkpoints", "training"),
+    ("export", "archive"),
+    ("export", "checkpoints"),
+    ("export", "runfolder"),
+    ("export", "settings"),
+    ("export", "training"),
+    ("runfolder", "parallel"),
+    ("__main__", "export_command"),
     ("convert", "weights"),
     ("__main__", "demo"),
     ("__main__", "arguments"),
@@ -331,7 +413,7 @@ INSIDE = {
 }
 # Who may import what is heavy or optional.
 ONLY = {
-    "torch": {"torch_checkpoint", "torch_ops", "torch_twin"},
+    "torch": {"torch_checkpoint", "torch_ops", "torch_teacher", "torch_twin"},
     "av": {
         "data.h264",
         "video.decoding",
@@ -345,8 +427,17 @@ ONLY = {
         "video.writer",
     },
     "matplotlib": {"data.show"},
-    "optax": {"training"},
-    "typer": {"__main__", "data_command", "explain"},
+    "optax": {"objectives", "schemes", "training"},
+    "typer": {
+        "__main__",
+        "data_arguments",
+        "data_command",
+        "explain",
+        "export_command",
+        "flow_command",
+    },
+    "orbax": {"orbax_store"},
+    "etils": {"orbax_store", "runfolder"},
     "tensorflow_datasets": {
         "data.builders.base",
         "data.builders.pairs",
@@ -354,7 +445,10 @@ ONLY = {
     },
     "array_record": {"data.builders.base"},
     "grain": {"data.pipeline"},
-    "rich": {"progress"},
+    "rich": {"progress", "training_progress"},
+    "tensorboardX": {"log_events"},
+    "ml_collections": {"config_files", "train_flags"},
+    "absl": {"data.pipeline", "train_flags"},
 }
 
 
@@ -417,7 +511,7 @@ def test_inference_needs_no_training_stack():
     code = (
         "import sys, mtujax; [getattr(mtujax, n) for n in mtujax.__all__]; "
         "print({'optax', 'torch', 'grain', 'ml_collections', 'tensorflow_datasets', "
-        "'array_record'} & set(sys.modules))"
+        "'array_record', 'orbax'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
@@ -438,7 +532,8 @@ def test_the_promised_names_are_public():
 def public():
     """(name, object) of every public function, class and method of the package."""
     for name, _ in modules():
-        if name in ("__main__", "data_command"):  # docstrings are help texts
+        # Docstrings of commands are help texts.
+        if name in ("__main__", "data_command", "export_command", "flow_command"):
             continue
         if name.startswith("torch"):
             pytest.importorskip("torch")

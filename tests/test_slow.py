@@ -1,4 +1,4 @@
-"""Minutes long: memory over time, a real training run that resumes, Python 3.12."""
+"""Minutes long: memory over time, Python 3.12."""
 
 import os
 import pathlib
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import cv2
 import media
 import numpy as np
 import pytest
@@ -40,47 +39,6 @@ def run(*words, **options):
 def test_memory_does_not_grow_from_100_to_1000_frames():
     early, late = map(int, run(sys.executable, "-c", STREAM).split())
     assert late < early + 20 * 1024  # kB: the allocator's own slack
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """Four different crops of the photograph that the package ships."""
-    image = cv2.imread(str(ROOT / "mtujax" / "assets" / "arches.jpg"))
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for k, (y, x) in enumerate([(0, 0), (0, 480), (360, 0), (360, 480)]):
-        cv2.imwrite(str(folder / f"{k}.png"), image[y : y + 360, x : x + 480])
-    return folder
-
-
-def train(photos, output, steps):
-    return run(
-        sys.executable,
-        "examples/train_from_photos.py",
-        photos,
-        output,
-        *("--validation", photos, "--preset", "mtu1", "--every", 100),
-        *("--batch", 2, "--frames", 3, "--size", 48, "--steps", steps),
-    )
-
-
-def test_the_training_example_resumes_learns_and_exports(tmp_path, photos):
-    output = tmp_path / "mine.safetensors"
-    train(photos, output, 100)
-    assert output.with_suffix(".state").exists()
-    text = train(photos, output, 400)
-    assert "going on from update 100" in text and "400/400" in text
-    losses = [
-        float(line.split(" deblur ")[1].split()[0])
-        for line in text.splitlines()
-        if " deblur " in line
-    ]
-    assert np.isfinite(losses).all()
-    source, restored = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    cv2.imwrite(str(source / "a.png"), cv2.imread(str(photos / "0.png")))
-    run(sys.executable, "-m", "mtujax", "deblur", source, restored, "--weights", output)
-    assert os.listdir(restored) == ["a.png"]
 
 
 def python312():

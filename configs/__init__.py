@@ -1,0 +1,1 @@
+"""Configurations for `train.py`; `python train.py --help` lists them."""

@@ -1,0 +1,118 @@
+"""The words of a training log: one line on some updates, or on a validation."""
+
+import math
+from collections.abc import Mapping
+
+GRADIENTS, RATES = "grad_norm_", "learning_rate"
+"""How names of gradient norms and learning rates begin; other terms are losses."""
+
+
+def update_line(
+    step: int,
+    total: int,
+    terms: Mapping[str, float],
+    counters: Mapping[str, tuple[int, int]],
+    pace: str,
+) -> str:
+    """One line on some updates.
+
+    Args:
+        step: the last of them.
+        total: the step at the end.
+        terms: losses, gradient norms and learning rates by name.
+        counters: by name what is counted by now, and since the last line.
+        pace: from `pace_text`.
+
+    Returns:
+        The line.
+    """
+    rates = _named(terms, RATES, "rate", "{:.2e}".format)
+    norms = _named(terms, GRADIENTS, "gradient", _figure)
+    counted = [
+        f"{name} {now}" + (f" (+{more})" if more else "")
+        for name, (now, more) in counters.items()
+        if now
+    ]
+    parts = [losses_text(terms), norms, rates, pace, *counted]
+    number = f"{step:{len(str(total))}d}/{total}"
+    return f"update {number}: {' | '.join(part for part in parts if part)}"
+
+
+def losses_text(terms: Mapping[str, float]) -> str:
+    """The losses among the terms.
+
+    Args:
+        terms: as `update_line`.
+
+    Returns:
+        As "deblur 0.02134, motion 2.310".
+    """
+    return ", ".join(
+        f"{name} {_figure(value)}"
+        for name, value in terms.items()
+        if not name.startswith((GRADIENTS, RATES))
+    )
+
+
+def pace_text(speed: float | None, left: float | None) -> str:
+    """Speed and the time that is left.
+
+    Args:
+        speed: updates per second, if known.
+        left: seconds, if known.
+
+    Returns:
+        As "148.2 updates/s, 0:33 h left"; minutes are rounded up.
+    """
+    parts = []
+    if speed is not None:
+        parts.append(f"{speed:.{1 if speed >= 1 else 3}f} updates/s")
+    if left:
+        hours, minutes = divmod(math.ceil(left / 60), 60)
+        parts.append(f"{hours}:{minutes:02d} h left")
+    return ", ".join(parts)
+
+
+def validation_line(
+    step: int, scores: Mapping[str, float], best: tuple[float, int] | None
+) -> str:
+    """One line on a validation.
+
+    Args:
+        step: when it was.
+        scores: dB, "psnr" and "psnr_blurry"; others are clips' own.
+        best: the highest PSNR before and its step, if any.
+
+    Returns:
+        The line.
+    """
+    line = f"validation at update {step}: "
+    if "psnr" not in scores:
+        return line + ", ".join(f"{n} {_figure(s)}" for n, s in scores.items())
+    psnr = scores["psnr"]
+    line += f"{psnr:.2f} dB"
+    gain = psnr - scores.get("psnr_blurry", math.nan)
+    if not math.isnan(gain):
+        where = "above" if gain >= 0 else "below"
+        line += f", {abs(gain):.2f} dB {where} the blurry frames"
+    if best is None:
+        return line
+    if psnr > best[0]:
+        return f"{line}; the best so far"
+    return f"{line}; the best was {best[0]:.2f} dB at update {best[1]}"
+
+
+def _named(terms, beginning, word, write):
+    """Terms of a kind; where there is one only, its name says nothing."""
+    found = {
+        name.removeprefix(beginning).strip("_"): write(value)
+        for name, value in terms.items()
+        if name.startswith(beginning)
+    }
+    if len(found) == 1:
+        return f"{word} {next(iter(found.values()))}"
+    return f"{word} " * bool(found) + ", ".join(f"{n} {v}" for n, v in found.items())
+
+
+def _figure(value):
+    return f"{value:#.4g}".rstrip(".")

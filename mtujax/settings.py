@@ -1,0 +1,224 @@
+"""Everything that fixes a training run, as frozen dataclasses.
+
+Configuration files become a `RunConfig` at the door; the library knows no flags.
+"""
+
+import dataclasses
+
+from mtujax.config import ModelConfig
+from mtujax.data.camera import Shake
+from mtujax.data.exposure import Exposure
+from mtujax.data.layouts import DATASETS
+from mtujax.data.objects import Objects
+from mtujax.errors import UsageError
+from mtujax.mappings import nearest, to_dict
+from mtujax.schemes import TrainConfig
+
+_CHOICES = {
+    "name": ("synthetic", *DATASETS),
+    "made_on": ("auto", "device", "host"),
+    "motion": ("auto", "kept", "dis", "teacher"),
+}
+
+
+def _at_least(name, value, least):
+    if value < least:
+        raise UsageError(f"{name} {value}: must be {least} or more")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What a run trains on.
+
+    Attributes:
+        name: "synthetic" films photographs; else a dataset: gopro, dvd, reds, bsd, or
+            pairs (own frames).
+        path: the folder of photographs, or the dataset's, unpacked or prepared.
+        variant: of a dataset, as gopro's blur_gamma; None takes the default.
+        split: part of a dataset.
+        frames: targets of a clip. 13 in the paper.
+        crop: side of the square crop in pixels, a multiple of 4. 256 in the paper.
+        see_before: let a clip of a dataset see the video before it; the release repeats
+            the clip's first frame.
+        turn: probability that a dataset's clip is turned; a flip has the same.
+        noise: largest standard deviation of noise added to a dataset's blurry frames,
+            on the scale of [0, 1]. The release's 1e-4 changes no 8-bit frame.
+        motion: labels of a dataset: "kept" beside it, "dis" computes OpenCV's flow for
+            each clip (slow), "teacher" runs LiteFlowNet on the device; "auto" takes
+            what is kept, else the teacher if one is given. Photographs give exact ones.
+        teacher: weights of LiteFlowNet, from `mtujax convert --teacher`.
+        flow: folder of the kept motion; None looks beside the dataset.
+        every_cell: let cells count whose motion leads out of the frame or is hidden, as
+            in the release.
+        made_on: where photographs are filmed: "device", "host", or "auto": the device
+            if it is no CPU.
+        longest: photographs are scaled down to that many pixels on the longer side;
+            None keeps them. What is scaled down is sharp.
+        cutouts: folder of PNG files with opacity, objects for the blur; None takes
+            pieces of the photographs.
+        shake: ranges of the camera's motion.
+        objects: ranges of what is in front of the photographs; None for nothing.
+        exposure: ranges of exposure, noise and compression.
+        subframes: the most per frame that are averaged on the device; None: as many as
+            the longest blur needs.
+        threads: that make batches on the host.
+        workers: processes that do.
+    """
+
+    name: str = "synthetic"
+    path: str = ""
+    variant: str | None = None
+    split: str = "train"
+    frames: int = 13
+    crop: int = 256
+    see_before: bool = False
+    turn: float = 0.5
+    noise: float = 0.0
+    motion: str = "auto"
+    teacher: str | None = None
+    flow: str | None = None
+    every_cell: bool = False
+    made_on: str = "auto"
+    longest: int | None = None
+    cutouts: str | None = None
+    shake: Shake = Shake()
+    objects: Objects | None = Objects()
+    exposure: Exposure = Exposure()
+    subframes: int | None = None
+    threads: int = 2
+    workers: int = 0
+
+    def __post_init__(self):
+        """Refuses an unknown choice.
+
+        Raises:
+            UsageError: naming the nearest one.
+        """
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise UsageError(f"data.{name} {value!r}: {nearest(value, choices)}")
+        for name in ("frames", "crop"):
+            _at_least(f"data.{name}", getattr(self, name), 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationConfig:
+    """What a run is judged by while it trains.
+
+    Attributes:
+        path: folder of photographs that are not trained on: those of the fixed set give
+            that set, others are filmed. Of a dataset, its root; None takes the trained
+            one.
+        split: of a dataset.
+        clips: how many, but for the fixed set, which is whole.
+        frames: of each.
+        size: (rows, columns) of each frame's middle, multiples of 4.
+        every: updates from one validation to the next; 0 for none.
+        images: how many clips are shown as images.
+    """
+
+    path: str | None = None
+    split: str = "test"
+    clips: int = 8
+    frames: int = 13
+    size: tuple[int, int] = (256, 256)
+    every: int = 5000
+    images: int = 4
+
+    def __post_init__(self):
+        """Refuses sizes that the network cannot take.
+
+        Raises:
+            UsageError: naming the field.
+        """
+        for name in ("clips", "frames"):
+            _at_least(f"validation.{name}", getattr(self, name), 1)
+        if any(side < 16 or side % 4 for side in self.size):
+            raise UsageError(
+                f"validation.size {self.size}: sides are multiples of 4, at least 16"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A training run.
+
+    Attributes:
+        model: the network.
+        train: how its weights are updated.
+        data: on what.
+        validation: judged by what.
+        run: its folder, also remote as gs://bucket/run: checkpoints, logs, config.
+        batch: clips of an update over all devices and hosts. 8 in the paper.
+        seed: of the first weights and of all data.
+        spread: rescale the first weights, so that a short run learns; the release draws
+            all from N(0, 0.03).
+        init_from: weights to start from: a bundled name, a .safetensors file, or
+            another run's folder; only a new run reads it.
+        go_on_from: a training state that `mtujax export --state` wrote; only a run
+            without checkpoints reads it.
+        save_every: updates from one checkpoint to the next.
+        keep_latest: how many of the last checkpoints are kept.
+        keep_every: updates between those kept for good; None for none.
+        log_every: updates between lines.
+        max_minutes: save and stop after that time; None for no limit.
+        most_skipped: updates in a row that may be skipped because a loss or gradient
+            was not finite; then the run stops.
+        tensorboard: also write what TensorBoard reads.
+    """
+
+    model: ModelConfig
+    train: TrainConfig
+    data: DataConfig = DataConfig()
+    validation: ValidationConfig = ValidationConfig()
+    run: str = "runs/mtu"
+    batch: int = 8
+    seed: int = 0
+    spread: bool = False
+    init_from: str | None = None
+    go_on_from: str | None = None
+    save_every: int = 1000
+    keep_latest: int = 2
+    keep_every: int | None = None
+    log_every: int = 50
+    max_minutes: float | None = None
+    most_skipped: int = 20
+    tensorboard: bool = True
+
+    def __post_init__(self):
+        """Refuses numbers that mean nothing.
+
+        Raises:
+            UsageError: naming the field.
+        """
+        for name in ("batch", "save_every", "keep_latest", "log_every", "most_skipped"):
+            _at_least(name, getattr(self, name), 1)
+
+
+_FREE = frozenset(
+    """run init_from go_on_from save_every keep_latest keep_every log_every max_minutes
+    most_skipped tensorboard validation train.steps
+    data.path data.teacher data.flow data.cutouts
+    data.made_on data.threads data.workers""".split()
+)
+"""What a run may change when it goes on: where things lie, and what is only watched."""
+
+
+def fixed_fields(config: RunConfig) -> dict:
+    """What a run must not change when it goes on from its checkpoints.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        `to_dict` without what may change.
+    """
+
+    def kept(values, path):
+        return {
+            name: kept(value, f"{path}{name}.") if isinstance(value, dict) else value
+            for name, value in values.items()
+            if f"{path}{name}" not in _FREE
+        }
+
+    return kept(to_dict(config), "")

@@ -1,0 +1,84 @@
+"""The weights that a new run starts from."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mtujax.errors import UserError
+from mtujax.findings import shape_findings
+from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.weights import expected_shapes, load
+
+
+def first_params(
+    model: MTUNet, *, seed: int = 0, spread: bool = False, init_from: str | None = None
+) -> dict:
+    """Draws weights, or takes those of another training.
+
+    Args:
+        model: the network.
+        seed: of the draw.
+        spread: rescale what is drawn, as `spread_params`.
+        init_from: a bundled name, a `.safetensors` file or a run's folder. What only
+            training reads is not in the former two, and drawn.
+
+    Returns:
+        Parameters with the layers that only training reads.
+
+    Raises:
+        UserError: if they are not of this network; names what differs first.
+    """
+    params = init_params(model, jax.random.key(seed))
+    params = spread_params(params) if spread else params
+    if init_from is None:
+        return params
+    if Path(init_from).is_dir() or "://" in init_from:
+        from mtujax.export import weights_of_run
+
+        given = weights_of_run(init_from)
+    else:
+        given = load(init_from)[1]
+    flat = flatten_dict(inference_params(given), sep="/")
+    shapes = {name: value.shape for name, value in flat.items()}
+    findings = shape_findings(shapes, expected_shapes(model.config))
+    if findings:
+        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        raise UserError(
+            f"init_from {init_from}: not weights of this network: {findings[0]}{more}"
+        )
+    given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
+    return unflatten_dict(flatten_dict(params, sep="/") | given, sep="/")
+
+
+def spread_params(params: dict) -> dict:
+    """Rescales drawn weights, so that a few thousand updates are enough to learn.
+
+    The published 0.03, which a million updates outlive, makes features fade from layer
+    to layer and leaves them to the picture's brightness, though blur is in its detail.
+    Here kernels see differences only (their mean is 0), features keep their size, and
+    the layers that give images or end a residual block start small.
+
+    Args:
+        params: from `init_params`.
+
+    Returns:
+        A tree like it.
+    """
+
+    def rescale(path, kernel):
+        names = [part.key for part in path]
+        if names[-1] != "kernel":
+            return kernel
+        if "deblur" in names:
+            return 0.02 * kernel
+        first = names[0] in ("structure", "temporal")
+        kernel = kernel - kernel.mean((0, 1) if first else (0, 1, 2), keepdims=True)
+        # Each output of a transposed convolution sums 4 of its 16 taps.
+        taps = 4 if names[-2].startswith("decode") else kernel.shape[0] ** 2
+        gain = np.sqrt(2.0 / (taps * kernel.shape[2])) / 0.03
+        return kernel * gain * (10.0 if first else 0.3 if "conv_1" in names else 1.0)
+
+    return jax.tree_util.tree_map_with_path(rescale, params)

@@ -1,0 +1,204 @@
+"""Whole runs of a tiny network: stopped, gone on with, and refused."""
+
+import csv
+import dataclasses
+import signal
+
+import jax
+import numpy as np
+import pytest
+import sets
+from conftest import SMALLEST
+from motions import panned
+
+from mtujax import parallel, runs
+from mtujax.errors import UserError
+from mtujax.schemes import TrainConfig
+from mtujax.settings import DataConfig, RunConfig, ValidationConfig
+from mtujax.stopping import Interrupted
+
+pytest.importorskip("grain")
+pytest.importorskip("orbax.checkpoint")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    for name, photo in zip("abc", panned([(0, 0)] * 3, (64, 80), rng), strict=True):
+        sets.write(folder / f"{name}.png", photo)
+    return folder
+
+
+@pytest.fixture
+def config(photos, tmp_path):
+    return RunConfig(
+        SMALLEST,
+        TrainConfig(steps=6, learning_rate=1e-3, schedule="drops", warmup=2),
+        DataConfig(path=str(photos), frames=2, crop=16, made_on="host"),
+        ValidationConfig(path=str(photos), clips=1, frames=2, size=(16, 16), every=4),
+        run=str(tmp_path / "run"),
+        batch=2,
+        log_every=2,
+        tensorboard=False,
+    )
+
+
+def of(config, **changes):
+    """A config with changes, "train.steps" as train_steps."""
+    for name, value in changes.items():
+        part, _, field = name.partition("_")
+        if part in ("train", "data", "validation") and field:
+            inner = dataclasses.replace(getattr(config, part), **{field: value})
+            config = dataclasses.replace(config, **{part: inner})
+        else:
+            config = dataclasses.replace(config, **{name: value})
+    return config
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Ends the next runs after so many updates, as if their time was over."""
+
+    def stop(updates):
+        original = runs._Run._update
+
+        def counted(self, state, batch):
+            state, terms = original(self, state, batch)
+            self.stop_now = self.position(state) >= updates
+            return state, terms
+
+        monkeypatch.setattr(runs._Run, "_update", counted)
+        monkeypatch.setattr(runs._Run, "_stops", lambda self, *_: self.stop_now)
+
+    return stop
+
+
+def final_state(config):
+    with runs.open_checkpoints(config) as checkpoints:
+        return checkpoints.restore(runs.untrained_state(config))
+
+
+def assert_same(one, other, atol=0.0):
+    one, other = (jax.tree.leaves(r.state) for r in (one, other))
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=atol)
+
+
+def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
+    config, tmp_path, capsys, stop_after, monkeypatch
+):
+    whole = of(config, run=str(tmp_path / "whole"))
+    done = runs.train(whole)
+    assert (done.updates, done.skipped, done.complete) == (6, 0, True)
+    assert done.psnr > 0 and done.blurry > 0
+    with monkeypatch.context():
+        stop_after(3)
+        first = runs.train(config)
+    assert (first.updates, first.complete) == (3, False)
+    monkeypatch.undo()
+    runs.train(config)
+    assert_same(final_state(config), final_state(whole))
+    assert "going on from update 3" in capsys.readouterr().out
+    # What is finished is not begun again.
+    assert runs.train(config).updates == 6
+    with open(tmp_path / "run" / "log.csv") as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file)]
+    assert steps == sorted(set(steps)) and steps[-1] == 6
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_fewer_devices(config, tmp_path, monkeypatch, stop_after):
+    assert jax.device_count() == 2
+    whole = of(config, run=str(tmp_path / "whole"))
+    runs.train(whole)
+    stop_after(3)
+    runs.train(config)
+    monkeypatch.undo()
+    parallel.make_step.cache_clear()
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    runs.train(config)
+    assert_same(final_state(config), final_state(whole), atol=1e-6)
+    parallel.make_step.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_signal_saves_and_says_how_to_go_on(config, monkeypatch, number, status):
+    update = runs._Run._update
+
+    def signalled(self, state, batch):
+        if self.position(state) == 1:
+            signal.raise_signal(number)
+        return update(self, state, batch)
+
+    monkeypatch.setattr(runs._Run, "_update", signalled)
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="update 2 of 6 is saved.*: go on!") as caught:
+        runs.train(config, command="go on!")
+    assert caught.value.status == status
+    assert signal.getsignal(number) == before
+    assert final_state(config).step == 2
+
+
+def test_a_run_stops_when_its_time_is_over(config):
+    done = runs.train(of(config, max_minutes=0.0))
+    assert (done.updates, done.complete) == (1, False)
+    assert final_state(config).extra["batches"] == 1
+
+
+def test_updates_that_are_not_finite_end_a_run_and_name_their_records(
+    config, monkeypatch
+):
+    update = runs._Run._update
+
+    def poisoned(self, state, batch):
+        params = jax.tree.map(lambda x: x * np.nan, state.params)
+        return update(self, state.replace(params=params), batch)
+
+    monkeypatch.setattr(runs._Run, "_update", poisoned)
+    with pytest.raises(UserError, match=r"not finite in 4 updates in a row.*\.png"):
+        runs.train(of(config, most_skipped=4))
+
+
+def test_another_configuration_is_refused_with_the_fields_that_differ(
+    config, stop_after
+):
+    stop_after(1)
+    runs.train(config)
+    with pytest.raises(UserError, match="another configuration.*crop.*learning_rate"):
+        runs.train(of(config, train_learning_rate=2e-3, data_crop=32))
+    # What a network starts from does not matter once it has begun.
+    stop_after(2)
+    assert runs.train(of(config, init_from="nowhere")).updates == 2
+
+
+def test_a_run_starts_from_the_weights_of_another(config, tmp_path, stop_after):
+    stop_after(1)
+    runs.train(config)
+    other = of(config, run=str(tmp_path / "other"), init_from=config.run, seed=5)
+    runs.train(other)
+    fresh = of(config, run=str(tmp_path / "fresh"), seed=5)
+    runs.train(fresh)
+    given, begun, drawn = (final_state(c) for c in (config, other, fresh))
+    leaves = [
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(r.state.params)])
+        for r in (given, begun, drawn)
+    ]
+    distances = [np.abs(x - leaves[1]).mean() for x in (leaves[0], leaves[2])]
+    assert distances[0] < 0.1 * distances[1]
+
+
+def test_settings_that_cannot_be_are_refused_before_anything_is_made(config, tmp_path):
+    for changes, message in (
+        ({"batch": 3}, "batch 3: 2 devices cannot share it evenly; give 2 or 4"),
+        ({"train_frames_per_update": 3}, "clips of 2 frames"),
+        ({"data_crop": 128}, "smaller than the 128x128 crop"),
+        ({"data_path": str(tmp_path / "gone")}, "gone: no such folder"),
+        ({"validation_path": str(tmp_path / "gone")}, "gone: no such folder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            runs.train(of(config, **changes))
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,153 @@
+"""Minutes long: the training program learns, is killed, and goes on to the same end."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from mtujax.config_files import from_config_dict
+from mtujax.runs import open_checkpoints, untrained_state
+
+pytestmark = pytest.mark.slow
+
+ROOT = pathlib.Path(__file__).parent.parent
+QUICK = [
+    "train.py",
+    "--config=configs/smoke.py",
+    "--config.model.channels=4",
+    "--config.model.num_blocks=0",
+    "--config.data.crop=32",
+    "--config.train.steps=40",
+    "--config.validation.every=15",
+    "--config.save_every=5",
+    "--config.log_every=5",
+]
+
+
+def start(words, **options):
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=900)
+    return process.returncode, out, err
+
+
+def train(*words):
+    status, out, err = finish(start(words))
+    assert status == 0, out[-2000:] + err[-2000:]
+    return out
+
+
+def state_of(run):
+    sys.path.insert(0, str(ROOT))
+    try:
+        from configs import smoke
+    finally:
+        sys.path.pop(0)
+    settings = smoke.get_config()
+    settings.model.channels, settings.model.num_blocks = 4, 0
+    settings.data.crop, settings.train.steps, settings.run = 32, 40, str(run)
+    config = from_config_dict(settings)
+    with open_checkpoints(config) as checkpoints:
+        return checkpoints.restore(untrained_state(config))
+
+
+def assert_same(one, other):
+    assert one.step == other.step
+    for a, b in zip(*map(jax.tree.leaves, (one.state, other.state)), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def wait_for(path, pattern, process):
+    """Until a line of the log matches."""
+    for _ in range(6000):
+        text = path.read_text() if path.exists() else ""
+        if re.search(pattern, text, re.MULTILINE):
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    raise AssertionError(f"{path} never had {pattern}")
+
+
+def test_the_smoke_configuration_learns_and_its_weights_deblur(tmp_path):
+    run = tmp_path / "run"
+    out = train("train.py", "--config=configs/smoke.py", f"--config.run={run}")
+    scores = re.findall(r"PSNR (\S+) dB.*blurry (\S+)", out)
+    assert scores, out
+    restored, blurry = map(float, scores[-1])
+    assert restored > blurry + 0.2, out
+    weights, frames = tmp_path / "mine.safetensors", tmp_path / "frames"
+    words = [sys.executable, "-m", "mtujax"]
+    subprocess.run([*words, "export", run, weights], check=True, cwd=ROOT)
+    frames.mkdir()
+    photo = cv2.imread(str(ROOT / "mtujax" / "assets" / "arches.jpg"))
+    cv2.imwrite(str(frames / "a.png"), photo[:96, :128])
+    words += ["deblur", frames, tmp_path / "out", "--weights", weights]
+    subprocess.run(list(map(str, words)), check=True, cwd=ROOT)
+    assert os.listdir(tmp_path / "out") == ["a.png"]
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train(*QUICK, f"--config.run={whole}")
+    process = start([*QUICK, f"--config.run={run}"], start_new_session=True)
+    wait_for(run / "log.csv", r"^1[05],", process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    out = train(*QUICK, f"--config.run={run}")
+    assert re.search(r"going on from update (5|10|15)\b", out), out
+    assert_same(state_of(run), state_of(whole))
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_saves_and_leaves_with_the_command_that_goes_on(
+    tmp_path, number, status
+):
+    run = tmp_path / "run"
+    words = [*QUICK, f"--config.run={run}", "--config.train.steps=100000"]
+    process = start(words)
+    wait_for(run / "log.csv", r"^10,", process)
+    process.send_signal(number)
+    found, _, err = finish(process)
+    assert found == status
+    [line] = [line for line in err.splitlines() if "interrupted" in line]
+    assert "is saved; to go on: python train.py --config=configs/smoke.py" in line
+    assert f"--config.run={run}" in line
+    busy = start(words)
+    wait_for(run / "log.csv", r"^20,", busy)
+    status, _, err = finish(start(words))
+    assert status == 1 and "in use by another process" in err
+    busy.send_signal(number)
+    finish(busy)
+
+
+def test_a_state_travels_in_small_parts(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(*QUICK, f"--config.run={first}", "--config.train.steps=20")
+    parts = tmp_path / "parts"
+    words = [sys.executable, "-m", "mtujax", "export", first, parts, "--state"]
+    subprocess.run(list(map(str, words)), check=True, cwd=ROOT)
+    assert all(path.stat().st_size < 16 * 2**20 for path in parts.iterdir())
+    words = [*QUICK, "--config.train.steps=40"]
+    out = train(*words, f"--config.run={second}", f"--config.go_on_from={parts}")
+    assert "going on from" in out
+    train(*words, f"--config.run={first}")
+    assert_same(state_of(first), state_of(second))
