@@ -7,6 +7,7 @@ share, T target frames, L blurry frames, H W pixels.
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +23,13 @@ from mtujax.data.flowsets import open_motion
 from mtujax.data.labels import MotionLabels
 from mtujax.data.motion import ComputedMotion, dis_flow
 from mtujax.data.photo_samples import PhotoSamples
-from mtujax.data.photos import images_in, read_cutouts, read_photos, scaled_down
+from mtujax.data.photos import (
+    images_in,
+    photographs,
+    read_cutouts,
+    read_photos,
+    scaled_down,
+)
 from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.data.samples import Samples, VideoSamples
 from mtujax.errors import UsageError, UserError
@@ -120,11 +127,26 @@ def _host_feed(config: RunConfig, samples: Samples, **options) -> Feed:
             threads=data.threads,
             workers=data.workers,
         )
-        with contextlib.closing(batches):
+        with contextlib.closing(batches), _workers_alive():
             yield from batches
 
     notes = (samples.note,) if samples.note else ()
     return Feed(samples.name, notes, start, samples.describe, **options)
+
+
+@contextlib.contextmanager
+def _workers_alive():
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.search(r"Worker process .* exit code (-?\d+)", str(error))
+        if not found:
+            raise
+        raise UserError(
+            f"a process that makes batches died (exit code {found[1]}), perhaps for "
+            "want of memory: give fewer data.workers, or 0; the same command goes on "
+            "from the last checkpoint"
+        ) from error
 
 
 def _dataset(config):
@@ -222,7 +244,7 @@ def _device_photos(config):
 
     notes = [f"{', '.join(small[:5])}: smaller than {data.crop} pixels, left out"]
     return Feed(
-        f"{len(names)} photographs, filmed on the device",
+        f"{photographs(len(names))} filmed on the device",
         tuple(notes if small else ()),
         start,
         lambda clip: f"clip {clip} of seed {config.seed}",

@@ -15,13 +15,12 @@ from mtujax.data.photos import read_photos, scaled_down
 from mtujax.data.synthetic import synthesize
 from mtujax.data.validation import is_validation_folder, validation_clips
 from mtujax.errors import UserError
-from mtujax.metrics import psnr
+from mtujax.metrics import MOST_PSNR, psnr
 from mtujax.network import MTUNet, inference_params
 from mtujax.ops.unit_range import from_unit_range, to_unit_range
 from mtujax.recurrent import restore_clip
 from mtujax.settings import RunConfig
 
-_MOST = 100.0  # dB of a frame
 _SEED = 20220  # of clips filmed for validation: no run's own seed changes them
 
 
@@ -181,4 +180,4 @@ def _restored(model, params, clip):
 def _mean_psnr(frames, sharp):
     # Equal frames have no end of dB, beside which no other would count.
     each = psnr(to_unit_range(frames), to_unit_range(sharp))
-    return float(jnp.mean(jnp.minimum(each, _MOST)))
+    return float(jnp.mean(jnp.minimum(each, MOST_PSNR)))

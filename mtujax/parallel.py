@@ -107,27 +107,6 @@ def split(batch: dict) -> dict:
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
-def pmap_step(model: MTUNet, config: TrainConfig) -> Callable:
-    """The step of `training.clip_step` on all devices at once.
-
-    Args:
-        model: the network.
-        config: how to train.
-
-    Returns:
-        A function of the state, whose buffers it reuses, and a batch from `split`; it
-        returns the next state and the scalars, both as on one device.
-    """
-    step = functools.partial(clip_step, model=model, config=config, axis_name=AXIS)
-    return jax.pmap(
-        step,
-        axis_name=AXIS,
-        in_axes=(None, 0),
-        out_axes=(None, None),
-        donate_argnums=0,
-    )
-
-
 @functools.lru_cache(maxsize=4)
 def make_step(
     model: MTUNet, config: TrainConfig, prepare: Callable | None = None

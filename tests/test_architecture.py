@@ -30,6 +30,7 @@ FLOORS = {
         "ops.resample",
         "ops.unit_range",
         "ops.warp",
+        "alignment",
         "metrics",
         "losses",
         "data.augment",
@@ -104,6 +105,10 @@ FLOORS = {
         "tensor_files",
     },
     2: {
+        "consistency",
+        "motion_accuracy",
+        "protocols",
+        "totals",
         "teacher",
         "teacher_layers",
         "blocks",
@@ -157,6 +162,7 @@ FLOORS = {
         "training",
     },
     5: {
+        "loop",
         "starting",
         "runs",
         "judging",
@@ -173,6 +179,9 @@ FLOORS = {
     },
 }
 INSIDE = {
+    ("loop", "feeds"),
+    ("loop", "judging"),
+    ("runs", "loop"),
     ("batches", "recurrent"),
     ("data.photo_samples", "data.camera"),
     ("data.photo_samples", "data.clips"),

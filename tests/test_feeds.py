@@ -1,7 +1,11 @@
 """What a run trains on: the same batches whatever makes them, and on how many hosts."""
 
+import contextlib
 import dataclasses
 import itertools
+import multiprocessing
+import os
+import signal
 
 import cv2
 import jax
@@ -136,3 +140,16 @@ def test_what_cannot_be_trained_on_is_named(tmp_path, photos):
         open_feed(config(photos))
     [note] = open_feed(config(photos, made_on="device")).notes
     assert "small.png" in note
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Grain's own, when its process is gone
+def test_a_process_that_dies_is_said_in_one_line(photos):
+    feed = open_feed(config(photos, workers=1))
+    with contextlib.closing(feed.start(0)) as batches:
+        next(batches)
+        [worker] = multiprocessing.active_children()
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(UserError, match=r"died \(exit code -9\).*data.workers"):
+            for _ in range(100):
+                next(batches)

@@ -22,7 +22,10 @@ def assert_same(found, expected, atol):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", ["release", pytest.param("paper", marks=SLOW)])
 def test_two_devices_update_as_one_does(name):
     config, batches = CONFIGS[name], [make_batch(seed=k) for k in range(3)]
     one = trained(
@@ -31,8 +34,12 @@ def test_two_devices_update_as_one_does(name):
         batches,
     )
     assert jax.local_device_count() == 2
-    step = parallel.pmap_step(MODEL, config)
-    two = trained(step, config, [parallel.split(batch) for batch in batches])
+    shared = parallel.make_step(MODEL, config)
+
+    def step(state, batch):
+        return shared(state, None, batch)
+
+    two = trained(step, config, batches)
     assert_same(two[0].params, one[0].params, 1e-6)
     assert_same(two[0].ema, one[0].ema, 1e-6)
     assert two[1].keys() == one[1].keys()
@@ -46,7 +53,7 @@ def test_two_devices_update_as_one_does(name):
 
 
 def _twice(batch):
-    return {name: np.stack([x[:1], x[:1]]) for name, x in batch.items()}
+    return {name: np.concatenate([x[:1], x[:1]]) for name, x in batch.items()}
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():
@@ -72,14 +79,15 @@ import numpy as np
 import sharing as t
 config = t.CONFIGS["release"]
 batches = [t.make_batch(seed=k) for k in range(3)]
-own = [parallel.split({n: x[process:process + 1] for n, x in b.items()})
-       for b in batches]
-state, _ = t.trained(parallel.pmap_step(t.MODEL, config), config, own)
+own = [{n: x[process:process + 1] for n, x in b.items()} for b in batches]
+shared = parallel.make_step(t.MODEL, config)
+state, _ = t.trained(lambda state, batch: shared(state, None, batch), config, own)
 leaves = jax.tree.leaves(parallel.to_host(state.params))
 np.savez(sys.argv[4], **{str(k): x for k, x in enumerate(leaves)})
 """
 
 
+@SLOW
 def test_two_processes_update_as_one_does(tmp_path):
     with socket.socket() as found:
         found.bind(("localhost", 0))

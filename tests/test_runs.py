@@ -13,6 +13,7 @@ from motions import panned
 
 from mtujax import parallel, runs
 from mtujax.errors import UserError
+from mtujax.loop import Loop
 from mtujax.schemes import TrainConfig
 from mtujax.settings import DataConfig, RunConfig, ValidationConfig
 from mtujax.stopping import Interrupted
@@ -61,15 +62,15 @@ def stop_after(monkeypatch):
     """Ends the next runs after so many updates, as if their time was over."""
 
     def stop(updates):
-        original = runs._Run._update
+        original = Loop._update
 
         def counted(self, state, batch):
             state, terms = original(self, state, batch)
             self.stop_now = self.position(state) >= updates
             return state, terms
 
-        monkeypatch.setattr(runs._Run, "_update", counted)
-        monkeypatch.setattr(runs._Run, "_stops", lambda self, *_: self.stop_now)
+        monkeypatch.setattr(Loop, "_update", counted)
+        monkeypatch.setattr(Loop, "_stops", lambda self, *_: self.stop_now)
 
     return stop
 
@@ -127,14 +128,14 @@ def test_a_run_goes_on_with_fewer_devices(config, tmp_path, monkeypatch, stop_af
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_saves_and_says_how_to_go_on(config, monkeypatch, number, status):
-    update = runs._Run._update
+    update = Loop._update
 
     def signalled(self, state, batch):
         if self.position(state) == 1:
             signal.raise_signal(number)
         return update(self, state, batch)
 
-    monkeypatch.setattr(runs._Run, "_update", signalled)
+    monkeypatch.setattr(Loop, "_update", signalled)
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match="update 2 of 6 is saved.*: go on!") as caught:
         runs.train(config, command="go on!")
@@ -152,13 +153,13 @@ def test_a_run_stops_when_its_time_is_over(config):
 def test_updates_that_are_not_finite_end_a_run_and_name_their_records(
     config, monkeypatch
 ):
-    update = runs._Run._update
+    update = Loop._update
 
     def poisoned(self, state, batch):
         params = jax.tree.map(lambda x: x * np.nan, state.params)
         return update(self, state.replace(params=params), batch)
 
-    monkeypatch.setattr(runs._Run, "_update", poisoned)
+    monkeypatch.setattr(Loop, "_update", poisoned)
     with pytest.raises(UserError, match=r"not finite in 4 updates in a row.*\.png"):
         runs.train(of(config, most_skipped=4))
 

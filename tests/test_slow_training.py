@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -68,10 +69,10 @@ def state_of(run):
         return checkpoints.restore(untrained_state(config))
 
 
-def assert_same(one, other):
+def assert_same(one, other, atol=0.0):
     assert one.step == other.step
     for a, b in zip(*map(jax.tree.leaves, (one.state, other.state)), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=atol)
 
 
 def wait_for(path, pattern, process):
@@ -88,7 +89,7 @@ def wait_for(path, pattern, process):
 def test_the_smoke_configuration_learns_and_its_weights_deblur(tmp_path):
     run = tmp_path / "run"
     out = train("train.py", "--config=configs/smoke.py", f"--config.run={run}")
-    scores = re.findall(r"PSNR (\S+) dB.*blurry (\S+)", out)
+    scores = re.findall(r"(\S+) dB \(blurry (\S+) dB\)", out)
     assert scores, out
     restored, blurry = map(float, scores[-1])
     assert restored > blurry + 0.2, out
@@ -151,3 +152,21 @@ def test_a_state_travels_in_small_parts(tmp_path):
     assert "going on from" in out
     train(*words, f"--config.run={first}")
     assert_same(state_of(first), state_of(second))
+
+
+def test_two_processes_train_as_one_does(tmp_path):
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        address = f"localhost:{found.getsockname()[1]}"
+    words = [*QUICK, f"--config.run={together}", f"--coordinator={address}"]
+    one_device = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    processes = [
+        start([*words, "--processes=2", f"--process={k}"], env=one_device)
+        for k in range(2)
+    ]
+    ends = [finish(process) for process in processes]
+    assert [status for status, *_ in ends] == [0, 0], ends
+    assert "by 2 devices" in ends[0][1] and "update" not in ends[1][1]
+    train(*QUICK, f"--config.run={alone}")
+    assert_same(state_of(together), state_of(alone), atol=1e-6)

@@ -14,7 +14,7 @@ from mtujax.data.clips import ClipSpec
 from mtujax.data.exposure import Exposure
 from mtujax.data.images import read_image
 from mtujax.data.objects import Objects
-from mtujax.data.photos import scaled_down
+from mtujax.data.photos import photographs, scaled_down
 from mtujax.data.samples import Sample, Samples, too_small
 from mtujax.data.synthetic import read_cutout, synthesize
 from mtujax.errors import UserError
@@ -59,7 +59,7 @@ class PhotoSamples(Samples):
         """
         if not photos:
             raise UserError("no photographs are given, so there is nothing to draw")
-        self.name, self.spec = f"{len(photos)} photographs", spec or ClipSpec()
+        self.name, self.spec = photographs(len(photos)), spec or ClipSpec()
         self._photos, self._cutouts = ([Path(p) for p in f] for f in (photos, cutouts))
         self._ranges = dict(shake=shake, objects=objects, exposure=exposure)
         self._longest = longest

@@ -107,3 +107,15 @@ def scaled_down(photo: np.ndarray, longest: int | None) -> np.ndarray:
     light, size = linear_from_srgb(photo), dict(fx=factor, fy=factor)
     light = cv2.resize(light, None, **size, interpolation=cv2.INTER_AREA)
     return np.rint(255 * srgb_from_linear(light)).astype(np.uint8)
+
+
+def photographs(count: int) -> str:
+    """Says how many there are.
+
+    Args:
+        count: of them.
+
+    Returns:
+        As "2 photographs".
+    """
+    return f"{count} photograph" + "s" * (count != 1)

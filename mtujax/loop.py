@@ -1,0 +1,192 @@
+"""The loop of a training run: updates, validation and checkpoints, until the end."""
+
+import collections
+import contextlib
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from mtujax import parallel
+from mtujax.checkpoints import Checkpoints
+from mtujax.errors import UserError
+from mtujax.feeds import Feed
+from mtujax.judging import Judge, Verdict
+from mtujax.logbook import Logbook
+from mtujax.mappings import to_dict
+from mtujax.network import MTUNet
+from mtujax.settings import RunConfig
+from mtujax.stopping import Stopper
+from mtujax.training import TrainState
+
+_ASK_EVERY = 8  # batches after which several processes ask each other whether to stop
+_NAMED = 8  # records in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """What became of a run.
+
+    Attributes:
+        updates: made so far.
+        skipped: left out, as something was not finite.
+        complete: whether all of them are done; else its time was over.
+        psnr: of the last validation in dB, or None.
+        blurry: of the blurry frames there, or None.
+    """
+
+    updates: int
+    skipped: int
+    complete: bool
+    psnr: float | None = None
+    blurry: float | None = None
+
+
+def updates_of_batch(config: RunConfig) -> int:
+    """Counts the updates from a batch.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        UserError: if its clips are no whole number of updates.
+    """
+    frames, each = config.data.frames, config.train.frames_per_update
+    if each is None:
+        return 1
+    if frames % each:
+        raise UserError(
+            f"train.frames_per_update {each}: clips of {frames} frames (data.frames) "
+            "are no multiple of it"
+        )
+    return frames // each
+
+
+class Loop:
+    """The loop, with all that does not change in it."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        feed: Feed,
+        checkpoints: Checkpoints,
+        judge: Judge | None,
+    ):
+        """Makes the step; it compiles when it is first needed.
+
+        Args:
+            config: of the run.
+            feed: its batches.
+            checkpoints: where states are saved.
+            judge: of the moving average; None for no validation.
+
+        Raises:
+            UserError: if clips are no whole number of updates.
+        """
+        self._config, self._feed = config, feed
+        self._checkpoints, self._judge = checkpoints, judge
+        model = MTUNet(config.model)
+        self._step = parallel.make_step(model, config.train, feed.prepare)
+        self._updates = updates_of_batch(config)
+        most = config.most_skipped // self._updates + 2
+        self._records = collections.deque(maxlen=most)
+        self._verdict: Verdict | None = None
+
+    @staticmethod
+    def position(state: TrainState) -> int:
+        """Counts what is behind a state.
+
+        Args:
+            state: of the run.
+
+        Returns:
+            Updates made or left out.
+        """
+        return int(state.step) + int(state.skipped)
+
+    def go(
+        self, state: TrainState, batches: int, log: Logbook, stopper: Stopper
+    ) -> Finished:
+        """Trains until the end, or until it is told to stop.
+
+        Args:
+            state: to begin with; its buffers are used up.
+            batches: that it has seen.
+            log: of the run.
+            stopper: says when to stop.
+
+        Returns:
+            What became of it; the last state is saved.
+
+        Raises:
+            UserError: if too many updates in a row were not finite, a batch cannot be
+                made, or the device has too little memory.
+        """
+        position, waiting = self.position(state), None
+        total, stopped = self._config.train.steps, False
+        with contextlib.closing(self._feed.start(batches)) as source:
+            while position < total and not stopped:
+                state, terms = self._update(state, next(source))
+                position, batches = position + self._updates, batches + 1
+                # Looked at a batch later: it is done by then, and nothing waits for it.
+                self._check_finite(waiting, position - self._updates)
+                waiting = jnp.array(state.in_row)
+                log.update(position, terms, {"skipped": jnp.array(state.skipped)})
+                stopped = self._stops(stopper, batches)
+                self._look_and_save(state, position, batches, stopped, log)
+        self._check_finite(waiting, position)
+        self._checkpoints.wait()
+        made, skipped = int(state.step), int(state.skipped)
+        scores = (v.psnr, v.blurry) if (v := self._verdict) else ()
+        return Finished(made, skipped, position >= total, *scores)
+
+    def _update(self, state, batch):
+        self._records.append(batch.pop("record", batch.get("clip")))
+        try:
+            return self._step(state, self._feed.constants, batch)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise UserError(
+                "out of memory on the device: give a smaller batch or data.crop, "
+                "model.dtype=bfloat16, or train.remat=True"
+            ) from error
+
+    def _stops(self, stopper, batches):
+        if jax.process_count() == 1:
+            return stopper.over
+        return batches % _ASK_EVERY == 0 and parallel.any_process(stopper.over)
+
+    def _look_and_save(self, state, position, batches, stopped, log):
+        config, psnr = self._config, None
+        last = position >= config.train.steps
+        if self._judge and (last or self._crossed(position, config.validation.every)):
+            self._verdict = verdict = self._judge(state.ema)
+            psnr = verdict.psnr
+            log.validation(
+                position,
+                {"psnr": psnr, "psnr_blurry": verdict.blurry, **verdict.by_clip},
+                verdict.images,
+            )
+        due = self._crossed(position, config.save_every)
+        if due or last or stopped or psnr is not None:
+            extra = {"batches": batches, "config": to_dict(config)}
+            self._checkpoints.save(position, state, extra, psnr=psnr)
+
+    def _crossed(self, position, every):
+        return position // every > (position - self._updates) // every
+
+    def _check_finite(self, in_row, position):
+        if in_row is None or int(in_row) < self._config.most_skipped:
+            return
+        named = [self._feed.describe(int(n)) for part in self._records for n in part]
+        named = list(dict.fromkeys(named))
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        raise UserError(
+            f"losses or gradients were not finite in {int(in_row)} updates in a row, "
+            f"until update {position}: lower train.learning_rate, or look at what they "
+            f"were made of: {'; '.join(named[:_NAMED])}{more}"
+        )
