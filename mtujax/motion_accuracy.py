@@ -1,0 +1,97 @@
+"""How well the network's motion aligns frames and matches a known flow (Sec. 4.2).
+
+Letters: B batch, H W pixels, h w cells of 4x4 pixels (H // 4, W // 4 lie in the frame).
+"""
+
+import einops
+import jax
+import jax.numpy as jnp
+
+from mtujax.config import MOTION_STRIDE
+from mtujax.metrics import GAUSSIAN_SIDE, psnr, ssim
+from mtujax.motion_labels import inside
+from mtujax.ops.resample import area_downsample
+from mtujax.ops.unit_range import to_unit_range
+from mtujax.ops.warp import backward_warp
+
+
+@jax.jit
+def alignment_accuracy(
+    displacement: jax.Array, previous: jax.Array, current: jax.Array
+) -> dict[str, jax.Array]:
+    """Compares the previous sharp frame, moved as the network found, to the current.
+
+    Both frames are averaged over cells of 4x4 pixels, the grid that motion is found on;
+    rows and columns at the end that fill no cell are left out. The previous one is
+    moved by whole cells. PSNR is over the cells whose source lies in the frame, SSIM
+    (Gaussian, per channel) over the windows that hold such cells only. The paper says
+    no more than that it measures both at 1/4 scale; which cells count is chosen here.
+
+    Args:
+        displacement: [B, >= h, >= w, 2] integer (dx, dy) in cells, of the last motion
+            compensation; may cover the padded frame.
+        previous: [B, H, W, 3] sharp, uint8 or float in [0, 1].
+        current: [B, H, W, 3] sharp, the frame after it.
+
+    Returns:
+        float32 [B] each: "psnr" in dB, "ssim", both NaN where nothing counts, and
+        "share", of the cells that count.
+
+    Raises:
+        ValueError: if the grid is smaller than SSIM's window.
+    """
+    before, now = _cells(previous), _cells(current)
+    height, width = now.shape[1:3]
+    if min(height, width) < GAUSSIAN_SIDE:
+        rows, columns = current.shape[1:3]
+        least = GAUSSIAN_SIDE * MOTION_STRIDE
+        raise ValueError(
+            f"frames of {columns}x{rows}: motion accuracy needs {least}x{least}"
+        )
+    moves = displacement[:, :height, :width].astype(jnp.float32)
+    counts = inside(moves)
+    warped = backward_warp(before, moves)
+    return {
+        "psnr": psnr(warped, now, counts),
+        "ssim": ssim(warped, now, counts),
+        "share": jnp.mean(counts.astype(jnp.float32), axis=(1, 2)),
+    }
+
+
+@jax.jit
+def end_point_error(
+    displacement: jax.Array, flow: jax.Array, valid: jax.Array | None = None
+) -> jax.Array:
+    """Mean distance between the network's motion and an exact flow.
+
+    The flow is averaged over the valid pixels of each 4x4 cell. A cell counts if half
+    of its pixels are valid and its flow leads into the frame. Displacements are whole
+    cells, so that even the best one is off by about 1.5 pixels.
+
+    Args:
+        displacement: [B, >= h, >= w, 2] integer (dx, dy) in cells.
+        flow: [B, H, W, 2] exact backward flow (dx, dy) in pixels.
+        valid: bool [B, H, W], False where the flow means nothing; None if it means
+            something everywhere. What is not finite means nothing.
+
+    Returns:
+        [B] pixels, float32; NaN where no cell counts.
+    """
+    pixels = jnp.all(jnp.isfinite(flow), axis=-1)
+    if valid is not None:
+        pixels &= valid
+    share = _cells(pixels[..., None].astype(jnp.float32))
+    exact = _cells(jnp.where(pixels[..., None], flow, 0.0).astype(jnp.float32))
+    exact = exact / jnp.maximum(share, 1 / MOTION_STRIDE**2)
+    counts = (share[..., 0] >= 0.5) & inside(exact / MOTION_STRIDE)
+    height, width = counts.shape[1:]
+    found = MOTION_STRIDE * displacement[:, :height, :width].astype(jnp.float32)
+    distance = jnp.where(counts, jnp.linalg.norm(found - exact, axis=-1), 0)
+    total = einops.reduce(distance, "b h w -> b", "sum")
+    return total / jnp.sum(counts, axis=(1, 2)).astype(jnp.float32)
+
+
+def _cells(frames):
+    """Means of the 4x4 cells that lie in the frame."""
+    height, width = (n - n % MOTION_STRIDE for n in frames.shape[1:3])
+    return area_downsample(to_unit_range(frames[:, :height, :width]))
