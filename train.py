@@ -8,6 +8,8 @@ if __name__ == "__main__":  # processes that load data import this file, too
         from mtujax.train_command import main
 
         main(sys.argv, configs=Path(__file__).parent / "configs")
+    except KeyboardInterrupt:  # before `main` says what becomes of it
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if (error.name or "mtujax").startswith("mtujax"):
             raise

@@ -19,4 +19,5 @@ def get_config() -> ConfigDict:
     config = table1_row4.get_config()
     config.run = "runs/table1_row2"
     config.model.motion_compensation = False
+    config.train.motion_weight = 0.0
     return config

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from mtujax.errors import UsageError
 
+_NOT = object()  # no value of a type
+
 
 def to_dict(config) -> dict:
     """A configuration as JSON has it.
@@ -50,6 +52,10 @@ def from_dict(values: Mapping, kind: type, path: str = ""):
         name: _value(value, hints[name], f"{path}{name}")
         for name, value in values.items()
     }
+    for field in dataclasses.fields(kind):
+        needed = field.default is field.default_factory is dataclasses.MISSING
+        if needed and field.name not in read:
+            raise UsageError(f"{path}{field.name}: is not given")
     try:
         return kind(**read)
     except UsageError:
@@ -68,31 +74,41 @@ def _value(value, hint, path):
     for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
             return from_dict(value, choice, f"{path}.")
-        if _fits(value, choice):
-            return _converted(value, choice)
-    wanted = " or ".join(getattr(c, "__name__", str(c)) for c in choices)
-    raise UsageError(f"{path} {value!r}: must be {wanted.replace('NoneType', 'None')}")
+        if (read := _read(value, choice)) is not _NOT:
+            return read
+    raise UsageError(f"{path} {value!r}: must be {' or '.join(map(_words, choices))}")
 
 
-def _fits(value, kind):
-    origin = typing.get_origin(kind) or kind
+def _read(value, kind):
+    """A value as a type has it, or `_NOT`."""
+    origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin is typing.Literal:
-        return value in typing.get_args(kind)
-    if origin is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if origin is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(origin, type) and issubclass(origin, typing.Sequence | tuple):
-        if issubclass(origin, str):
-            return isinstance(value, str)
-        return isinstance(value, list | tuple)
-    return isinstance(origin, type) and isinstance(value, origin)
+        return value if value in parts else _NOT
+    if origin in (int, float):
+        wanted = isinstance(value, int if origin is int else int | float)
+        return origin(value) if wanted and not isinstance(value, bool) else _NOT
+    if not parts:
+        return value if isinstance(value, origin) else _NOT
+    if not isinstance(value, list | tuple):
+        return _NOT
+    if origin is not tuple or Ellipsis in parts:
+        parts = parts[:1] * len(value)
+    if len(parts) != len(value):
+        return _NOT
+    read = tuple(_read(v, part) for v, part in zip(value, parts, strict=True))
+    return _NOT if any(r is _NOT for r in read) else read
 
 
-def _converted(value, kind):
-    if isinstance(value, list | tuple):
-        return tuple(_converted(v, None) for v in value)
-    return float(value) if kind is float else value
+def _words(kind):
+    """What a type is in a message."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, parts))
+    if not parts:
+        return kind.__name__.replace("NoneType", "None")
+    if origin is tuple and Ellipsis not in parts:
+        return f"({', '.join(map(_words, parts))})"
+    return f"several {_words(parts[0])}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

@@ -126,12 +126,13 @@ def gradients(
         }
         return sums, (losses, after)
 
-    sums, backward, (losses, after) = jax.vjp(objectives, params, has_aux=True)
+    sums, linear, (losses, after) = jax.linearize(objectives, params, has_aux=True)
+    seed = jnp.float32(1) if scale is None else scale
     grads = {}
     for name in sums:
-        seed = {other: jnp.float32(other == name) for other in sums}
-        if scale is not None:
-            seed[name] = scale
+        # Each transposed alone: a zero for the other would be multiplied through all
+        # layers, also those that this one does not reach.
+        backward = jax.linear_transpose(lambda x, name=name: linear(x)[name], params)
         (grads[name],) = backward(seed)
     if scale is not None:
         grads = jax.tree.map(lambda g: g / scale, grads)

@@ -56,9 +56,9 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         log.note(f"{_work(config, feed)}; the first update takes long, as it compiles")
         for note in [*notes, *found]:
             log.note(f"note: {note}")
-        stopper = stack.enter_context(Stopper(config.max_minutes))
+        stopper = stack.enter_context(Stopper(config.max_minutes, say=log.note))
         finished = loop.go(state, batches, log, stopper)
-    if stopper.number is not None:
+    if stopper.number is not None and not finished.complete:
         again = command or "the same command"
         where = f"update {finished.updates + finished.skipped} of {config.train.steps}"
         raise Interrupted(

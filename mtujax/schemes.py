@@ -73,8 +73,9 @@ class TrainConfig:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} {getattr(self, name)}: must be above 0")
-        if self.motion_weight < 0:
-            raise UsageError(f"motion_weight {self.motion_weight}: must be 0 or above")
+        for name in ("motion_weight", "warmup"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} {getattr(self, name)}: must be 0 or above")
         for name in ("frames_per_update", "bptt"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -21,9 +21,19 @@ _CHOICES = {
 }
 
 
-def _at_least(name, value, least):
-    if value < least:
-        raise UsageError(f"{name} {value}: must be {least} or more")
+def _at_least(part, least, names, path=""):
+    for name in names.split():
+        if (value := getattr(part, name)) is not None and value < least:
+            raise UsageError(f"{path}{name} {value}: must be {least} or more")
+
+
+def _check_ranges(part, path):
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if isinstance(value, tuple) and not value[0] <= value[1]:
+            raise UsageError(
+                f"{path}.{field.name} {value}: is a range, the lower bound comes first"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,8 +107,13 @@ class DataConfig:
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise UsageError(f"data.{name} {value!r}: {nearest(value, choices)}")
-        for name in ("frames", "crop"):
-            _at_least(f"data.{name}", getattr(self, name), 1)
+        _at_least(self, 1, "frames crop longest subframes threads", "data.")
+        _at_least(self, 0, "workers noise turn", "data.")
+        if self.turn > 1:
+            raise UsageError(f"data.turn {self.turn}: is a probability, at most 1")
+        for name in ("shake", "objects", "exposure"):
+            if part := getattr(self, name):
+                _check_ranges(part, f"data.{name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,8 +146,8 @@ class ValidationConfig:
         Raises:
             UsageError: naming the field.
         """
-        for name in ("clips", "frames"):
-            _at_least(f"validation.{name}", getattr(self, name), 1)
+        _at_least(self, 1, "clips frames", "validation.")
+        _at_least(self, 0, "every images", "validation.")
         if any(side < 16 or side % 4 for side in self.size):
             raise UsageError(
                 f"validation.size {self.size}: sides are multiples of 4, at least 16"
@@ -191,8 +206,13 @@ class RunConfig:
         Raises:
             UsageError: naming the field.
         """
-        for name in ("batch", "save_every", "keep_latest", "log_every", "most_skipped"):
-            _at_least(name, getattr(self, name), 1)
+        if not self.run:
+            raise UsageError("run is empty: name a folder")
+        _at_least(self, 1, "batch save_every keep_latest keep_every log_every")
+        _at_least(self, 1, "most_skipped")
+        _at_least(self, 0, "seed max_minutes")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed {self.seed}: must be below 2**32")
 
 
 _FREE = frozenset(

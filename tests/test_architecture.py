@@ -584,17 +584,6 @@ def test_every_public_name_says_what_it_takes_and_gives():
     assert not missing, "\n".join(missing)
 
 
-def test_every_setting_of_the_network_is_read():
-    """A field that nothing reads would be a switch that does nothing."""
-    from mtujax.config import ModelConfig
-
-    text = "".join(
-        (PACKAGE / f).read_text() for f in ("config.py", "mtu.py", "network.py")
-    )
-    read = {f.name for f in dataclasses.fields(ModelConfig) if f".{f.name}" in text}
-    assert read == {f.name for f in dataclasses.fields(ModelConfig)}
-
-
 def test_the_text_speaks_of_the_product_alone():
     pattern = re.compile(r"/(home|root|work)/[a-z]")
     for path in [*ROOT.glob("*.md"), *PACKAGE.rglob("*.py")]:

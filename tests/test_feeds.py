@@ -6,6 +6,8 @@ import itertools
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 
 import cv2
 import jax
@@ -153,3 +155,27 @@ def test_a_process_that_dies_is_said_in_one_line(photos):
         with pytest.raises(UserError, match=r"died \(exit code -9\).*data.workers"):
             for _ in range(100):
                 next(batches)
+
+
+WITHOUT = """
+import sys
+for name in ("av", "grain", "tensorflow_datasets", "ml_collections"):
+    sys.modules[name] = None  # as if it were not installed
+import jax
+from mtujax import runs
+from mtujax.config import ModelConfig
+from mtujax.feeds import open_feed
+from mtujax.schemes import TrainConfig
+from mtujax.settings import DataConfig, RunConfig
+data = DataConfig(path=sys.argv[1], crop=32, frames=2, made_on="device")
+feed = open_feed(RunConfig(ModelConfig(), TrainConfig(steps=1), data, batch=2))
+batch = next(feed.start(0))
+made = jax.eval_shape(feed.prepare, feed.constants, batch)
+assert made["sharp"].shape == (2, 2, 32, 32, 3)
+"""
+
+
+def test_blur_made_on_the_device_needs_no_input_pipeline(photos):
+    words = [sys.executable, "-c", WITHOUT, str(photos)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

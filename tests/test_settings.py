@@ -57,11 +57,41 @@ def changed(path, value):
         ("model.num_units", 0, "model: num_units=0: must be >= 1"),
         ("batch", 0, "batch 0: must be 1 or more"),
         ("log_every", 0, "log_every 0"),
+        ("run", "", "run is empty: name a folder"),
+        ("seed", 2**32, r"seed 4294967296: must be below 2\*\*32"),
+        ("keep_every", 0, "keep_every 0: must be 1 or more"),
+        ("max_minutes", -1.0, "max_minutes -1.0: must be 0 or more"),
+        ("data.turn", 1.5, "data.turn 1.5: is a probability"),
+        ("data.threads", 0, "data.threads 0: must be 1 or more"),
+        ("data.noise", -0.1, "data.noise -0.1: must be 0 or more"),
+        (
+            "data.shake.speed",
+            [3.0],
+            r"data.shake.speed \[3.0\]: must be \(float, float",
+        ),
+        ("data.shake.speed", ["a", 3], r"must be \(float, float\)"),
+        ("data.shake.speed", [9, 3], r"data.shake.speed \(9.0, 3.0\): is a range"),
+        (
+            "data.objects.count",
+            [0.5, 3],
+            r"data.objects.count .*: must be \(int, int\)",
+        ),
+        ("validation.every", -1, "validation.every -1: must be 0 or more"),
+        ("train.warmup", -1, "warmup -1: must be 0 or above"),
+        ("train.drops", [1000, 0.5], r"train.drops .*: must be several \(int, float\)"),
+        ("model.dtype", "half", "model.dtype 'half': must be 'float32' or 'bfloat16'"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_would_be_right(path, value, message):
     with pytest.raises(UsageError, match=message):
         from_dict(changed(path, value), RunConfig)
+
+
+def test_what_must_be_given_is_named():
+    values = to_dict(RUN)
+    del values["model"]
+    with pytest.raises(UsageError, match="model: is not given"):
+        from_dict(values, RunConfig)
 
 
 def test_whole_numbers_are_taken_for_fractions():

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_FEW = 8  # output channels below which a product per tap beats a convolution
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -114,6 +115,32 @@ def _input_gradient(shape, kernel, strides, pads, grad):
 
 
 def _kernel_gradient(x, shape, strides, pads, grad):
+    if shape[-1] < _FEW:
+        return _by_taps(x, shape, strides, pads, grad)
+    # A convolution whose kernel is the gradient, dilated by the strides: the batch is
+    # summed over as channels are, and the channels take the place of the batch.
+    if any(grad.shape[axis] > x.shape[axis] for axis in (1, 2)):
+        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        pads = ((0, 0), (0, 0))
+    turned = lax.optimization_barrier(x.transpose(3, 1, 2, 0))
+    kernel = lax.optimization_barrier(grad.transpose(1, 2, 0, 3))
+    out_pads = []
+    for axis in (0, 1):
+        low, size = pads[axis][0], x.shape[1 + axis]
+        dilated = (grad.shape[1 + axis] - 1) * strides[axis] + 1
+        out_pads.append((low, shape[axis] - 1 + dilated - size - low))
+    found = lax.conv_general_dilated(
+        turned,
+        kernel,
+        (1, 1),
+        out_pads,
+        rhs_dilation=strides,
+        dimension_numbers=DIMENSIONS,
+    )
+    return found.transpose(1, 2, 0, 3)
+
+
+def _by_taps(x, shape, strides, pads, grad):
     # One matrix product per tap of the kernel.
     kh, kw, channels, features = shape
     batch, rows, columns, _ = grad.shape
