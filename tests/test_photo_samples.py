@@ -63,7 +63,7 @@ def test_frames_of_a_photograph_lie_where_the_clip_says(
         flow, valid = clip[..., :2].astype(np.float32), np.ones(clip.shape[:-1], bool)
         return BlurredClip(clip, clip, flow, valid, np.ones(frames, np.float32))
 
-    monkeypatch.setattr("mtujax.data.samples.synthesize", numbered)
+    monkeypatch.setattr("mtujax.data.photo_samples.synthesize", numbered)
     spec = dataclasses.replace(SHORT, see_before=see_before)
     samples = pickle.loads(pickle.dumps(PhotoSamples(photos, spec)))
     sample = samples.draw(0, rng, 8, 12)

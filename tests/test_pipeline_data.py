@@ -95,6 +95,7 @@ def test_every_dataset_goes_through_check_and_prepare_to_labelled_batches(
         "sharp": ((4, 3, 16, 16, 3), np.uint8),
         "motion": ((4, 3, 4, 4), np.int32),
         "motion_valid": ((4, 3, 4, 4), bool),
+        "record": ((4,), np.int32),
     }
     for others in taken[1:]:
         equal(taken[0], others)

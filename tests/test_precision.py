@@ -47,6 +47,7 @@ def angle(a, b):
     return dot / float(optax.tree.norm(a) * optax.tree.norm(b))
 
 
+@pytest.mark.slow
 def test_half_precision_takes_the_gradient_of_float32(params):
     full = taker("float32")(params, None)
     half = taker("float16")
@@ -90,6 +91,7 @@ def test_an_overflow_skips_the_update_and_the_next_one_is_made(params):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
 
 
+@pytest.mark.slow
 def test_float32_does_not_look_at_the_scale(params):
     ends = []
     for factor in (1.0, 2.0**15):

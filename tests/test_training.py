@@ -160,7 +160,8 @@ def by_finite_difference(model, params, frames, config, direction, detached):
     return (total(1.0) - total(-1.0)) / (2 * step)
 
 
-@pytest.mark.parametrize("bptt", [1, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("bptt", [1, None])
+@pytest.mark.slow
 def test_the_gradient_goes_back_as_far_as_asked(model, batch, bptt):
     params = lively_params(model, 2.0)
     config = dataclasses.replace(CONFIG, scheme="release", bptt=bptt)
