@@ -63,7 +63,10 @@ def test_a_folder_becomes_a_video_through_the_real_process(tmp_path, weights_fil
     assert sorted(os.listdir(tmp_path)) == ["in", "out.mp4"]
 
 
-@pytest.mark.parametrize("sign, status", [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    "sign, status",
+    [pytest.param("SIGINT", 130, marks=pytest.mark.slow), ("SIGTERM", 143)],
+)
 def test_interrupts_leave_nothing_broken_and_resume_goes_on(
     tmp_path, weights_file, sign, status
 ):

@@ -114,6 +114,7 @@ def encode(path, signal, *, transfer=16, metadata=""):
         frame = frame.reformat(
             format="yuv420p10le", dst_colorspace=9, dst_color_range=1
         )
+        frame.pts = 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
 

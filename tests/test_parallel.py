@@ -9,10 +9,12 @@ import sys
 import jax
 import numpy as np
 import pytest
+from conftest import SMALLEST
 from sharing import CONFIGS, MODEL, make_batch, trained
 
 from mtujax import parallel
 from mtujax.errors import UserError
+from mtujax.network import MTUNet
 from mtujax.training import train_step
 
 
@@ -25,27 +27,36 @@ def assert_same(found, expected, atol):
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["release", pytest.param("paper", marks=SLOW)])
-def test_two_devices_update_as_one_does(name):
+@pytest.mark.parametrize(
+    "name, model",
+    [
+        ("release", MTUNet(SMALLEST)),
+        pytest.param("release", MODEL, marks=SLOW),
+        pytest.param("paper", MODEL, marks=SLOW),
+    ],
+    ids=["smallest", "release", "paper"],
+)
+def test_two_devices_update_as_one_does(name, model):
     config, batches = CONFIGS[name], [make_batch(seed=k) for k in range(3)]
     one = trained(
-        lambda state, batch: train_step(state, batch, model=MODEL, config=config),
+        lambda state, batch: train_step(state, batch, model=model, config=config),
         config,
         batches,
+        model,
     )
     assert jax.local_device_count() == 2
-    shared = parallel.make_step(MODEL, config)
+    shared = parallel.make_step(model, config)
 
     def step(state, batch):
         return shared(state, None, batch)
 
-    two = trained(step, config, batches)
+    two = trained(step, config, batches, model)
     assert_same(two[0].params, one[0].params, 1e-6)
     assert_same(two[0].ema, one[0].ema, 1e-6)
     assert two[1].keys() == one[1].keys()
     assert_same(two[1], one[1], 1e-5)
     # Each half alone trains otherwise, so that a missing average would show.
-    half = trained(step, config, [_twice(batch) for batch in batches])
+    half = trained(step, config, [_twice(batch) for batch in batches], model)
     moved = jax.tree.map(
         lambda a, b: float(np.abs(a - b).max()), half[0].params, one[0].params
     )

@@ -78,6 +78,7 @@ def test_the_scale_halves_on_overflow_and_doubles_after_long_without():
     assert float(lowest.factor) == 1.0
 
 
+@pytest.mark.slow
 def test_an_overflow_skips_the_update_and_the_next_one_is_made(params):
     model = in_precision("float16")
     config = dataclasses.replace(CONFIG, loss_scale=2.0**24)

@@ -15,6 +15,10 @@ from mtujax.tiles import TiledStream, default_overlap, parts, tilings
 from mtujax.weights import load
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def params():
     """Weights of about trained size: livelier ones make chaos of any difference."""
@@ -81,6 +85,7 @@ def test_with_the_bundled_weights_as_well():
     assert worst_block(tiled, whole) > 50
 
 
+@pytest.mark.slow
 def test_a_smaller_overlap_is_worse(model, params):
     """Guards the laws above against tiles that are never cut."""
     frames = panned(5, 96, 200).astype(np.float32) / 255
@@ -92,7 +97,9 @@ def test_a_smaller_overlap_is_worse(model, params):
     assert errors[0].mean() < errors[1].mean() / 3
 
 
-@pytest.mark.parametrize("height, width", [(61, 150), (3, 5), (1, 1), (96, 130)])
+@pytest.mark.parametrize(
+    "height, width", [(61, 150), (3, 5), slow(1, 1), slow(96, 130)]
+)
 def test_any_size_of_frame_can_be_cut(model, params, height, width):
     frames = panned(3, height, width)
     whole = restored_by(Stream(model, params), frames)
@@ -110,9 +117,9 @@ def test_one_tile_as_large_as_the_frame_is_the_whole_frame(model, params, clip):
 @pytest.mark.parametrize(
     "fields",
     [
-        dict(motion_compensation=False),
-        dict(dtype="bfloat16"),
-        dict(lookback=1, lookahead=0, initial_features="zero"),
+        slow(dict(motion_compensation=False)),
+        slow(dict(dtype="bfloat16")),
+        slow(dict(lookback=1, lookahead=0, initial_features="zero")),
         dict(num_units=3, matching_units=(0, 1), last_unit_reads_warped=True),
     ],
     ids=str,

@@ -47,6 +47,7 @@ def batch(clip):
     }
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_mean_over_frames_of_both_losses(model, params, batch):
     frames = read_batch(model, batch)
     first = initial_state(model, 1, 24, 32)
