@@ -24,6 +24,11 @@ TINY = ModelConfig(num_units=2, channels=8, num_blocks=1, search_radius=3)
 SMALLEST = ModelConfig(num_units=1, channels=4, num_blocks=0, search_radius=1)
 
 
+def slow(*values):
+    """A case for `make test-slow` only, of a test whose other cases are quick."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def model():
     return MTUNet(TINY)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import recordings
+from conftest import slow
 
 from mtujax.config import PRESETS
 from mtujax.convert import checkpoint_findings, to_params
@@ -39,7 +40,9 @@ def run(model, params, frames):
     return np.asarray(outputs["restored"][:, 0]), outputs["displacement"][:, 0]
 
 
-@pytest.mark.parametrize("name", recordings.PRESET_NAMES)
+@pytest.mark.parametrize(
+    "name", [slow(n) if n == "MTU10" else n for n in recordings.PRESET_NAMES]
+)
 def test_each_preset_restores_the_recorded_frames(name):
     recorded = recordings.read(name)
     config = PRESETS[name.lower()]

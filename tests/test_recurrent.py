@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, apply, lively_params
+from conftest import TINY, apply, lively_params, slow
 
 from mtujax.network import MTUNet, initial_state
 from mtujax.recurrent import restore_clip
@@ -22,7 +22,9 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(params=VARIANTS, scope="module")
+@pytest.fixture(
+    params=["released form", "paper text", slow("one ahead")], scope="module"
+)
 def network(request):
     model = MTUNet(dataclasses.replace(TINY, **VARIANTS[request.param]))
     return model, lively_params(model)

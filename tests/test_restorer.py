@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from conftest import TINY, lively_params
+from conftest import TINY, lively_params, slow
 from moving import decibels, panned
 
 from mtujax import restorer as module
@@ -129,7 +129,7 @@ def test_an_end_twice_gives_nothing_twice(network, frames):
 
 
 @pytest.mark.parametrize("tile", [None, (64, 144)])
-@pytest.mark.parametrize("done", [3, 6, 12])
+@pytest.mark.parametrize("done", [3, slow(6), 12])
 def test_a_run_that_goes_on_from_a_file_is_the_same_run(
     network, frames, tmp_path, done, tile
 ):
@@ -257,7 +257,7 @@ def failing(monkeypatch):
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["dispatched", "read"])
-@pytest.mark.parametrize("call", [1, 2, 8, 12, 13, 14])
+@pytest.mark.parametrize("call", [1, slow(2), slow(8), 12, slow(13), slow(14)])
 def test_no_frame_is_lost_when_memory_runs_out(
     network, frames, expected, failing, call, late
 ):
@@ -286,7 +286,7 @@ def test_snapshots_taken_after_memory_ran_out_can_be_gone_on_from(
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["dispatched", "read"])
-@pytest.mark.parametrize("second", [9, 10, 16])
+@pytest.mark.parametrize("second", [9, slow(10), slow(16)])
 def test_no_frame_is_lost_when_memory_runs_out_twice(
     network, frames, expected, failing, second, late
 ):
@@ -300,7 +300,7 @@ def test_no_frame_is_lost_when_memory_runs_out_twice(
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["dispatched", "read"])
-@pytest.mark.parametrize("call", [3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("call", [3, *map(slow, (4, 5, 6, 7)), 8])
 def test_cuts_among_the_frames_restored_anew_stay_cuts(
     network, frames, failing, call, late
 ):

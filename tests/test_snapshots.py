@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, lively_params
+from conftest import TINY, lively_params, slow
 
 from mtujax.network import MTUNet
 from mtujax.stream import Stream
@@ -55,7 +55,7 @@ def test_a_resumed_stream_goes_on_bit_for_bit(make, model, clip, tmp_path, resto
     assert_same(run(later, frames[restored:]) + later.finish(), expected[restored:])
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", slow("float16")])
 def test_half_precision_survives_the_file(make, clip, tmp_path, dtype):
     model = MTUNet(dataclasses.replace(TINY, dtype=dtype))
     params = lively_params(model)

@@ -5,7 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, lively_params
+from conftest import TINY, lively_params, slow
 from moving import decibels, panned, worst_block
 
 from mtujax import tiles
@@ -13,10 +13,6 @@ from mtujax.network import MTUNet, inference_params
 from mtujax.stream import Stream
 from mtujax.tiles import TiledStream, default_overlap, parts, tilings
 from mtujax.weights import load
-
-
-def slow(*values):
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
