@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import recordings
+from conftest import slow
 
 from mtujax.config import PAPER_TEXT, PRESETS, ModelConfig
 from mtujax.convert import from_params, to_params, torch_names
@@ -134,7 +135,19 @@ def test_every_layer_of_both_networks_computes_the_same():
         np.testing.assert_allclose(found, wanted, atol=1e-5, err_msg=message)
 
 
-@pytest.mark.parametrize("switch", SWITCHES)
+# Those that share their code with another are for the slow tests.
+QUICK = (
+    "as released",
+    "units share a displacement",
+    "without motion layer",
+    "without motion compensation",
+    "paper",
+)
+
+
+@pytest.mark.parametrize(
+    "switch", [name if name in QUICK else slow(name) for name in SWITCHES]
+)
 def test_both_networks_agree_with_every_switch(switch):
     config = dataclasses.replace(SMALL, **SWITCHES[switch])
     twin, tensors = random_twin(config)
