@@ -8,12 +8,8 @@ not installed. Frames are random; weights are drawn: neither changes the work do
 """
 
 import argparse
-import datetime
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params, initial_state, match
+from mtujax.machine import machine
 
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280)}
 
@@ -55,22 +52,6 @@ def main():
         path = args.json / name.replace(" ", "-").lower()
         path.write_text(json.dumps(results, indent=1) + "\n")
         print(f"written to {path}")
-
-
-def machine():
-    device = jax.devices()[0]
-    versions = {
-        name: importlib.metadata.version(name) for name in ("mtujax", "jax", "flax")
-    }
-    if torch_module():
-        versions["torch"] = torch_module().__version__
-    return {
-        "date": datetime.date.today().isoformat(),
-        "device": device.device_kind,
-        "threads": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        **versions,
-    }
 
 
 def torch_module():

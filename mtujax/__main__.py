@@ -15,16 +15,19 @@ from typing import Annotated
 import typer
 
 from mtujax.arguments import seconds, tile_size
+from mtujax.bench_command import bench
 from mtujax.data_command import app as data_app
 from mtujax.errors import UsageError, UserError
 from mtujax.explain import explain
 from mtujax.export_command import export
+from mtujax.report_command import report
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 app.add_typer(data_app, name="data")
-app.command()(export)
+for _command in (export, bench, report):
+    app.command()(_command)
 _DEFAULT_CUT = 0.4  # cuts.DEFAULT_THRESHOLD; a test compares them
 
 
@@ -241,12 +244,11 @@ def convert(
         options = {} if teacher else {"preset": preset}
         convert = convert_teacher if teacher else convert_network
         done = convert(checkpoint, part, **options)
-        compare = check_teacher if teacher else check_network
-        found = compare(checkpoint, part) if check else None
-        if found:
+        if check:
+            found = (check_teacher if teacher else check_network)(checkpoint, part)
             print(f"against PyTorch: {found}")
-        if found and not found.agree:
-            raise UserError(f"{output}: not written, as it disagrees with PyTorch")
+            if not found.agree:
+                raise UserError(f"{output}: not written, as it disagrees with PyTorch")
         os.replace(part, output)
     print(f"{output}: {done.preset}, {done.parameters:,} parameters")
     print(f"source sha256: {done.sha256}")

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from mtujax.data_arguments import Config, Name, Threads
@@ -75,6 +74,8 @@ def _estimator(method, teacher):
         return method or "dis", None
     if method not in (None, "teacher"):
         raise UsageError(f"--teacher {teacher}: --method {method} reads no weights")
+    import numpy as np
+
     from mtujax.teacher import flow as teacher_flow
     from mtujax.teacher_weights import load_teacher, teacher_sha256
 

@@ -1,0 +1,245 @@
+"""What `mtujax bench` does: one network timed, with all that its times depend on.
+
+Letters: B batch, H W pixels.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mtujax.config import DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
+from mtujax.convert import from_params
+from mtujax.errors import UsageError, UserError
+from mtujax.machine import load_average, machine
+from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.operations import compiled_flops, network_operations, parameter_count
+from mtujax.report_inputs import BENCH, VERSION
+from mtujax.state_bytes import digest
+from mtujax.timing import (
+    METHOD,
+    STAGES,
+    Clock,
+    Network,
+    latency,
+    measure,
+    peak_memory,
+    ratio,
+    statistics,
+)
+from mtujax.weights import bundled, load
+
+WARM_UP = 4
+"""Rounds before those that count; more than any network looks ahead."""
+
+_OURS = "mtujax"
+_LEAST = 16  # pixels of a side
+_DISTINCT = 4  # frames that are pushed in turn; what they show does not matter
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchOptions:
+    """What is timed.
+
+    Attributes:
+        weights: bundled name or path of a `.safetensors` file; None with `preset`.
+        preset: network of drawn weights, which take the same time; None with `weights`.
+        size: (W, H) of the frames in pixels, multiples of 4.
+        dtype: compute precision; None leaves the network's own.
+        frames: timed frames.
+        batch: videos B that advance together.
+        rate: of a live video, in frames per second.
+        torch: also time the PyTorch twin, in turn.
+    """
+
+    weights: str | None = "mtu2"
+    preset: str | None = None
+    size: tuple[int, int] = (1280, 720)
+    dtype: str | None = None
+    frames: int = 30
+    batch: int = 1
+    rate: float = 30.0
+    torch: bool = False
+
+    def __post_init__(self):
+        """Refuses what cannot be timed.
+
+        Raises:
+            UsageError: naming it.
+        """
+        width, height = self.size
+        if (self.weights is None) == (self.preset is None):
+            raise UsageError("give either weights or a preset")
+        if min(self.size) < _LEAST:
+            raise UsageError(
+                f"size {width}x{height}: at least {_LEAST}x{_LEAST} pixels"
+            )
+        if width % MOTION_STRIDE or height % MOTION_STRIDE:
+            fit = [-(-n // MOTION_STRIDE) * MOTION_STRIDE for n in self.size]
+            raise UsageError(
+                f"size {width}x{height}: sides must be multiples of {MOTION_STRIDE}, "
+                f"to which frames are padded; give {fit[0]}x{fit[1]}"
+            )
+        if self.dtype is not None and self.dtype not in DTYPES:
+            raise UsageError(
+                f"unknown dtype {self.dtype!r}; one of {', '.join(DTYPES)}"
+            )
+        for name in ("frames", "batch"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} {getattr(self, name)}: must be 1 or more")
+        if not 0 < self.rate < float("inf"):
+            raise UsageError(f"rate {self.rate:g}: must be more than 0")
+
+
+def run(
+    options: BenchOptions,
+    *,
+    clock: Clock = time.perf_counter,
+    on_round: Callable[[int, int], None] | None = None,
+) -> dict:
+    """Times a network on this machine.
+
+    Args:
+        options: what.
+        clock: seconds, rising.
+        on_round: called after each round with the number done and that of all.
+
+    Returns:
+        All that was found, as JSON has it: what `mtujax report` reads and more.
+
+    Raises:
+        UserError: if weights do not load, the preset is unknown, or PyTorch is asked
+            for and missing.
+    """
+    others = load_average()
+    model, params, method = _network(options)
+    width, height = options.size
+    shape = (options.batch, height, width, 3)
+    draw = np.random.default_rng(0).integers
+    frames = [draw(0, 256, shape, np.uint8) for _ in range(_DISTINCT)]
+    twins = _twins(model.config, params, shape) if options.torch else {}
+    network = Network(model, params, shape, clock)
+    subjects = {_OURS: network, **twins}
+    first = {n: s.get(s.step(s.put(frames[0]))) for n, s in subjects.items()}
+    memory = peak_memory(network.compiled)
+    taken = measure(
+        subjects,
+        frames,
+        rounds=options.frames,
+        warm_up=WARM_UP,
+        clock=clock,
+        on_round=on_round,
+    )
+    ours = _times(taken[_OURS], options.batch)
+    return {
+        "kind": BENCH,
+        "version": VERSION,
+        "device": jax.local_devices()[0].device_kind,
+        "machine": machine(),
+        "load_average": others,
+        "method": method,
+        "size": [width, height],
+        "batch": options.batch,
+        "frames": options.frames,
+        "warm_up": WARM_UP,
+        "percentiles": METHOD,
+        "compile_s": network.preparation._asdict(),
+        **ours,
+        "latency_ms": _latency(model.config, options.rate, ours),
+        "multiply_adds": _operations(network, model, params, shape),
+        "memory_bytes": memory._asdict(),
+        "torch": _beside(taken, first, options.batch) if twins else None,
+    }
+
+
+def _twins(config, params, shape):
+    """The PyTorch twin in each layout, by its name."""
+    try:
+        from mtujax.torch_timing import LAYOUTS, Twin
+    except ImportError:
+        raise UserError(
+            "PyTorch is not installed; the twin needs `pip install 'mtujax[torch]'`"
+        ) from None
+    tensors = from_params(params, config)
+    return {layout: Twin(config, tensors, shape, layout) for layout in LAYOUTS}
+
+
+def _network(options):
+    """Model, parameters, and what the results call them."""
+    if options.preset is not None:
+        name, sha256 = options.preset, None
+        if name not in PRESETS:
+            raise UsageError(f"unknown preset {name!r}; one of {', '.join(PRESETS)}")
+        config = PRESETS[name]
+        if options.dtype:
+            config = dataclasses.replace(config, dtype=options.dtype)
+        model = MTUNet(config)
+        params = inference_params(init_params(model, jax.random.key(0)))
+    else:
+        model, params = load(options.weights, dtype=options.dtype)
+        paths = {file.name: file.path for file in bundled()}
+        path = paths.get(options.weights, Path(options.weights))
+        name, sha256 = path.stem, digest(path.read_bytes())
+    return (
+        model,
+        params,
+        {
+            "name": name,
+            "sha256": sha256,
+            "config": dataclasses.asdict(model.config),
+            "parameters": parameter_count(params),
+        },
+    )
+
+
+def _times(taken, batch):
+    """Statistics of each stage, and frames per second."""
+    of_stages = {stage: statistics(taken[stage]) for stage in STAGES}
+    whole = taken["end_to_end"]
+    return {
+        **{f"{s}_ms": dataclasses.asdict(found) for s, found in of_stages.items()},
+        "frames_per_second": {
+            "step": 1e3 * batch / of_stages["step"].p50,
+            "end_to_end": 1e3 * batch * len(whole) / sum(whole),
+        },
+    }
+
+
+def _latency(config: ModelConfig, rate, ours):
+    ahead, steps = config.lookahead, ours["step_ms"]["p50"]
+    return {
+        "lookahead_frames": ahead,
+        "rate": rate,
+        "lookahead": latency(ahead, rate, 0.0),
+        "with_step": latency(ahead, rate, steps),
+        "with_end_to_end": latency(ahead, rate, ours["end_to_end_ms"]["p50"]),
+    }
+
+
+def _operations(network, model, params, shape):
+    counted = network_operations(model, params, *shape[:3])
+    return {
+        "without_matching": counted.convolutions,
+        "with_matching": counted.total,
+        "matching": counted.matching,
+        "matching_defined": counted.matching_defined,
+        "compiler_flops": compiled_flops(network.compiled),
+    }
+
+
+def _beside(taken, first, batch):
+    """The twin's times, its ratio to ours, and how far its frames are from ours."""
+    found = {}
+    for name, samples in taken.items():
+        if name == _OURS:
+            continue
+        apart = first[name].astype(int) - first[_OURS].astype(int)
+        found[name] = {
+            **_times(samples, batch),
+            "step_ratio": ratio(samples["step"], taken[_OURS]["step"]),
+            "largest_difference": int(np.abs(apart).max()),
+        }
+    return found
