@@ -1,0 +1,108 @@
+"""The command line's `mtujax report`: tables and figures as the paper has them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtujax.errors import UsageError
+
+
+def report(
+    results: Annotated[
+        list[Path],
+        typer.Argument(help="Files that eval.py or `mtujax bench` wrote, or folders."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write; what has the same name is replaced.")
+    ],
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also draw figures (extra `plots`).")
+    ] = False,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Networks that the figures look into; repeat for more."),
+    ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(help="Weights without structure injection, to compare features."),
+    ] = None,
+    photo: Annotated[
+        Path | None,
+        typer.Option(help="Photograph to film, at least as large as --size."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of the filmed frames.")] = "640x360",
+    crop: Annotated[
+        list[str] | None,
+        typer.Option(help="LABEL=FOLDER of frames to show; repeat, the input first."),
+    ] = None,
+    frame: Annotated[
+        int, typer.Option(help="With --crop: the first of two frames, from 0.")
+    ] = 0,
+    box: Annotated[
+        str | None,
+        typer.Option(help="With --crop: the part, as X,Y,WIDTH,HEIGHT in pixels."),
+    ] = None,
+):
+    """Write the paper's tables, measured beside reported, and its figures.
+
+    tables.md and tables.tex hold Tables 1 to 4 as far as something was measured for
+    them, and a table for every other dataset and protocol. Blank: not measured.
+    """
+    chosen = {
+        "--weights": weights,
+        "--without": without,
+        "--photo": photo,
+        "--crop": crop,
+    }
+    for option, value in chosen.items():
+        if value and not figures:
+            raise UsageError(f"{option}: only with --figures")
+    if box and not crop:
+        raise UsageError(f"--box {box}: only with --crop")
+    folders, part = [_labelled(text) for text in crop or ()], _box(box)
+    from mtujax.report import write_tables
+    from mtujax.report_inputs import read_measured
+
+    measured = read_measured(results)
+    files = write_tables(measured, out)
+    if figures:
+        files += _draw(measured, out, weights, without, photo, size)
+        if folders:
+            from mtujax.report_pictures import draw_folders
+
+            files += draw_folders(folders, out, number=frame, box=part)
+    for file in files:
+        print(file)
+
+
+def _draw(measured, out, weights, without, photo, size):
+    from mtujax.report_figures import draw_efficiency
+    from mtujax.report_pictures import Shown, draw_pictures
+    from mtujax.video.raw import parse_size
+
+    shown = Shown(tuple(weights or ("mtu2",)), without, photo, parse_size(size))
+    files = draw_efficiency(measured, out / "efficiency")
+    return files + draw_pictures(shown, out, _to_stderr)
+
+
+def _labelled(text):
+    label, equals, folder = text.partition("=")
+    if not (label and equals and folder):
+        raise UsageError(f"--crop {text}: must be LABEL=FOLDER")
+    return label, Path(folder)
+
+
+def _box(text):
+    if text is None:
+        return None
+    from mtujax.report_crops import Box
+
+    words = text.split(",")
+    if len(words) != 4 or not all(word.strip().isdecimal() for word in words):
+        raise UsageError(f"--box {text}: must be X,Y,WIDTH,HEIGHT in pixels")
+    return Box(*map(int, words))
+
+
+def _to_stderr(line):
+    typer.echo(line, err=True)

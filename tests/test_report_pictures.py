@@ -1,0 +1,68 @@
+"""Pictures of the report: crops from folders, and networks that cannot be shown."""
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from mtujax.config import ModelConfig
+from mtujax.errors import UserError
+from mtujax.network import MTUNet, init_params
+from mtujax.report_pictures import Shown, draw_folders, draw_pictures
+from mtujax.weights import save_weights
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Frames of an input, of 8 bits, and of a method, of 16."""
+    rng = np.random.default_rng(0)
+    for name, dtype in (("in", np.uint8), ("method", np.uint16)):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            top = np.iinfo(dtype).max
+            frame = rng.integers(0, top, (24, 32, 3), dtype, endpoint=True)
+            cv2.imwrite(str(tmp_path / name / f"{number}.png"), frame)
+    return tmp_path
+
+
+def test_crops_come_from_folders_of_frames(folders):
+    both = [("input", folders / "in"), ("method", folders / "method")]
+    files = draw_folders(both, folders, number=1)
+    assert [f.name for f in files] == [
+        f"crops_of_folders.{e}" for e in ("pdf", "png", "txt")
+    ]
+    assert all(file.stat().st_size > 50 for file in files)
+    text = " ".join(files[-1].read_text().split())
+    assert "input, method. Frames 1 and 2" in text
+
+
+def test_frames_that_are_not_there_are_one_line(folders):
+    both = [("a", folders / "in"), ("b", folders / "method")]
+    with pytest.raises(UserError, match="in: has no frames 2 and 3"):
+        draw_folders(both, folders, number=2)
+    with pytest.raises(UserError, match="frame -1: counted from 0"):
+        draw_folders(both, folders, number=-1)
+    with pytest.raises(UserError, match="none: no such folder"):
+        draw_folders([("a", folders / "none")], folders, number=0)
+
+
+def test_pictures_need_a_photograph_that_is_large_enough(folders):
+    small = folders / "in" / "0.png"
+    with pytest.raises(UserError, match="0.png: 32x24 is smaller than the frames"):
+        draw_pictures(Shown(photo=small), folders, print)
+    with pytest.raises(UserError, match="x.png: not an image that can be read"):
+        draw_pictures(Shown(photo=folders / "x.png"), folders, print)
+
+
+def test_without_takes_a_network_without_injection(folders):
+    shown = Shown(without="mtu2", size=(64, 48))
+    with pytest.raises(UserError, match="mtu2: is a network with structure injection"):
+        draw_pictures(shown, folders, print)
+
+
+def test_a_network_without_motion_cannot_show_it(tmp_path):
+    still = tmp_path / "still.safetensors"
+    config = ModelConfig(num_units=1, channels=4, motion_compensation=False)
+    save_weights(still, config, init_params(MTUNet(config), jax.random.key(0)))
+    with pytest.raises(UserError, match="looks for no motion"):
+        draw_pictures(Shown((str(still),), size=(64, 48)), tmp_path, print)
