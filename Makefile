@@ -34,6 +34,7 @@ gpu: $(READY)
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
 	$(BIN)/python benchmarks/data.py --json benchmarks/results
 	$(BIN)/python benchmarks/train.py --json benchmarks/results
+	$(BIN)/python benchmarks/eval.py --json benchmarks/results
 ifneq ($(PHOTOS),)
 	$(BIN)/python train.py --config=configs/mtu2_bf16.py --config.data.name=synthetic --config.data.path=$(PHOTOS) --config.run=runs/gpu --config.max_minutes=$(MINUTES)
 endif
@@ -43,6 +44,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
 	$(BIN)/python benchmarks/data.py --json benchmarks/results
 	$(BIN)/python benchmarks/train.py --json benchmarks/results
+	$(BIN)/python benchmarks/eval.py --json benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ _PUBLIC = {
     "restore_clip": "recurrent",
     "Stream": "stream",
     "deblur_video": "deblur",
+    "evaluate": "evaluation",
     # Weights
     "load": "weights",
     "save_weights": "weights",

@@ -1,4 +1,4 @@
-"""Training on several devices and hosts: the only file that knows pmap and processes.
+"""Several devices and hosts: the only file that knows pmap and processes.
 
 The state keeps its natural shape (no stacked axis); batches are split over devices, and
 gradients are averaged over all of them at each update.
@@ -140,6 +140,85 @@ def make_step(
         donate_argnums=0,
     )
     return lambda state, constants, batch: step(state, constants, split(batch))
+
+
+class LaneMap:
+    """A step over lanes of videos, which the devices of this process share.
+
+    Other processes have lanes of their own; nothing is exchanged.
+
+    Attributes:
+        devices: how many are used.
+    """
+
+    def __init__(self, begin: Callable, step: Callable, devices: int | None = None):
+        """Compiles nothing yet.
+
+        Args:
+            begin: pure function of a tree of arrays [B, ...] that gives the memory
+                before the first step, a tree of arrays [B, ...].
+            step: pure function of parameters, a memory and what is given, a dict of
+                arrays [B, ...]; it returns the next memory and what was found.
+            devices: how many of the local ones are used; None takes all.
+
+        Raises:
+            UserError: if there are not so many.
+        """
+        local = jax.local_devices()
+        self.devices = len(local) if devices is None else devices
+        if not 1 <= self.devices <= len(local):
+            raise UserError(f"devices {devices}: there are {len(local)}")
+        if self.devices == 1:
+            self._begin = jax.jit(begin)
+            self._step = jax.jit(step, donate_argnums=1)
+        else:
+            mapped = functools.partial(jax.pmap, devices=local[: self.devices])
+            self._begin = mapped(begin)
+            self._step = mapped(step, in_axes=(None, 0, 0), donate_argnums=1)
+
+    def begin(self, given):
+        """Makes the memory before the first step.
+
+        Args:
+            given: arrays [B, ...], B a multiple of the number of devices.
+
+        Returns:
+            It, as the step keeps it.
+        """
+        return self._begin(self._shared(given))
+
+    def step(self, params: dict, memory, given: dict):
+        """Takes a step; does not wait for it.
+
+        Args:
+            params: the same for all lanes.
+            memory: from `begin` or the step before, whose buffers are reused.
+            given: arrays [B, ...].
+
+        Returns:
+            The next memory, and what was found, for `gather`.
+        """
+        return self._step(params, memory, self._shared(given))
+
+    def _shared(self, tree):
+        if self.devices == 1:
+            return tree
+        each = (self.devices, -1)
+        return jax.tree.map(lambda x: x.reshape(*each, *x.shape[1:]), tree)
+
+    def gather(self, found) -> dict:
+        """Copies what a step found to the host; waits for it.
+
+        Args:
+            found: from a step.
+
+        Returns:
+            The tree with NumPy arrays [B, ...].
+        """
+        found = to_host(found)
+        if self.devices == 1:
+            return found
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
 
 
 def any_process(flag: bool) -> bool:

@@ -1,17 +1,10 @@
-"""The command `train.py`: from its flags to a run, with one line for every mistake.
+"""The command `train.py`: from its flags to a run. Heavy imports wait for the flags."""
 
-Exit status 2 for bad use, 1 for whatever else a user can mend, 130 and 143 when
-interrupted. Heavy imports wait for the flags.
-"""
-
-import os
 import shlex
-import signal
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from mtujax.explain import explain
+from mtujax.scripts import asks_for_help, join_processes, run_script, say, use_cache
 from mtujax.train_flags import Flags, config_titles, read_flags
 
 _HELP = """\
@@ -45,7 +38,6 @@ Fields that are often changed (mtujax/settings.py, schemes.py and config.py list
 Configurations:
 {configs}"""
 _CACHE = "~/.cache/mtujax/jax"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def main(argv: list[str], *, configs: Path) -> None:
@@ -58,95 +50,30 @@ def main(argv: list[str], *, configs: Path) -> None:
     Raises:
         SystemExit: always, with the exit status.
     """
-    if {"-h", "-help", "--help", "--helpshort", "--helpfull"} & set(argv[1:]):
+    if asks_for_help(argv):
         titles = config_titles(configs).items()
         lines = "\n".join(f"  {path:<24}  {title}" for path, title in titles)
         print(_HELP.format(cache=_CACHE, configs=lines))
         sys.exit(0)
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as in a background job of a shell
-            signal.signal(number, _stop)
-    try:
-        status = _train(argv, read_flags(argv, configs))
-    except Exception as error:
-        explained = explain(error)
-        if explained is None:
-            raise
-        status, message = explained
-        _say("; ".join([message, *getattr(error, "__notes__", [])]))
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    sys.exit(status)
-
-
-def in_cluster(environment: Mapping[str, str]) -> bool:
-    """Whether this is one of several processes that a cluster has started.
-
-    These are the signs by which JAX knows who the others are. That there is a cluster
-    is not enough: a shell or a notebook in it is alone.
-
-    Args:
-        environment: of the process.
-
-    Returns:
-        True if `parallel.start` needs to be told nothing.
-    """
-    tasks = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-    hosts = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
-    job = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
-    return (
-        any(environment.get(name, "1") != "1" for name in tasks)
-        or any("," in environment.get(name, "") for name in hosts)
-        or all(name in environment for name in job)
-    )
-
-
-def _stop(number, _):
-    _say("interrupted")
-    sys.exit(128 + number)
-
-
-def _say(message):
-    print(f"train.py: error: {message}", file=sys.stderr, flush=True)
+    run_script("train.py", lambda: _train(argv, read_flags(argv, configs)))
 
 
 def _train(argv, flags: Flags):
     """Heavy imports are done here."""
-    _use_cache(flags.cache)
+    use_cache(flags.cache, _CACHE)
     from mtujax import parallel
     from mtujax.runs import Interrupted, train
 
-    if flags.coordinator == "auto" or (
-        flags.coordinator is None and in_cluster(os.environ)
-    ):
-        parallel.start()
-    elif flags.coordinator not in (None, "none"):
-        parallel.start(flags.coordinator, flags.processes, flags.process)
+    join_processes(flags)
     command = shlex.join(["python", *argv])
     try:
         finished = train(flags.config, command=command)
     except Interrupted as stop:
-        _say(stop)
+        say("train.py", stop)
         return stop.status
     if parallel.is_first():
         print(_summary(flags.config.run, finished, command), flush=True)
     return 0
-
-
-def _use_cache(folder):
-    import jax
-
-    if folder is None:
-        if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-            return
-        folder = _CACHE
-    if not folder:
-        return
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def _summary(run, finished, command):

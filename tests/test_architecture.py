@@ -17,9 +17,13 @@ ROOT = PACKAGE.parent
 
 # A file imports from lower floors, and inside its own only what is drawn here.
 FLOORS = {
-    0: {"config", "errors", "findings", "wheel"},
+    0: {"config", "errors", "findings", "published", "table_text", "wheel"},
     1: {
+        "lanes",
+        "machine",
         "data.photo_samples",
+        "report_methods",
+        "tables",
         "loss_scale",
         "stopping",
         "schemes",
@@ -107,6 +111,8 @@ FLOORS = {
     2: {
         "consistency",
         "motion_accuracy",
+        "report",
+        "report_style",
         "protocols",
         "totals",
         "teacher",
@@ -128,6 +134,13 @@ FLOORS = {
         "training_progress",
     },
     3: {
+        "evaluation_data",
+        "results",
+        "video_sums",
+        "operations",
+        "report_crops",
+        "report_figures",
+        "report_inputs",
         "objectives",
         "batches",
         "convert",
@@ -144,6 +157,13 @@ FLOORS = {
         "weights",
     },
     4: {
+        "evaluation_folder",
+        "evaluation_tally",
+        "evaluation_text",
+        "subjects",
+        "timing",
+        "torch_timing",
+        "feature_maps",
         "parallel",
         "settings",
         "agreement",
@@ -162,6 +182,18 @@ FLOORS = {
         "training",
     },
     5: {
+        "eval_command",
+        "eval_flags",
+        "evaluation",
+        "evaluation_run",
+        "lane_steps",
+        "scripts",
+        "bench",
+        "bench_command",
+        "bench_text",
+        "report_command",
+        "report_motion",
+        "report_pictures",
         "loop",
         "starting",
         "runs",
@@ -179,6 +211,40 @@ FLOORS = {
     },
 }
 INSIDE = {
+    ("eval_command", "eval_flags"),
+    ("eval_command", "evaluation"),
+    ("eval_command", "scripts"),
+    ("evaluation", "evaluation_run"),
+    ("evaluation", "lane_steps"),
+    ("evaluation_folder", "evaluation_tally"),
+    ("evaluation_run", "lane_steps"),
+    ("results", "report_inputs"),
+    ("results", "video_sums"),
+    ("scripts", "explain"),
+    ("subjects", "export"),
+    ("train_command", "scripts"),
+    ("eval_flags", "train_flags"),
+    ("evaluation", "runfolder"),
+    ("evaluation", "subjects"),
+    ("evaluation_data", "data.clips"),
+    ("evaluation_data", "data.folders"),
+    ("evaluation_data", "data.images"),
+    ("evaluation_data", "data.layouts"),
+    ("evaluation_data", "data.motion"),
+    ("evaluation_data", "data.sources"),
+    ("evaluation_data", "frames"),
+    ("evaluation_data", "lanes"),
+    ("evaluation_data", "outputs"),
+    ("evaluation_tally", "results"),
+    ("evaluation_text", "results"),
+    ("lane_steps", "parallel"),
+    ("video_sums", "totals"),
+    ("__main__", "report_command"),
+    ("bench_command", "bench"),
+    ("bench_command", "bench_text"),
+    ("__main__", "bench_command"),
+    ("report_command", "report_pictures"),
+    ("report_pictures", "report_motion"),
     ("loop", "feeds"),
     ("loop", "judging"),
     ("runs", "loop"),
@@ -201,7 +267,6 @@ INSIDE = {
     ("train_command", "runs"),
     ("config_files", "settings"),
     ("log_tables", "outputs"),
-    ("train_command", "explain"),
     ("train_flags", "config_files"),
     ("train_flags", "settings"),
     ("data.averaging", "cuts"),
@@ -422,7 +487,13 @@ INSIDE = {
 }
 # Who may import what is heavy or optional.
 ONLY = {
-    "torch": {"torch_checkpoint", "torch_ops", "torch_teacher", "torch_twin"},
+    "torch": {
+        "torch_checkpoint",
+        "torch_ops",
+        "torch_teacher",
+        "torch_timing",
+        "torch_twin",
+    },
     "av": {
         "data.h264",
         "video.decoding",
@@ -435,15 +506,17 @@ ONLY = {
         "video.tags",
         "video.writer",
     },
-    "matplotlib": {"data.show"},
+    "matplotlib": {"data.show", "report_crops", "report_figures", "report_style"},
     "optax": {"objectives", "schemes", "training"},
     "typer": {
         "__main__",
+        "bench_command",
         "data_arguments",
         "data_command",
         "explain",
         "export_command",
         "flow_command",
+        "report_command",
     },
     "orbax": {"orbax_store"},
     "etils": {"orbax_store", "runfolder"},
@@ -543,6 +616,8 @@ def public():
     for name, _ in modules():
         # Docstrings of commands are help texts.
         if name in ("__main__", "data_command", "export_command", "flow_command"):
+            continue
+        if name in ("bench_command", "report_command"):
             continue
         if name.startswith("torch"):
             pytest.importorskip("torch")

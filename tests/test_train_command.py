@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from mtujax import parallel, runs, train_command
+from mtujax import parallel, runs, scripts, train_command
 from mtujax.config_files import check_field
 from mtujax.errors import UsageError, UserError
 from mtujax.runs import Finished
@@ -205,7 +205,7 @@ def test_other_processes_are_joined(command, monkeypatch, line, environment, sta
     ],
 )
 def test_a_cluster_is_known_by_its_environment(environment, among_others):
-    assert train_command.in_cluster(environment) is among_others
+    assert scripts.in_cluster(environment) is among_others
 
 
 @pytest.mark.parametrize("flag", ["", "--cache=''", "--cache=there"])
