@@ -1,6 +1,7 @@
 """The command `eval.py`: from its flags to tables. Heavy imports wait for the flags."""
 
 import sys
+import textwrap
 from pathlib import Path
 
 from mtujax.eval_flags import EvalFlags, read_eval_flags
@@ -30,7 +31,6 @@ method. It can be stopped at any time; the same command goes on with the next vi
   --config.FIELD=VALUE      changes one field of it
   --out=DIR                 folder of what is found [results/METHOD-DATASET]
   --protocol=NAME,...       {protocols}
-                            [{default}]
   --motion                  also score the motion between sharp frames (paper, Sec. 4.2)
   --consistency             also compare neighbouring frames along their motion; slow
   --save_frames             keep restored frames as PNG, in DIR/frames
@@ -67,10 +67,22 @@ def _help(configs):
 
     titles = config_titles(configs).items()
     return _HELP.format(
-        protocols=", ".join(PROTOCOLS),
-        default=",".join(DEFAULT),
+        protocols=_wrapped(f"{', '.join(PROTOCOLS)} [{','.join(DEFAULT)}]"),
         configs="\n".join(f"  {path:<24}  {title}" for path, title in titles),
     )
+
+
+def _wrapped(text):
+    """Text in the column of the flags' meanings."""
+    indent = 28 * " "
+    lines = textwrap.fill(
+        text,
+        width=88,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+    return lines.lstrip()
 
 
 def _evaluate(flags: EvalFlags):

@@ -11,6 +11,8 @@ from mtujax.results import Video, plain
 from mtujax.totals import Sums, sums
 from mtujax.video_sums import ConsistencySums, MotionSums, VideoScores
 
+_FIRST = ("psnr", "ssim")  # of the columns of a protocol
+
 
 @dataclasses.dataclass(frozen=True)
 class VideoRecord:
@@ -129,10 +131,12 @@ class Tally:
     def _row(self, frame):
         row = {"video": self._video.name, "frame": frame, "name": self._names[frame]}
         counted = {p.name: p.frames(self._video.frames) for p in self._protocols}
-        for kind, found in self._found[frame].items():
+        found = self._found[frame]
+        for kind in (*counted, *sorted(found.keys() - counted.keys(), reverse=True)):
             shown = frame in counted.get(kind, self._pairs)
-            for name, value in found.items():
-                row[f"{kind} {name}"] = value.item() if shown else None
+            for name in sorted(found[kind], key=lambda n: (n not in _FIRST, n)):
+                value = found[kind][name].item() if shown else None
+                row[f"{kind} {name}"] = value
         return row
 
 

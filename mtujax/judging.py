@@ -90,7 +90,12 @@ def _of_set(config):
     except UserError as error:
         raise UserError(f"{error}; validation.every=0 does without") from None
     spec = ClipSpec(frames=wanted.frames, lookback=0, lookahead=0)
-    clips = Clips(source, spec)
+    try:
+        clips = Clips(source, spec)
+    except UserError as error:
+        raise UserError(
+            f"validation: {error} (validation.frames), or validation.every=0"
+        ) from None
     chosen = np.linspace(0, len(clips) - 1, min(wanted.clips, len(clips)))
     read = []
     for index in np.unique(chosen.astype(int)):
@@ -127,8 +132,9 @@ def _middle(clip, frames, size):
     rows, columns = clip.sharp.shape[1:3]
     if rows < size[0] or columns < size[1]:
         raise UserError(
-            f"validation clip {clip.name} is {columns}x{rows}, smaller than "
-            f"validation.size {size[1]}x{size[0]}; give a smaller one"
+            f"validation clip {clip.name} is {columns}x{rows}, smaller than the "
+            f"{size[1]}x{size[0]} of validation.size; give one that fits, as (rows, "
+            f"columns): --config.validation.size='({rows & ~3}, {columns & ~3})'"
         )
     top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
     part = np.s_[:frames, top : top + size[0], left : left + size[1]]

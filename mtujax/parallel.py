@@ -203,8 +203,12 @@ class LaneMap:
     def _shared(self, tree):
         if self.devices == 1:
             return tree
-        each = (self.devices, -1)
-        return jax.tree.map(lambda x: x.reshape(*each, *x.shape[1:]), tree)
+
+        def split(x):
+            each = len(x) // self.devices  # not -1: an array may be empty
+            return x.reshape(self.devices, each, *x.shape[1:])
+
+        return jax.tree.map(split, tree)
 
     def gather(self, found) -> dict:
         """Copies what a step found to the host; waits for it.

@@ -148,7 +148,8 @@ def _first_state(
             )
         return state, extra["batches"], [f"going on from {config.go_on_from}"]
     if config.init_from:
-        return untrained_state(config, config.init_from), 0, []
+        state = untrained_state(config, config.init_from)
+        return state, 0, [f"starting from the weights of {config.init_from}"]
     return like, 0, []
 
 

@@ -184,6 +184,11 @@ def _check_names(argv, configs):
 
 
 def _nearest_flag(name):
+    from mtujax.config_files import field_names
+    from mtujax.settings import RunConfig
+
+    if name in field_names(RunConfig):
+        return f"did you mean --config.{name}?"
     near = difflib.get_close_matches(name, ["config", *_OTHERS], n=1)
     if near:
         return f"did you mean --{near[0]}?"
@@ -241,7 +246,8 @@ def _explain(error, path):
     for origin in reversed(chain):  # what ml_collections and absl raise comes after it
         if (line := _line(origin, path)) is not None:
             return f"{path}, line {line}: {_words(origin)}"
-        if isinstance(origin, SyntaxError | UnicodeDecodeError):
+        literal = getattr(origin, "filename", None) == "<unknown>"  # a flag's value
+        if isinstance(origin, SyntaxError | UnicodeDecodeError) and not literal:
             return f"{path}: is no Python file ({_words(origin)})"
     if isinstance(chain[-1], AttributeError) and chain[-1].name == "get_config":
         return f"{path}: has no get_config()"

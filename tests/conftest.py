@@ -1,5 +1,6 @@
 import functools
 import os
+import signal
 
 # XLA's own passes as ever, LLVM's left out: the tests compile a thousand small programs
 # and run each a few times. `make test-slow` and `make gpu` compile as users do.
@@ -17,6 +18,9 @@ from mtujax.weights import expected_shapes, save_weights
 # Two devices, so that a test can tell a replicated computation from a single one.
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A shell ignores it for what it starts in the background; children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TINY = ModelConfig(num_units=2, channels=8, num_blocks=1, search_radius=3)
 

@@ -38,7 +38,9 @@ def opened(path, **options):
 
 def test_motion_is_kept_as_it_was_computed(own, tmp_path, capsys):
     run("flow", "pairs", own)
-    place = tmp_path / "home/pairs/default/flow/train"
+    place = flow_folder("pairs", own) / "train"
+    assert place.parent.parent == tmp_path / "home/pairs/default"
+    assert flow_folder("pairs", tmp_path) != place.parent  # another set's
     assert f"{place}: motion of 2 videos\n" in capsys.readouterr().out
     motion, source = opened(own)
     fresh = ComputedMotion(source, dis_flow)

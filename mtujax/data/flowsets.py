@@ -1,5 +1,6 @@
 """Where the motion of a dataset is found: kept by `data flow`, or brought along."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def flow_folder(
         path: its folder, in any form that `open_frames` reads.
         config: its form; None takes the default.
         output: folder for sets; None takes the one that holds the set where it is
-            prepared, else `default_output`.
+            prepared, else `default_output`, where own pairs have a folder for each
+            place that they lie at.
 
     Returns:
         The folder, which need not exist; its splits are folders in it.
@@ -41,8 +43,12 @@ def flow_folder(
         return Path(output) / place
     if is_cache(path):
         return path.parent / "flow"
-    prepared = (path / place).parent
-    return (path if prepared.is_dir() else default_output()) / place
+    if (path / place).parent.is_dir():  # prepared
+        return path / place
+    if name == "pairs":  # which others may have under the same names
+        where = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+        place = place.with_name(f"flow-{where[:8]}")
+    return default_output() / place
 
 
 def open_motion(
