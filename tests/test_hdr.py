@@ -104,7 +104,7 @@ def encode(path, signal, *, transfer=16, metadata=""):
     """A 10-bit HEVC file of one frame, [H, W, 3] uint16 signal, BT.2020."""
     height, width, _ = signal.shape
     with av.open(str(path), "w") as container:
-        options = {"x265-params": f"log-level=none:pools=1:crf=2{metadata}"}
+        options = {"x265-params": f"log-level=none:pools=1:bframes=0:crf=2{metadata}"}
         stream = container.add_stream("libx265", rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p10le"
         context = stream.codec_context
