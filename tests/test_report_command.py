@@ -230,6 +230,7 @@ def tiny(path, seed, **changes):
     return path
 
 
+@pytest.mark.slow
 def test_the_command_draws_every_figure(tmp_path, monkeypatch):
     monkeypatch.setattr(report_style, "_DPI", 60)  # another test writes all of it
     monkeypatch.setattr(report_style, "FORMATS", (".png",))
