@@ -5,8 +5,13 @@ import textwrap
 from pathlib import Path
 
 from mtujax.eval_flags import EvalFlags, read_eval_flags
-from mtujax.scripts import asks_for_help, join_processes, run_script, use_cache
-from mtujax.train_flags import config_titles
+from mtujax.scripts import (
+    asks_for_help,
+    join_processes,
+    listed_configs,
+    run_script,
+    use_cache,
+)
 
 _PROGRAM = "eval.py"
 _HELP = """\
@@ -43,7 +48,6 @@ method. It can be stopped at any time; the same command goes on with the next vi
 
 Configurations:
 {configs}"""
-_CACHE = "~/.cache/mtujax/jax"
 
 
 def main(argv: list[str], *, configs: Path) -> None:
@@ -65,10 +69,9 @@ def main(argv: list[str], *, configs: Path) -> None:
 def _help(configs):
     from mtujax.protocols import DEFAULT, PROTOCOLS
 
-    titles = config_titles(configs).items()
     return _HELP.format(
         protocols=_wrapped(f"{', '.join(PROTOCOLS)} [{','.join(DEFAULT)}]"),
-        configs="\n".join(f"  {path:<24}  {title}" for path, title in titles),
+        configs=listed_configs(configs),
     )
 
 
@@ -87,7 +90,7 @@ def _wrapped(text):
 
 def _evaluate(flags: EvalFlags):
     """Heavy imports are done here."""
-    use_cache(flags.hosts.cache, _CACHE)
+    use_cache(flags.hosts.cache)
     from mtujax import parallel
     from mtujax.evaluation import evaluate
     from mtujax.evaluation_text import as_text

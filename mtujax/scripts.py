@@ -8,9 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from mtujax.explain import explain
-from mtujax.train_flags import Flags
+from mtujax.train_flags import Flags, config_titles
+
+CACHE = "~/.cache/mtujax/jax"
+"""Where compiled programs are kept, unless something else is asked for."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -71,6 +75,19 @@ def asks_for_help(argv: list[str]) -> bool:
     return bool(asking & set(argv[1:]))
 
 
+def listed_configs(folder: Path) -> str:
+    """The configurations that come with the program, for its help.
+
+    Args:
+        folder: that holds them.
+
+    Returns:
+        A line each: its path and what it is.
+    """
+    titles = config_titles(folder).items()
+    return "\n".join(f"  {path:<24}  {title}" for path, title in titles)
+
+
 def join_processes(flags: Flags) -> None:
     """Joins the other processes, if there are any; comes before anything else of JAX.
 
@@ -109,20 +126,18 @@ def in_cluster(environment: Mapping[str, str]) -> bool:
     )
 
 
-def use_cache(folder: str | None, default: str) -> None:
+def use_cache(folder: str | None) -> None:
     """Keeps compiled programs for the next start.
 
     Args:
-        folder: where; "" for nowhere, None for what the environment says, else the
-            default.
-        default: likewise.
+        folder: where; "" for nowhere, None for what the environment says, else `CACHE`.
     """
     import jax
 
     if folder is None:
         if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
             return
-        folder = default
+        folder = CACHE
     if not folder:
         return
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))

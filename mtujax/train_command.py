@@ -4,8 +4,16 @@ import shlex
 import sys
 from pathlib import Path
 
-from mtujax.scripts import asks_for_help, join_processes, run_script, say, use_cache
-from mtujax.train_flags import Flags, config_titles, read_flags
+from mtujax.scripts import (
+    CACHE,
+    asks_for_help,
+    join_processes,
+    listed_configs,
+    run_script,
+    say,
+    use_cache,
+)
+from mtujax.train_flags import Flags, read_flags
 
 _HELP = """\
 usage: python train.py --config=FILE [--config.FIELD=VALUE ...]
@@ -37,7 +45,6 @@ Fields that are often changed (mtujax/settings.py, schemes.py and config.py list
 
 Configurations:
 {configs}"""
-_CACHE = "~/.cache/mtujax/jax"
 
 
 def main(argv: list[str], *, configs: Path) -> None:
@@ -51,16 +58,14 @@ def main(argv: list[str], *, configs: Path) -> None:
         SystemExit: always, with the exit status.
     """
     if asks_for_help(argv):
-        titles = config_titles(configs).items()
-        lines = "\n".join(f"  {path:<24}  {title}" for path, title in titles)
-        print(_HELP.format(cache=_CACHE, configs=lines))
+        print(_HELP.format(cache=CACHE, configs=listed_configs(configs)))
         sys.exit(0)
     run_script("train.py", lambda: _train(argv, read_flags(argv, configs)))
 
 
 def _train(argv, flags: Flags):
     """Heavy imports are done here."""
-    use_cache(flags.cache, _CACHE)
+    use_cache(flags.cache)
     from mtujax import parallel
     from mtujax.runs import Interrupted, train
 

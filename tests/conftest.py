@@ -6,6 +6,8 @@ import signal
 # and run each a few times. `make test-slow` and `make gpu` compile as users do.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+from pathlib import Path
+
 import flax.traverse_util
 import jax
 import numpy as np
@@ -41,6 +43,14 @@ def model():
 @pytest.fixture(scope="session")
 def params(model):
     return inference_params(lively_params(model))
+
+
+@pytest.fixture
+def in_the_clone(monkeypatch):
+    """As scripts find things: their folder is the first where Python looks."""
+    root = Path(__file__).parent.parent
+    monkeypatch.syspath_prepend(root)
+    monkeypatch.chdir(root)
 
 
 @pytest.fixture

@@ -29,11 +29,7 @@ CONFIGS = ROOT / "configs"
 CONFIG = "--config=configs/mtu2.py --config.data.path=there"
 
 
-@pytest.fixture(autouse=True)
-def in_the_clone(monkeypatch):
-    """As `eval.py` finds things: its folder is the first where Python looks."""
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.chdir(ROOT)
+pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 
 def options(line):

@@ -28,11 +28,7 @@ CACHING = (
 )
 
 
-@pytest.fixture(autouse=True)
-def in_the_clone(monkeypatch):
-    """As `train.py` finds things: its folder is the first where Python looks."""
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.chdir(ROOT)
+pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 
 @pytest.fixture
@@ -41,7 +37,7 @@ def command(monkeypatch, capsys, tmp_path):
 
     def run(line, train=lambda config, command: Finished(3, 0, True)):
         monkeypatch.setattr(runs, "train", train)
-        monkeypatch.setattr(train_command, "_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(scripts, "CACHE", str(tmp_path / "cache"))
         before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         with pytest.raises(SystemExit) as caught:
             train_command.main(["train.py", *shlex.split(line)], configs=CONFIGS)

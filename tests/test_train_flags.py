@@ -16,11 +16,7 @@ CONFIGS = ROOT / "configs"
 SMOKE = "--config=configs/smoke.py"
 
 
-@pytest.fixture(autouse=True)
-def in_the_clone(monkeypatch):
-    """As `train.py` finds things: its folder is the first where Python looks."""
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.chdir(ROOT)
+pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 
 def read(line):
@@ -171,7 +167,7 @@ def test_a_wrong_flag_is_named_with_the_way_out(line, message):
         ("configs/mtu2.py", "give the configuration as --config=configs/mtu2.py; "),
         ("--config=configs/mtu3.py", "no such file; did you mean configs/mtu"),
         ("--config=smoke", "--config=smoke: no such file; did you mean configs/smoke"),
-        ("--config=qqq", "--config=qqq: no such file; there are configs/default.py, "),
+        ("--config=qqq", "--config=qqq: no such file; there are configs/bundled_"),
         ("--config=configs", "--config=configs: is a folder, give a file"),
         ("--config.batch=3 --config=configs/mtu2.py", "before all --config.FIELD"),
         ("--config=configs/mtu2.py:big", "get_config() takes 0 positional arguments"),
