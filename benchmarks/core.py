@@ -8,8 +8,6 @@ not installed. Frames are random; weights are drawn: neither changes the work do
 """
 
 import argparse
-import json
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -18,9 +16,9 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import record
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params, initial_state, match
-from mtujax.machine import machine
 
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280)}
 
@@ -28,12 +26,16 @@ SIZES = {"640x360": (360, 640), "1280x720": (720, 1280)}
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only 640x360, 3 rounds")
-    parser.add_argument("--json", type=pathlib.Path, help="folder for the results")
+    record.add_json(parser)
     args = parser.parse_args()
     rounds = 3 if args.quick else 7
     sizes = dict(list(SIZES.items())[:1]) if args.quick else SIZES
-    results = {"machine": machine(), "steps": [], "matcher": [], "memory": []}
-    print(" | ".join(f"{k} {v}" for k, v in results["machine"].items()))
+    results = {
+        "machine": record.machine_printed(),
+        "steps": [],
+        "matcher": [],
+        "memory": [],
+    }
     for size, (height, width) in sizes.items():
         for preset in ("mtu1", "mtu2"):
             row = compare(step_runners(preset, height, width), rounds)
@@ -46,12 +48,7 @@ def main():
         peak = peak_memory(frames)
         results["memory"].append({"frames": frames, "peak_mb": peak})
         print(f"peak memory, mtu1 320x180 stream of {frames} frames: {peak:.0f} MB")
-    if args.json:
-        args.json.mkdir(parents=True, exist_ok=True)
-        name = f"core-{results['machine']['device']}-{results['machine']['date']}.json"
-        path = args.json / name.replace(" ", "-").lower()
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"written to {path}")
+    record.write(results, "core", args.json)
 
 
 def torch_module():

@@ -10,7 +10,6 @@ Resident memory is that of a process of its own that reads cached batches.
 
 import argparse
 import itertools
-import json
 import pathlib
 import statistics
 import subprocess
@@ -21,7 +20,7 @@ import time
 import cv2
 import jax
 import numpy as np
-from core import machine
+import record
 
 import mtujax
 from mtujax.data.clips import ClipSpec, open_frames
@@ -41,10 +40,9 @@ AHEAD = {"png": 16, "cache": 64}
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one round, no memory")
-    parser.add_argument("--json", type=pathlib.Path, help="folder for the results")
+    record.add_json(parser)
     args = parser.parse_args()
-    results = {"machine": machine()}
-    print(" | ".join(f"{k} {v}" for k, v in results["machine"].items()))
+    results = {"machine": record.machine_printed()}
     with tempfile.TemporaryDirectory() as folder:
         frames, cache = make_set(pathlib.Path(folder))
         ways = {
@@ -60,12 +58,7 @@ def main():
             peak = peak_memory(cache, count)
             results["memory"].append({"batches": count, "peak_mb": peak})
             print(f"peak memory, {count} cached batches: {peak:.0f} MB", flush=True)
-    if args.json:
-        args.json.mkdir(parents=True, exist_ok=True)
-        name = f"data-{results['machine']['device']}-{results['machine']['date']}.json"
-        path = args.json / name.replace(" ", "-").lower()
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"written to {path}")
+    record.write(results, "data", args.json)
 
 
 def make_set(folder):

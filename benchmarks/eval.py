@@ -7,7 +7,6 @@ in the layout of GoPro; weights are drawn: neither changes the work done.
 """
 
 import argparse
-import json
 import pathlib
 import statistics
 import tempfile
@@ -16,21 +15,20 @@ import time
 import cv2
 import jax
 import numpy as np
+import record
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params
 from mtujax.data.clips import open_frames
 from mtujax.evaluation import evaluate
-from mtujax.machine import machine
 from mtujax.protocols import DEFAULT, PROTOCOLS
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small frames, 2 rounds")
-    parser.add_argument("--json", type=pathlib.Path, help="folder for the results")
+    record.add_json(parser)
     args = parser.parse_args()
-    about = machine()
-    print(" | ".join(f"{name} {value}" for name, value in about.items()))
+    about = record.machine_printed()
     height, width = (96, 128) if args.quick else (720, 1280)
     metrics = metric_times(height, width, rounds=2 if args.quick else 7)
     print(f"metrics of a {width}x{height} frame, ms: first call, median of later ones")
@@ -45,12 +43,7 @@ def main():
     for name, seconds in found["seconds"].items():
         print(f"  {name:24}{seconds:8.2f}")
     print(f"  all beside its slowest stage: {found['ratio']:.2f}")
-    if args.json:
-        args.json.mkdir(parents=True, exist_ok=True)
-        name = f"eval-{about['device']}-{about['date']}.json".replace(" ", "-").lower()
-        path = args.json / name
-        path.write_text(json.dumps({"machine": about, **whole}, indent=1) + "\n")
-        print(f"written to {path}")
+    record.write({"machine": about, **whole}, "eval", args.json)
 
 
 def metric_times(height, width, *, rounds):

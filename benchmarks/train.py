@@ -10,7 +10,6 @@ and exact labels are made on the device within the step, as `train.py` does on a
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import statistics
 import time
@@ -18,12 +17,14 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from core import machine, torch_module
+import record
+from core import torch_module
 
 import mtujax
 from mtujax import PRESETS, MTUNet, init_params, parallel
 from mtujax.config import MOTION_STRIDE
 from mtujax.feeds import open_feed
+from mtujax.operations import compiled_memory
 from mtujax.schemes import RELEASE
 from mtujax.settings import DataConfig, RunConfig
 from mtujax.training import init_train_state, train_step
@@ -45,13 +46,12 @@ HEAD = """
 def main():
     args = arguments()
     results = {
-        "machine": machine(),
+        "machine": record.machine_printed(),
         "clips": {"batch": args.batch, "frames": args.frames, "size": args.size},
         "steps": [],
         "made": [],
         "devices": [],
     }
-    print(" | ".join(f"{k} {v}" for k, v in results["machine"].items()))
     print(f"batches of {args.batch} x {args.frames} frames of {args.size}x{args.size}")
     print("the twin: its times are medians of pairs, where ours is 1")
     print(HEAD, flush=True)
@@ -70,12 +70,7 @@ def main():
     if peak := device_peak():
         results["device_peak_mb"] = peak
         print(f"\nmost device memory in use by JAX at any time: {peak:.0f} MB")
-    if args.json:
-        args.json.mkdir(parents=True, exist_ok=True)
-        name = f"train-{results['machine']['device']}-{results['machine']['date']}.json"
-        path = args.json / name.replace(" ", "-").lower()
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"written to {path}")
+    record.write(results, "train", args.json)
 
 
 def arguments():
@@ -83,7 +78,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--quick", action="store_true", help="mtu1 on tiny clips, one round")
-    add("--json", type=pathlib.Path, help="folder for the results")
+    record.add_json(parser)
     models = ["mtu1", "mtu2"] if slow else ["mtu1", "mtu2", "mtu10"]
     add("--models", nargs="+", choices=PRESETS, default=models)
     dtypes = ["float32"] if slow else ["float32", "bfloat16"]
@@ -183,10 +178,8 @@ def compiled(lowered):
     """The program, how long it took to compile, and the memory that it needs."""
     begun = time.perf_counter()
     program = lowered.compile()
-    took, memory = time.perf_counter() - begun, program.memory_analysis()
-    used = memory.temp_size_in_bytes + memory.argument_size_in_bytes
-    used += memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return program, {"compile_s": took, "memory_mb": used / 1e6}
+    took, memory = time.perf_counter() - begun, compiled_memory(program)
+    return program, {"compile_s": took, "memory_mb": memory.total / 1e6}
 
 
 def ours(step, state, *inputs):

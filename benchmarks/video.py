@@ -8,7 +8,6 @@ stage alone. Peak memory is that of a process of its own, over clips of growing 
 """
 
 import argparse
-import json
 import pathlib
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ from fractions import Fraction
 
 import cv2
 import numpy as np
-from core import machine
+import record
 
 import mtujax
 from mtujax import deblur_video, load
@@ -38,10 +37,9 @@ LENGTHS = (100, 1000, 3000)
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only 640x360, one round")
-    parser.add_argument("--json", type=pathlib.Path, help="folder for the results")
+    record.add_json(parser)
     args = parser.parse_args()
-    results = {"machine": machine(), "stages": [], "memory": []}
-    print(" | ".join(f"{k} {v}" for k, v in results["machine"].items()))
+    results = {"machine": record.machine_printed(), "stages": [], "memory": []}
     sizes = dict(list(SIZES.items())[:1]) if args.quick else SIZES
     for size, (width, height, count) in sizes.items():
         row = stages(width, height, count, rounds=1 if args.quick else 3)
@@ -51,12 +49,7 @@ def main():
         peak = peak_memory(frames)
         results["memory"].append({"frames": frames, "peak_mb": peak})
         print(f"peak memory, mtu2, 128x96, {frames} frames: {peak:.0f} MB", flush=True)
-    if args.json:
-        args.json.mkdir(parents=True, exist_ok=True)
-        name = f"video-{results['machine']['device']}-{results['machine']['date']}.json"
-        path = args.json / name.replace(" ", "-").lower()
-        path.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"written to {path}")
+    record.write(results, "video", args.json)
 
 
 def write_clip(path, width, height, count):
