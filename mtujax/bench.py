@@ -6,7 +6,6 @@ Letters: B batch, H W pixels.
 import dataclasses
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,10 +14,10 @@ from mtujax.config import DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
 from mtujax.convert import from_params
 from mtujax.errors import UsageError, UserError
 from mtujax.machine import load_average, machine
-from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.operations import compiled_flops, network_operations, parameter_count
+from mtujax.network import MTUNet, init_params
+from mtujax.operations import compiled_flops, network_operations
 from mtujax.report_inputs import BENCH, VERSION
-from mtujax.state_bytes import digest
+from mtujax.subjects import open_subject
 from mtujax.timing import (
     METHOD,
     STAGES,
@@ -30,7 +29,6 @@ from mtujax.timing import (
     ratio,
     statistics,
 )
-from mtujax.weights import bundled, load
 
 WARM_UP = 4
 """Rounds before those that count; more than any network looks ahead."""
@@ -45,7 +43,8 @@ class BenchOptions:
     """What is timed.
 
     Attributes:
-        weights: bundled name or path of a `.safetensors` file; None with `preset`.
+        weights: bundled name, path of a `.safetensors` file or folder of a run; None
+            with `preset`.
         preset: network of drawn weights, which take the same time; None with `weights`.
         size: (W, H) of the frames in pixels, multiples of 4.
         dtype: compute precision; None leaves the network's own.
@@ -115,7 +114,8 @@ def run(
             for and missing.
     """
     others = load_average()
-    model, params, method = _network(options)
+    subject = _subject(options)
+    model, params = subject.model, subject.params
     width, height = options.size
     shape = (options.batch, height, width, 3)
     draw = np.random.default_rng(0).integers
@@ -140,7 +140,7 @@ def run(
         "device": jax.local_devices()[0].device_kind,
         "machine": machine(),
         "load_average": others,
-        "method": method,
+        "method": dataclasses.asdict(subject.method),
         "size": [width, height],
         "batch": options.batch,
         "frames": options.frames,
@@ -167,32 +167,18 @@ def _twins(config, params, shape):
     return {layout: Twin(config, tensors, shape, layout) for layout in LAYOUTS}
 
 
-def _network(options):
-    """Model, parameters, and what the results call them."""
-    if options.preset is not None:
-        name, sha256 = options.preset, None
-        if name not in PRESETS:
-            raise UsageError(f"unknown preset {name!r}; one of {', '.join(PRESETS)}")
-        config = PRESETS[name]
-        if options.dtype:
-            config = dataclasses.replace(config, dtype=options.dtype)
-        model = MTUNet(config)
-        params = inference_params(init_params(model, jax.random.key(0)))
-    else:
-        model, params = load(options.weights, dtype=options.dtype)
-        paths = {file.name: file.path for file in bundled()}
-        path = paths.get(options.weights, Path(options.weights))
-        name, sha256 = path.stem, digest(path.read_bytes())
-    return (
-        model,
-        params,
-        {
-            "name": name,
-            "sha256": sha256,
-            "config": dataclasses.asdict(model.config),
-            "parameters": parameter_count(params),
-        },
-    )
+def _subject(options):
+    """The network; drawn weights have no digest that would mean anything."""
+    if options.preset is None:
+        return open_subject(options.weights, dtype=options.dtype)
+    name = options.preset
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset {name!r}; one of {', '.join(PRESETS)}")
+    model = MTUNet(PRESETS[name])
+    params = init_params(model, jax.random.key(0))
+    subject = open_subject((model, params), dtype=options.dtype, name=name)
+    method = dataclasses.replace(subject.method, sha256=None)
+    return dataclasses.replace(subject, method=method)
 
 
 def _times(taken, batch):

@@ -167,7 +167,7 @@ def _about(videos) -> Scored:
 def _agree(work, method: Method, about: Scored):
     """Notes what is evaluated in the folder; refuses to mix it with something else."""
     from mtujax import parallel
-    from mtujax.runfolder import differing_fields
+    from mtujax.mappings import differing_fields
 
     settings = {
         **{k: v for k, v in to_json(Evaluation(method, about, {})).items() if v},

@@ -106,21 +106,6 @@ def export_state(
     return Exported(int(found.state.step), found.psnr, tuple(files), found.notes)
 
 
-def weights_of_run(run: str) -> dict:
-    """The moving average of a run's parameters at its latest checkpoint.
-
-    Args:
-        run: its folder, also remote.
-
-    Returns:
-        A parameter tree, with the layers that only training reads.
-
-    Raises:
-        UserError: if the run cannot be read.
-    """
-    return read_run(run)[1].state.ema
-
-
 def read_run(run: str, which: str | int = "latest") -> tuple[RunConfig, Restored]:
     """Reads a run's configuration and one of its checkpoints.
 

@@ -34,6 +34,7 @@ from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.data.samples import Samples, VideoSamples
 from mtujax.errors import UsageError, UserError
 from mtujax.motion_labels import motion_labels
+from mtujax.schemes import reads_labels
 from mtujax.settings import RunConfig
 
 Prepare = Callable[[Any, Batch], Batch]
@@ -91,7 +92,7 @@ def open_feed(config: RunConfig) -> Feed:
 
 def labelled(config: RunConfig) -> bool:
     """Whether a run's loss needs motion labels."""
-    return bool(config.model.matching_units) and config.train.motion_weight > 0
+    return bool(config.model.matching_units) and reads_labels(config.train)
 
 
 def _clips(config):

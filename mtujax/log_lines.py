@@ -62,12 +62,15 @@ def pace_text(speed: float | None, left: float | None) -> str:
         left: seconds, if known.
 
     Returns:
-        As "148.2 updates/s, 0:33 h left"; minutes are rounded up.
+        As "148.2 updates/s, 0:33 h left"; minutes are rounded up, and of the last one
+        "34 s left".
     """
     parts = []
     if speed is not None:
         parts.append(f"{speed:.{1 if speed >= 1 else 3}f} updates/s")
-    if left:
+    if left and left <= 60:
+        parts.append(f"{math.ceil(left)} s left")
+    elif left:
         hours, minutes = divmod(math.ceil(left / 60), 60)
         parts.append(f"{hours}:{minutes:02d} h left")
     return ", ".join(parts)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mtujax.errors import UserError
 from mtujax.network import MTUNet
+from mtujax.operations import CompiledMemory, compiled_memory
 from mtujax.stream import Stream
 from mtujax.tiles import TiledStream, default_overlap, tilings
 
@@ -66,23 +67,23 @@ def plan(
             if not out_of_memory(error):
                 raise
             # A compiler that tries kernels out wants the memory there and then.
-            return _Need(0, 2 * available)
+            return CompiledMemory(0, 2 * available)
 
     whole = need_of(Stream(model, params))
-    if whole is None or whole.free <= available:
-        return Plan(None, whole and whole.free)
+    if whole is None or _free(whole) <= available:
+        return Plan(None, whole and _free(whole))
     tiles = list(tilings(height, width, default_overlap(model.config)))
     known, area = whole, height * width
     for tile in tiles:
         # Compiled only if it may fit: what a step computes with grows with its area.
-        guess = _Need(known.held, known.temporary * math.prod(tile) // area)
-        if guess.free > available and tile != tiles[-1]:
+        guess = CompiledMemory(known.held, known.temporary * math.prod(tile) // area)
+        if _free(guess) > available and tile != tiles[-1]:
             continue
         known, area = need_of(TiledStream(model, params, tile)), math.prod(tile)
-        if known is None or known.free <= available:
-            return Plan(tile, whole.free)
+        if known is None or _free(known) <= available:
+            return Plan(tile, _free(whole))
     least = f" even in tiles of {tiles[-1][1]}x{tiles[-1][0]}" if tiles else ""
-    wanted, there = readable(known.free), readable(available)
+    wanted, there = readable(_free(known)), readable(available)
     raise UserError(
         f"frames of {width}x{height} need {wanted} of free memory{least}, and {there} "
         "are free: free some, or give smaller frames"
@@ -115,37 +116,19 @@ def step_bytes(
     """
     stream = TiledStream(model, params, tile) if tile else Stream(model, params)
     found = _analysed(stream, (1, height, width, 3), dtype)
-    return found and found.bytes
+    return found and found.total
 
 
-class _Need(NamedTuple):
-    """Bytes: what comes in and goes out of a step, and what it computes with."""
-
-    held: int
-    temporary: int
-
-    @property
-    def bytes(self):
-        return self.held + self.temporary
-
-    @property
-    def free(self):
-        """What should be free for it."""
-        return int(self.bytes / _SHARE)
+def _free(need):
+    """What should be free for what is needed."""
+    return int(need.total / _SHARE)
 
 
 def _analysed(stream, shape, dtype):
-    """The `_Need` of one step of a stream; None if the compiler does not tell it."""
-    compiled = stream.lowered(shape, dtype).compile()
-    try:
-        stats = compiled.memory_analysis()
-        held = stats.argument_size_in_bytes + stats.output_size_in_bytes
-        held -= stats.alias_size_in_bytes
-        temporary = stats.temp_size_in_bytes
-    except (AttributeError, NotImplementedError):
-        return None
+    """What one step of a stream takes; None if the compiler does not tell it."""
+    found = compiled_memory(stream.lowered(shape, dtype).compile())
     frame = math.prod(shape) * jnp.dtype(dtype).itemsize
-    return _Need(held + _FRAMES * frame, temporary)
+    return found and CompiledMemory(found.held + _FRAMES * frame, found.temporary)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -156,19 +156,36 @@ def compiled_flops(compiled: jax.stages.Compiled) -> float | None:
     return (analysis or {}).get("flops")
 
 
-def compiled_bytes(compiled: jax.stages.Compiled) -> int | None:
+class CompiledMemory(NamedTuple):
+    """What a compiled computation takes, in bytes.
+
+    Attributes:
+        held: what comes in and what goes out.
+        temporary: what it computes with in between.
+    """
+
+    held: int
+    temporary: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.held + self.temporary
+
+
+def compiled_memory(compiled: jax.stages.Compiled) -> CompiledMemory | None:
     """Memory that a computation takes by the compiler's own analysis.
 
     Args:
         compiled: a compiled computation.
 
     Returns:
-        Bytes: what comes in, what goes out and what it computes with; None where the
-        compiler does not tell.
+        It; None where the compiler does not tell.
     """
     try:
         stats = compiled.memory_analysis()
         held = stats.argument_size_in_bytes + stats.output_size_in_bytes
-        return held - stats.alias_size_in_bytes + stats.temp_size_in_bytes
+        held -= stats.alias_size_in_bytes
+        return CompiledMemory(held, stats.temp_size_in_bytes)
     except (AttributeError, NotImplementedError):
         return None

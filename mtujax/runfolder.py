@@ -130,32 +130,3 @@ def open_run(folder: str) -> Iterator[RunFolder]:
                 f"{folder}: cannot be a run folder ({error.strerror})"
             ) from error
         yield run
-
-
-def differing_fields(old: dict, new: dict) -> list[str]:
-    """Names what differs between two configurations.
-
-    Args:
-        old: JSON values, dicts in dicts, as they are kept somewhere.
-        new: likewise, as they are wanted.
-
-    Returns:
-        Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands
-        for a field that is not there.
-    """
-    there, here = (dict(_dotted(values)) for values in (old, new))
-    names = sorted(there.keys() | here.keys())
-    return [
-        f"{name}: {there.get(name, '-')} there, {here.get(name, '-')} here"
-        for name in names
-        if there.get(name, "-") != here.get(name, "-")
-    ]
-
-
-def _dotted(values, path=""):
-    for name, value in values.items():
-        if isinstance(value, dict) and value:
-            yield from _dotted(value, f"{path}{name}.")
-        else:
-            # As JSON would have it: a tuple is a list there.
-            yield f"{path}{name}", json.dumps(value)

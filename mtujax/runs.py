@@ -8,18 +8,19 @@ import contextlib
 import jax
 
 from mtujax import parallel
-from mtujax.archive import unpack
+from mtujax.archive import read_extra, unpack
 from mtujax.checkpoints import Checkpoints
 from mtujax.errors import UserError
+from mtujax.export import CHECKPOINTS, state_like
 from mtujax.feeds import open_feed
 from mtujax.judging import Judge, open_clips
 from mtujax.logbook import Logbook
 from mtujax.loop import Finished, Loop, updates_of_batch
-from mtujax.mappings import from_dict, to_dict
+from mtujax.mappings import differing_fields, from_dict, to_dict
 from mtujax.network import MTUNet
-from mtujax.runfolder import RunFolder, differing_fields, open_run
+from mtujax.runfolder import RunFolder, open_run
 from mtujax.schemes import check_precision, learning_rates
-from mtujax.settings import RunConfig, fixed_fields
+from mtujax.settings import RunConfig, fixed_fields, state_fields
 from mtujax.starting import first_params
 from mtujax.stopping import Interrupted, Stopper
 from mtujax.training import TrainState, init_train_state
@@ -48,12 +49,12 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         notes = [*feed.notes, *_agree_on_config(folder, config)]
         checkpoints = stack.enter_context(open_checkpoints(config))
         state, batches, found = _first_state(config, checkpoints)
-        judge = Judge(MTUNet(config.model), clips, images=config.validation.images)
-        loop = Loop(config, feed, checkpoints, judge if clips else None)
+        folder.write_config(to_dict(config))  # only now: weights may have been refused
+        loop = Loop(config, feed, checkpoints, _judge(config, clips))
         log = stack.enter_context(_logbook(config, loop.position(state)))
         if not clips and config.validation.every:
             notes.append("validation.path is not given, so no checkpoint is the best")
-        log.note(f"{_work(config, feed)}; the first update takes long, as it compiles")
+        log.note(_work(config, feed, loop.position(state)))
         for note in [*notes, *found]:
             log.note(f"note: {note}")
         stopper = stack.enter_context(Stopper(config.max_minutes, say=log.note))
@@ -67,11 +68,21 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
     return finished
 
 
-def _work(config, feed):
+def _judge(config, clips):
+    if not clips:
+        return None
+    return Judge(MTUNet(config.model), clips, images=config.validation.images)
+
+
+def _work(config, feed, done):
+    """What is going to be done, in a line."""
+    if done >= (steps := config.train.steps):
+        return f"all {steps} updates are done; a larger train.steps goes on"
     count, kind = jax.device_count(), jax.devices()[0].device_kind
     where = f"{count} devices" if count > 1 else "1 device"
     return (
-        f"training on {feed.name}, {config.batch} clips at a time, by {where} ({kind})"
+        f"training on {feed.name}, {config.batch} clips at a time, by {where} "
+        f"({kind}); the first update takes long, as it compiles"
     )
 
 
@@ -88,7 +99,7 @@ def open_checkpoints(config: RunConfig) -> Checkpoints:
         UserError: if the folder cannot be used.
     """
     return Checkpoints(
-        f"{config.run.rstrip('/')}/checkpoints",
+        f"{config.run.rstrip('/')}/{CHECKPOINTS}",
         latest=config.keep_latest,
         every=config.keep_every,
     )
@@ -110,7 +121,6 @@ def _agree_on_config(folder: RunFolder, config: RunConfig) -> list[str]:
     """Notes what may change; refuses what may not."""
     old = folder.read_config()
     if old is None:
-        folder.write_config(to_dict(config))
         return []
     old = from_dict(old, RunConfig)
     differing = differing_fields(fixed_fields(old), fixed_fields(config))
@@ -123,7 +133,6 @@ def _agree_on_config(folder: RunFolder, config: RunConfig) -> list[str]:
     steps = differing_fields(
         {"train": {"steps": old.train.steps}}, {"train": {"steps": config.train.steps}}
     )
-    folder.write_config(to_dict(config))
     return steps
 
 
@@ -131,45 +140,29 @@ def _first_state(
     config: RunConfig, checkpoints: Checkpoints
 ) -> tuple[TrainState, int, list[str]]:
     """The state, how many batches it has seen, and notes."""
-    like = untrained_state(config)
-    restored = checkpoints.restore(like)
+    restored = checkpoints.restore(state_like(config))
     if restored is not None:
-        notes = [*restored.notes, f"going on from update {restored.step}"]
+        over = restored.step >= config.train.steps
+        going = [] if over else [f"going on from update {restored.step}"]
+        notes = [*restored.notes, *going]
         return restored.state, restored.extra["batches"], notes
     if config.go_on_from:
-        state, extra = unpack(config.go_on_from, like)
-        differing = differing_fields(
-            fixed_fields(from_dict(extra["config"], RunConfig)), fixed_fields(config)
-        )
-        if differing:
-            raise UserError(
-                f"{config.go_on_from}: is of another configuration: "
-                f"{'; '.join(differing)}"
-            )
-        return state, extra["batches"], [f"going on from {config.go_on_from}"]
-    if config.init_from:
-        state = untrained_state(config, config.init_from)
-        return state, 0, [f"starting from the weights of {config.init_from}"]
-    return like, 0, []
-
-
-def untrained_state(config: RunConfig, init_from: str | None = None) -> TrainState:
-    """The state before the first update.
-
-    Args:
-        config: of the run.
-        init_from: weights to take in place of drawn ones, as `first_params`.
-
-    Returns:
-        It; also a pattern of the states of the run.
-
-    Raises:
-        UserError: if those are not weights of this network.
-    """
+        return _state_of_another(config)
+    given = config.init_from
     params = first_params(
-        MTUNet(config.model),
-        seed=config.seed,
-        spread=config.spread,
-        init_from=init_from,
+        MTUNet(config.model), seed=config.seed, spread=config.spread, init_from=given
     )
-    return init_train_state(config.train, params)
+    notes = [f"starting from the weights of {given}"] if given else []
+    return init_train_state(config.train, params), 0, notes
+
+
+def _state_of_another(config):
+    """That of `go_on_from`, where the structure agrees; the rest is noted."""
+    given = config.go_on_from
+    old = from_dict(read_extra(given)["config"], RunConfig)
+    differing = differing_fields(state_fields(old), state_fields(config))
+    if differing:
+        raise UserError(f"{given}: is of another configuration: {'; '.join(differing)}")
+    state, extra = unpack(given, state_like(config))
+    changed = differing_fields(fixed_fields(old), fixed_fields(config))
+    return state, extra["batches"], [f"going on from {given}", *changed]

@@ -150,6 +150,18 @@ def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:
     return {"deblur": {"deblur": 1.0}} | ({"motion": {"motion": 1.0}} if motion else {})
 
 
+def reads_labels(config: TrainConfig) -> bool:
+    """Whether any loss reads motion labels.
+
+    Args:
+        config: how to train.
+
+    Returns:
+        True if one does.
+    """
+    return any("motion" in losses for losses in loss_weights(config).values())
+
+
 def learning_rates(config: TrainConfig) -> dict[str, optax.Schedule]:
     """The learning rates [] of the optimisers.
 

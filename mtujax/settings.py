@@ -170,8 +170,9 @@ class RunConfig:
             all from N(0, 0.03).
         init_from: weights to start from: a bundled name, a .safetensors file, or
             another run's folder; only a new run reads it.
-        go_on_from: a training state that `mtujax export --state` wrote; only a run
-            without checkpoints reads it.
+        go_on_from: a training state that `mtujax export --state` wrote, perhaps of
+            other data, batch, schedule or precision; only a run without checkpoints
+            reads it.
         save_every: updates from one checkpoint to the next.
         keep_latest: how many of the last checkpoints are kept.
         keep_every: updates between those kept for good; None for none.
@@ -222,6 +223,22 @@ _FREE = frozenset(
     data.made_on data.threads data.workers""".split()
 )
 """What a run may change when it goes on: where things lie, and what is only watched."""
+
+
+def state_fields(config: RunConfig) -> dict:
+    """What must agree for a run to go on from the training state of another.
+
+    Data, batch, schedule and precision may differ: the state is of the same structure.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        The network but for its precision, and the scheme, as `to_dict` has them.
+    """
+    values = to_dict(config)
+    model = {k: v for k, v in values["model"].items() if k != "dtype"}
+    return {"model": model, "train": {"scheme": values["train"]["scheme"]}}
 
 
 def fixed_fields(config: RunConfig) -> dict:

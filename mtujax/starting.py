@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtujax.errors import UserError
 from mtujax.findings import shape_findings
+from mtujax.mappings import differing_fields, to_dict
 from mtujax.network import MTUNet, inference_params, init_params
 from mtujax.weights import expected_shapes, load
 
@@ -29,25 +30,28 @@ def first_params(
         Parameters with the layers that only training reads.
 
     Raises:
-        UserError: if they are not of this network; names what differs first.
+        UserError: if they are not of this network; names the fields that differ.
     """
     params = init_params(model, jax.random.key(seed))
     params = spread_params(params) if spread else params
     if init_from is None:
         return params
     if Path(init_from).is_dir() or "://" in init_from:
-        from mtujax.export import weights_of_run
+        from mtujax.export import read_run
 
-        given = weights_of_run(init_from)
+        config, found = read_run(init_from)
+        network, given = config.model, found.state.ema
     else:
-        given = load(init_from)[1]
+        loaded, given = load(init_from)
+        network = loaded.config
     flat = flatten_dict(inference_params(given), sep="/")
     shapes = {name: value.shape for name, value in flat.items()}
     findings = shape_findings(shapes, expected_shapes(model.config))
     if findings:
-        more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+        fields = differing_fields(to_dict(network), to_dict(model.config))
         raise UserError(
-            f"init_from {init_from}: not weights of this network: {findings[0]}{more}"
+            f"init_from {init_from}: not weights of this network: "
+            f"{'; '.join(fields) or findings[0]}"
         )
     given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
     return unflatten_dict(flatten_dict(params, sep="/") | given, sep="/")

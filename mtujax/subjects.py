@@ -10,6 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from mtujax.config import ModelConfig
 from mtujax.errors import UsageError, UserError
+from mtujax.mappings import differing_fields, to_dict
 from mtujax.network import MTUNet, inference_params
 from mtujax.operations import parameter_count
 from mtujax.results import Method
@@ -104,13 +105,12 @@ def _is_run(weights):
 
 def _check_network(weights, found, wanted):
     """Refuses weights of another network; the precision is no part of it."""
-    there, here = dataclasses.asdict(found), dataclasses.asdict(wanted)
-    for field in there:
-        if field != "dtype" and there[field] != here[field]:
-            raise UserError(
-                f"weights {weights}: of another network than the configuration's: "
-                f"{field} is {there[field]} there, {here[field]} here"
-            )
+    there = dataclasses.replace(found, dtype=wanted.dtype)
+    if differing := differing_fields(to_dict(there), to_dict(wanted)):
+        raise UserError(
+            f"weights {weights}: of another network than the configuration's: "
+            f"{'; '.join(differing)}"
+        )
 
 
 def _subject(name, model, params, sha256=None):

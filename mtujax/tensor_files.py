@@ -161,7 +161,10 @@ def _opened(path):
     if not path.exists():
         raise WeightsError(f"{path}: no such file")
     if path.is_dir():
-        raise WeightsError(f"{path}: is a folder, not a .safetensors file")
+        raise WeightsError(
+            f"{path}: is a folder, not a .safetensors file; of a training run, "
+            "`mtujax export` writes one"
+        )
     try:
         return safetensors.safe_open(path, framework="np")
     except safetensors.SafetensorError as error:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.network import MTUNet, initial_state
-from mtujax.operations import compiled_bytes
+from mtujax.operations import compiled_memory
 from mtujax.stream import Stream
 
 STAGES = ("host_to_device", "step", "device_to_host", "end_to_end")
@@ -273,7 +273,8 @@ def peak_memory(compiled: jax.stages.Compiled) -> Memory:
         Bytes, and who says so.
     """
     stats = jax.local_devices()[0].memory_stats() or {}
-    used, planned = stats.get("peak_bytes_in_use"), compiled_bytes(compiled)
+    used, found = stats.get("peak_bytes_in_use"), compiled_memory(compiled)
+    planned = found and found.total
     if used is not None:
         return Memory(used, "device.memory_stats: peak_bytes_in_use", used, planned)
     known = planned is not None

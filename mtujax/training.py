@@ -15,7 +15,7 @@ from mtujax.errors import UserError
 from mtujax.loss_scale import LossScale, adjusted, first_scale
 from mtujax.network import MTUNet, initial_state
 from mtujax.objectives import gradients
-from mtujax.schemes import TrainConfig, loss_weights, make_optimizers
+from mtujax.schemes import TrainConfig, make_optimizers, reads_labels
 
 
 @flax.struct.dataclass
@@ -123,8 +123,7 @@ def clip_step(
         UserError: if clips are not whole numbers of updates long, or labels are
             missing.
     """
-    labelled = any("motion" in terms for terms in loss_weights(config).values())
-    frames = read_batch(model, batch, labelled=labelled)
+    frames = read_batch(model, batch, labelled=reads_labels(config))
     time = len(frames.index)
     each = config.frames_per_update or time
     if time % each:

@@ -19,6 +19,7 @@ ROOT = PACKAGE.parent
 FLOORS = {
     0: {"config", "errors", "findings", "published", "table_text", "wheel"},
     1: {
+        "launch",
         "lanes",
         "machine",
         "data.photo_samples",
@@ -346,6 +347,7 @@ INSIDE = {
     ("video.reader", "video.pixels"),
     ("video.writer", "video.codecs"),
     ("video.writer", "video.info"),
+    ("memory", "operations"),
     ("memory", "stream"),
     ("memory", "tiles"),
     ("restorer", "memory"),

@@ -2,7 +2,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import sets
+from logs import full_disk
 
 from mtujax import data_command
 from mtujax.data import prepare as preparing
@@ -220,25 +220,14 @@ def test_what_is_not_prepared_is_said_with_the_command(own, out):
         prepared("pairs", data_dir=out)
 
 
-@contextlib.contextmanager
-def small_files(limit):
-    """The system refuses to write beyond a size, as a full disk would."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_write_that_fails_in_the_middle_leaves_no_set(own, out, raw):
-    with small_files(8000), pytest.raises((UserError, OSError)) as caught:
+    with full_disk(8000), pytest.raises((UserError, OSError)) as caught:
         prepare("pairs", own, out, raw=raw)
     assert f"{final(out, raw)}" in str(caught.value)
     assert "too large" in str(caught.value)
     assert not visible(out)
     prepare("pairs", own, out, raw=raw)
-    with small_files(8000), pytest.raises((UserError, OSError)):
+    with full_disk(8000), pytest.raises((UserError, OSError)):
         prepare("pairs", own, out, raw=raw, overwrite=True)
     assert len(open_frames("pairs", out, split="train").videos) == 2
 

@@ -12,8 +12,8 @@ from jax import lax
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.network import MTUNet, inference_params, init_params
 from mtujax.operations import (
-    compiled_bytes,
     compiled_flops,
+    compiled_memory,
     multiply_adds,
     network_operations,
     parameter_count,
@@ -187,11 +187,11 @@ def test_the_compilers_analysis_leaves_out_padding_and_repetition():
 def test_memory_is_what_comes_in_and_goes_out_and_lies_between():
     x = jnp.zeros((256, 256), jnp.float32)
     plain = jax.jit(lambda x: x + 1).lower(x).compile()
-    assert compiled_bytes(plain) == 2 * x.nbytes
+    assert compiled_memory(plain).total == 2 * x.nbytes
     donated = jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile()
-    assert compiled_bytes(donated) == x.nbytes
+    assert compiled_memory(donated).total == x.nbytes
     between = jax.jit(lambda x: (x @ x) @ x).lower(x).compile()
-    assert compiled_bytes(between) >= 3 * x.nbytes
+    assert compiled_memory(between).total >= 3 * x.nbytes
 
 
 class Silent:
@@ -206,4 +206,4 @@ class Silent:
 
 def test_a_compiler_that_tells_nothing_gives_none():
     assert compiled_flops(Silent()) is None
-    assert compiled_bytes(Silent()) is None
+    assert compiled_memory(Silent()) is None

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from mtujax.errors import UserError
-from mtujax.runfolder import RunFolder, differing_fields, open_run
+from mtujax.mappings import differing_fields
+from mtujax.runfolder import RunFolder, open_run
 
 CONFIG = {"train": {"steps": 20, "drops": [[3, 0.25]]}, "run": "a", "teacher": None}
 

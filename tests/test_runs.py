@@ -12,11 +12,17 @@ from conftest import SMALLEST, slow
 from motions import panned
 
 from mtujax import parallel, runs
+from mtujax.archive import pack
 from mtujax.errors import UserError
+from mtujax.export import state_like
 from mtujax.loop import Loop
+from mtujax.mappings import to_dict
+from mtujax.network import MTUNet
 from mtujax.schemes import TrainConfig
 from mtujax.settings import DataConfig, RunConfig, ValidationConfig
+from mtujax.starting import first_params
 from mtujax.stopping import Interrupted
+from mtujax.training import init_train_state
 
 pytest.importorskip("grain")
 pytest.importorskip("orbax.checkpoint")
@@ -77,7 +83,7 @@ def stop_after(monkeypatch):
 
 def final_state(config):
     with runs.open_checkpoints(config) as checkpoints:
-        return checkpoints.restore(runs.untrained_state(config))
+        return checkpoints.restore(state_like(config))
 
 
 def assert_same(one, other, atol=0.0):
@@ -103,6 +109,8 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
     assert "going on from update 3" in capsys.readouterr().out
     # What is finished is not begun again.
     assert runs.train(config).updates == 6
+    said = capsys.readouterr().out
+    assert "all 6 updates are done" in said and "going on" not in said
     with open(tmp_path / "run" / "log.csv") as file:
         steps = [int(row["step"]) for row in csv.DictReader(file)]
     assert steps == sorted(set(steps)) and steps[-1] == 6
@@ -190,6 +198,24 @@ def test_a_run_starts_from_the_weights_of_another(config, tmp_path, stop_after):
     ]
     distances = [np.abs(x - leaves[1]).mean() for x in (leaves[0], leaves[2])]
     assert distances[0] < 0.1 * distances[1]
+
+
+def test_a_state_goes_on_with_other_data_but_not_with_another_network(
+    config, tmp_path, capsys
+):
+    params = first_params(MTUNet(SMALLEST))
+    state = init_train_state(config.train, params).replace(step=np.int32(6))
+    parts = tmp_path / "parts"
+    pack(state, {"batches": 6, "config": to_dict(config)}, parts)
+    other = of(config, data_crop=32, batch=4, go_on_from=str(parts))
+    wider = of(other, model=dataclasses.replace(SMALLEST, channels=6))
+    with pytest.raises(UserError, match=r"parts: .*model.channels: \d there, 6 here$"):
+        runs.train(wider)
+    # What was refused is no obstacle to another try.
+    assert runs.train(other).updates == 6
+    said = capsys.readouterr().out
+    assert f"note: going on from {parts}\n" in said
+    assert "note: batch: 2 there, 4 here\nnote: data.crop: 16 there, 32 here" in said
 
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_made(config, tmp_path):

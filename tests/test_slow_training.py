@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from mtujax.config_files import from_config_dict
-from mtujax.runs import open_checkpoints, untrained_state
+from mtujax.export import state_like
+from mtujax.runs import open_checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,7 @@ def state_of(run):
     settings.data.crop, settings.train.steps, settings.run = 32, 40, str(run)
     config = from_config_dict(settings)
     with open_checkpoints(config) as checkpoints:
-        return checkpoints.restore(untrained_state(config))
+        return checkpoints.restore(state_like(config))
 
 
 def assert_same(one, other, atol=0.0):

@@ -70,7 +70,7 @@ def test_the_precision_is_the_given_one_else_the_configurations():
 
 
 def test_weights_of_another_network_are_refused_with_what_differs(weights_file):
-    with pytest.raises(UserError, match="tiny.*: num_units is 1 there, 2 here"):
+    with pytest.raises(UserError, match="tiny.*: num_units: 1 there, 2 here"):
         open_subject(weights_file, config=MODEL.config)
 
 
