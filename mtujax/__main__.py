@@ -1,4 +1,4 @@
-"""The command line: `mtujax deblur`, `demo`, `convert` and `weights`.
+"""The command line, `mtujax`.
 
 Errors that a user can mend are one line on stderr: exit status 2 for bad use, 1 for
 everything else, 130 and 143 when interrupted. Heavy imports wait for their command.
@@ -7,7 +7,6 @@ everything else, 130 and 143 when interrupted. Heavy imports wait for their comm
 import os
 import signal
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -16,8 +15,9 @@ import typer
 
 from mtujax.arguments import seconds, tile_size
 from mtujax.bench_command import bench
+from mtujax.convert_command import convert
 from mtujax.data_command import app as data_app
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError
 from mtujax.explain import explain
 from mtujax.export_command import export
 from mtujax.report_command import report
@@ -25,9 +25,6 @@ from mtujax.report_command import report
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
-app.add_typer(data_app, name="data")
-for _command in (export, bench, report):
-    app.command()(_command)
 _DEFAULT_CUT = 0.4  # cuts.DEFAULT_THRESHOLD; a test compares them
 
 
@@ -88,7 +85,7 @@ def _options(
         ),
     ] = False,
 ):
-    """Deblur videos."""
+    """Deblur videos. In a clone, train.py trains networks and eval.py scores them."""
 
 
 @app.command()
@@ -210,52 +207,6 @@ def demo(
     run(output, weights=weights)
 
 
-@app.command()
-def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="The authors' .pytorch file.")],
-    output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
-    preset: Annotated[
-        str | None, typer.Option(help="Expected network, as mtu2; found if not given.")
-    ] = None,
-    teacher: Annotated[
-        bool, typer.Option("--teacher", help="It is LiteFlowNet, the flow teacher.")
-    ] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Compare with PyTorch on a short clip.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output.")
-    ] = False,
-):
-    """Convert a released PyTorch checkpoint to weights for mtujax."""
-    from mtujax.agreement import check as check_network
-    from mtujax.agreement import check_teacher
-    from mtujax.convert import convert as convert_network
-    from mtujax.convert_teacher import convert_teacher
-    from mtujax.outputs import check_output
-
-    if teacher and preset:
-        raise UsageError(f"--preset {preset}: a --teacher has none")
-    if not checkpoint.is_file():
-        raise UserError(f"{checkpoint}: no such file")
-    check_output(checkpoint, output, folder=False, overwrite=overwrite)
-    with tempfile.TemporaryDirectory(prefix=".", dir=output.parent) as folder:
-        part = Path(folder) / output.name
-        options = {} if teacher else {"preset": preset}
-        convert = convert_teacher if teacher else convert_network
-        done = convert(checkpoint, part, **options)
-        if check:
-            found = (check_teacher if teacher else check_network)(checkpoint, part)
-            print(f"against PyTorch: {found}")
-            if not found.agree:
-                raise UserError(f"{output}: not written, as it disagrees with PyTorch")
-        os.replace(part, output)
-    print(f"{output}: {done.preset}, {done.parameters:,} parameters")
-    print(f"source sha256: {done.sha256}")
-    if done.dropped:
-        print(f"left out, as only training reads them: {', '.join(done.dropped)}")
-
-
 @app.command("weights")
 def list_weights():
     """List the weights that come with the package."""
@@ -269,6 +220,11 @@ def list_weights():
         )
         for key, value in file.metadata.items():
             print(f"  {key}: {value}")
+
+
+app.add_typer(data_app, name="data")
+for _command in (convert, bench, report, export):
+    app.command()(_command)
 
 
 def _notes(error):

@@ -106,7 +106,9 @@ def synthesize(
     source: Annotated[
         Path, typer.Argument(help="Folder of photographs, or a high-speed video.")
     ],
-    output: Annotated[Path, typer.Argument(help="Folder of the set; must be new.")],
+    output: Annotated[
+        Path, typer.Argument(help="Folder of the set; a new one, or of other splits.")
+    ],
     clips: Annotated[int, typer.Option(help="From photographs.")] = 20,
     frames: Annotated[
         int | None,
@@ -142,7 +144,7 @@ def synthesize(
         typer.Option("--validation", help="Make the fixed validation set instead."),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a set made here before.")
+        bool, typer.Option("--overwrite", help="Replace this split, if it was made so.")
     ] = False,
 ):
     """Make a set of blurry and sharp frames.

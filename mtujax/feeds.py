@@ -87,7 +87,10 @@ def open_feed(config: RunConfig) -> Feed:
     on_device = jax.default_backend() != "cpu" and not data.exposure.compressed
     if data.made_on != "auto":
         on_device = data.made_on == "device"
-    return _device_photos(config) if on_device else _host_photos(config)
+    feed = _device_photos(config) if on_device else _host_photos(config)
+    unused = [f"data.{n} is not used" for n in ("teacher", "flow") if getattr(data, n)]
+    why = [f"{', '.join(unused)}: the motion of photographs is known"] if unused else []
+    return dataclasses.replace(feed, notes=(*feed.notes, *why))
 
 
 def labelled(config: RunConfig) -> bool:

@@ -107,8 +107,9 @@ def _check_network(weights, found, wanted):
     """Refuses weights of another network; the precision is no part of it."""
     there = dataclasses.replace(found, dtype=wanted.dtype)
     if differing := differing_fields(to_dict(there), to_dict(wanted)):
+        name = "" if isinstance(weights, tuple) else f" {weights}"
         raise UserError(
-            f"weights {weights}: of another network than the configuration's: "
+            f"weights{name}: of another network than the configuration's: "
             f"{'; '.join(differing)}"
         )
 

@@ -158,6 +158,7 @@ FLOORS = {
         "weights",
     },
     4: {
+        "convert_command",
         "evaluation_folder",
         "evaluation_tally",
         "evaluation_text",
@@ -212,6 +213,7 @@ FLOORS = {
     },
 }
 INSIDE = {
+    ("convert_command", "agreement"),
     ("eval_command", "eval_flags"),
     ("eval_command", "evaluation"),
     ("eval_command", "scripts"),
@@ -497,6 +499,7 @@ ONLY = {
     "typer": {
         "__main__",
         "bench_command",
+        "convert_command",
         "data_arguments",
         "data_command",
         "explain",
@@ -601,9 +604,7 @@ def public():
     """(name, object) of every public function, class and method of the package."""
     for name, _ in modules():
         # Docstrings of commands are help texts.
-        if name in ("__main__", "data_command", "export_command", "flow_command"):
-            continue
-        if name in ("bench_command", "report_command"):
+        if name == "__main__" or (name in ONLY["typer"] and "_command" in name):
             continue
         if name.startswith("torch"):
             pytest.importorskip("torch")

@@ -56,7 +56,7 @@ def test_photographs_become_a_set_that_is_whole_and_has_its_motion(photos, tmp_p
     assert {(v.frames, v.height, v.width) for v in source.videos} == {(4, 48, 64)}
     flow, valid = open_motion("pairs", output, source, split="train").motion(0, 2)
     assert flow.shape == (48, 64, 2) and 0 < valid.mean() and np.abs(flow).max() > 0.1
-    about = json.loads((output / "synthesis.json").read_text())
+    about = json.loads((output / "train/synthesis.json").read_text())
     assert about["frames"] == 12 and about["shake"]["speed"] == [2.0, 24.0]
 
 
@@ -73,7 +73,13 @@ def test_a_set_is_only_replaced_when_told_and_nothing_else_ever(photos, tmp_path
     with pytest.raises(UserError, match="exists already; --overwrite replaces it"):
         made.write(output)
     requests.FromPhotos(photos, clips=2, **SMALL).write(output, overwrite=True)
-    assert len(list((output / "train").iterdir())) == 2
+    assert len(list((output / "train").glob("*/"))) == 2
+    # A split beside it: neither touches the other.
+    made.write(output, split="test")
+    made.write(output, split="test", overwrite=True)
+    assert len(list((output / "train").glob("*/"))) == 2
+    source = open_frames("pairs", output, split="test")
+    assert [v.name for v in source.videos] == ["0000_a"]
     with pytest.raises(UserError, match="holds something else"):
         made.write(photos, overwrite=True)
     assert len(list(photos.iterdir())) == 3
@@ -202,6 +208,6 @@ def test_photographs_that_differ_in_their_suffix_alone_are_all_used(photos, tmp_
     (photos / "tiny.png").unlink()
     cv2.imwrite(str(photos / "a.jpg"), np.full((60, 80, 3), 90, np.uint8))
     requests.FromPhotos(photos, clips=3, **SMALL).write(tmp_path / "set")
-    made = sorted(p.name for p in (tmp_path / "set" / "train").iterdir())
+    made = sorted(p.name for p in (tmp_path / "set" / "train").glob("*/"))
     assert made == ["0000_a.jpg", "0001_a.png", "0002_b"]
     check("pairs", tmp_path / "set").refuse()

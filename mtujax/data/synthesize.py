@@ -1,10 +1,11 @@
 """Sets of blurry and sharp frames, made from photographs or from quick video.
 
 Both write the layout `pairs`: OUT/SPLIT/CLIP/{blur,sharp}/0001.png, with exact motion
-in `flow` if asked for, and `synthesis.json`, which says how it was made. Letters: T
-time, H W pixels, N sub-frames.
+in `flow` if asked for, and in each split `synthesis.json`, which says how it was made.
+Letters: T time, H W pixels, N sub-frames.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -24,7 +25,7 @@ from mtujax.errors import UsageError, UserError
 from mtujax.outputs import whole_output
 
 MANIFEST = "synthesis.json"
-"""What a set tells of itself; only a folder that holds it is ever overwritten."""
+"""What a split tells of itself; only a folder that holds it is ever overwritten."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def write_set(
     progress: Callable[[int, int | None], None] | None = None,
     total: int | None = None,
 ) -> int:
-    """Writes clips, all or nothing.
+    """Writes the clips of a split, all or nothing; other splits stay as they are.
 
     Args:
         clips: names, and clips of any lengths.
@@ -113,7 +114,7 @@ def write_set(
         about: what `synthesis.json` is to say; JSON values.
         split: part of the set that they become.
         flow: also write each frame's motion, `flow/0001.npz`.
-        overwrite: replace a set that was made here before.
+        overwrite: replace a split that was made here before.
         progress: called with the frames written and their expected number.
         total: that number, if known.
 
@@ -122,40 +123,66 @@ def write_set(
 
     Raises:
         UsageError: for a split that is no plain name.
-        UserError: if the folder exists, or no clip comes.
+        UserError: if the split exists, the folder holds something else, or no clip
+            comes.
         OSError: if it cannot be written.
     """
+
+    def step(done):
+        if progress:
+            progress(done, total)
+
     if not split.replace("_", "").replace("-", "").isalnum():
         raise UsageError(f"split {split!r}: use letters, digits, - and _")
     output = Path(output)
-    _check_place(output, overwrite)
+    _check_place(output, split, overwrite)
+    with _new_folder(output):
+        return _write_split(output / split, clips, about, flow, overwrite, step)
+
+
+def _write_split(place, clips, about, flow, overwrite, step):
     done = count = 0
-    with whole_output(output, folder=True, overwrite=overwrite) as temporary:
+    with whole_output(place, folder=True, overwrite=overwrite) as temporary:
         for name, clip in clips:
             for number in range(len(clip.sharp)):
-                _write_frame(temporary / split / name, clip, number, flow)
+                _write_frame(temporary / name, clip, number, flow)
                 done += 1
-                if progress:
-                    progress(done, total)
+                step(done)
             count += 1
         if not count:
-            raise UserError(f"{output}: nothing to write, no clip was made")
+            raise UserError(f"{place.parent}: nothing to write, no clip was made")
         about = {**about, "mtujax": version("mtujax"), "clips": count, "frames": done}
         (temporary / MANIFEST).write_text(json.dumps(about, indent=1) + "\n")
     return count
 
 
-def _check_place(output, overwrite):
+@contextlib.contextmanager
+def _new_folder(folder):
+    """A folder, which does not stay if nothing comes into it."""
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
+
+
+def _check_place(output, split, overwrite):
     if not output.parent.is_dir():
         raise UserError(f"{output.parent}: no such folder; create it for the output")
     if output.exists() and not output.is_dir():
         raise UserError(f"{output}: is a file; give a new folder")
-    if not output.is_dir() or not any(output.iterdir()):
-        return
-    if not (output / MANIFEST).is_file():
-        raise UserError(f"{output}: holds something else than such a set; not touched")
-    if not overwrite:
-        raise UserError(f"{output}: exists already; --overwrite replaces it")
+    for inside in output.iterdir() if output.is_dir() else ():
+        if not (inside / MANIFEST).is_file():
+            raise UserError(
+                f"{output}: holds something else than such a set ({inside.name}); "
+                "not touched"
+            )
+    if (output / split).exists() and not overwrite:
+        raise UserError(
+            f"{output / split}: exists already; --overwrite replaces it, another "
+            "--split is written beside it"
+        )
 
 
 def _write_frame(folder, clip, number, flow):
