@@ -2,9 +2,13 @@ import functools
 import os
 import signal
 
-# XLA's own passes as ever, LLVM's left out: the tests compile a thousand small programs
-# and run each a few times. `make test-slow` and `make gpu` compile as users do.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# XLA's own passes as ever, LLVM's and the newer way to compile fusions left out: the
+# tests compile a thousand small programs and run each a few times. `make test-slow` and
+# `make gpu` compile as users do.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+)
 
 from pathlib import Path
 

@@ -366,7 +366,10 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_made(
         ({"weights": network, "protocols": ["psnr"]}, "no protocol 'psnr'"),
         ({"weights": network, "batch": 0}, "batch 0: must be 1 or more"),
         ({"weights": network, "dtype": "int8"}, "int8"),
-        ({"weights": network, "model": other}, "^weights: of another network .*: channels: 4 there, 8 here$"),
+        (
+            {"weights": network, "model": other},
+            "^weights: of .*: channels: 4 there, 8 here$",
+        ),
         ({"weights": "nothing"}, "unknown weights 'nothing'"),
         ({"weights": network, "split": "val"}, "no split 'val'; it has test"),
         ({"weights": network, "path": tmp_path / "gone"}, "gone: no such folder"),
