@@ -1,13 +1,15 @@
 import functools
 import os
 import signal
+from importlib.metadata import version
 
-# XLA's own passes as ever, LLVM's and the newer way to compile fusions left out: the
-# tests compile a thousand small programs and run each a few times. `make test-slow` and
-# `make gpu` compile as users do.
+# XLA's own passes as ever, LLVM's left out: the tests compile a thousand small programs
+# and run each a few times. `make test-slow` and `make gpu` compile as users do. jaxlib
+# 0.10 has two ways to compile fusions, of which this is the quick one to compile.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false",
+    "--xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 
 from pathlib import Path

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import sets
+from conftest import slow
 from motions import ArrayFrames
 
 from mtujax.data.augment import Augment, Noise
@@ -174,7 +175,7 @@ def test_hosts_together_see_what_one_host_would():
             np.testing.assert_array_equal(together.reshape(value.shape), value)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, slow(2)])
 def test_a_run_that_goes_on_sees_what_it_would_have_seen(workers):
     source = KnownFrames([6, 4])
     spec = BatchSpec(crop=16, batch=2, noise=Noise())

@@ -92,6 +92,7 @@ def assert_same(one, other, atol=0.0):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=atol)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
     config, tmp_path, capsys, stop_after, monkeypatch
 ):

@@ -59,6 +59,7 @@ def test_what_is_near_a_tiles_border_is_discarded():
     assert left.core[: reach // 4].all() and right.core[-reach // 4 :].all()
 
 
+@pytest.mark.slow
 def test_tiles_of_a_moving_clip_cannot_be_told_from_whole_frames(model, params):
     frames = panned(12, 96, 200)
     whole = steps_of(Stream(model, params), frames)

@@ -19,6 +19,8 @@ from mtujax.training import apply_gradients, init_train_state
 
 MODEL = MTUNet(PRESETS["mtu2"])
 
+pytestmark = pytest.mark.slow  # compiles for long, and best as users do
+
 
 @pytest.fixture(scope="module")
 def recorded():
@@ -121,7 +123,6 @@ def test_every_parameter_changes_by_as_much_as_the_recorded_one(recorded, run, s
         np.testing.assert_allclose(own.ravel()[:8], head[: own.size], atol=3e-6)
 
 
-@pytest.mark.slow
 def test_one_optimizer_on_the_sum_is_another_training(recorded, start, frames, run):
     """The recording tells the schemes apart, so that it is a test of the scheme."""
     config = dataclasses.replace(RELEASE, scheme="paper")
