@@ -28,12 +28,12 @@ def get_config() -> ConfigDict:
     config.train.frames_per_update = 1
     config.train.schedule = "cosine"
     config.train.warmup = 500
-    config.train.learning_rate = 5e-4
+    config.train.learning_rate = 7e-4
     config.train.motion_weight = 1e-4
     config.data.name = "synthetic"
     config.data.every_cell = False
     config.data.longest = 1600
-    config.data.shake.speed = (1.0, 28.0)
+    config.data.shake.speed = (3.0, 28.0)
     config.data.exposure.duty = (0.3, 1.0)
     config.validation.every = 5000
     return config
