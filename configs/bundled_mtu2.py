@@ -1,24 +1,27 @@
-r"""The bundled MTU2: wide blur filmed on the device from photographs, in bfloat16.
+r"""The bundled MTU2: blur as wide as hand-held clips go, made from photographs.
 
     python train.py --config=configs/bundled_mtu2.py --config.data.path=PHOTOS \
         --config.data.cutouts=CUTOUTS --config.validation.path=HELD_OUT
     mtujax export runs/bundled_mtu2 mtu2.safetensors
 
-CUTOUTS may be left out. The run goes on where it stopped; on another device, or with
-another configuration of this network, by --config.go_on_from=STATE with what
+On a GPU: bfloat16, blur made on the device. Without one, bundled_mtu2.py:cpu takes
+small crops, float32, and sends a third of the clips through H.264, as no device can.
+CUTOUTS may be left out. The run goes on where it stopped; another run, on another
+device or of the other form, by --config.go_on_from=STATE with what
 `mtujax export RUN STATE --state` wrote.
-Expected: not measured yet; 35 minutes on an H100-class GPU at the 150 updates/s that
-are aimed at.
+Expected: 35 minutes on an H100-class GPU at the 150 updates/s that are aimed at, not
+measured yet; :cpu 80 minutes on 2 CPU cores (docs/training-log.md).
 Paper: has nothing like it; its networks are trained on filmed data sets.
 """
 
 from ml_collections import ConfigDict
 
 from configs import default
+from mtujax.errors import UsageError
 
 
-def get_config() -> ConfigDict:
-    """The paper's scheme, an update for each frame, as wide as hand-held clips go."""
+def get_config(device: str = "gpu") -> ConfigDict:
+    """The paper's scheme, an update for each frame; "cpu" in small pieces."""
     config = default.get_config()
     config.run = "runs/bundled_mtu2"
     config.spread = True
@@ -36,4 +39,22 @@ def get_config() -> ConfigDict:
     config.data.shake.speed = (3.0, 28.0)
     config.data.exposure.duty = (0.3, 1.0)
     config.validation.every = 5000
+    if device == "cpu":
+        _in_small_pieces(config)
+    elif device != "gpu":
+        raise UsageError(f"--config=FILE:{device}: must be gpu or cpu")
     return config
+
+
+def _in_small_pieces(config):
+    config.batch = 4
+    config.save_every = 500
+    config.model.dtype = "float32"
+    config.train.steps = 9000
+    config.train.warmup = 200
+    config.data.frames = 6
+    config.data.crop = 96
+    config.data.exposure.compressed = 0.33
+    config.data.threads = 1
+    config.validation.frames = 7
+    config.validation.every = 1500

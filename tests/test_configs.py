@@ -10,8 +10,9 @@ import pytest
 
 import mtujax
 from mtujax.config import PAPER_TEXT
+from mtujax.errors import UsageError
 from mtujax.schemes import RELEASE
-from mtujax.settings import DataConfig, RunConfig
+from mtujax.settings import DataConfig, RunConfig, state_fields
 from mtujax.train_flags import config_titles, read_flags
 from mtujax.weights import expected_shapes
 
@@ -51,8 +52,8 @@ ABLATIONS = {
 pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 
-def loaded(name):
-    argv = ["train.py", f"--config=configs/{name}.py"]
+def loaded(name, form=""):
+    argv = ["train.py", f"--config=configs/{name}.py{form}"]
     return read_flags(argv, ROOT / "configs").config
 
 
@@ -190,3 +191,13 @@ def test_a_row_differs_in_nothing_else(name):
     rest = dataclasses.replace(config, model=model, train=train, run=whole.run)
     assert config.model == model
     assert rest == dataclasses.replace(whole, model=model)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("bundled")])
+def test_bundled_networks_go_on_from_one_device_to_another(name):
+    on_gpu, on_cpu = loaded(name), loaded(name, ":cpu")
+    assert state_fields(on_gpu) == state_fields(on_cpu)
+    assert on_gpu == loaded(name, ":gpu") and on_gpu.data.exposure.compressed == 0
+    assert on_cpu.data.crop < on_gpu.data.crop and on_cpu.model.dtype == "float32"
+    with pytest.raises(UsageError, match="FILE:tpu: must be gpu or cpu"):
+        loaded(name, ":tpu")

@@ -1,0 +1,28 @@
+r"""The bundled network for live use: causal, so no frame waits for another.
+
+    python train.py --config=configs/bundled_live.py --config.data.path=PHOTOS \
+        --config.data.cutouts=CUTOUTS --config.validation.path=HELD_OUT
+    mtujax export runs/bundled_live mtu1_live.safetensors
+
+One unit of the network as the paper's text has it: the frame before, the current one
+and none ahead, and the last layer reads the moved features (Sec. 3.2).
+bundled_live.py:cpu does without a GPU.
+Expected: as configs/bundled_mtu2.py, half of its computation.
+Paper: has no scores of it.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import bundled_mtu2
+
+
+def get_config(device: str = "gpu") -> ConfigDict:
+    """As `bundled_mtu2`, with one unit and no look-ahead."""
+    config = bundled_mtu2.get_config(device)
+    config.run = "runs/bundled_live"
+    config.model.num_units = 1
+    config.model.lookback = 1
+    config.model.lookahead = 0
+    config.model.last_unit_reads_warped = True
+    config.model.initial_features = "zero"
+    return config
