@@ -12,6 +12,7 @@ from rich.text import Text
 from mtujax.log_tables import writing
 
 _COMPILING = "compiling"
+_INSTANT = 0.01  # seconds
 
 
 class Pace:
@@ -62,13 +63,17 @@ class Pace:
             step: that has been reached.
 
         Returns:
-            Updates per second, or None if there is nothing to measure.
+            Updates per second, or None if there is nothing to measure; the next call
+            then counts from the same place.
         """
         if not self.begun:
             self.begin(step)
         now, (before, then) = self._clock() - self._paused, self._last
+        # Lines that became due while one update ran are written one after the other.
+        if step <= before or now - then < _INSTANT:
+            return None
         self._last = step, now
-        return (step - before) / (now - then) if step > before and now > then else None
+        return (step - before) / (now - then)
 
     def left(self, step: int) -> float | None:
         """Measures since the beginning.

@@ -168,6 +168,15 @@ def test_speed_and_time_left_do_not_count_the_first_update(book, stream, clock):
     ]
 
 
+def test_lines_written_at_once_share_their_time(book, stream, clock):
+    with book(total=30) as log:
+        steps_of(log, clock, 2, [1])
+        steps_of(log, clock, 20, [10])
+        steps_of(log, clock, 0, [20])
+        steps_of(log, clock, 20, [30])
+    assert paces(stream) == ["0.450 updates/s, 45 s left", "11 s left", "1.0 updates/s"]
+
+
 def test_hours_are_shown_and_nothing_at_the_end(book, stream, clock):
     with book(total=20_000, every=10_000) as log:
         steps_of(log, clock, 1, [1])
