@@ -49,6 +49,7 @@ def export_weights(
     *,
     which: str | int = "latest",
     raw: bool = False,
+    about: dict[str, str] | None = None,
 ) -> Exported:
     """Writes the weights of a run as `mtujax.load` takes them.
 
@@ -57,6 +58,7 @@ def export_weights(
         output: a `.safetensors` file, which is replaced at once.
         which: checkpoint: "latest", "best" or a number.
         raw: the parameters themselves, not their moving average.
+        about: more to keep in the file, as {"licence": "Apache-2.0"}.
 
     Returns:
         What was written.
@@ -76,7 +78,7 @@ def export_weights(
     if found.psnr is not None:
         provenance["validation_psnr"] = round(found.psnr, 4)
     params = found.state.params if raw else found.state.ema
-    save_weights(output, config.model, params, **provenance)
+    save_weights(output, config.model, params, **(provenance | (about or {})))
     return Exported(updates, found.psnr, (Path(output),), found.notes)
 
 

@@ -27,6 +27,10 @@ def export(
             "go_on_from= goes on from it.",
         ),
     ] = False,
+    about: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=TEXT to keep in the weights, as licence=MIT; repeated."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing output.")
     ] = False,
@@ -45,6 +49,9 @@ def export(
         which = int(which)
     elif which not in ("latest", "best"):
         raise UsageError(f"--which {which}: must be latest, best or a number")
+    texts = dict(_key_and_text(entry) for entry in about or ())
+    if state and texts:
+        raise UsageError("--about: is kept in weights, a --state has its configuration")
     if state and raw:
         raise UsageError("--raw: a --state holds the weights and their moving average")
     # The device may be busy with this very run.
@@ -55,9 +62,16 @@ def export(
         source = output.parent if "://" in run else Path(run)
         if source.exists():
             check_output(source, output, folder=False, overwrite=overwrite)
-        done = export_weights(run, output, which=which, raw=raw)
+        done = export_weights(run, output, which=which, raw=raw, about=texts)
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     psnr = "" if done.psnr is None else f", validation {done.psnr:.2f} dB"
     parts = f", {len(done.files)} files" if state else ""
     print(f"{output}: update {done.updates:,}{psnr}{parts}")
+
+
+def _key_and_text(entry):
+    key, equals, text = entry.partition("=")
+    if not equals or not key.isidentifier():
+        raise UsageError(f"--about {entry}: give it as KEY=TEXT, as licence=MIT")
+    return key, text

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import functools
 import importlib.resources
+import json
 import math
 import os
 from pathlib import Path
@@ -110,8 +111,18 @@ def load(
 
 
 def bundled() -> list[WeightsFile]:
-    """Lists the weights that come with the package, sorted by name."""
-    return [describe(path) for path in _bundled_paths().values()]
+    """Lists the weights that come with the package, by name; with scores, if known.
+
+    Scores are not in the files themselves: they are found with them, and name them by
+    their sha256.
+    """
+    path = _assets() / "scores.json"
+    scores = json.loads(path.read_text()) if path.is_file() else {}
+    files = [describe(path) for path in _bundled_paths().values()]
+    return [
+        dataclasses.replace(file, metadata=file.metadata | scores.get(file.name, {}))
+        for file in files
+    ]
 
 
 def describe(path: str | os.PathLike) -> WeightsFile:

@@ -91,6 +91,19 @@ def test_the_command_tells_what_it_wrote(run, tmp_path, capsys):
         command(run, output, overwrite=True, **options)
 
 
+def test_what_is_told_of_weights_stays_with_them(run, tmp_path):
+    file = tmp_path / "own.safetensors"
+    command(run, file, about=["licence=CC0-1.0", "description=a = b"])
+    told = weights.describe(file).metadata
+    assert (told["licence"], told["description"]) == ("CC0-1.0", "a = b")
+    assert told["updates"] == 3
+    for wrong in ("licence", "=x", "a b=c"):
+        with pytest.raises(UsageError, match=f"--about {wrong}: give it as KEY=TEXT"):
+            command(run, file, about=[wrong], overwrite=True)
+    with pytest.raises(UsageError, match="--about: is kept in weights"):
+        command(run, tmp_path / "state", about=["a=b"], state=True)
+
+
 def test_a_fall_back_is_told_on_stderr(run, tmp_path, capsys):
     path = tmp_path / "run"
     path.mkdir()

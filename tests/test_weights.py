@@ -121,6 +121,8 @@ def test_bundled_weights_are_listed_and_loaded_by_name(assets):
     entries = bundled()
     assert [entry.name for entry in entries] == ["mtu2", "mtu2_fast"]
     assert entries[0].metadata == {"licence": "CC0-1.0"}
+    (assets / "scores.json").write_text('{"mtu2": {"scores": "30 dB"}}')
+    assert bundled()[0].metadata == {"licence": "CC0-1.0", "scores": "30 dB"}
     model, _ = load("mtu2_fast")
     assert model.config == SMALL
 
