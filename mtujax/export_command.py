@@ -9,9 +9,15 @@ from mtujax.errors import UsageError
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="Folder of the run, also gs://….")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of the run, also gs://…; for --stablehlo any weights."
+        ),
+    ],
     output: Annotated[
-        Path, typer.Argument(help="A .safetensors file; with --state a folder.")
+        Path,
+        typer.Argument(help="A .safetensors file; a folder for the other two kinds."),
     ],
     which: Annotated[
         str, typer.Option(help="Checkpoint: latest, best (validation), or its number.")
@@ -27,6 +33,17 @@ def export(
             "go_on_from= goes on from it.",
         ),
     ] = False,
+    stablehlo: Annotated[
+        bool,
+        typer.Option(
+            "--stablehlo",
+            help="The step of one frame with its weights, for frames of any size on "
+            "CPU, GPU and TPU: a program that runs without mtujax.",
+        ),
+    ] = False,
+    dtype: Annotated[
+        str | None, typer.Option(help="That a --stablehlo computes in, as bfloat16.")
+    ] = None,
     about: Annotated[
         list[str] | None,
         typer.Option(help="KEY=TEXT to keep in the weights, as licence=MIT; repeated."),
@@ -35,7 +52,7 @@ def export(
         bool, typer.Option("--overwrite", help="Replace an existing output.")
     ] = False,
 ):
-    """Write the weights of a training run, or its state to go on from elsewhere.
+    """Write a training run's weights, its state to go on from, or a network's step.
 
     The run may be going on. Weights are the moving average, without the layers that
     only training reads, as `mtujax deblur --weights` takes them.
@@ -49,6 +66,10 @@ def export(
         which = int(which)
     elif which not in ("latest", "best"):
         raise UsageError(f"--which {which}: must be latest, best or a number")
+    if stablehlo and (state or raw or which != "latest"):
+        raise UsageError("--stablehlo: goes without --state, --raw and --which")
+    if dtype and not stablehlo:
+        raise UsageError(f"--dtype {dtype}: is for --stablehlo; weights are float32")
     texts = dict(_key_and_text(entry) for entry in about or ())
     if state and texts:
         raise UsageError("--about: is kept in weights, a --state has its configuration")
@@ -56,6 +77,9 @@ def export(
         raise UsageError("--raw: a --state holds the weights and their moving average")
     # The device may be busy with this very run.
     jax.config.update("jax_platforms", "cpu")
+    if stablehlo:
+        _write_step(run, output, dtype, texts, overwrite)
+        return
     if state:
         done = export_state(run, output, which=which, overwrite=overwrite)
     else:
@@ -68,6 +92,20 @@ def export(
     psnr = "" if done.psnr is None else f", validation {done.psnr:.2f} dB"
     parts = f", {len(done.files)} files" if state else ""
     print(f"{output}: update {done.updates:,}{psnr}{parts}")
+
+
+def _write_step(weights, output, dtype, about, overwrite):
+    from mtujax.stablehlo import write_step
+    from mtujax.subjects import open_subject
+
+    subject = open_subject(weights, dtype=dtype)
+    method = subject.method
+    about = {"weights": {"name": method.name, "sha256": method.sha256}, **about}
+    files = write_step(
+        subject.model, subject.params, output, about=about, overwrite=overwrite
+    )
+    size = sum(file.stat().st_size for file in files) / 1e6
+    print(f"{output}: {', '.join(file.name for file in files)}, {size:.1f} MB")
 
 
 def _key_and_text(entry):

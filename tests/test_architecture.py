@@ -110,6 +110,7 @@ FLOORS = {
         "tensor_files",
     },
     2: {
+        "stablehlo",
         "consistency",
         "motion_accuracy",
         "report",
@@ -213,6 +214,7 @@ FLOORS = {
     },
 }
 INSIDE = {
+    ("stablehlo", "network"),
     ("convert_command", "agreement"),
     ("eval_command", "eval_flags"),
     ("eval_command", "evaluation"),

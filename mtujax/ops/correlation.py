@@ -161,7 +161,8 @@ def _row_scores(query, key):
     """
     width = query.shape[2]
     side = key.shape[2] - width + 1
-    tile = min(_TILE, width)
+    # A width that is known only when it runs (`jax.export`) is no number.
+    tile = min(_TILE, width) if isinstance(width, int) else _TILE
     bands = -(-width // tile)
     missing = bands * tile - width
     span = tile + side - 1
@@ -169,16 +170,23 @@ def _row_scores(query, key):
     key = jnp.pad(key, ((0, 0), (0, 0), (0, missing), (0, 0)))
     key = einops.rearrange(key, "b h u c -> b h c u")
     query = einops.rearrange(query, "b h (n t) c -> b h n t c", t=tile)
-    parts = [key[..., n * tile : n * tile + span] for n in range(bands)]
-    product = jnp.einsum(
-        "bhntc,bhncu->bhntu", query, jnp.stack(parts, axis=2), precision="highest"
-    )
+    key = _overlapping(key, bands, tile, span)
+    product = jnp.einsum("bhntc,bhncu->bhntu", query, key, precision="highest")
     flat = einops.rearrange(product, "b h n t u -> b h n (t u)")
     flat = jnp.pad(flat, ((0, 0), (0, 0), (0, 0), (0, tile)))
     skewed = einops.rearrange(flat, "b h n (t u) -> b h (n t) u", t=tile)
     scores = lax.optimization_barrier(skewed[:, :, :width, :side])
     pooled = lax.optimization_barrier(_box(scores, axis=1))
     return _box(pooled, axis=2) / _POOL**2
+
+
+def _overlapping(key, bands, tile, span):
+    """Bands [B, h, n, C, span] of [B, h, C, columns], a tile apart."""
+    if isinstance(bands, int):
+        parts = [key[..., n * tile : n * tile + span] for n in range(bands)]
+        return jnp.stack(parts, axis=2)
+    column = tile * jnp.arange(bands)[:, None] + jnp.arange(span)[None]
+    return jnp.moveaxis(jnp.take(key, column, axis=-1), 3, 2)
 
 
 def _box(x, axis):

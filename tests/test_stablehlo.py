@@ -1,0 +1,130 @@
+"""The exported step: alone in its folder it does what a stream does."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import sets
+from conftest import SMALLEST
+
+from mtujax import stablehlo
+from mtujax.__main__ import main
+from mtujax.config import PAPER_TEXT
+from mtujax.errors import UserError
+from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.stablehlo import write_step
+from mtujax.stream import Stream
+
+pytest.importorskip("flatbuffers")
+
+RUNNER = Path(__file__).parent.parent / "examples" / "run_stablehlo.py"
+ALONE = f"""
+import runpy, sys
+sys.modules["mtujax"] = None  # as if it were not installed
+sys.argv = ["run_stablehlo.py", *sys.argv[1:]]
+runpy.run_path({str(RUNNER)!r}, run_name="__main__")
+"""
+
+
+def alone(*words):
+    command = [sys.executable, "-c", ALONE, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def step(weights_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "step"
+    with pytest.raises(SystemExit) as done:
+        main(
+            ["export", str(weights_file), str(folder), "--stablehlo", "--about", "a=b"]
+        )
+    assert done.value.code == 0
+    return folder
+
+
+@pytest.mark.parametrize("size", [(17, 30), pytest.param((40, 150), id="wide")])
+def test_an_exported_step_does_what_a_stream_does_without_mtujax(
+    step, tiny, tmp_path, size
+):
+    frames = np.random.default_rng(0).integers(0, 256, (4, *size, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    for number, frame in enumerate(frames):
+        sets.write(tmp_path / "in" / f"{number}.png", frame[..., ::-1])
+    done = alone(step, tmp_path / "in", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    stream = Stream(*tiny)
+    expected = [f for frame in frames for f in stream.push(frame)] + stream.flush()
+    for number, frame in enumerate(expected):
+        found = sets.rgb(tmp_path / "out" / f"{number}.png").astype(int)
+        # Another program may round a value between two levels the other way.
+        assert np.abs(found - frame).max() <= 1 and (found != frame).mean() < 1e-3
+
+
+def test_the_folder_says_how_to_call_it(step):
+    told = json.loads((step / "manifest.json").read_text())
+    assert (told["lookback"], told["lookahead"], told["a"]) == (2, 2, "b")
+    assert told["state"]["detail"] == {
+        "shape": f"b 4h 4w {SMALLEST.channels}",
+        "dtype": "float32",
+        "start": 0,
+    }
+    assert told["state"]["is_first"]["start"] == 1
+    assert told["platforms"] == ["cpu", "cuda", "tpu"]
+    assert len(told["weights"]["sha256"]) == 64
+
+
+def test_a_network_without_look_ahead_is_exported():
+    model = MTUNet(PAPER_TEXT)
+    params = inference_params(init_params(model, jax.random.key(0)))
+    exported = stablehlo.export_step(model, params)
+    assert [str(n) for n in exported.out_avals[-1].shape] == ["b", "4*h", "4*w", "3"]
+    assert exported.platforms == stablehlo.PLATFORMS
+
+
+def test_what_is_in_the_way_is_one_line_and_stays(tiny, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    for place, message in (
+        (tmp_path / "mine", "not replaced, as it holds notes.txt"),
+        (tmp_path / "no" / "step", "no such folder; create it"),
+        (tmp_path / "mine" / "notes.txt", "is a file, but a folder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            write_step(*tiny, place, overwrite=True)
+
+    def missing(self):
+        raise ModuleNotFoundError("no flatbuffers", name="flatbuffers")
+
+    monkeypatch.setattr("jax.export.Exported.serialize", missing)
+    with pytest.raises(UserError, match=r"flatbuffers is not installed; pip install"):
+        write_step(*tiny, tmp_path / "step")
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_bad_use_of_the_command_is_one_line(step, capsys):
+    for words, status, message in (
+        (["mtu2", step, "--stablehlo"], 1, "exists already; --overwrite replaces it"),
+        (["mtu9", step, "--stablehlo"], 2, "unknown weights 'mtu9'"),
+        (["mtu2", step, "--stablehlo", "--raw"], 2, "goes without --state, --raw"),
+        (["mtu2", step, "--dtype", "bfloat16"], 2, "--dtype bfloat16: is for"),
+        (["mtu2", step, "--stablehlo", "--dtype", "int8"], 2, "int8"),
+    ):
+        with pytest.raises(SystemExit) as done:
+            main(["export", *map(str, words)])
+        error = capsys.readouterr().err
+        assert done.value.code == status and message in error and "\n" not in error[:-1]
+
+
+def test_bad_use_of_the_runner_is_one_line(step, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for words, message in (
+        ((tmp_path, tmp_path, "out"), "no exported step; `mtujax export --stablehlo`"),
+        ((step, tmp_path / "empty", "out"), "has no PNG or JPEG frames"),
+    ):
+        done = alone(*words)
+        assert done.returncode == 1 and message in done.stderr
+        assert "Traceback" not in done.stderr
