@@ -246,6 +246,9 @@ def _stop(number, _):
 def _device():
     import jax
 
+    from mtujax.compile_cache import use_cache
+
+    use_cache(None)
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder talks to stderr
     device = jax.devices()[0]
     kind = device.device_kind

@@ -4,13 +4,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+from mtujax.compile_cache import use_cache
 from mtujax.eval_flags import EvalFlags, read_eval_flags
 from mtujax.scripts import (
     asks_for_help,
     join_processes,
     listed_configs,
     run_script,
-    use_cache,
 )
 
 _PROGRAM = "eval.py"

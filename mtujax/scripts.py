@@ -1,4 +1,4 @@
-"""What `train.py` and `eval.py` share: exit statuses, signals, processes, the cache.
+"""What `train.py` and `eval.py` share: exit statuses, signals, processes.
 
 Exit status 2 for bad use, 1 for whatever else a user can mend, 130 and 143 when
 interrupted. Heavy imports wait for the flags.
@@ -12,9 +12,6 @@ from pathlib import Path
 
 from mtujax.explain import explain
 from mtujax.train_flags import Flags, config_titles
-
-CACHE = "~/.cache/mtujax/jax"
-"""Where compiled programs are kept, unless something else is asked for."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -124,22 +121,3 @@ def in_cluster(environment: Mapping[str, str]) -> bool:
         or any("," in environment.get(name, "") for name in hosts)
         or all(name in environment for name in job)
     )
-
-
-def use_cache(folder: str | None) -> None:
-    """Keeps compiled programs for the next start.
-
-    Args:
-        folder: where; "" for nowhere, None for what the environment says, else `CACHE`.
-    """
-    import jax
-
-    if folder is None:
-        if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-            return
-        folder = CACHE
-    if not folder:
-        return
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

@@ -4,14 +4,13 @@ import shlex
 import sys
 from pathlib import Path
 
+from mtujax.compile_cache import CACHE, use_cache
 from mtujax.scripts import (
-    CACHE,
     asks_for_help,
     join_processes,
     listed_configs,
     run_script,
     say,
-    use_cache,
 )
 from mtujax.train_flags import Flags, read_flags
 

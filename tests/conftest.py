@@ -12,6 +12,9 @@ os.environ.setdefault(
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 
+# What commands compile is kept for their next start, but not what tests compile.
+os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
+
 from pathlib import Path
 
 import flax.traverse_util

@@ -19,6 +19,7 @@ ROOT = PACKAGE.parent
 FLOORS = {
     0: {"config", "errors", "findings", "published", "table_text", "wheel"},
     1: {
+        "compile_cache",
         "launch",
         "lanes",
         "machine",

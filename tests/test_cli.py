@@ -243,3 +243,19 @@ def test_a_data_set_is_checked_through_the_real_process(tmp_path):
     out, error = process.communicate(timeout=120)
     assert process.returncode == 1 and "f1.png" in out + error
     assert run("data", "check", "gopor", tmp_path) == 2
+
+
+@pytest.mark.slow
+def test_a_second_start_takes_what_the_first_one_compiled(tmp_path):
+    folder = write_folder(tmp_path / "in", 3)
+    off = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
+    environment = {k: v for k, v in os.environ.items() if k not in off}
+    environment["HOME"] = str(tmp_path)
+
+    def kept():
+        words = ["deblur", folder, tmp_path / "out", "--overwrite"]
+        subprocess.run([*_START, *map(str, words)], check=True, env=environment)
+        return {p.name for p in (tmp_path / ".cache/mtujax/jax").glob("*-cache")}
+
+    first = kept()
+    assert first and kept() == first

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from mtujax import parallel, runs, scripts, train_command
+from mtujax import compile_cache, parallel, runs, scripts, train_command
 from mtujax.config_files import check_field
 from mtujax.errors import UsageError, UserError
 from mtujax.runs import Finished
@@ -37,7 +37,7 @@ def command(monkeypatch, capsys, tmp_path):
 
     def run(line, train=lambda config, command: Finished(3, 0, True)):
         monkeypatch.setattr(runs, "train", train)
-        monkeypatch.setattr(scripts, "CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(compile_cache, "CACHE", str(tmp_path / "cache"))
         before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         with pytest.raises(SystemExit) as caught:
             train_command.main(["train.py", *shlex.split(line)], configs=CONFIGS)
