@@ -20,6 +20,7 @@ from mtujax.cuts import DEFAULT_THRESHOLD
 from mtujax.endpoints import is_folder, is_pipe, open_reader
 from mtujax.errors import UsageError
 from mtujax.network import MTUNet
+from mtujax.optimized import inference_form
 from mtujax.options import Options
 from mtujax.outputs import check_output
 from mtujax.restoration import Restoration
@@ -148,6 +149,9 @@ def deblur_video(
         _check_outputs(input, output, options, overwrite)
         notes.extend(reader.info.notes)
         network = _network(weights, dtype)
+        if save_motion is None:
+            # Without motion that no image needs. Wider channels are left to `load`.
+            network = inference_form(*network, multiple=1)
         run = Restoration(reader, Path(output), options, network, notes.add, progress)
         if is_pipe(output):
             run.to_pipe()

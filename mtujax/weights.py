@@ -81,7 +81,10 @@ def save_weights(
 
 
 def load(
-    name_or_path: str | os.PathLike, *, dtype: str | None = None
+    name_or_path: str | os.PathLike,
+    *,
+    dtype: str | None = None,
+    optimized: bool = False,
 ) -> tuple[MTUNet, dict]:
     """Makes a network with its weights.
 
@@ -89,9 +92,12 @@ def load(
         name_or_path: a name from `bundled`, or the path of a `.safetensors` file.
         dtype: compute precision in place of the configured one, "float32", "bfloat16"
             or "float16".
+        optimized: change both to restore the same frames, to rounding, from less work
+            (`optimized.inference_form`); not for training.
 
     Returns:
-        The model and its inference parameters, float32.
+        The model and its inference parameters, float32, or optimized in the precision
+        that it computes in.
 
     Raises:
         UnknownWeightsError: if it is neither a bundled name nor a path.
@@ -107,7 +113,12 @@ def load(
             raise WeightsError(str(error)) from None
     tensors = read_tensors(path, expected_shapes(config))
     params = {name: jnp.asarray(value) for name, value in tensors.items()}
-    return MTUNet(config), flax.traverse_util.unflatten_dict(params, sep="/")
+    network = MTUNet(config), flax.traverse_util.unflatten_dict(params, sep="/")
+    if not optimized:
+        return network
+    from mtujax.optimized import inference_form  # which needs this module
+
+    return inference_form(*network)
 
 
 def bundled() -> list[WeightsFile]:

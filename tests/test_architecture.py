@@ -137,6 +137,7 @@ FLOORS = {
         "training_progress",
     },
     3: {
+        "optimized",
         "evaluation_data",
         "results",
         "video_sums",
@@ -215,6 +216,8 @@ FLOORS = {
     },
 }
 INSIDE = {
+    ("optimized", "weights"),
+    ("weights", "optimized"),
     ("stablehlo", "network"),
     ("convert_command", "agreement"),
     ("eval_command", "eval_flags"),

@@ -1,0 +1,86 @@
+"""The inference form: the same restored frames from less work, weights changed at load.
+
+An exact transform: what reaches no image is left out, and channels of zeros make widths
+that matrix units like. Only the displacement of what was left out is gone.
+"""
+
+import dataclasses
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+from mtujax.config import ModelConfig
+from mtujax.network import MTUNet, inference_params
+from mtujax.weights import expected_shapes
+
+WIDTH = 32
+"""Channels are padded to a multiple of it on an accelerator: 26 to 32, 52 to 64."""
+
+
+def inference_form(
+    model: MTUNet, params: dict, *, multiple: int | None = None
+) -> tuple[MTUNet, dict]:
+    """Makes the network that restores the same frames with less work.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        multiple: the number of channels becomes a multiple of it; None takes `WIDTH`
+            for half precision on an accelerator, and 1 (no padding) elsewhere.
+
+    Returns:
+        A network and its inference parameters, in the dtype that it computes in.
+        Restored frames are equal to rounding; the displacement is None where no image
+        depended on it.
+
+    Raises:
+        ValueError: if `multiple` is not positive.
+    """
+    multiple = _usual(model.config) if multiple is None else multiple
+    if multiple < 1:
+        raise ValueError(f"multiple={multiple}: must be >= 1")
+    matched = _without_idle_matching(model.config)
+    channels = -(-matched.channels // multiple) * multiple
+    wider = dataclasses.replace(matched, channels=channels)
+    old, new = expected_shapes(matched), expected_shapes(wider)
+    flat = flax.traverse_util.flatten_dict(inference_params(params), sep="/")
+    padded = {
+        name: _padded(flat[name], shape, _groups(old[name], matched.channels, name))
+        for name, shape in new.items()
+    }
+    # Once at load, not in every step. XLA adds biases in the same precision.
+    cast = {name: x.astype(wider.dtype) for name, x in padded.items()}
+    return MTUNet(wider), flax.traverse_util.unflatten_dict(cast, sep="/")
+
+
+def _usual(config):
+    on_cpu = jax.default_backend() == "cpu"
+    return 1 if on_cpu or config.dtype == "float32" else WIDTH
+
+
+def _without_idle_matching(config: ModelConfig) -> ModelConfig:
+    """Leaves out the matching whose displacement moves nothing, as the last unit's."""
+    units = config.matching_units
+    if config.last_unit_reads_warped or config.num_units - 1 not in units:
+        return config
+    if units == (config.num_units - 1,):
+        return dataclasses.replace(config, motion_compensation=False)
+    return dataclasses.replace(config, matching_units=units[:-1])
+
+
+def _groups(shape, channels, name):
+    """How many tensors of C channels a kernel reads side by side."""
+    concatenated = name.endswith(("encode_1/conv/kernel", "deblur/layer/conv/kernel"))
+    return 2 if concatenated and shape[-2] == 2 * channels else 1
+
+
+def _padded(x, shape, groups):
+    """Zeros behind each group of inputs and behind the outputs."""
+    if x.ndim == 1:
+        return jnp.pad(x, (0, shape[0] - x.shape[0]))
+    more = (0, (shape[-2] - x.shape[-2]) // groups)
+    parts = jnp.split(x, groups, axis=-2)
+    parts = [jnp.pad(part, ((0, 0), (0, 0), more, (0, 0))) for part in parts]
+    x = jnp.concatenate(parts, axis=-2)
+    return jnp.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])

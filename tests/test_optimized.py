@@ -1,0 +1,85 @@
+"""The inference form restores the same frames."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import TINY, lively_params
+
+from mtujax import load, restore_clip, save_weights
+from mtujax.config import PRESETS
+from mtujax.network import MTUNet, inference_params
+from mtujax.operations import network_operations, parameter_count
+from mtujax.optimized import WIDTH, inference_form
+
+FORMS = {
+    "released, one unit": dict(num_units=1),
+    "released, two units": {},
+    "every unit matches": dict(matching_units=(0, 1)),
+    "paper's text": dict(
+        lookback=1, lookahead=0, last_unit_reads_warped=True, initial_features="zero"
+    ),
+    "features matched directly": dict(motion_layer=False),
+    "no motion compensation": dict(motion_compensation=False),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_restores_the_same_frames(form, clip):
+    model = MTUNet(dataclasses.replace(TINY, channels=6, **FORMS[form]))
+    params = lively_params(model)
+    wider, padded = inference_form(model, params, multiple=8)
+    assert wider.config.channels == 8
+    expected = restore_clip(model, inference_params(params), clip)[1]
+    assert np.abs(expected - clip).max() > 0.05
+    found = restore_clip(wider, padded, clip)[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["released, one unit", "every unit matches"])
+def test_matching_that_no_image_needs_is_not_done(form):
+    model = MTUNet(dataclasses.replace(TINY, **FORMS[form]))
+    params = inference_params(lively_params(model))
+    lighter, kept = inference_form(model, params)
+    assert len(lighter.config.matching_units) == len(model.config.matching_units) - 1
+    assert parameter_count(kept) < parameter_count(params)
+
+    counts = [
+        network_operations(*network, 1, 24, 32)
+        for network in ((model, params), (lighter, kept))
+    ]
+    assert counts[1].matching < counts[0].matching
+    assert counts[1].convolutions < counts[0].convolutions
+
+
+def test_the_released_mtu2_stays_as_it_is_on_a_cpu():
+    model = MTUNet(PRESETS["mtu2"])
+    params = jax.tree.map(
+        lambda x: np.zeros(x.shape, np.float32),
+        jax.eval_shape(lambda: lively_params(model)),
+    )
+    form, kept = inference_form(model, params)
+    assert form == model
+    shapes = jax.tree.map(lambda x: x.shape, (kept, inference_params(params)))
+    assert shapes[0] == shapes[1]
+    wider, _ = inference_form(model, params, multiple=WIDTH)
+    assert wider.config.channels == 32
+
+
+def test_half_precision_weights_are_halved_once(tmp_path, clip):
+    model = MTUNet(TINY)
+    save_weights(tmp_path / "tiny.safetensors", TINY, lively_params(model))
+    options = dict(dtype="bfloat16")
+    plain = load(tmp_path / "tiny.safetensors", **options)
+    form = load(tmp_path / "tiny.safetensors", optimized=True, **options)
+    assert {x.dtype for x in jax.tree.leaves(form[1])} == {jnp.dtype("bfloat16")}
+    np.testing.assert_array_equal(
+        restore_clip(*form, clip)[1], restore_clip(*plain, clip)[1]
+    )
+
+
+def test_a_width_that_cannot_be_is_refused(model, params):
+    with pytest.raises(ValueError, match="multiple=0: must be >= 1"):
+        inference_form(model, params, multiple=0)
