@@ -25,7 +25,7 @@ def machine() -> dict[str, str | int]:
         "device": device.device_kind,
         "devices": jax.local_device_count(),
         "cpu": cpu_name(),
-        "threads": _threads(),
+        "threads": cores(),
         "python": platform.python_version(),
         **_versions(),
     }
@@ -48,6 +48,17 @@ def cpu_name(root: Path = Path("/")) -> str:
     return names[0].strip() if names else platform.machine()
 
 
+def cores() -> int:
+    """Counts the processor's cores, or hardware threads, that this process may use.
+
+    Returns:
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def load_average() -> float | None:
     """How many processes have been waiting for a core during the last minute.
 
@@ -59,12 +70,6 @@ def load_average() -> float | None:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows
         return None
-
-
-def _threads():
-    if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _versions():

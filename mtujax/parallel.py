@@ -5,12 +5,14 @@ gradients are averaged over all of them at each update.
 """
 
 import functools
+import os
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from mtujax.errors import UserError
+from mtujax.machine import cores
 from mtujax.network import MTUNet
 from mtujax.schemes import TrainConfig
 from mtujax.training import clip_step
@@ -44,6 +46,25 @@ def start(
             f"several hosts: {reason}; give --coordinator HOST:PORT, --processes and "
             "--process to each, or none of them for one host"
         ) from None
+
+
+def use_cores(batch: int) -> int:
+    """Lets a CPU's cores count as devices that share a batch, if nobody has said more.
+
+    XLA keeps two cores no more than half busy with one clip after the other; call it
+    before anything else of JAX, and not among several processes.
+
+    Args:
+        batch: clips of an update.
+
+    Returns:
+        The number of devices that a CPU counts as from now on.
+    """
+    if os.environ.get("JAX_NUM_CPU_DEVICES") or jax.config.jax_num_cpu_devices > 0:
+        return jax.config.jax_num_cpu_devices
+    count = max(n for n in range(1, min(batch, cores()) + 1) if batch % n == 0)
+    jax.config.update("jax_num_cpu_devices", count)
+    return count
 
 
 def is_first() -> bool:

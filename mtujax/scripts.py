@@ -85,11 +85,14 @@ def listed_configs(folder: Path) -> str:
     return "\n".join(f"  {path:<24}  {title}" for path, title in titles)
 
 
-def join_processes(flags: Flags) -> None:
+def join_processes(flags: Flags) -> bool:
     """Joins the other processes, if there are any; comes before anything else of JAX.
 
     Args:
         flags: say which, or nothing.
+
+    Returns:
+        Whether there are any.
     """
     from mtujax import parallel
 
@@ -97,8 +100,11 @@ def join_processes(flags: Flags) -> None:
         flags.coordinator is None and in_cluster(os.environ)
     ):
         parallel.start()
-    elif flags.coordinator not in (None, "none"):
-        parallel.start(flags.coordinator, flags.processes, flags.process)
+        return True
+    if flags.coordinator in (None, "none"):
+        return False
+    parallel.start(flags.coordinator, flags.processes, flags.process)
+    return True
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:

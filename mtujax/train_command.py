@@ -68,7 +68,8 @@ def _train(argv, flags: Flags):
     from mtujax import parallel
     from mtujax.runs import Interrupted, train
 
-    join_processes(flags)
+    if not join_processes(flags):
+        parallel.use_cores(flags.config.batch)
     command = shlex.join(["python", *argv])
     try:
         finished = train(flags.config, command=command)

@@ -75,6 +75,19 @@ def test_a_batch_that_devices_cannot_share_is_refused():
         parallel.split(make_batch(1))
 
 
+@pytest.mark.parametrize("batch, cores, count", [(8, 2, 2), (3, 2, 1), (6, 4, 3)])
+def test_a_cpu_counts_as_devices_that_can_share_a_batch(
+    batch, cores, count, monkeypatch
+):
+    assert parallel.use_cores(batch) == 2  # as the tests have said
+    said = []
+    monkeypatch.setattr(jax.config, "update", lambda *words: said.append(words))
+    monkeypatch.setattr(parallel, "cores", lambda: cores)
+    monkeypatch.setattr(type(jax.config), "jax_num_cpu_devices", -1, raising=False)
+    assert parallel.use_cores(batch) == count
+    assert said == [("jax_num_cpu_devices", count)]
+
+
 WORKER = """
 import sys
 import jax

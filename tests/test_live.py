@@ -1,0 +1,341 @@
+"""`examples/live.py`: every frame's own latency, what it shows, and what it refuses."""
+
+import importlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import cv2
+import media
+import numpy as np
+import pytest
+
+from mtujax.errors import UsageError, UserError
+from mtujax.stream import Stream
+from mtujax.views import compare
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def live(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module("live")
+
+
+@pytest.fixture
+def source(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module("live_source")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return media.h264_mp4(tmp_path_factory.mktemp("video") / "in.mp4", media.scene(7))
+
+
+def read(path):
+    """The frames of a file as OpenCV gives them, RGB."""
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (frame := capture.read()[1]) is not None:
+        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    return frames
+
+
+def restored(tiny, frames):
+    stream = Stream(*tiny)
+    return [f for frame in frames for f in stream.push(frame)] + stream.flush()
+
+
+class Views:
+    """Takes what a view is shown, in place of a file or a screen."""
+
+    def __init__(self, quit_after=None):
+        self.shown, self._quit_after = [], quit_after
+
+    def show(self, done, line):
+        self.shown.append((done, line))
+        return len(self.shown) != self._quit_after
+
+
+@pytest.fixture
+def views(live, monkeypatch):
+    """A screen that is a list."""
+    views = Views()
+    monkeypatch.setattr(live, "Window", lambda: views)
+    return views
+
+
+class Camera:
+    """Gives the frames that a test puts in; tells when it waits for another."""
+
+    def __init__(self, source):
+        self._frames, self.asked, self.released = queue.Queue(), [], False
+        self._waiting = threading.Condition()
+        self.shots = source.Latest(self)
+
+    def read(self):
+        with self._waiting:
+            self.asked.append(True)
+            self._waiting.notify()
+        frame = self._frames.get()
+        return frame is not None, frame
+
+    def release(self):
+        self.released = True
+
+    def give(self, *frames):
+        """Returns when all of them are with the reader."""
+        with self._waiting:
+            goal = len(self.asked) + len(frames)
+            for frame in frames:
+                self._frames.put(frame)
+            assert self._waiting.wait_for(lambda: len(self.asked) >= goal, 30)
+
+    def end(self):
+        self._frames.put(None)
+
+
+def frame(value, size=(8, 6)):
+    return np.full((size[1], size[0], 3), value, np.uint8)
+
+
+def test_a_camera_gives_its_latest_frame_and_counts_the_others(source):
+    camera = Camera(source)
+    shots = iter(camera.shots)
+    camera._frames.put(frame(0))
+    assert next(shots).frame[0, 0, 0] == 0
+    # The reader now waits for the next frame, or is about to.
+    with camera._waiting:
+        assert camera._waiting.wait_for(lambda: len(camera.asked) >= 2, 30)
+    camera.give(frame(1), frame(2), frame(3))
+    third = next(shots)
+    assert third.frame[0, 0, 0] == 3 and camera.shots.dropped == 2
+    camera.give(frame(4))
+    fourth = next(shots)
+    assert fourth.frame[0, 0, 0] == 4 and camera.shots.dropped == 2
+    assert fourth.captured > third.captured and fourth.at > third.at > 0
+    camera.end()
+    assert not list(shots) and camera.shots.failure == "the source has ended"
+    camera.shots.close()
+    assert camera.released
+
+
+def test_a_camera_that_hangs_is_given_up_and_not_waited_for(source, monkeypatch):
+    monkeypatch.setattr(source, "STALLED", 0.0)
+    monkeypatch.setattr(threading.Thread, "join", lambda *_, **__: None)
+    camera = Camera(source)
+    assert not list(camera.shots)
+    assert "no frame for" in camera.shots.failure
+    camera.shots.close()
+    assert not camera.released  # its thread still reads
+    camera.end()
+
+
+def test_latency_counts_from_each_frames_own_capture(live, monkeypatch, tiny):
+    """A clock that ticks once a second whenever it is read; look-ahead 2."""
+    ticks = iter(range(1000))
+    monkeypatch.setattr(live, "clock", lambda: float(next(ticks)))
+    shots = [
+        live.Shot(frame(40 * n, (12, 8)), float(next(ticks)), n / 25) for n in range(4)
+    ]
+    done = list(live.restore(Stream(*tiny), iter(shots)))
+    assert [d.shot.at for d in done] == [0, 1 / 25, 2 / 25, 3 / 25]
+    # Captured at 0 to 3; pushes begin at 4, 5, 6 and 8; results are there at 7, 9, and,
+    # drained, 11 and 13.
+    assert [d.latency_ms for d in done] == [7e3, 8e3, 9e3, 10e3]
+    assert [d.step_ms for d in done] == [1e3] * 4
+
+
+def test_statistics_are_of_all_frames_and_the_line_of_the_last_second(
+    live, monkeypatch
+):
+    times = iter([0.0, 0.25, 0.5, 2.0, 2.25])
+    monkeypatch.setattr(live, "clock", lambda: next(times))
+    meter = live.Meter(lookahead=2)
+    assert not list(meter.summary())
+    lines = []
+    for latency in (10, 20, 30, 100, 200):
+        lines.append(meter.add(live.Done(None, None, latency / 10, float(latency))))
+    assert lines[0] == "10 ms (look-ahead 2), 0.0 frames/s"
+    assert lines[2] == "20 ms (look-ahead 2), 4.0 frames/s"
+    assert lines[4] == "150 ms (look-ahead 2), 4.0 frames/s"
+    p50, p95, p99 = np.percentile([10, 20, 30, 100, 200], (50, 95, 99))
+    assert list(meter.summary()) == [
+        "5 frames, 1.8 frames/s",
+        f"latency, look-ahead 2: p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms",
+        f"step: p50 {p50 / 10:.1f}, p95 {p95 / 10:.1f}, p99 {p99 / 10:.1f} ms",
+    ]
+
+
+def test_a_file_comes_out_as_the_stream_restores_it(
+    live, views, video, weights_file, tiny, capsys
+):
+    assert live.work([str(video), "--weights", str(weights_file)]) == 0
+    frames = read(video)
+    assert len(views.shown) == len(frames) == 7
+    for (done, _), blurry, expected in zip(
+        views.shown, frames, restored(tiny, frames), strict=True
+    ):
+        np.testing.assert_array_equal(done.shot.frame, blurry)
+        np.testing.assert_array_equal(done.restored, expected)
+    out = capsys.readouterr().out
+    assert "7 frames" in out and "0 dropped" in out and "latency, look-ahead 2" in out
+
+
+def test_quitting_and_a_number_of_frames_end_it(
+    live, views, monkeypatch, video, weights_file
+):
+    words = [str(video), "--weights", str(weights_file)]
+    assert live.work([*words, "--frames", "3"]) == 0
+    assert len(views.shown) == 3  # the look-ahead's are not lost
+    views = Views(quit_after=2)
+    monkeypatch.setattr(live, "Window", lambda: views)
+    assert live.work(words) == 0
+    assert len(views.shown) == 2
+
+
+def test_a_camera_that_ends_is_told_of_and_its_frames_are_kept(
+    live, source, views, monkeypatch, weights_file, capsys, tmp_path
+):
+    camera = Camera(source)
+    for n in range(3):  # the middle one may be dropped: nobody waits for the reader
+        camera._frames.put(frame(90 * n, (32, 24)))
+    camera.end()
+    first = frame(0, (32, 24))
+    monkeypatch.setattr(live, "open_source", lambda _: (first, 25, camera.shots))
+    words = ["0", "--weights", str(weights_file), "--output", str(tmp_path / "o.mkv")]
+    with pytest.raises(UserError, match="the source has ended"):
+        live.work(words)
+    count = len(views.shown)
+    assert count + camera.shots.dropped == 3 and count >= 1
+    assert len(read(tmp_path / "o.mkv")) == count
+    assert f"{count} frames" in capsys.readouterr().out
+
+
+def test_frames_that_change_their_size_are_refused_or_resized(source):
+    def shots():
+        return (source.Shot(frame(9, size), 0.0, 0.0) for size in ((8, 6), (16, 12)))
+
+    with pytest.raises(UserError, match="16x12 among those of 8x6; --size 8x6"):
+        list(source.prepared(shots(), (8, 6), resize=False))
+    alike = source.prepared(shots(), (8, 6), resize=True)
+    assert [shot.frame.shape for shot in alike] == [(6, 8, 3)] * 2
+
+
+def test_what_opencv_calls_blue_is_red_for_the_network(source):
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 2] = 200  # BGR
+    (shot,) = source.prepared([source.Shot(red, 0.0, 0.0)], (4, 4), resize=False)
+    assert shot.frame[0, 0].tolist() == [200, 0, 0]
+
+
+def test_s_toggles_both_sides_and_q_quits(live, monkeypatch):
+    pictures, keys = [], iter([ord("s"), ord("x"), ord("q")])
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
+    monkeypatch.setattr(cv2, "imshow", lambda _, picture: pictures.append(picture))
+    monkeypatch.setattr(cv2, "waitKey", lambda _: next(keys))
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
+    window, blurry, sharp = live.Window(), frame(60, (320, 180)), frame(90, (320, 180))
+    done = live.Done(live.Shot(blurry, 0.0, 0.0), sharp, 1.0, 2.0)
+    assert [window.show(done, "31 ms") for _ in range(3)] == [True, True, False]
+    both = compare(blurry, sharp, "side")
+    assert [p.shape for p in pictures] == [both.shape, (180, 320, 3), (180, 320, 3)]
+    # The line is at the top, and nothing else is changed.
+    np.testing.assert_array_equal(pictures[0][40:], both[40:])
+    assert pictures[0][:20].max() > 200 and pictures[0][:10].min() < 30
+
+
+def test_a_window_that_cannot_be_made_says_what_to_do(live, monkeypatch):
+    def refuse(*_):
+        raise cv2.error("The function is not implemented.")
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", refuse)
+    with pytest.raises(
+        UserError, match="pip install opencv-python, or give --headless"
+    ):
+        live.Window()
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    with pytest.raises(UserError, match="no screen .*: give --headless"):
+        live.Window()
+
+
+@pytest.mark.parametrize(
+    "words, kind, message",
+    [
+        ("", UsageError, "required: source"),
+        ("{v} --size 640", UsageError, "'640': give it as 640x360"),
+        ("{v} --frames 0", UsageError, "'0': must be a number above 0"),
+        ("{v} --weights mtu --headless", UsageError, "unknown weights 'mtu'"),
+        ("nothing.mp4 --headless", UserError, "nothing.mp4: no such file"),
+        ("{py} --headless", UserError, "gives no frame; is it a video"),
+        ("987 --headless", UserError, "camera 987: gives no frame; is it there"),
+        ("{v} --headless --output {v}", UserError, "output and input are the same"),
+        ("{v} --headless --output {t}/x.gif", UserError, ".gif: no video"),
+        ("0 --output {t}/none/x.mp4", UserError, "none: no such folder"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(live, video, tmp_path, words, kind, message):
+    names = {"v": video, "t": tmp_path, "py": __file__}
+    with pytest.raises(UserError, match=message) as error:
+        live.work(words.format(**names).split())
+    assert isinstance(error.value, kind) and "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def start(*words, **options):
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": ""}
+    return subprocess.Popen(
+        [sys.executable, EXAMPLES / "live.py", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def test_headless_writes_both_sides_of_as_many_frames_as_came(
+    video, weights_file, tiny, tmp_path
+):
+    words = ("--headless", "--side", "--output", "out.mkv", "--weights", weights_file)
+    process = start(video, *words, cwd=tmp_path)
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0 and not errors, errors
+    assert "7 frames" in out and "latency, look-ahead 2: p50 " in out
+    blurry, found = read(video), read(tmp_path / "out.mkv")
+    assert os.listdir(tmp_path) == ["out.mkv"]
+    for picture, *pair in zip(found, blurry, restored(tiny, blurry), strict=True):
+        both = compare(*pair, "side")
+        difference = picture[16:].astype(int) - both[16:]  # below the line of text
+        assert np.abs(difference).mean() < 3  # H.264
+
+
+def test_one_line_and_the_status_for_bad_use_in_the_real_process(video):
+    process = start(video, "--dtype", "f8")
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 2 and not out
+    assert errors.startswith("live.py: error: argument --dtype: invalid choice: 'f8'")
+    assert errors.count("\n") == 1
+
+
+def test_ctrl_c_ends_with_130_and_keeps_what_was_recorded(weights_file, tmp_path):
+    video = media.clip(tmp_path / "long.mp4", media.scene(20) * 100)
+    words = ("--headless", "--output", "out.mkv", "--weights", weights_file)
+    process = start(video, *words, cwd=tmp_path)
+    for line in process.stdout:
+        if "look-ahead" in line:  # the first frame is restored
+            break
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == "live.py: interrupted\n"
+    assert "latency, look-ahead 2" in out
+    assert 1 <= len(read(tmp_path / "out.mkv")) < 2000
