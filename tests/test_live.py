@@ -235,10 +235,11 @@ def test_what_opencv_calls_blue_is_red_for_the_network(source):
 
 
 def test_s_toggles_both_sides_and_q_quits(live, monkeypatch):
-    pictures, keys = [], iter([ord("s"), ord("x"), ord("q")])
+    pictures, sizes, keys = [], [], iter([ord("s"), ord("x"), ord("q")])
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
     monkeypatch.setattr(cv2, "imshow", lambda _, picture: pictures.append(picture))
+    monkeypatch.setattr(cv2, "resizeWindow", lambda _, *size: sizes.append(size))
     monkeypatch.setattr(cv2, "waitKey", lambda _: next(keys))
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
     window, blurry, sharp = live.Window(), frame(60, (320, 180)), frame(90, (320, 180))
@@ -246,6 +247,7 @@ def test_s_toggles_both_sides_and_q_quits(live, monkeypatch):
     assert [window.show(done, "31 ms") for _ in range(3)] == [True, True, False]
     both = compare(blurry, sharp, "side")
     assert [p.shape for p in pictures] == [both.shape, (180, 320, 3), (180, 320, 3)]
+    assert sizes == [both.shape[1::-1], (320, 180)]
     # The line is at the top, and nothing else is changed.
     np.testing.assert_array_equal(pictures[0][40:], both[40:])
     assert pictures[0][:20].max() > 200 and pictures[0][:10].min() < 30
@@ -316,7 +318,7 @@ def test_headless_writes_both_sides_of_as_many_frames_as_came(
     for picture, *pair in zip(found, blurry, restored(tiny, blurry), strict=True):
         both = compare(*pair, "side")
         difference = picture[16:].astype(int) - both[16:]  # below the line of text
-        assert np.abs(difference).mean() < 3  # H.264
+        assert np.abs(difference).mean() < 6  # H.264
 
 
 def test_one_line_and_the_status_for_bad_use_in_the_real_process(video):
@@ -331,11 +333,11 @@ def test_ctrl_c_ends_with_130_and_keeps_what_was_recorded(weights_file, tmp_path
     video = media.clip(tmp_path / "long.mp4", media.scene(20) * 100)
     words = ("--headless", "--output", "out.mkv", "--weights", weights_file)
     process = start(video, *words, cwd=tmp_path)
-    for line in process.stdout:
-        if "look-ahead" in line:  # the first frame is restored
-            break
+    for _ in range(4):  # two of them of frames: the first one's is over by then
+        assert process.stdout.readline()
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and errors == "live.py: interrupted\n"
+    assert errors == "live.py: interrupted\n"
+    assert process.returncode == 130
     assert "latency, look-ahead 2" in out
     assert 1 <= len(read(tmp_path / "out.mkv")) < 2000
