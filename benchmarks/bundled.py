@@ -1,96 +1,160 @@
-"""Scores weights on blur synthesised from a folder of photographs; prints tables.
+"""All figures of a model card, from one command; prints Markdown.
 
-    python benchmarks/bundled.py PHOTOS [--weights mtu2]
+    python benchmarks/bundled.py SET [--weights mtu2] [--beside FRAMES] [--json FOLDER]
 
-The figures of docs/models.md: clips of three strengths from each photograph, and each
-photograph at rest, sharp.
+SET is the fixed validation set (docs/validation.md), or any in the layout `pairs`; its
+split `test` counts. Scored by `mtujax.evaluate`, with PSNR by `rt-paper`:
+
+    restored    the blurry clips, beside the blurry frames themselves, with motion
+                accuracy and warping error
+    sharp       the sharp clips as input, against themselves
+    at rest     the middle sharp frame of each clip, repeated
+    beside      results of other methods, as `benchmarks/classical.py` writes them
+
+What bundled weights must reach is `bundled_text.limits`.
 """
 
 import argparse
+import dataclasses
 import pathlib
+import tempfile
 
 import jax.numpy as jnp
-import numpy as np
+import record
+from bundled_text import PAPER, clip_table, limit_table, limits, method_table
 
-import mtujax
-from mtujax.data.camera import Shake
-from mtujax.data.exposure import Exposure
-from mtujax.data.synthetic import read_photo, srgb_from_linear, synthesize
-from mtujax.outputs import FRAME_SUFFIXES
+from mtujax import restore_clip
+from mtujax.data.folders import find
+from mtujax.data.images import read_image
+from mtujax.errors import UserError
+from mtujax.evaluation import evaluate
+from mtujax.ops.unit_range import to_unit_range
+from mtujax.progress import FrameProgress
+from mtujax.results import plain, to_json
+from mtujax.scripts import run_script
+from mtujax.subjects import open_subject
+from mtujax.table_text import markdown
 
-SPEEDS = {"mild": 6.0, "medium": 12.0, "strong": 24.0}  # pixels per frame
-HEIGHT, WIDTH, FRAMES = 320, 480, 8
-EXPOSURE = Exposure(
-    duty=(0.7, 0.7),
-    wander=(0.0, 0.0),
-    gain=(1.0, 1.0),
-    highlights=(1.0, 1.0),
-    contrast=(0.0, 0.0),
-    shot=(3e-5, 3e-5),
-    read=(2e-4, 2e-4),
-)
+QUICK = 2, 5  # clips, and frames of each
+REST, SETTLED = 10, 4  # frames of a clip at rest; those before its changes count
+
+
+class Clips:
+    """The clips of a set, handed on as links under any arrangement."""
+
+    def __init__(self, path, *, quick=False):
+        """Lists them; `quick` takes a few short ones."""
+        found = find("pairs", path, None)
+        if "test" not in found.splits:
+            raise UserError(f"{path}: has no split test")
+        most, frames = QUICK if quick else (None, None)
+        self.pairs = {}
+        for video in found.splits["test"][:most]:
+            count = len(video.pairs[:frames])
+            self.pairs[video.name] = [video.paths(n) for n in range(count)]
+
+    def as_set(self, root, pairs):
+        """Links pairs of files by clip as a set; gives its folder."""
+        for clip, files in pairs.items():
+            for side, kind in enumerate(("blur", "sharp")):
+                folder = root / "test" / clip / kind
+                folder.mkdir(parents=True)
+                for at, pair in enumerate(files):
+                    path = pair[side].absolute()
+                    (folder / f"{at:05d}{path.suffix}").symlink_to(path)
+        return root
+
+    def as_results(self, root, path_of):
+        """Links a file for each frame as results; gives their folder."""
+        for clip, files in self.pairs.items():
+            (root / clip).mkdir(parents=True)
+            for at, (blurry, _) in enumerate(files):
+                path = path_of(clip, blurry).absolute()
+                if not path.exists():
+                    raise UserError(f"{path}: missing")
+                (root / clip / f"{at:05d}{path.suffix}").symlink_to(path)
+        return root
+
+
+def measure(args, clips, folder):
+    """Every evaluation by name, and the changes at rest by clip."""
+    subject = open_subject(args.weights)
+    whole = clips.as_set(folder / "set", clips.pairs)
+    sharp = {clip: [(s, s) for _, s in files] for clip, files in clips.pairs.items()}
+    sharp = clips.as_set(folder / "sharp", sharp)
+    blurry = clips.as_results(folder / "blurry", lambda clip, path: path)
+    motion = subject.model.config.motion_compensation
+    options = {
+        "restored": dict(weights=args.weights, path=whole, motion=motion),
+        "blurry": dict(results=blurry, path=whole),
+        "sharp": dict(weights=args.weights, path=sharp, protocols=(PAPER,)),
+    }
+    for other in sorted(args.beside.iterdir()) if args.beside else ():
+        if not other.is_dir() or other.name.startswith("."):
+            continue
+        if other.name in options:
+            raise UserError(f"{other}: name it otherwise, there is one here as well")
+        linked = clips.as_results(
+            folder / "beside" / other.name,
+            lambda clip, path, other=other: other / clip / f"{path.stem}.png",
+        )
+        options[other.name] = dict(results=linked, path=whole)
+    found = {}
+    for name, chosen in options.items():
+        with FrameProgress(name, stderr=True) as progress:
+            found[name] = evaluate(
+                dataset="pairs",
+                out=(args.out or folder / "out") / name,
+                consistency=name != "sharp",
+                on_frames=progress,
+                **chosen,
+            )
+    rest = {
+        clip: at_rest(subject, read_image(files[len(files) // 2][1]))
+        for clip, files in clips.pairs.items()
+    }
+    return found, rest
+
+
+def at_rest(subject, image):
+    """Largest and mean change between restored frames of one repeated, once settled."""
+    still = jnp.repeat(to_unit_range(jnp.asarray(image))[None, None], REST, axis=1)
+    restored = restore_clip(subject.model, subject.params, still)[1]
+    changes = jnp.abs(jnp.diff(jnp.clip(restored[0, SETTLED:], 0, 1), axis=0))
+    return {"largest": float(changes.max()), "mean": float(changes.mean())}
+
+
+def bundled(args):
+    about = record.machine_printed()
+    clips = Clips(args.set, quick=args.quick)
+    with tempfile.TemporaryDirectory() as folder:
+        found, rest = measure(args, clips, pathlib.Path(folder))
+    rows = limits(found, rest)
+    tables = [clip_table(found, rest), method_table(found), limit_table(rows)]
+    print(markdown(tables))
+    told = {
+        "machine": about,
+        "evaluations": {name: to_json(one) for name, one in found.items()},
+        "at_rest": rest,
+        "limits": [dataclasses.asdict(row) | {"verdict": row.verdict} for row in rows],
+    }
+    method = found["restored"].method
+    name = f"bundled-{method.name}-{method.sha256[:8]}"
+    record.write(plain(told), name + "-quick" * args.quick, args.json)
+    return 0
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photos", type=pathlib.Path, help="folder of photographs")
-    parser.add_argument("--weights", default="mtu2", help="bundled name or file")
+    add = parser.add_argument
+    add("set", type=pathlib.Path, help="folder in the layout `pairs`")
+    add("--weights", default="mtu2", help="bundled name, file or training run")
+    add("--beside", type=pathlib.Path, help="folder with frames of other methods")
+    add("--quick", action="store_true", help="few short clips, for a trial")
+    add("--out", type=pathlib.Path, help="keeps what is finished, for a later start")
+    record.add_json(parser)
     args = parser.parse_args()
-    model, params = mtujax.load(args.weights)
-    paths = sorted(args.photos.iterdir())
-    paths = [p for p in paths if p.suffix.lower() in FRAME_SUFFIXES]
-    photos = {path.stem: read_photo(path, longest=1000) for path in paths}
-
-    def restore(clip):
-        clip = jnp.asarray(clip[None] / np.float32(255))
-        restored = mtujax.restore_clip(model, params, clip)[1][0]
-        return jnp.clip(restored, 0, 1)
-
-    for strength, speed in SPEEDS.items():
-        rows = []
-        for index, (name, photo) in enumerate(photos.items()):
-            rows.append(blurred(restore, photo, index, speed))
-            show(f"{strength} {name}", rows[-1])
-        show(f"{strength}, mean", np.mean(rows, axis=0))
-    for name, photo in photos.items():
-        at_rest(restore, name, photo)
-
-
-def blurred(restore, photo, index, speed):
-    """PSNR and SSIM of the blurry and of the restored clip."""
-    shake = Shake(speed=(speed, speed), pan=(0.2, 0.2), turn=False, scale=(1.0, 1.0))
-    clip = synthesize(
-        photo,
-        np.random.default_rng([5, index]),
-        frames=FRAMES,
-        height=HEIGHT,
-        width=WIDTH,
-        shake=shake,
-        exposure=EXPOSURE,
-    )
-    sharp = jnp.asarray(clip.sharp / np.float32(255))
-    pair = jnp.asarray(clip.blurry / np.float32(255)), restore(clip.blurry)
-    return [
-        float(jnp.mean(m(x, sharp))) for m in (mtujax.psnr, mtujax.ssim) for x in pair
-    ]
-
-
-def show(title, row):
-    print(
-        f"{title}: PSNR {row[0]:.2f} -> {row[1]:.2f} dB ({row[1] - row[0]:+.2f}), "
-        f"SSIM {row[2]:.4f} -> {row[3]:.4f}",
-        flush=True,
-    )
-
-
-def at_rest(restore, name, photo):
-    """A still, sharp clip against itself, and the change from frame to frame."""
-    still = srgb_from_linear(photo[100 : 100 + HEIGHT, 100 : 100 + WIDTH])
-    still = np.rint(np.repeat(still[None], 5, axis=0) * 255).astype(np.uint8)
-    restored = restore(still)
-    score = float(jnp.mean(mtujax.psnr(restored, jnp.asarray(still / np.float32(255)))))
-    change = float(jnp.abs(jnp.diff(restored, axis=0)).max())
-    print(f"at rest {name}: PSNR {score:.1f} dB, largest change {change:.4f}")
+    run_script("bundled.py", lambda: bundled(args))
 
 
 if __name__ == "__main__":
