@@ -341,7 +341,10 @@ def test_a_folder_that_cannot_be_written_is_told(copy, monkeypatch):
         with pytest.raises(UserError, match="cannot be saved .Permission denied"):
             checkpoints.save(30, make_state(), EXTRA)
         # None may wait for the folder, for minutes, before the process can end.
-        assert all(t.daemon for t in set(threading.enumerate()) - before)
+        left = {t for t in set(threading.enumerate()) - before if not t.daemon}
+        for thread in left:
+            thread.join(30)
+        assert not any(thread.is_alive() for thread in left)
         monkeypatch.undo()
         assert_same(checkpoints.restore(like()).state, make_state(20))
 

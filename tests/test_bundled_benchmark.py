@@ -1,0 +1,168 @@
+"""The figures of a model card: what is asked of them, and one run from end to end."""
+
+import importlib
+import json
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import sets
+
+from mtujax.config import PRESETS
+from mtujax.results import Evaluation, Method, Scored
+from mtujax.table_text import markdown
+from mtujax.totals import Sums
+from mtujax.video_sums import ConsistencySums, ProtocolScores, VideoScores
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def text():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("bundled_text")
+
+
+def evaluation(psnr, errors=(1.0, 1.0)):
+    """Made-up: two clips of four frames with PSNR in dB, and warping errors."""
+    clips = dict(zip(("one", "two"), psnr, strict=True))
+    scores = {
+        clip: VideoScores((0, 4), Sums(frames=4, psnr=4 * value, ssim=3.6))
+        for clip, value in clips.items()
+    }
+    steady = {
+        clip: ConsistencySums(pairs=3, restored=3e-4 * error, sharp=3e-4)
+        for clip, error in zip(clips, errors, strict=True)
+    }
+    protocols = {p: ProtocolScores("frames", scores) for p in ("rt-paper", "koehler")}
+    method = Method("mine", "ab" * 32, 1000, PRESETS["mtu1"])
+    about = Scored("pairs", "test", "default", ())
+    return Evaluation(method, about, protocols, consistency=steady)
+
+
+@pytest.fixture
+def found():
+    return {
+        "blurry": evaluation((25, 27)),
+        "restored": evaluation((24.8, 31.0), errors=(1.0, 1.4)),
+        "sharp": evaluation((39, 37.5)),
+        "unsharp": evaluation((26, 30)),
+    }
+
+
+REST = {"one": {"largest": 0.002, "mean": 1e-5}, "two": {"largest": 0.02, "mean": 1e-4}}
+
+
+def verdicts(text, found, rest=REST):
+    return {row.what: row.verdict for row in text.limits(found, rest)}
+
+
+def test_each_limit_is_reached_or_missed_by_so_much(text, found):
+    assert verdicts(text, found) == {
+        "mean gain, after training on a CPU alone": "reached",  # 1.9 dB
+        "mean gain, after training on a GPU": "falls short by 0.600 dB",
+        "least gain of a clip": "falls short by 0.100 dB",
+        "sharp input: least PSNR of a clip": "falls short by 0.500 dB",
+        "warping error ratio": "falls short by 0.100",
+        "the same, most of a clip": "falls short by 0.300",
+        "at rest: largest change": "falls short by 0.016",  # 1/255 is asked
+        "PSNR beside unsharp": "falls short by 0.100 dB",
+    }
+
+
+def test_better_figures_reach_all(text, found):
+    found["restored"] = evaluation((29.0, 30.0), errors=(0.8, 1.05))
+    found["sharp"] = evaluation((39, 38.0))
+    rest = {"one": {"largest": 0.002, "mean": 1e-5}}
+    assert set(verdicts(text, found, rest).values()) == {"reached"}
+
+
+def test_what_is_not_known_is_not_reached(text, found):
+    found["sharp"] = evaluation((39, float("nan")))
+    found["restored"] = evaluation((29.0, 30.0), errors=(1.0, float("nan")))
+    told = verdicts(text, found)
+    assert told["sharp input: least PSNR of a clip"] == "not known"
+    assert told["the same, most of a clip"] == "not known"
+    assert told["warping error ratio"] == "not known"
+
+
+def test_the_table_has_a_row_for_each_clip_and_names_the_worst(text, found):
+    table = text.clip_table(found, REST)
+    assert [row[0] for row in table.rows] == ["one", "two", text.TOTAL]
+    assert table.rows[2][1:4] == ("27.90", "+1.90", "0.9000")
+    assert "The least gain: one (-0.20 dB), two (+4.00 dB)." in table.notes
+    methods = text.method_table(found)
+    assert [row[0] for row in methods.rows] == ["blurry", "unsharp", "restored"]
+    assert "| one | 24.80 | -0.20 | 0.9000 |" in markdown([table])
+
+
+@pytest.fixture(scope="module")
+def own_set(tmp_path_factory):
+    """Three clips of six frames: textures that pan, softly blurred."""
+    root = tmp_path_factory.mktemp("set")
+    for number, clip in enumerate(("first", "second", "third")):
+        wide = np.random.default_rng(number).integers(0, 256, (80, 120, 3), np.uint8)
+        wide = cv2.GaussianBlur(wide, (0, 0), 1)
+        for kind in ("blur", "sharp"):
+            (root / "test" / clip / kind).mkdir(parents=True)
+        for frame in range(6):
+            sharp = wide[4:68, 2 * frame : 96 + 2 * frame]
+            folder = root / "test" / clip
+            sets.write(folder / "sharp" / f"{frame:04d}.png", sharp)
+            soft = cv2.GaussianBlur(sharp, (9, 1), 2)
+            sets.write(folder / "blur" / f"{frame:04d}.png", soft)
+    return root
+
+
+def run(*words):
+    words = [sys.executable, "benchmarks/bundled.py", *map(str, words)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_quick_run_measures_all(own_set, weights_file, tmp_path):
+    json_folder, frames = tmp_path / "json", tmp_path / "beside" / "copied"
+    for clip in ("first", "second"):
+        folder = frames / clip
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(own_set / "test" / clip / "sharp")
+    words = "--quick", "--weights", weights_file, "--json", json_folder
+    done = run(own_set, *words, "--beside", frames.parent)
+    assert done.returncode == 0, done.stderr
+    (file,) = json_folder.iterdir()
+    told = json.loads(file.read_text())
+    found = told["evaluations"]
+    assert list(found) == ["restored", "blurry", "sharp", "copied"]
+    sha256 = found["restored"]["method"]["sha256"]
+    assert file.name.startswith(f"bundled-tiny-{sha256[:8]}-quick-")
+    videos = [video["name"] for video in found["restored"]["dataset"]["videos"]]
+    assert videos == ["first", "second"] == list(told["at_rest"])
+    psnr = [
+        cv2.PSNR(
+            *(cv2.imread(own_set / "test" / v / k / f"{n:04d}.png") for k in kinds)
+        )
+        for kinds in [("blur", "sharp")]
+        for v in videos
+        for n in range(1, 5)
+    ]
+    scores = {name: one["protocols"]["rt-paper"]["psnr"] for name, one in found.items()}
+    assert scores["blurry"] == pytest.approx(np.mean(psnr), abs=1e-3)
+    assert scores["copied"] == 100 and scores["sharp"] < 100
+    assert found["restored"]["motion"]["pairs"] == 8
+    assert {"restored", "sharp"} <= found["blurry"]["consistency"].keys()
+    assert "| PSNR beside copied | " in done.stdout
+    verdicts = {row["what"]: row["verdict"] for row in told["limits"]}
+    for what, verdict in verdicts.items():
+        assert f"| {what} | " in done.stdout and f" | {verdict} |" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_set_that_is_none_takes_one_line(tmp_path):
+    done = run(tmp_path / "nowhere")
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[0]
+    assert line.startswith("bundled.py: error: ") and "nowhere: no such" in line
