@@ -1,7 +1,9 @@
 """Weights files: the way there and back, and every way they can be wrong."""
 
+import hashlib
 import json
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -139,6 +141,20 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(assets):
 def test_the_weights_in_the_package_can_all_be_loaded():
     for entry in bundled():
         load(entry.name)
+
+
+def test_scores_in_the_package_are_those_of_its_files_as_they_were_measured():
+    results = Path(__file__).parent.parent / "benchmarks" / "results"
+    for entry in bundled():
+        sha256 = hashlib.sha256(entry.path.read_bytes()).hexdigest()
+        assert entry.metadata["sha256"] == sha256
+        [path] = results.glob(f"bundled-{entry.name}-{sha256[:8]}-*.json")
+        found = json.loads(path.read_text())["evaluations"]
+        assert found["restored"]["method"]["sha256"] == sha256
+        for name in ("restored", "blurry"):
+            scores = found[name]["protocols"]["rt-paper"]
+            for number in (f"{scores['psnr']:.2f}", f"{scores['ssim']:.4f}"):
+                assert number in entry.metadata["scores"]
 
 
 @pytest.mark.parametrize("suffix", [".pytorch", ".pth", ".pt", ".PTH"])
