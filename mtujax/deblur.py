@@ -150,8 +150,7 @@ def deblur_video(
         notes.extend(reader.info.notes)
         network = _network(weights, dtype)
         if save_motion is None:
-            # Without motion that no image needs. Wider channels are left to `load`.
-            network = inference_form(*network, multiple=1)
+            network = inference_form(*network)  # without motion that no image needs
         run = Restoration(reader, Path(output), options, network, notes.add, progress)
         if is_pipe(output):
             run.to_pipe()

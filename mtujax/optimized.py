@@ -15,7 +15,7 @@ from mtujax.network import MTUNet, inference_params
 from mtujax.weights import expected_shapes
 
 WIDTH = 32
-"""Channels are padded to a multiple of it on an accelerator: 26 to 32, 52 to 64."""
+"""Channels are padded to a multiple of it where that pays: 26 to 32, 52 to 64."""
 
 
 def inference_form(
@@ -26,8 +26,8 @@ def inference_form(
     Args:
         model: the network.
         params: its parameters.
-        multiple: the number of channels becomes a multiple of it; None takes `WIDTH`
-            for half precision on an accelerator, and 1 (no padding) elsewhere.
+        multiple: the number of channels becomes a multiple of it; None takes `WIDTH`,
+            but for float32 on an accelerator 1, which is no padding.
 
     Returns:
         A network and its inference parameters, in the dtype that it computes in.
@@ -55,8 +55,9 @@ def inference_form(
 
 
 def _usual(config):
-    on_cpu = jax.default_backend() == "cpu"
-    return 1 if on_cpu or config.dtype == "float32" else WIDTH
+    # A GPU's matrix units take half precision; a CPU's vectors like even widths too.
+    full = config.dtype == "float32" and jax.default_backend() != "cpu"
+    return 1 if full else WIDTH
 
 
 def _without_idle_matching(config: ModelConfig) -> ModelConfig:

@@ -329,6 +329,7 @@ def test_one_line_and_the_status_for_bad_use_in_the_real_process(video):
     assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_with_130_and_keeps_what_was_recorded(weights_file, tmp_path):
     video = media.clip(tmp_path / "long.mp4", media.scene(20) * 100)
     words = ("--headless", "--output", "out.mkv", "--weights", weights_file)

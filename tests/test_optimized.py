@@ -42,7 +42,7 @@ def test_it_restores_the_same_frames(form, clip):
 def test_matching_that_no_image_needs_is_not_done(form):
     model = MTUNet(dataclasses.replace(TINY, **FORMS[form]))
     params = inference_params(lively_params(model))
-    lighter, kept = inference_form(model, params)
+    lighter, kept = inference_form(model, params, multiple=1)
     assert len(lighter.config.matching_units) == len(model.config.matching_units) - 1
     assert parameter_count(kept) < parameter_count(params)
 
@@ -54,18 +54,18 @@ def test_matching_that_no_image_needs_is_not_done(form):
     assert counts[1].convolutions < counts[0].convolutions
 
 
-def test_the_released_mtu2_stays_as_it_is_on_a_cpu():
+def test_channels_are_padded_where_that_pays():
     model = MTUNet(PRESETS["mtu2"])
     params = jax.tree.map(
         lambda x: np.zeros(x.shape, np.float32),
         jax.eval_shape(lambda: lively_params(model)),
     )
-    form, kept = inference_form(model, params)
-    assert form == model
+    wider, _ = inference_form(model, params)
+    assert wider.config == dataclasses.replace(model.config, channels=WIDTH)
+    same, kept = inference_form(model, params, multiple=1)
+    assert same == model
     shapes = jax.tree.map(lambda x: x.shape, (kept, inference_params(params)))
     assert shapes[0] == shapes[1]
-    wider, _ = inference_form(model, params, multiple=WIDTH)
-    assert wider.config.channels == 32
 
 
 def test_half_precision_weights_are_halved_once(tmp_path, clip):
