@@ -227,7 +227,7 @@ def work(words):
     if args.output:
         file = Path(args.source) if Path(args.source).exists() else Path.cwd()
         check_output(file, args.output, folder=False, overwrite=args.overwrite)
-    model, params = mtujax.load(args.weights, dtype=args.dtype)
+    model, params = mtujax.load(args.weights, dtype=args.dtype, optimized=True)
     with contextlib.ExitStack() as stack:
         first, rate, source = open_source(args.source)
         stack.enter_context(contextlib.closing(source))

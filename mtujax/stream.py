@@ -50,14 +50,22 @@ class Stream:
         latency: number of frames by which the output lags behind the input.
     """
 
-    def __init__(self, model: MTUNet, params: dict):
+    def __init__(self, model: MTUNet, params: dict, *, in_flight: int = 0):
         """Starts before the first frame of a video.
 
         Args:
             model: the network.
             params: its (inference) parameters.
+            in_flight: number of results, coming that many frames later, that a GPU may
+                still compute while the host reads the next frame and shows the last.
+
+        Raises:
+            ValueError: if `in_flight` is negative.
         """
-        self.latency = model.config.lookahead
+        if in_flight < 0:
+            raise ValueError(f"in_flight={in_flight}: must be 0 or more")
+        self.latency = model.config.lookahead + in_flight
+        self._in_flight = in_flight
         self._model = model
         self._params = jax.device_put(params)
         self._start()
@@ -71,7 +79,7 @@ class Stream:
 
         Returns:
             Restored frames of the same shape, dtype and range, clamped to it: none
-            while the look-ahead fills, then one per call. NumPy arrays for a NumPy
+            for the first `latency` frames, then one per call. NumPy arrays for a NumPy
             frame, and JAX arrays, possibly still being computed, for a JAX frame.
 
         Raises:
@@ -105,9 +113,9 @@ class Stream:
         # and JAX reads a NumPy array's own memory, sometimes later.
         frame = np.array(frame) if kind.numpy else frame
         self._waiting.append(jnp.asarray(frame).reshape(kind.batched))
-        if len(self._waiting) <= self.latency:
-            return []
-        return [self._restore_next()]
+        if len(self._waiting) > self._model.config.lookahead:
+            self._take_off()
+        return [self._land() for _ in range(len(self._flying) - self._in_flight)]
 
     def flush(self) -> list[Frame]:
         """Ends the video: returns the frames still pending, none is lost.
@@ -132,11 +140,14 @@ class Stream:
         Yields:
             The `Step`s of `finish`; take all of them before the next `push`.
         """
-        while self._waiting:
-            step = self._restore_next()
-            if not self._waiting:
-                self._start()
-            yield step
+        while self._waiting or self._flying:
+            if self._waiting:
+                self._take_off()
+            if not self._waiting or len(self._flying) > self._in_flight:
+                step = self._land()
+                if not (self._waiting or self._flying):
+                    self._start()  # first: nothing goes on after the last one
+                yield step
         self._start()
 
     def reset(self) -> list[Frame]:
@@ -150,6 +161,8 @@ class Stream:
 
     def snapshot(self) -> dict[str, np.ndarray]:
         """Copies to the host what the frames restored so far leave for the next one.
+
+        Frames in flight count as restored, though they have not been returned yet.
 
         Returns:
             Arrays by name that `np.savez` can store: the recurrent state and the last
@@ -182,6 +195,7 @@ class Stream:
         self._state: RecurrentState | None = None
         self._past = collections.deque(maxlen=self._model.config.lookback)
         self._waiting = collections.deque()  # the target, then the frames after it
+        self._flying = collections.deque()  # steps, maybe still being computed
 
     def _begin(self, kind):
         """Takes the first frame's kind for that of the video."""
@@ -197,7 +211,8 @@ class Stream:
             self._state = initial_state(self._model, *kind.batched[:3])
         self._kind = kind
 
-    def _restore_next(self):
+    def _take_off(self):
+        """Has the next frame restored, and waits for nothing."""
         cfg = self._model.config
         target = self._waiting[0]
         # At either end of the video the window repeats the outermost frame.
@@ -206,11 +221,17 @@ class Stream:
         future = list(self._waiting)[1 : 1 + cfg.lookahead]
         last = future[-1] if future else target
         future += [last] * (cfg.lookahead - len(future))
-        restored, displacement = self._run((*past, target, *future))
+        step = Step(*self._run((*past, target, *future)))
         self._past.append(self._waiting.popleft())
-        step = Step(restored, displacement)
         if len(self._kind.shape) == 3:
             step = jax.tree.map(lambda batch: batch.reshape(batch.shape[1:]), step)
+        if self._kind.numpy:
+            jax.tree.map(lambda array: array.copy_to_host_async(), step)
+        self._flying.append(step)
+
+    def _land(self):
+        """The oldest step, on the host where its frame came from there."""
+        step = self._flying.popleft()
         if not self._kind.numpy:
             return step
         # Copies, which unlike views of JAX's memory can be written to.

@@ -1,5 +1,7 @@
 """What only an accelerator can show: its own arithmetic against the recordings."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,8 +9,9 @@ import recordings
 
 from mtujax.config import PRESETS
 from mtujax.convert import to_params
-from mtujax.network import MTUNet
+from mtujax.network import MTUNet, inference_params
 from mtujax.ops.correlation import match
+from mtujax.optimized import inference_form
 from mtujax.recurrent import restore_clip
 from mtujax.stream import Stream
 
@@ -45,3 +48,24 @@ def test_a_stream_runs_in_every_precision(model, params, clip):
         stream = Stream(MTUNet(config), params)
         out = [r for frame in clip[0] for r in stream.push(frame)] + stream.flush()
         assert np.isfinite(out).all() and len(out) == clip.shape[1]
+
+
+def test_a_stream_that_does_not_wait_gives_the_same(model, params, clip):
+    waiting = Stream(model, params)
+    expected = [r for frame in clip[0] for r in waiting.push(frame)] + waiting.flush()
+    stream = Stream(model, params, in_flight=2)
+    restored = [r for frame in clip[0] for r in stream.push(frame)] + stream.flush()
+    np.testing.assert_array_equal(restored, expected)
+
+
+def test_the_inference_form_is_as_near_as_the_plain_one_in_half_precision():
+    recorded = recordings.read("MTU2")
+    model = MTUNet(dataclasses.replace(PRESETS["mtu2"], dtype="bfloat16"))
+    params = inference_params(to_params(recorded.tensors, model.config))
+    plain, form = (
+        np.abs(restore_clip(*network, recorded.frames[None])[1][0] - recorded.restored)
+        for network in ((model, params), inference_form(model, params))
+    )
+    # Later frames differ where rounding has chosen another displacement.
+    assert form[0].max() < 0.02
+    assert form.mean() < 1.5 * plain.mean()
