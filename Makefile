@@ -7,8 +7,11 @@ READY := $(VENV)/.ready
 # Training in `make gpu`: a folder of photographs, and how long.
 PHOTOS ?=
 MINUTES ?= 30
+# The seven photographs of the fixed validation set (docs/validation.md), for `make score`.
+HELD_OUT ?=
+WEIGHTS ?= mtu2
 
-.PHONY: demo test test-slow gpu bench lint format clean
+.PHONY: demo test test-slow gpu bench score lint format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +48,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/data.py --json benchmarks/results
 	$(BIN)/python benchmarks/train.py --json benchmarks/results
 	$(BIN)/python benchmarks/eval.py --json benchmarks/results
+
+score: $(READY)
+	@test -n '$(HELD_OUT)' || { echo "make score: HELD_OUT=FOLDER is missing, see docs/validation.md" >&2; exit 2; }
+	test -d scores/validation || $(BIN)/mtujax data synthesize --validation $(HELD_OUT) scores/validation
+	test -d scores/frames || $(BIN)/python benchmarks/classical.py scores/validation scores/frames --json benchmarks/results
+	$(BIN)/python benchmarks/bundled.py scores/validation --weights $(WEIGHTS) --beside scores/frames --json benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .
