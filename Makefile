@@ -33,6 +33,8 @@ gpu: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
 	@$(BIN)/python -c "import jax, sys; jax.default_backend() == 'cpu' and sys.exit('make gpu: JAX finds no accelerator here')"
 	XLA_FLAGS= $(BIN)/python -m pytest -m gpu
+	$(BIN)/python benchmarks/speed.py --json benchmarks/results
+	$(BIN)/python benchmarks/growth.py --json benchmarks/results
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
 	$(BIN)/python benchmarks/data.py --json benchmarks/results
@@ -43,6 +45,8 @@ ifneq ($(PHOTOS),)
 endif
 
 bench: $(READY)
+	$(BIN)/python benchmarks/speed.py --json benchmarks/results
+	$(BIN)/python benchmarks/growth.py --json benchmarks/results
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
 	$(BIN)/python benchmarks/data.py --json benchmarks/results

@@ -147,13 +147,32 @@ def compiled_flops(compiled: jax.stages.Compiled) -> float | None:
     Returns:
         Their number, None where the compiler does not tell.
     """
+    return _cost(compiled, "flops")
+
+
+def compiled_bytes(compiled: jax.stages.Compiled) -> float | None:
+    """Bytes that operations read and write, by the compiler's own analysis.
+
+    What is fused into one operation is not written in between. A loop's body counts
+    once, as in `compiled_flops`.
+
+    Args:
+        compiled: a compiled computation.
+
+    Returns:
+        Their number, None where the compiler does not tell.
+    """
+    return _cost(compiled, "bytes accessed")
+
+
+def _cost(compiled, name):
     try:
         analysis = compiled.cost_analysis()
     except (AttributeError, NotImplementedError, RuntimeError):
         return None
     if isinstance(analysis, list | tuple):  # one per program
         analysis = analysis[0] if analysis else None
-    return (analysis or {}).get("flops")
+    return (analysis or {}).get(name)
 
 
 class CompiledMemory(NamedTuple):

@@ -170,6 +170,7 @@ def measure(
     *,
     rounds: int,
     warm_up: int,
+    at_a_stretch: bool = True,
     clock: Clock = time.perf_counter,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, list[float]]]:
@@ -181,34 +182,38 @@ def measure(
         rounds: rounds that count.
         warm_up: rounds before them that do not; at least as many as the network looks
             ahead, or `push` gives no frame yet.
+        at_a_stretch: also push a frame; without it there is no "end_to_end".
         clock: seconds, rising.
         on_round: called after each round with the number done and that of all.
 
     Returns:
         By name and stage, `rounds` samples in milliseconds in the order of rounds.
     """
-    taken = {name: {stage: [] for stage in STAGES} for name in subjects}
+    wanted = STAGES if at_a_stretch else STAGES[:-1]
+    taken = {name: {stage: [] for stage in wanted} for name in subjects}
     names = list(subjects)
     for number in range(warm_up + rounds):
         frame = frames[number % len(frames)]
         first = number % len(names)  # nobody always comes first
         for name in names[first:] + names[:first]:
-            stages = _stages(subjects[name], frame, clock)
+            stages = _stages(subjects[name], frame, clock, at_a_stretch)
             if number >= warm_up:
-                for stage, seconds in zip(STAGES, stages, strict=True):
-                    taken[name][stage].append(1e3 * seconds)
+                for samples, took in zip(taken[name].values(), stages, strict=True):
+                    samples.append(1e3 * took)
         if on_round:
             on_round(number + 1, warm_up + rounds)
     return taken
 
 
-def _stages(subject, frame, clock):
+def _stages(subject, frame, clock, at_a_stretch):
     """Seconds of each stage."""
     there, to_device = timed(lambda: subject.put(frame), clock, subject.wait)
     restored, step = timed(lambda: subject.step(there), clock, subject.wait)
     _, to_host = timed(lambda: subject.get(restored), clock, subject.wait)
-    _, whole = timed(lambda: subject.push(frame), clock, subject.wait)
-    return to_device, step, to_host, whole
+    seconds = [to_device, step, to_host]
+    if at_a_stretch:
+        seconds.append(timed(lambda: subject.push(frame), clock, subject.wait)[1])
+    return seconds
 
 
 def statistics(samples: Sequence[float]) -> Statistics:
@@ -226,8 +231,7 @@ def statistics(samples: Sequence[float]) -> Statistics:
     if not len(samples):
         raise ValueError("no samples")
     p50, p95, p99 = map(float, np.percentile(samples, (50, 95, 99)))
-    low, high = float(min(samples)), float(max(samples))
-    mean = float(np.mean(samples))
+    low, mean, high = map(float, (min(samples), np.mean(samples), max(samples)))
     return Statistics(p50, p95, p99, mean, low, high, len(samples))
 
 
@@ -277,10 +281,8 @@ def peak_memory(compiled: jax.stages.Compiled) -> Memory:
     planned = found and found.total
     if used is not None:
         return Memory(used, "device.memory_stats: peak_bytes_in_use", used, planned)
-    known = planned is not None
-    return Memory(
-        planned, "compiled.memory_analysis" if known else "unknown", None, planned
-    )
+    source = "unknown" if planned is None else "compiled.memory_analysis"
+    return Memory(planned, source, None, planned)
 
 
 def latency(lookahead: int, rate: float, milliseconds: float) -> float:

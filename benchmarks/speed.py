@@ -1,0 +1,194 @@
+"""Times the network on this device, beside PyTorch and beside what the device can do.
+
+    python benchmarks/speed.py [--quick] [--json FOLDER] [--models mtu2 ...]
+    python benchmarks/speed.py --table RESULTS.json ... [--page docs/speed.md]
+
+Every network, precision, size and batch that is asked for gets a row: times of the
+step in both forms, frames per second, memory, compilation, the floor and the share of
+it that is reached, where the time goes, and the PyTorch twin in the same run. A row
+that does not fit, fails, or comes too late is named with its reason. The second form
+makes the tables and the chart from files of results, one of each device at most.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+# PyTorch and the next process want memory of the same GPU.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import jax
+import record
+import speed_text
+from speed_floor import floor
+
+from mtujax import PRESETS
+from mtujax.config import DTYPES
+
+HERE = pathlib.Path(__file__).parent
+SIZES = {
+    "360p": (640, 360),
+    "720p": (1280, 720),
+    "1080p": (1920, 1080),
+    "2160p": (3840, 2160),
+}
+
+
+def main():
+    args = arguments()
+    if args.table:
+        return tell(args)
+    results = {
+        "machine": record.machine_printed(),
+        "backend": jax.default_backend(),
+        "settings": {"repeats": args.repeats, "seconds": args.seconds},
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+    }
+    begun = time.monotonic()
+    best = rates(args)
+    results["rates"], results["rows"] = best, []
+    if "flops_per_s" not in best:
+        raise SystemExit(f"speed.py: error: the floor was not measured: {best['why']}")
+    for case in cases(args):
+        left = 60 * args.minutes - (time.monotonic() - begun)
+        row = one_row(case, args, left)
+        if row["status"] == "measured":
+            add_floor(row, best)
+        results["rows"].append(case | row)
+        print(speed_text.line(case | row), flush=True)
+    results["limits"] = speed_text.verdicts(results)
+    print("\n" + speed_text.all_tables([results]))
+    name = "speed-quick" if args.quick else "speed"
+    record.write(results, name, args.json)
+
+
+def arguments(words=None):
+    slow = jax.default_backend() == "cpu"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--quick", action="store_true", help="mtu1, tiny frames: only to see it run")
+    record.add_json(parser)
+    models = ["mtu1", "mtu2"] if slow else list(PRESETS)
+    add("--models", nargs="+", choices=PRESETS, default=models)
+    dtypes = ["float32"] if slow else ["bfloat16", "float16", "float32"]
+    add("--dtypes", nargs="+", choices=DTYPES, default=dtypes)
+    sizes = ["360p", "720p"] if slow else list(SIZES)
+    add("--sizes", nargs="+", choices=SIZES, default=sizes)
+    add("--batches", nargs="+", type=int, default=[1] if slow else [1, 8])
+    add("--repeats", type=int, default=20 if slow else 200, help="timed rounds")
+    seconds = 45 if slow else 20
+    add("--seconds", type=float, default=seconds, help="of a row's timed rounds")
+    row = 300 if slow else 600
+    add("--row-seconds", type=float, default=row, help="the most that a row may take")
+    minutes = 15 if slow else 150
+    add("--minutes", type=float, default=minutes, help="after which no row begins")
+    add("--no-twin", dest="twin", action="store_false", help="without PyTorch")
+    add("--no-trace", dest="trace", action="store_false", help="without the parts")
+    add("--table", nargs="+", type=pathlib.Path, help="files to make tables from")
+    page = "file with <!-- speed --> marks, between which tables go; a chart beside it"
+    add("--page", type=pathlib.Path, help=page)
+    args = parser.parse_args(words)
+    if args.quick:
+        quick = dict(models=["mtu1"], dtypes=["float32"], sizes=[(64, 32)])
+        vars(args).update(quick, batches=[1], repeats=3, seconds=1.0)
+    else:
+        args.sizes = [SIZES[name] for name in args.sizes]
+    return args
+
+
+def cases(args):
+    """What a row is about, small ones first within a network."""
+    for preset in args.models:
+        for dtype in args.dtypes:
+            for batch in args.batches:
+                for size in args.sizes:
+                    yield dict(preset=preset, dtype=dtype, size=size, batch=batch)
+
+
+def rates(args):
+    """What the device can do at best, found in a process of its own."""
+    words = ["--dtypes", *args.dtypes] + ["--quick"] * args.quick + ["--out"]
+    return in_process("speed_floor.py", words, args.row_seconds)
+
+
+def one_row(case, args, left):
+    """What `speed_row.py` finds, or what became of it."""
+    if left <= 0:
+        return {"status": "not in time", "why": f"{args.minutes:g} minutes were over"}
+    settings = dict(case, repeats=args.repeats, seconds=args.seconds)
+    settings.update(twin=args.twin, trace=args.trace)
+    limit = min(left, args.row_seconds)
+    return in_process("speed_row.py", [json.dumps(settings)], limit)
+
+
+def in_process(script, words, limit):
+    """Runs a script that writes JSON to the file named last."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "found.json"
+        command = [sys.executable, str(HERE / script), *words, str(out)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=limit
+            )
+        except subprocess.TimeoutExpired:
+            why = f"not done after {limit:.0f} s"
+            if out.exists():  # all but what it was at
+                found = json.loads(out.read_text())
+                found["left_out"]["twin compiled"] = why
+                return found
+            return {"status": "not in time", "why": why}
+        if done.returncode == 0:
+            return json.loads(out.read_text())
+    if done.returncode < 0:
+        # What Linux does to whoever takes the last of the memory.
+        return {"status": "failed", "why": f"killed by signal {-done.returncode}"}
+    said = done.stderr.strip().splitlines()
+    return {"status": "failed", "why": said[-1] if said else "it said nothing"}
+
+
+def add_floor(row, best):
+    """Adds rates and floor; the floor is that of the form with less to do."""
+    forms, dtype = row["forms"].values(), row["forms"]["plain"]["parameters_dtype"]
+    flops, moved = [], []
+    for form in forms:
+        counted = form["multiply_adds"]
+        flops.append(2 * (counted["convolutions"] + counted["matching"]))
+        moved.append(form["compiler_bytes"])
+        seconds = form["step_ms"]["p50"] / 1e3
+        form["tflops_per_s"] = flops[-1] / seconds / 1e12
+        form["gbytes_per_s"] = None
+        if moved[-1] is not None:
+            form["gbytes_per_s"] = moved[-1] / seconds / 1e9
+    known = [bytes_ for bytes_ in moved if bytes_ is not None]
+    least, bound = floor(
+        min(flops),
+        min(known, default=None),
+        best["flops_per_s"][dtype],
+        best["bytes_per_s"],
+    )
+    row["floor_ms"], row["floor_by"] = least, bound
+    for form in forms:
+        form["of_floor"] = least / form["step_ms"]["p50"]
+
+
+def tell(args):
+    """Prints tables of files of results; with a page, also writes page and chart."""
+    files = [json.loads(path.read_text()) for path in args.table]
+    text = speed_text.all_tables(files)
+    if args.page is None:
+        return print(text)
+    from speed_chart import draw
+
+    chart = args.page.with_suffix(".png")
+    draw(files, chart)
+    speed_text.put(args.page, text)
+    print(f"written to {args.page} and {chart}")
+
+
+if __name__ == "__main__":
+    main()
