@@ -37,7 +37,7 @@ from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
 from mtujax.views import compare, view_size
 
-WEIGHTS = "mtu2"  # what is restored with, unless --weights says otherwise
+WEIGHTS = "mtu1_live"  # causal: restored with, unless --weights says otherwise
 KEPT = 100_000  # frames that the final statistics look back on
 TICK = Fraction(1, 90_000)  # seconds; the clock of a recording
 
