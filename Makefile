@@ -34,6 +34,7 @@ gpu: $(READY)
 	@$(BIN)/python -c "import jax, sys; jax.default_backend() == 'cpu' and sys.exit('make gpu: JAX finds no accelerator here')"
 	XLA_FLAGS= $(BIN)/python -m pytest -m gpu
 	$(BIN)/python benchmarks/speed.py --json benchmarks/results
+	$(BIN)/python benchmarks/start.py --json benchmarks/results
 	$(BIN)/python benchmarks/growth.py --json benchmarks/results
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
 	$(BIN)/python benchmarks/video.py --json benchmarks/results
@@ -46,6 +47,7 @@ endif
 
 bench: $(READY)
 	$(BIN)/python benchmarks/speed.py --json benchmarks/results
+	$(BIN)/python benchmarks/start.py --json benchmarks/results
 	$(BIN)/python benchmarks/growth.py --json benchmarks/results
 	$(BIN)/python benchmarks/core.py --json benchmarks/results
 	$(BIN)/python benchmarks/video.py --json benchmarks/results

@@ -21,5 +21,6 @@ def use_cache(folder: str | None) -> None:
     if not folder:
         return
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # Small ones, too: a GPU's compiler takes its time for each of them.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)

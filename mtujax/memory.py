@@ -4,7 +4,9 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mtujax.errors import UserError
 from mtujax.network import MTUNet
@@ -158,7 +160,7 @@ def available_bytes() -> int | None:
         system calls available, or less where the process's control groups allow less.
         None if unknown.
     """
-    device = next(iter(jnp.zeros(()).devices()))
+    device = next(iter(jax.device_put(np.zeros(())).devices()))
     if device.platform == "cpu":
         return host_bytes()
     stats = device.memory_stats() or {}

@@ -9,6 +9,7 @@ import dataclasses
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mtujax.config import ModelConfig
 from mtujax.network import MTUNet, inference_params
@@ -51,8 +52,9 @@ def inference_form(
         for name, shape in new.items()
     }
     # Once at load, not in every step. XLA adds biases in the same precision.
-    cast = {name: x.astype(wider.dtype) for name, x in padded.items()}
-    return MTUNet(wider), flax.traverse_util.unflatten_dict(cast, sep="/")
+    cast = {name: x.astype(jnp.dtype(wider.dtype)) for name, x in padded.items()}
+    tree = flax.traverse_util.unflatten_dict(cast, sep="/")
+    return MTUNet(wider), jax.device_put(tree)
 
 
 def _usual(config):
@@ -79,10 +81,11 @@ def _groups(shape, channels, name):
 
 def _padded(x, shape, groups):
     """Zeros behind each group of inputs and behind the outputs."""
+    x = np.asarray(x)  # on the device each shape would have to be compiled for
     if x.ndim == 1:
-        return jnp.pad(x, (0, shape[0] - x.shape[0]))
+        return np.pad(x, (0, shape[0] - x.shape[0]))
     more = (0, (shape[-2] - x.shape[-2]) // groups)
-    parts = jnp.split(x, groups, axis=-2)
-    parts = [jnp.pad(part, ((0, 0), (0, 0), more, (0, 0))) for part in parts]
-    x = jnp.concatenate(parts, axis=-2)
-    return jnp.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])
+    parts = np.split(x, groups, axis=-2)
+    parts = [np.pad(part, ((0, 0), (0, 0), more, (0, 0))) for part in parts]
+    x = np.concatenate(parts, axis=-2)
+    return np.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])

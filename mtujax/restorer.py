@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtujax.errors import UserError
@@ -167,7 +166,7 @@ class Restorer:
                 if held.starts:
                     self._end_shot(ready)
                 self._open(held)
-                self._collect(self._stream.advance(jnp.asarray(held.frame)), ready)
+                self._collect(self._stream.advance(jax.device_put(held.frame)), ready)
             if self._ended:
                 self._end_shot(ready)
             self._hand_over(keep, ready)

@@ -112,7 +112,7 @@ class Stream:
         # Copied: a camera may fill the same buffer again while the frame still waits,
         # and JAX reads a NumPy array's own memory, sometimes later.
         frame = np.array(frame) if kind.numpy else frame
-        self._waiting.append(jnp.asarray(frame).reshape(kind.batched))
+        self._waiting.append(jax.device_put(frame.reshape(kind.batched)))
         if len(self._waiting) > self._model.config.lookahead:
             self._take_off()
         return [self._land() for _ in range(len(self._flying) - self._in_flight)]
@@ -208,20 +208,17 @@ class Stream:
                     f"of {past.dtype} {past.shape}"
                 )
         else:
-            self._state = initial_state(self._model, *kind.batched[:3])
+            self._state = _first_state(self._model, *kind.batched[:3])
         self._kind = kind
 
     def _take_off(self):
         """Has the next frame restored, and waits for nothing."""
         cfg = self._model.config
-        target = self._waiting[0]
         # At either end of the video the window repeats the outermost frame.
-        past = list(self._past)
-        past = [past[0] if past else target] * (cfg.lookback - len(past)) + past
-        future = list(self._waiting)[1 : 1 + cfg.lookahead]
-        last = future[-1] if future else target
-        future += [last] * (cfg.lookahead - len(future))
-        step = Step(*self._run((*past, target, *future)))
+        past, coming = list(self._past), list(self._waiting)[: 1 + cfg.lookahead]
+        past = [*past[:1], coming[0]][:1] * (cfg.lookback - len(past)) + past
+        coming += coming[-1:] * (1 + cfg.lookahead - len(coming))
+        step = Step(*self._run((*past, *coming)))
         self._past.append(self._waiting.popleft())
         if len(self._kind.shape) == 3:
             step = jax.tree.map(lambda batch: batch.reshape(batch.shape[1:]), step)
@@ -289,6 +286,9 @@ def check_frame(frame: Frame) -> None:
         raise ValueError(f"frame of {dtype}: give uint8, or float in [0, 1]")
     if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape:
         raise ValueError(f"frame of shape {shape}: give [H, W, 3] or [B, H, W, 3]")
+
+
+_first_state = jax.jit(initial_state, static_argnums=(0, 1, 2, 3))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)

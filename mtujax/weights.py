@@ -17,7 +17,6 @@ from pathlib import Path
 
 import flax.traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mtujax.config import PRESETS, ModelConfig
@@ -112,10 +111,9 @@ def load(
         except ValueError as error:
             raise WeightsError(str(error)) from None
     tensors = read_tensors(path, expected_shapes(config))
-    params = {name: jnp.asarray(value) for name, value in tensors.items()}
-    network = MTUNet(config), flax.traverse_util.unflatten_dict(params, sep="/")
+    network = MTUNet(config), flax.traverse_util.unflatten_dict(tensors, sep="/")
     if not optimized:
-        return network
+        return network[0], jax.device_put(network[1])
     from mtujax.optimized import inference_form  # which needs this module
 
     return inference_form(*network)
@@ -190,7 +188,7 @@ def _config(path, header):
 @functools.lru_cache(maxsize=8)  # traces the network, a second for the largest
 def _shape_items(config):
     model = MTUNet(config)
-    tree = jax.eval_shape(lambda key: init_params(model, key), jax.random.key(0))
+    tree = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     flat = flax.traverse_util.flatten_dict(inference_params(tree), sep="/")
     return tuple((name, value.shape) for name, value in flat.items())
 
