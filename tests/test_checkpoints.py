@@ -1,39 +1,17 @@
-import os
-import resource
 import shutil
-import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import saving
+from saving import EXTRA, save_all
 from states import assert_same, leaves, like, make_state
 
-from mtujax import orbax_store
 from mtujax.checkpoints import Checkpoints
 from mtujax.errors import UserError
 
-EXTRA = {"batches": 7, "config": {"train": {"steps": 20, "drops": [[3, 0.25]]}}}
-
-
-def save_all(folder, steps, **options):
-    """Saves a state drawn from each step's number."""
-    with Checkpoints(str(folder), **options) as checkpoints:
-        for step in steps:
-            checkpoints.save(step, make_state(step), EXTRA | {"batches": step})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    """A folder with checkpoints 10 and 20."""
-    return save_all(tmp_path_factory.mktemp("two") / "checkpoints", (10, 20))
-
-
-@pytest.fixture
-def copy(two, tmp_path):
-    """A copy of it, to damage."""
-    return shutil.copytree(two, tmp_path / "checkpoints")
+two, copy = saving.two, saving.copy
 
 
 @pytest.mark.parametrize("scheme", ["paper", "release"])
@@ -225,19 +203,6 @@ def test_one_that_is_asked_for_by_its_number_is_not_replaced_by_another(copy):
             checkpoints.restore(like(), 20)
 
 
-def test_a_storage_out_of_reach_is_no_damage(copy, monkeypatch):
-    with Checkpoints(str(copy)) as checkpoints:
-
-        def refuse(*args, **kwargs):
-            raise PermissionError(13, "no")
-
-        monkeypatch.setattr(checkpoints._store._manager, "restore", refuse)
-        with pytest.raises(
-            UserError, match=r"20: cannot be read \(Permission denied\)"
-        ):
-            checkpoints.restore(like())
-
-
 def test_what_a_killed_process_left_unfinished_is_passed_over_and_cleaned(copy):
     unfinished = copy / "30.orbax-checkpoint-tmp"
     shutil.copytree(copy / "20", unfinished)
@@ -276,96 +241,3 @@ def test_a_format_of_the_future_is_told(tmp_path, monkeypatch):
     with Checkpoints(str(tmp_path)) as checkpoints:
         with pytest.raises(UserError, match="of format 2, this version reads 1"):
             checkpoints.restore(like())
-
-
-@pytest.fixture
-def small_files():
-    """No file may grow beyond 40 kB, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-LARGE = {"x": np.frombuffer(np.random.default_rng(0).bytes(400_000), np.uint8)}
-
-
-@pytest.mark.parametrize("door", ["wait", "save", "close"])
-def test_a_full_disk_is_told_at_the_next_occasion(copy, door, small_files, capfd):
-    checkpoints = Checkpoints(str(copy))
-    checkpoints.save(30, LARGE, EXTRA)
-    with pytest.raises(UserError, match="File too large") as told:
-        match door:
-            case "wait":
-                checkpoints.wait()
-            case "save":
-                checkpoints.save(40, LARGE, EXTRA)
-            case "close":
-                checkpoints.close()
-    assert str(copy) in str(told.value) and "\n" not in str(told.value)
-    small_files()
-    assert checkpoints.steps() == [10, 20]
-    if door != "close":
-        checkpoints.save(50, make_state(50), EXTRA)
-        checkpoints.close()
-    with Checkpoints(str(copy)) as checkpoints:
-        newest = 20 if door == "close" else 50
-        assert_same(checkpoints.restore(like()).state, make_state(newest))
-    assert capfd.readouterr().err == ""
-
-
-def test_an_error_on_the_way_is_not_hidden_by_a_full_disk(copy, small_files):
-    with pytest.raises(KeyError, match="ours") as told:
-        with Checkpoints(str(copy)) as checkpoints:
-            checkpoints.save(30, LARGE, EXTRA)
-            raise KeyError("ours")
-    assert "File too large" in told.value.__notes__[0]
-
-
-def test_a_folder_that_cannot_be_is_told_at_once(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file/run: cannot be used"):
-        Checkpoints(str(tmp_path / "file" / "run"))
-
-
-def test_a_folder_that_cannot_be_written_is_told(copy, monkeypatch):
-    """As root, who runs many tests, may write anywhere: the system is asked to lie."""
-
-    def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied", str(copy))
-
-    with Checkpoints(str(copy)) as checkpoints:
-        monkeypatch.setattr(os, "makedirs", refuse)
-        monkeypatch.setattr(os, "mkdir", refuse)
-        before = set(threading.enumerate())
-        with pytest.raises(UserError, match="cannot be saved .Permission denied"):
-            checkpoints.save(30, make_state(), EXTRA)
-        # None may wait for the folder, for minutes, before the process can end.
-        left = {t for t in set(threading.enumerate()) - before if not t.daemon}
-        for thread in left:
-            thread.join(30)
-        assert not any(thread.is_alive() for thread in left)
-        monkeypatch.undo()
-        assert_same(checkpoints.restore(like()).state, make_state(20))
-
-
-@pytest.mark.parametrize("folder", ["gs://bucket/run/checkpoints", "s3://b//c"])
-def test_remote_folders_reach_orbax_as_they_are(folder, monkeypatch):
-    class Manager:
-        def __init__(self, directory, **options):
-            given.append(directory)
-
-        def all_steps(self):
-            return []
-
-    given = []
-    monkeypatch.setattr(orbax_store.ocp, "CheckpointManager", Manager)
-    monkeypatch.setattr(orbax_store, "_unfinished", lambda folder: given.append(folder))
-    Checkpoints(folder)
-    assert given == [folder, folder]
-
-
-def test_relative_folders_mean_where_one_is(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    save_all("runs/a", (1,))
-    assert (tmp_path / "runs" / "a" / "1").is_dir()

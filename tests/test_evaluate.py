@@ -5,73 +5,32 @@ Oracles: `Stream`, scikit-image on saved frames, and sums by hand.
 
 import csv
 import dataclasses
-import functools
 import json
 import shutil
 
 import cv2
+import evaluated
 import jax
 import numpy as np
 import pytest
 import sets
 from conftest import SMALLEST
+from evaluated import FORM, FRAMES, LENGTHS, SIZE
 from skimage.metrics import peak_signal_noise_ratio
 
 import mtujax
 from mtujax.consistency import warping_error
 from mtujax.data.motion import dis_flow, estimate_motion
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UserError
 from mtujax.evaluation import evaluate
 from mtujax.motion_accuracy import alignment_accuracy
 from mtujax.network import MTUNet, init_params
 from mtujax.results import read_results
 from mtujax.stream import Stream
 
-LENGTHS = {"GOPR1": 3, "GOPR2": 5, "GOPR3": 4, "GOPR4": 1}
-FRAMES = sum(LENGTHS.values())
-FORM = dataclasses.replace(sets.FORMS["gopro"], lengths={"test": LENGTHS})
-SIZE = (48, 56)
-
-
-@pytest.fixture(scope="module")
-def network():
-    model = MTUNet(SMALLEST)
-    return model, jax.tree.map(lambda x: 4 * x, init_params(model, jax.random.key(1)))
-
-
-@pytest.fixture(scope="module")
-def gopro(tmp_path_factory):
-    return sets.make(tmp_path_factory.mktemp("gopro"), FORM, size=SIZE)
-
-
-@pytest.fixture(scope="module")
-def run(network, gopro):
-    """Evaluates with everything on, so that all tests share what is compiled."""
-    everything = dict(motion=True, consistency=True, save_frames=True)
-    return functools.partial(
-        evaluate, network, dataset="gopro", path=gopro, **everything
-    )
-
-
-@pytest.fixture(scope="module")
-def whole(run, tmp_path_factory):
-    """An evaluation by two devices: what was found, and its folder."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    return run(out=out), out
-
-
-@pytest.fixture(scope="module")
-def score(gopro):
-    """Scores results; all tests share what is compiled."""
-    return functools.partial(evaluate, dataset="gopro", path=gopro)
-
-
-@pytest.fixture
-def made(whole, tmp_path):
-    """Restored frames, to be spoilt."""
-    folder = tmp_path / "made"
-    shutil.copytree(whole[1] / "frames", folder)
-    return folder
+network, gopro = evaluated.network, evaluated.gopro
+run, whole = evaluated.run, evaluated.whole
+score, made = evaluated.score, evaluated.made
 
 
 def sharp_and_blurry(root, video):
@@ -292,112 +251,6 @@ def test_black_and_perfect_frames_are_counted(score, made, gopro, tmp_path):
     assert found["koehler"].by_video["GOPR1"].sums.unaligned == 2
     perfect = found["rt-paper"].by_video["GOPR2"].sums
     assert (perfect.infinite, perfect.psnr) == (4, 400.0)
-
-
-def remove(video, place):
-    def change(folder):
-        sorted((folder / video).iterdir())[place].unlink()
-
-    return change
-
-
-def renamed(pattern, but):
-    def change(folder):
-        for k, file in enumerate(sorted((folder / "GOPR2").iterdir())):
-            file.rename(file.with_name(pattern.format(k)))
-        (folder / "GOPR2" / pattern.format(but)).unlink()
-
-    return change
-
-
-def write(name, content):
-    def change(folder):
-        path = folder / "GOPR2" / name
-        if isinstance(content, bytes):
-            path.write_bytes(content)
-        elif path.suffix == ".npy":
-            path.with_suffix(".png").unlink()
-            np.save(path, content)
-        else:
-            cv2.imwrite(str(path), content)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (remove("GOPR2", 1), "has 4 frames.* has 5; the first missing is 000048"),
-        (remove("GOPR2", -1), "the first missing is 000051"),
-        (renamed("x{}.png", 3), "the first missing is x3"),
-        (renamed("a{}b.png", 4), "the first missing comes after a3b"),
-        (write("new.png", np.zeros((48, 56, 3))), "not one of its frames is new"),
-        (write("000047.jpg", np.zeros((48, 56, 3))), "there is 000047.* as well"),
-        (lambda folder: shutil.rmtree(folder / "GOPR2"), "GOPR2: missing"),
-        (lambda folder: shutil.rmtree(folder), "made: no such folder of results"),
-        (
-            write("000049.png", np.zeros((48, 60, 3))),
-            "000049.png: is 60x48, but.*56x48",
-        ),
-        (write("000049.png", b"\x89PNG"), "000049.png: "),
-        (write("000049.npy", np.zeros((48, 56))), r"npy: is of shape \(48, 56\)"),
-        (write("000049.npy", np.zeros((48, 56, 3), int)), "npy: is int64; give uint8"),
-    ],
-)
-def test_results_that_do_not_fit_are_named(score, made, tmp_path, change, words):
-    change(made)
-    with pytest.raises(UserError, match=words):
-        score(results=made, out=tmp_path / "out")
-    assert not (tmp_path / "out" / "results.json").exists()
-
-
-def test_settings_that_cannot_be_are_refused_before_anything_is_made(
-    network, score, whole, gopro, tmp_path
-):
-    run = functools.partial(evaluate, dataset="gopro", path=gopro, out=tmp_path / "o")
-    made = whole[1] / "frames"
-    other = dataclasses.replace(SMALLEST, channels=8)
-    for changes, words in (
-        ({}, "give either weights or results"),
-        ({"weights": network, "results": made}, "give either weights or results"),
-        ({"results": made, "motion": True}, "motion: results have none"),
-        ({"results": made, "dtype": "bfloat16"}, "results are not computed"),
-        ({"weights": network, "protocols": []}, "no protocol is given"),
-        ({"weights": network, "protocols": ["psnr"]}, "no protocol 'psnr'"),
-        ({"weights": network, "batch": 0}, "batch 0: must be 1 or more"),
-        ({"weights": network, "dtype": "int8"}, "int8"),
-        (
-            {"weights": network, "model": other},
-            "^weights: of .*: channels: 4 there, 8 here$",
-        ),
-        ({"weights": "nothing"}, "unknown weights 'nothing'"),
-        ({"weights": network, "split": "val"}, "no split 'val'; it has test"),
-        ({"weights": network, "path": tmp_path / "gone"}, "gone: no such folder"),
-        ({"weights": network, "path": tmp_path}, "this folder is empty"),
-    ):
-        with pytest.raises(UserError, match=words):
-            run(**changes)
-    assert not (tmp_path / "o").exists()
-    with pytest.raises(UserError, match="devices 3: there are 2"):
-        run(network, devices=3)
-
-
-def test_frames_too_small_for_a_protocol_are_named(network, tmp_path):
-    root = sets.make(tmp_path, FORM, size=(40, 44))
-    run = functools.partial(evaluate, network, dataset="gopro", path=root)
-    with pytest.raises(UserError, match="GOPR1: frames of 44x40.*koehler.*43x43"):
-        run(out=tmp_path / "o")
-    with pytest.raises(UserError, match="44x40.*motion accuracy, which needs 44x44"):
-        run(out=tmp_path / "o", protocols=["rt-paper"], motion=True)
-
-
-def test_motion_takes_a_network_that_finds_it(gopro, tmp_path):
-    model = MTUNet(dataclasses.replace(SMALLEST, motion_compensation=False))
-    params = init_params(model, jax.random.key(0))
-    with pytest.raises(UsageError, match="has no motion compensation"):
-        evaluate(
-            (model, params), dataset="gopro", path=gopro, out=tmp_path, motion=True
-        )
 
 
 @pytest.mark.slow

@@ -2,35 +2,28 @@
 
 import importlib
 import os
-import queue
 import signal
 import subprocess
 import sys
-import threading
-from pathlib import Path
 
+import camera
 import cv2
 import media
 import numpy as np
 import pytest
+from camera import EXAMPLES, Camera, frame
 
 from mtujax.errors import UsageError, UserError
 from mtujax.stream import Stream
 from mtujax.views import compare
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+source = camera.source
 
 
 @pytest.fixture
 def live(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     return importlib.import_module("live")
-
-
-@pytest.fixture
-def source(monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module("live_source")
 
 
 @pytest.fixture(scope="module")
@@ -68,72 +61,6 @@ def views(live, monkeypatch):
     views = Views()
     monkeypatch.setattr(live, "Window", lambda: views)
     return views
-
-
-class Camera:
-    """Gives the frames that a test puts in; tells when it waits for another."""
-
-    def __init__(self, source):
-        self._frames, self.asked, self.released = queue.Queue(), [], False
-        self._waiting = threading.Condition()
-        self.shots = source.Latest(self)
-
-    def read(self):
-        with self._waiting:
-            self.asked.append(True)
-            self._waiting.notify()
-        frame = self._frames.get()
-        return frame is not None, frame
-
-    def release(self):
-        self.released = True
-
-    def give(self, *frames):
-        """Returns when all of them are with the reader."""
-        with self._waiting:
-            goal = len(self.asked) + len(frames)
-            for frame in frames:
-                self._frames.put(frame)
-            assert self._waiting.wait_for(lambda: len(self.asked) >= goal, 30)
-
-    def end(self):
-        self._frames.put(None)
-
-
-def frame(value, size=(8, 6)):
-    return np.full((size[1], size[0], 3), value, np.uint8)
-
-
-def test_a_camera_gives_its_latest_frame_and_counts_the_others(source):
-    camera = Camera(source)
-    shots = iter(camera.shots)
-    camera._frames.put(frame(0))
-    assert next(shots).frame[0, 0, 0] == 0
-    # The reader now waits for the next frame, or is about to.
-    with camera._waiting:
-        assert camera._waiting.wait_for(lambda: len(camera.asked) >= 2, 30)
-    camera.give(frame(1), frame(2), frame(3))
-    third = next(shots)
-    assert third.frame[0, 0, 0] == 3 and camera.shots.dropped == 2
-    camera.give(frame(4))
-    fourth = next(shots)
-    assert fourth.frame[0, 0, 0] == 4 and camera.shots.dropped == 2
-    assert fourth.captured > third.captured and fourth.at > third.at > 0
-    camera.end()
-    assert not list(shots) and camera.shots.failure == "the source has ended"
-    camera.shots.close()
-    assert camera.released
-
-
-def test_a_camera_that_hangs_is_given_up_and_not_waited_for(source, monkeypatch):
-    monkeypatch.setattr(source, "STALLED", 0.0)
-    monkeypatch.setattr(threading.Thread, "join", lambda *_, **__: None)
-    camera = Camera(source)
-    assert not list(camera.shots)
-    assert "no frame for" in camera.shots.failure
-    camera.shots.close()
-    assert not camera.released  # its thread still reads
-    camera.end()
 
 
 def test_latency_counts_from_each_frames_own_capture(live, monkeypatch, tiny):
@@ -215,23 +142,6 @@ def test_a_camera_that_ends_is_told_of_and_its_frames_are_kept(
     assert count + camera.shots.dropped == 3 and count >= 1
     assert len(read(tmp_path / "o.mkv")) == count
     assert f"{count} frames" in capsys.readouterr().out
-
-
-def test_frames_that_change_their_size_are_refused_or_resized(source):
-    def shots():
-        return (source.Shot(frame(9, size), 0.0, 0.0) for size in ((8, 6), (16, 12)))
-
-    with pytest.raises(UserError, match="16x12 among those of 8x6; --size 8x6"):
-        list(source.prepared(shots(), (8, 6), resize=False))
-    alike = source.prepared(shots(), (8, 6), resize=True)
-    assert [shot.frame.shape for shot in alike] == [(6, 8, 3)] * 2
-
-
-def test_what_opencv_calls_blue_is_red_for_the_network(source):
-    red = np.zeros((4, 4, 3), np.uint8)
-    red[..., 2] = 200  # BGR
-    (shot,) = source.prepared([source.Shot(red, 0.0, 0.0)], (4, 4), resize=False)
-    assert shot.frame[0, 0].tolist() == [200, 0, 0]
 
 
 def test_s_toggles_both_sides_and_q_quits(live, monkeypatch):
