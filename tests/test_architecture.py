@@ -65,11 +65,14 @@ def test_walls_stand(name, path):
         assert not roots & {"flax", "optax"}
 
 
-@pytest.mark.parametrize(
-    "path", sorted(p.relative_to(ROOT) for p in PACKAGE.rglob("*.py")), ids=str
-)
-def test_no_file_is_over_300_lines(path):
-    assert len((ROOT / path).read_text().splitlines()) <= 300
+def test_no_file_is_over_300_lines():
+    folders = "mtujax", "configs", "tests", "benchmarks", "examples"
+    files = [
+        *ROOT.glob("*.py"),
+        *(f for d in folders for f in (ROOT / d).rglob("*.py")),
+    ]
+    lengths = {f.relative_to(ROOT): len(f.read_text().splitlines()) for f in files}
+    assert len(files) > 300 and not {f for f, n in lengths.items() if n > 300}
 
 
 def test_inference_needs_no_training_stack():
