@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from mtujax.machine import machine
+from mtujax.outputs import whole_output
 
 
 def add_json(parser: argparse.ArgumentParser):
@@ -23,9 +24,20 @@ def write(results: dict, benchmark: str, folder: pathlib.Path | None):
     """Writes results with their "machine", if a folder is given."""
     if folder is None:
         return
+    path = file_of(results, benchmark, folder)
+    save(results, path)
+    print(f"written to {path}")
+
+
+def file_of(results: dict, benchmark: str, folder: pathlib.Path) -> pathlib.Path:
+    """The name that says what was measured, on what and when."""
     about = results["machine"]
     name = f"{benchmark}-{about['device']}-{about['date']}.json"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name.replace(" ", "-").lower()
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"written to {path}")
+    return folder / name.replace(" ", "-").lower()
+
+
+def save(results: dict, path: pathlib.Path):
+    """Writes a file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_output(path, folder=False) as part:
+        part.write_text(json.dumps(results, indent=1) + "\n")

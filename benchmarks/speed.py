@@ -1,13 +1,16 @@
 """Times the network on this device, beside PyTorch and beside what the device can do.
 
     python benchmarks/speed.py [--quick] [--json FOLDER] [--models mtu2 ...]
+    python benchmarks/speed.py --add-to RESULTS.json [--minutes 8] ...
     python benchmarks/speed.py --table RESULTS.json ... [--page docs/speed.md]
 
 Every network, precision, size and batch that is asked for gets a row: times of the
 step in both forms, frames per second, memory, compilation, the floor and the share of
 it that is reached, where the time goes, and the PyTorch twin in the same run. A row
-that does not fit, fails, or comes too late is named with its reason. The second form
-makes the tables and the chart from files of results, one of each device at most.
+that does not fit, fails, or comes too late is named with its reason. The file is
+written anew after each row. The second form goes on with a file, or begins it: what is
+measured there stays. The third one makes the tables and the chart from files of
+results, one of each device at most.
 """
 
 import argparse
@@ -48,23 +51,76 @@ def main():
         "backend": jax.default_backend(),
         "settings": {"repeats": args.repeats, "seconds": args.seconds},
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "rates": {},
+        "rows": [],
     }
+    file = args.add_to
+    if file is None and args.json is not None:
+        name = "speed-quick" if args.quick else "speed"
+        file = record.file_of(results, name, args.json)
+    if args.add_to is not None and file.exists():
+        results = earlier(file, results)
+    fill(results, args, file)
+    print("\n" + speed_text.all_tables([results]))
+    if file is not None:
+        print(f"written to {file}")
+
+
+def earlier(path, now):
+    """The results in a file, to which rows of the same machine can be added."""
+    try:
+        found = json.loads(path.read_text())
+        was, _, _ = (found[name] for name in ("machine", "rates", "rows"))
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SystemExit(
+            f"speed.py: error: {path}: no results of this benchmark"
+        ) from None
+    for name in sorted((was | now["machine"]).keys() - {"date"}):
+        if (old := was.get(name)) != (new := now["machine"].get(name)):
+            raise SystemExit(
+                f"speed.py: error: {path}: was measured with {name} {old}, not {new}; "
+                "name another file"
+            )
+    return found
+
+
+def fill(results, args, file):
+    """Measures what is missing, and saves after each row."""
     begun = time.monotonic()
-    best = rates(args)
-    results["rates"], results["rows"] = best, []
+    best = results["rates"]
+    of_dtypes = best.get("flops_per_s", {}).keys()
+    if set(args.dtypes) - of_dtypes:
+        results["rates"] = best = rates(sorted({*of_dtypes, *args.dtypes}), args)
     if "flops_per_s" not in best:
         raise SystemExit(f"speed.py: error: the floor was not measured: {best['why']}")
     for case in cases(args):
+        if known(case, results["rows"]):
+            continue
         left = 60 * args.minutes - (time.monotonic() - begun)
         row = one_row(case, args, left)
         if row["status"] == "measured":
             add_floor(row, best)
+        results["rows"] = [r for r in results["rows"] if not same(case, r)]
         results["rows"].append(case | row)
+        results["limits"] = speed_text.verdicts(results)
         print(speed_text.line(case | row), flush=True)
-    results["limits"] = speed_text.verdicts(results)
-    print("\n" + speed_text.all_tables([results]))
-    name = "speed-quick" if args.quick else "speed"
-    record.write(results, name, args.json)
+        if file is not None:
+            record.save(results, file)
+
+
+def same(case, row):
+    """Whether a row is about this; JSON has made a list of a size."""
+
+    def plain(of):
+        return {name: of[name] for name in case} | {"size": list(of["size"])}
+
+    return plain(row) == plain(case)
+
+
+def known(case, rows):
+    """Whether a row needs no further try."""
+    done = ("measured", "does not fit")
+    return any(same(case, row) and row["status"] in done for row in rows)
 
 
 def arguments(words=None):
@@ -73,6 +129,7 @@ def arguments(words=None):
     add = parser.add_argument
     add("--quick", action="store_true", help="mtu1, tiny frames: only to see it run")
     record.add_json(parser)
+    add("--add-to", type=pathlib.Path, help="file of results to go on with, or begin")
     models = ["mtu1", "mtu2"] if slow else list(PRESETS)
     add("--models", nargs="+", choices=PRESETS, default=models)
     dtypes = ["float32"] if slow else ["bfloat16", "float16", "float32"]
@@ -110,9 +167,9 @@ def cases(args):
                     yield dict(preset=preset, dtype=dtype, size=size, batch=batch)
 
 
-def rates(args):
+def rates(dtypes, args):
     """What the device can do at best, found in a process of its own."""
-    words = ["--dtypes", *args.dtypes] + ["--quick"] * args.quick + ["--out"]
+    words = ["--dtypes", *dtypes] + ["--quick"] * args.quick + ["--out"]
     return in_process("speed_floor.py", words, args.row_seconds)
 
 

@@ -109,6 +109,68 @@ def test_the_grid_has_every_combination(modules):
     assert speed.one_row({}, args, 0.0)["status"] == "not in time"
 
 
+ABOUT = {"preset": "mtu1", "dtype": "float32", "batch": 1}
+
+
+@pytest.fixture
+def partly(modules, monkeypatch):
+    """A benchmark of three sizes whose processes find what a test says."""
+    speed, asked, found = modules["speed"], [], {}
+
+    def in_process(script, words, limit):
+        if script == "speed_floor.py":
+            return {"flops_per_s": dict.fromkeys(words[1:-1], 1e12)}
+        size = tuple(json.loads(words[0])["size"])
+        asked.append(size)
+        return found[size]
+
+    monkeypatch.setattr(speed, "in_process", in_process)
+    monkeypatch.setattr(speed.speed_text, "verdicts", lambda results: [])
+    words = "--models mtu1 --dtypes float32 --batches 1 --sizes 360p 720p 1080p"
+    return speed, speed.arguments(words.split()), asked, found
+
+
+def test_a_file_is_gone_on_with_and_saved_after_each_row(partly, tmp_path, capsys):
+    speed, args, asked, found = partly
+    small, middle, large = args.sizes
+    failed = {"status": "failed", "why": "no luck"}
+    fits_not = {"status": "does not fit", "why": "too large"}
+    file = tmp_path / "found.json"
+    results = {"machine": {"date": "1", "jax": "2"}, "rates": {}, "rows": []}
+    found |= {small: fits_not, middle: failed}  # the third one breaks off
+    with pytest.raises(KeyError):
+        speed.fill(results, args, file)
+    found |= {middle: fits_not, large: fits_not}
+    results = speed.earlier(file, {"machine": {"date": "3", "jax": "2"}})
+    assert [row["status"] for row in results["rows"]] == ["does not fit", "failed"]
+    speed.fill(results, args, file)
+    assert asked == [small, middle, large, middle, large]
+    rows = json.loads(file.read_text())["rows"]
+    assert [tuple(row["size"]) for row in rows] == list(args.sizes)
+    assert rows == [ABOUT | {"size": list(s)} | fits_not for s in args.sizes]
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("{", "no results of this benchmark"),
+        ("[1]", "no results of this benchmark"),
+        ('{"machine": {}, "rows": []}', "no results of this benchmark"),
+        (
+            '{"machine": {"jax": "1"}, "rates": {}, "rows": []}',
+            "was measured with jax 1, not 2; name another file",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_gone_on_with_is_refused(
+    modules, tmp_path, content, said
+):
+    file = tmp_path / "found.json"
+    file.write_text(content)
+    with pytest.raises(SystemExit, match=rf"^speed.py: error: \S+found.json: {said}$"):
+        modules["speed"].earlier(file, {"machine": {"jax": "2"}})
+
+
 def test_fits_find_the_curve_that_points_lie_on(modules):
     fits = modules["growth"].fits
     power = fits([{"x": x, "y": 3 * x**1.5} for x in (1, 2, 5)])["power"]
