@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -189,9 +190,7 @@ def in_process(script, words, limit):
         out = pathlib.Path(folder) / "found.json"
         command = [sys.executable, str(HERE / script), *words, str(out)]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=limit
-            )
+            code, said = output_of(command, limit)
         except subprocess.TimeoutExpired:
             why = f"not done after {limit:.0f} s"
             if out.exists():  # all but what it was at
@@ -199,13 +198,26 @@ def in_process(script, words, limit):
                 found["left_out"]["twin compiled"] = why
                 return found
             return {"status": "not in time", "why": why}
-        if done.returncode == 0:
+        if code == 0:
             return json.loads(out.read_text())
-    if done.returncode < 0:
+    if code < 0:
         # What Linux does to whoever takes the last of the memory.
-        return {"status": "failed", "why": f"killed by signal {-done.returncode}"}
-    said = done.stderr.strip().splitlines()
+        return {"status": "failed", "why": f"killed by signal {-code}"}
+    said = said.strip().splitlines()
     return {"status": "failed", "why": said[-1] if said else "it said nothing"}
+
+
+def output_of(command, limit):
+    """Exit status and error output of a process, of which nothing outlives this."""
+    pipes = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # A group of its own: PyTorch's compiler starts workers, who keep the pipe open.
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        try:
+            said = process.communicate(timeout=limit)[1]
+            return process.returncode, said
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 def add_floor(row, best):

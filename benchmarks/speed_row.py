@@ -111,7 +111,7 @@ def measure_row(
         found[name] |= times(taken[name], batch)
         found[name]["parts_ms"] = None
         if trace:
-            found[name]["parts_ms"] = parts(subjects[name], forms[name], shape)
+            found[name]["parts_ms"] = told_parts(subjects[name], forms[name], shape)
     row["matcher"] = matcher(shape, config) if config.matching_units else None
     save(row)
     if late := {n: m for n, m in twins.items() if COMPILED in n}:
@@ -236,6 +236,14 @@ def ratios(taken):
     }
 
 
+def told_parts(*of):
+    """What `parts` finds, or why it cannot: times stand without a trace."""
+    try:
+        return parts(*of)
+    except Exception as error:
+        return {"why": f"{type(error).__name__}: {error}".splitlines()[0]}
+
+
 def parts(network, form, shape):
     """Milliseconds of each part of a step; why not, if that cannot be told."""
     if not hasattr(jax.profiler, "ProfileData"):
@@ -251,8 +259,10 @@ def parts(network, form, shape):
     def step():
         network.wait(network.step(frame))
 
-    found = speed_trace.breakdown(speed_trace.traced(step, TRACED), names)
-    network.compiled = compiled
+    try:
+        found = speed_trace.breakdown(speed_trace.traced(step, TRACED), names)
+    finally:
+        network.compiled = compiled
     return found or {"why": "the trace names no operation of the step"}
 
 

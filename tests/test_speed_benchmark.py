@@ -93,6 +93,30 @@ def test_a_row_that_comes_to_nothing_says_why(modules, tmp_path, code, status, w
     assert found == {"status": status, "why": why}
 
 
+def test_nothing_outlives_a_row_that_is_not_done_in_time(modules, tmp_path):
+    script, told = tmp_path / "script.py", tmp_path / "worker"
+    script.write_text(
+        "import pathlib, subprocess, time\n"
+        "worker = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(told)!r}).write_text(str(worker.pid))\n"
+        "time.sleep(600)\n"
+    )
+    found = modules["speed"].in_process(script, [], 3.0)
+    assert found["status"] == "not in time"
+    state = pathlib.Path(f"/proc/{told.read_text()}/stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"
+
+
+def test_a_trace_that_fails_leaves_the_times(modules, monkeypatch):
+    row = modules["speed_row"]
+
+    def fails(*_):
+        raise ValueError("no such\noption")
+
+    monkeypatch.setattr(row, "parts", fails)
+    assert row.told_parts(None, None, SHAPE) == {"why": "ValueError: no such"}
+
+
 def test_what_a_row_finds_is_handed_over(modules, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("import sys; open(sys.argv[-1], 'w').write(sys.argv[1])")
