@@ -84,8 +84,9 @@ def main():
         found["fits"] = fits(found["points"]) if len(found["points"]) > 1 else None
         results["series"].append(found)
         print(line(found), flush=True)
+        record.keep(results, args.name, args.json)
     print("\n" + markdown([table(results)]))
-    record.write(results, "growth-quick" if args.quick else "growth", args.json)
+    record.write(results, args.name, args.json)
 
 
 def arguments():
@@ -101,6 +102,7 @@ def arguments():
     page = f"file with {MARK} marks, between which the table goes; a chart beside it"
     add("--page", type=pathlib.Path, help=page)
     args = parser.parse_args()
+    args.name = "growth-quick" if args.quick else "growth"
     args.grid = TINY if args.quick else SMALL if slow else LARGE
     args.base = dataclasses.replace(PRESETS["mtu2"], dtype=args.dtype)
     if args.quick:

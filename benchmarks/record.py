@@ -22,11 +22,17 @@ def machine_printed() -> dict:
 
 def write(results: dict, benchmark: str, folder: pathlib.Path | None):
     """Writes results with their "machine", if a folder is given."""
+    if path := keep(results, benchmark, folder):
+        print(f"written to {path}")
+
+
+def keep(results: dict, benchmark: str, folder: pathlib.Path | None):
+    """As `write`, in silence: what there is so far, should the rest never come."""
     if folder is None:
-        return
+        return None
     path = file_of(results, benchmark, folder)
     save(results, path)
-    print(f"written to {path}")
+    return path
 
 
 def file_of(results: dict, benchmark: str, folder: pathlib.Path) -> pathlib.Path:

@@ -61,12 +61,15 @@ def main():
         for dtype in args.dtypes
         for scheme in args.schemes
     ]
-    for case in cases:
-        results["steps"].append(beside_twin(case, args))
-    for case in cases if args.made else ():
-        results["made"].append(with_blur(case, args))
-    for case in cases if jax.device_count() > 1 else ():
-        results["devices"].append(on_all_devices(case, args))
+    parts = {"steps": beside_twin}
+    if args.made:
+        parts["made"] = with_blur
+    if jax.device_count() > 1:
+        parts["devices"] = on_all_devices
+    for part, measure in parts.items():
+        for case in cases:
+            results[part].append(measure(case, args))
+            record.keep(results, "train", args.json)
     if peak := device_peak():
         results["device_peak_mb"] = peak
         print(f"\nmost device memory in use by JAX at any time: {peak:.0f} MB")
