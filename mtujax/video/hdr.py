@@ -92,7 +92,7 @@ class ToneMapper:
             [H, W, 3] uint8 R'G'B' signal, BT.709 primaries, in [0, 255].
         """
         source = self._light[rgb]
-        light = np.maximum(cv2.transform(source, self._matrix), 0)
+        light = np.maximum(self._change_primaries(source), 0)
         if self._luminance is not None:
             # The OOTF of HLG, by luminance in its own primaries.
             luminance = cv2.transform(source, self._luminance).reshape(rgb.shape[:2])
@@ -103,6 +103,15 @@ class ToneMapper:
         gain = self._rolled[index] / np.maximum(brightest, np.float32(1e-9))
         light *= gain[..., None]
         return cv2.convertScaleAbs(cv2.pow(light, 1 / 2.4), alpha=255)
+
+    def _change_primaries(self, source):
+        """Each channel's distance from green goes through the matrix, green as it is.
+
+        Its rows sum to 1, so that this is the same product; but greys have no distance,
+        and stay neutral to the last bit whatever the processor rounds.
+        """
+        green = source[..., 1:2]
+        return cv2.transform(source - green, self._matrix) + green
 
     def _tabulate_roll_off(self, peak):
         """The roll-off, over the square root of light to be fine in the shadows."""
