@@ -175,12 +175,19 @@ def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
         The parameter tree, float32, kernels [kh, kw, C, O] and biases [O], with the
         layers that only training reads.
     """
+    shapes, structure = _shapes(model)
+    return jax.tree.unflatten(structure, _draw(rng_key, shapes))
+
+
+@functools.cache
+def _shapes(model):
+    # Kept: to trace a network takes longer than to draw its weights.
     window = jnp.zeros((1, model.config.window, 8, 8, 3))
     state = initial_state(model, 1, 8, 8)
-    tree = jax.eval_shape(lambda key: model.init(key, state, window, True), rng_key)
+    key = jax.random.key(0)
+    tree = jax.eval_shape(lambda key: model.init(key, state, window, True), key)
     leaves, structure = jax.tree.flatten(tree["params"])
-    drawn = _draw(rng_key, tuple(x.shape for x in leaves))
-    return jax.tree.unflatten(structure, drawn)
+    return tuple(x.shape for x in leaves), structure
 
 
 @functools.partial(jax.jit, static_argnames="shapes")

@@ -7,6 +7,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from conftest import slow
 
 import mtujax.__main__ as command
 from mtujax.arguments import seconds
@@ -65,7 +66,7 @@ def test_a_folder_becomes_a_video_through_the_real_process(tmp_path, weights_fil
 
 @pytest.mark.parametrize(
     "sign, status",
-    [pytest.param("SIGINT", 130, marks=pytest.mark.slow), ("SIGTERM", 143)],
+    [slow("SIGINT", 130), slow("SIGTERM", 143)],
 )
 def test_interrupts_leave_nothing_broken_and_resume_goes_on(
     tmp_path, weights_file, sign, status
@@ -106,6 +107,7 @@ def test_raw_frames_go_through_pipes_and_words_go_to_stderr(tmp_path, weights_fi
     assert "the last 9 bytes" in said
 
 
+@pytest.mark.slow
 def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
     words = [*_START, "deblur", "-", "-", "--weights", str(weights_file)]
     process = subprocess.Popen(

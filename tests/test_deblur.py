@@ -5,6 +5,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 import pytest
+from conftest import slow
 
 from mtujax.deblur import deblur_video
 from mtujax.errors import UsageError, UserError
@@ -240,7 +241,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("output", ["out.mp4", "out"])
+@pytest.mark.parametrize("output", ["out.mp4", slow("out")])
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     tmp_path, rng, weights_file, output
 ):

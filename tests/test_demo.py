@@ -26,6 +26,7 @@ def test_the_demo_never_deletes_what_it_did_not_make(tmp_path, name):
     assert path.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_the_demo_gains_and_shows_it(tmp_path, monkeypatch):
     """A shorter and smaller clip than the command's, or it would take a minute."""
     monkeypatch.setattr(demo, "_FRAMES", 6)

@@ -5,6 +5,7 @@ import av
 import media
 import numpy as np
 import pytest
+from conftest import slow
 from joined import copy, packets
 
 CODECS = ["h264", "hevc", "vp9", "av1", "mpeg2"]
@@ -17,7 +18,7 @@ def seconds(path):
     return np.array([float(pts * found.time_base) for pts in found.pts])
 
 
-@pytest.mark.parametrize("every", [1, 2, 7])
+@pytest.mark.parametrize("every", [slow(1), 2, slow(7)])
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_parts_make_the_file_that_one_part_makes(tmp_path, codec, suffix, every):

@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 import sets
+from conftest import slow
 
 from mtujax import data_command
 from mtujax.data.check import check
@@ -65,7 +66,7 @@ def test_the_known_counts_are_the_published_ones():
     assert not train.keys() & DATASETS["dvd"].known["test"].lengths.keys()
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", [slow(n) if " " in n else n for n in PUBLISHED])
 def test_a_whole_published_set_has_no_findings(name, tmp_path):
     form = sets.FORMS[name]
     root = sets.make_whole(tmp_path / "set", form)

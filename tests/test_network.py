@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, apply, lively_params
+from conftest import TINY, apply, lively_params, slow
 
 from mtujax.config import PAPER_TEXT, PRESETS, ModelConfig
 from mtujax.network import (
@@ -34,7 +34,9 @@ def count(tree):
     return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", [slow(n) if n.startswith("mtu10") else n for n in PRESETS]
+)
 def test_every_preset_has_the_published_number_of_parameters(name):
     assert count(inference_params(shapes_of(PRESETS[name]))) == COUNTS[name]
 
@@ -77,7 +79,11 @@ def run(config, frames, train=False, params=None):
     return results
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+# Of the others test_torch_twin.py tells more.
+QUICK = ("no residual", "zero start", "one ahead, one back", "radius 1")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else slow(n) for n in VARIANTS])
 def test_every_switch_runs_and_changes_the_result(clip, name):
     changes = VARIANTS[name]
     config = dataclasses.replace(TINY, **changes)

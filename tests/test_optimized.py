@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, lively_params
+from conftest import TINY, lively_params, slow
 
 from mtujax import load, restore_clip, save_weights
 from mtujax.config import PRESETS
@@ -26,7 +26,10 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+QUICK = ("released, two units", "every unit matches", "paper's text")
+
+
+@pytest.mark.parametrize("form", [n if n in QUICK else slow(n) for n in FORMS])
 def test_it_restores_the_same_frames(form, clip):
     model = MTUNet(dataclasses.replace(TINY, channels=6, **FORMS[form]))
     params = lively_params(model)

@@ -59,7 +59,7 @@ def test_the_stream_equals_the_scan(network, clip):
     np.testing.assert_allclose(restored, np.clip(whole[0], 0, 1), atol=1e-6)
 
 
-@pytest.mark.parametrize("cut", [1, 3, 5])
+@pytest.mark.parametrize("cut", [slow(1), 3, slow(5)])
 def test_a_clip_in_chunks_with_its_neighbours_equals_the_whole(network, clip, cut):
     model, params = network
     whole_state, whole = restore_clip(model, params, clip)

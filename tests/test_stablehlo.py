@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import sets
-from conftest import SMALLEST
+from conftest import SMALLEST, slow
 
 from mtujax import stablehlo
 from mtujax.__main__ import main
@@ -46,7 +46,7 @@ def step(weights_file, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("size", [(17, 30), pytest.param((40, 150), id="wide")])
+@pytest.mark.parametrize("size", [(17, 30), slow((40, 150))])
 def test_an_exported_step_does_what_a_stream_does_without_mtujax(
     step, tiny, tmp_path, size
 ):

@@ -5,6 +5,7 @@ from fractions import Fraction
 import media
 import numpy as np
 import pytest
+from conftest import slow
 
 from mtujax.deblur import deblur_video
 from mtujax.errors import UserError
@@ -43,7 +44,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("suffix", ["mp4", slow("mkv")])
 def test_every_kind_goes_through_and_decodes_to_its_end(tmp_path, tiny, kind, suffix):
     make, ending = KINDS[kind]
     source = make(tmp_path / f"in.{ending}")

@@ -28,7 +28,7 @@ CONFIG = TrainConfig(steps=60, learning_rate=3e-3, warmup=5)
 
 @pytest.fixture(scope="module")
 def model():
-    return MTUNet(dataclasses.replace(TINY, num_blocks=0, search_radius=2))
+    return MTUNet(dataclasses.replace(TINY, channels=6, num_blocks=0, search_radius=2))
 
 
 @pytest.fixture(scope="module")
