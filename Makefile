@@ -23,7 +23,7 @@ demo: $(READY)
 	$(BIN)/mtujax demo demo
 
 test: $(READY) lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(READY)
 	XLA_FLAGS= $(BIN)/python -m pytest -m slow

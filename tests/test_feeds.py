@@ -175,6 +175,7 @@ assert made["sharp"].shape == (2, 2, 32, 32, 3)
 """
 
 
+@pytest.mark.slow
 def test_blur_made_on_the_device_needs_no_input_pipeline(photos):
     words = [sys.executable, "-c", WITHOUT, str(photos)]
     done = subprocess.run(words, capture_output=True, text=True)

@@ -24,6 +24,7 @@ def need(model, params):
     return measured
 
 
+@pytest.mark.slow
 def test_the_estimate_grows_with_the_frame_and_shrinks_with_the_tile(need):
     small, large = need(128, 160), need(*SIZE)
     assert 0.8 < large / small / (SIZE[0] * SIZE[1] / (128 * 160)) < 1.2

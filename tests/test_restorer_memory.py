@@ -116,7 +116,7 @@ def test_snapshots_taken_after_memory_ran_out_can_be_gone_on_from(
         np.testing.assert_array_equal(a.frame, b.frame)
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["dispatched", "read"])
+@pytest.mark.parametrize("late", [slow(False), True], ids=["dispatched", "read"])
 @pytest.mark.parametrize("second", [9, slow(10), slow(16)])
 def test_no_frame_is_lost_when_memory_runs_out_twice(
     network, frames, expected, failing, second, late

@@ -120,6 +120,7 @@ def filmed(scene, duty, longest=6.0):
     return jax.tree.map(lambda x: x[0], taken._replace(labels=weights[None]))
 
 
+@pytest.mark.slow
 def test_without_motion_the_blurry_frames_are_the_sharp_ones():
     taken = filmed(still(), 1.0)
     np.testing.assert_allclose(taken.blurry, taken.sharp, atol=1e-6)

@@ -117,7 +117,7 @@ def test_one_tile_as_large_as_the_frame_is_the_whole_frame(model, params, clip):
         slow(dict(motion_compensation=False)),
         slow(dict(dtype="bfloat16")),
         slow(dict(lookback=1, lookahead=0, initial_features="zero")),
-        dict(num_units=3, matching_units=(0, 1), last_unit_reads_warped=True),
+        slow(dict(num_units=3, matching_units=(0, 1), last_unit_reads_warped=True)),
     ],
     ids=str,
 )
