@@ -61,7 +61,9 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.parametrize("count, height, width", [(5, 16, 24), (1, 3, 5), (3, 1, 1)])
+@pytest.mark.parametrize(
+    "count, height, width", [(5, 16, 24), slow(1, 3, 5), slow(3, 1, 1)]
+)
 def test_a_folder_is_restored_as_the_stream_does(
     tmp_path, rng, tiny, count, height, width
 ):

@@ -23,7 +23,7 @@ VARIANTS = {
 
 
 @pytest.fixture(
-    params=["released form", "paper text", slow("one ahead")], scope="module"
+    params=["released form", *map(slow, ("paper text", "one ahead"))], scope="module"
 )
 def network(request):
     model = MTUNet(dataclasses.replace(TINY, **VARIANTS[request.param]))

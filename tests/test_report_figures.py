@@ -174,6 +174,7 @@ def test_crops_refuse_what_does_not_fit(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_every_figure_can_be_read_in_print(drawn, pair, seen, tmp_path):
     draw_efficiency([], tmp_path / "e")
     draw_alignment(pair, tmp_path / "a", radius=RADIUS)

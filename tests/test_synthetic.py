@@ -5,6 +5,7 @@ import importlib.resources
 import cv2
 import numpy as np
 import pytest
+from conftest import slow
 from scenery import exposure, psnr, warped, waves
 
 from mtujax.data.camera import Shake
@@ -106,7 +107,7 @@ def test_without_motion_the_blurry_frames_are_the_sharp_ones(objects):
     np.testing.assert_allclose(clip.blurry.astype(int), clip.sharp.astype(int), atol=1)
 
 
-@pytest.mark.parametrize("speed", [1.0, 4.0, 12.0])
+@pytest.mark.parametrize("speed", [slow(1.0), 4.0, slow(12.0)])
 def test_the_camera_moves_about_as_fast_as_asked(speed):
     shake = Shake(speed=(speed, speed), tilt=(0.0, 0.0), roll=0, zoom=0, forward=0)
     moved = [

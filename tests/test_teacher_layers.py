@@ -59,6 +59,7 @@ def run(tensors, frames):
     return layers(teacher_params(tensors), frames[1:], frames[:1])
 
 
+@pytest.mark.slow
 def test_the_flow_is_the_recorded_one(recorded):
     assert teacher_findings(recorded.tensors) == []
     assert sum(v.size for v in recorded.tensors.values()) == 5_381_969

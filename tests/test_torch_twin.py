@@ -138,7 +138,6 @@ def test_every_layer_of_both_networks_computes_the_same():
 # Those that share their code with another are for the slow tests.
 QUICK = (
     "as released",
-    "units share a displacement",
     "without motion layer",
     "without motion compensation",
     "paper",
