@@ -11,7 +11,6 @@ Two curves are fitted to each series: a power, factor * x^exponent, and a line, 
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import time
 
@@ -20,7 +19,7 @@ import numpy as np
 import record
 from core import compare
 from speed_row import OURS, PLAIN, both_forms
-from speed_text import device, ms, put, versions
+from speed_text import device, ms, versions
 
 from mtujax import PRESETS
 from mtujax.config import ModelConfig
@@ -89,7 +88,7 @@ def main():
     record.write(results, args.name, args.json)
 
 
-def arguments():
+def arguments(words=None):
     slow = jax.default_backend() == "cpu"
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -101,7 +100,7 @@ def arguments():
     add("--table", type=pathlib.Path, help="file to make table and chart from")
     page = f"file with {MARK} marks, between which the table goes; a chart beside it"
     add("--page", type=pathlib.Path, help=page)
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     args.name = "growth-quick" if args.quick else "growth"
     args.grid = TINY if args.quick else SMALL if slow else LARGE
     args.base = dataclasses.replace(PRESETS["mtu2"], dtype=args.dtype)
@@ -231,15 +230,16 @@ def table(results):
 
 def tell(args):
     """Prints the table of a file of results, or writes it and the chart to a page."""
-    results = json.loads(args.table.read_text())
+    results = record.load(args.table, "machine", "dtype", "series")
     text = markdown([table(results)])
     if args.page is None:
         return print(text)
     from speed_chart import draw_growth
 
+    page = record.with_text(args.page, text, MARK)
     chart = args.page.with_name("growth.png")
     draw_growth(results, chart)
-    put(args.page, text, MARK)
+    args.page.write_text(page, "utf-8")
     print(f"written to {args.page} and {chart}")
 
 

@@ -42,6 +42,42 @@ def file_of(results: dict, benchmark: str, folder: pathlib.Path) -> pathlib.Path
     return folder / name.replace(" ", "-").lower()
 
 
+def load(path: pathlib.Path, *names: str) -> dict:
+    """Reads a file of results that must have these entries.
+
+    Raises:
+        SystemExit: one line, if there is no such file, or of another benchmark.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        complete = isinstance(found, dict) and found.keys() >= set(names)
+    except OSError as error:
+        raise SystemExit(f"error: {path}: {error.strerror}") from None
+    except ValueError:
+        complete = False
+    if not complete:
+        raise SystemExit(f"error: {path}: no results of this benchmark") from None
+    return found
+
+
+def with_text(page: pathlib.Path, text: str, mark: str) -> str:
+    """A page's text with what stands between two marks replaced.
+
+    Raises:
+        SystemExit: one line, if the page cannot be read, or has not two marks.
+    """
+    try:
+        parts = page.read_text("utf-8").split(mark)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "is not text"
+        raise SystemExit(f"error: {page}: {why}") from None
+    if len(parts) != 3:
+        raise SystemExit(
+            f"error: {page}: must hold {mark} twice, not {len(parts) - 1} times"
+        )
+    return mark.join((parts[0], f"\n\n{text}\n", parts[2]))
+
+
 def save(results: dict, path: pathlib.Path):
     """Writes a file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,13 +69,8 @@ def main():
 
 def earlier(path, now):
     """The results in a file, to which rows of the same machine can be added."""
-    try:
-        found = json.loads(path.read_text())
-        was, _, _ = (found[name] for name in ("machine", "rates", "rows"))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SystemExit(
-            f"speed.py: error: {path}: no results of this benchmark"
-        ) from None
+    found = record.load(path, "machine", "rates", "rows")
+    was = found["machine"]
     for name in sorted((was | now["machine"]).keys() - {"date"}):
         if (old := was.get(name)) != (new := now["machine"].get(name)):
             raise SystemExit(
@@ -247,15 +242,17 @@ def add_floor(row, best):
 
 def tell(args):
     """Prints tables of files of results; with a page, also writes page and chart."""
-    files = [json.loads(path.read_text()) for path in args.table]
+    names = ("machine", "backend", "rates", "rows")
+    files = [record.load(path, *names) for path in args.table]
     text = speed_text.all_tables(files)
     if args.page is None:
         return print(text)
     from speed_chart import draw
 
+    page = record.with_text(args.page, text, speed_text.MARK)
     chart = args.page.with_suffix(".png")
     draw(files, chart)
-    speed_text.put(args.page, text)
+    args.page.write_text(page, "utf-8")
     print(f"written to {args.page} and {chart}")
 
 

@@ -276,11 +276,3 @@ def part_table(results):
     )
     caption = f"Where the time goes, optimized form: {device(results)}"
     return Table("parts", caption, tuple(columns), tuple(lines), notes=(note,))
-
-
-def put(page, text, mark=MARK):
-    """Replaces what stands between two marks of a page."""
-    parts = page.read_text("utf-8").split(mark)
-    if len(parts) != 3:
-        raise SystemExit(f"{page}: must hold {mark} twice, not {len(parts) - 1} times")
-    page.write_text(mark.join((parts[0], f"\n\n{text}\n", parts[2])), "utf-8")

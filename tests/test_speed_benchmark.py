@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_gone_on_with_is_refused(
 ):
     file = tmp_path / "found.json"
     file.write_text(content)
-    with pytest.raises(SystemExit, match=rf"^speed.py: error: \S+found.json: {said}$"):
+    with pytest.raises(SystemExit, match=rf"error: \S+found.json: {said}$"):
         modules["speed"].earlier(file, {"machine": {"jax": "2"}})
 
 

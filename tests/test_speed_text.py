@@ -3,10 +3,12 @@
 import importlib
 import json
 import pathlib
+import re
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+NAMES = ("speed", "speed_text", "growth")
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +16,7 @@ def modules():
     """The benchmark's files, as their scripts find each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "benchmarks")
-        yield {n: importlib.import_module(n) for n in ("speed", "speed_text")}
+        yield {n: importlib.import_module(n) for n in NAMES}
 
 
 def times(p50):
@@ -147,13 +149,38 @@ def test_a_page_gets_tables_and_a_chart_from_the_file_alone(modules, tmp_path):
     told = page.read_text()
     assert told.startswith("before\n<!-- speed -->\n\n**Speed of one step**")
     assert told.endswith("<!-- speed -->\nafter\n") and "old" not in told
-    modules["speed_text"].put(page, modules["speed_text"].all_tables([made_up]))
+    speed.tell(speed.arguments(["--table", str(file), "--page", str(page)]))
     assert page.read_text() == told  # the second time changes nothing
     assert told.count("**Speed of one step**") == 1
     assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("script, entry", [("speed", "rows"), ("growth", "series")])
+def test_what_no_page_can_be_made_from_is_one_line(modules, tmp_path, script, entry):
+    file, page = tmp_path / "results.json", tmp_path / "page.md"
     page.write_text("no marks")
-    with pytest.raises(SystemExit, match="must hold <!-- speed --> twice, not 0"):
-        modules["speed_text"].put(page, "text")
+    made_up = results(modules) | {"dtype": "float32", "series": []}
+
+    def fails(match, *, path=file, page=page):
+        read = modules[script]
+        words = ["--table", str(path), "--page", str(page)]
+        with pytest.raises(SystemExit, match=f"^error: {re.escape(match)}$"):
+            read.tell(read.arguments(words))
+        assert not list(tmp_path.glob("*.png"))
+
+    fails(f"{file}: No such file or directory")
+    for text in (
+        "{",
+        "[1]",
+        json.dumps({k: made_up[k] for k in made_up if k != entry}),
+    ):
+        file.write_text(text)
+        fails(f"{file}: no results of this benchmark")
+    file.write_text(json.dumps(made_up))
+    mark = f"<!-- {script} -->"
+    fails(f"{page}: must hold {mark} twice, not 0 times")
+    fails(f"{tmp_path}: Is a directory", path=tmp_path)
+    fails(f"{page}.md: No such file or directory", page=f"{page}.md")
 
 
 def test_the_readme_tells_what_was_measured():
