@@ -91,7 +91,9 @@ def test_a_batch_of_videos_that_start_and_end_anywhere_equals_each_alone(network
     _, together = restore_clip(model, params, rows, starts=starts)
     alone = [restore_clip(model, params, v[None])[1][0] for v in videos]
     expected = np.stack([np.concatenate(alone[:2]), np.concatenate(alone[2:])])
-    np.testing.assert_allclose(together, expected, atol=2e-6)
+    # A batch of two is rounded otherwise than one; lively weights reach far above 1.
+    atol = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(together, expected, rtol=0, atol=atol)
 
 
 def test_a_start_in_a_later_chunk_hides_everything_before_it(model, params, clip):
