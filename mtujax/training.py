@@ -141,6 +141,7 @@ def clip_step(
         grads, terms, recurrent = gradients(
             before.params, recurrent, part, scale=scale, **settings
         )
+        recurrent = _forgetting(recurrent)
         state = apply_gradients(before, grads, terms, config)
         if scaled:
             finite = state.step > before.step
@@ -155,6 +156,17 @@ def clip_step(
     parts = jax.tree.map(lambda x: x.reshape(-1, each, *x.shape[1:]), parts)
     (state, _), terms = lax.scan(update, carry, parts)
     return state, jax.tree.map(jnp.mean, terms)
+
+
+def _forgetting(recurrent):
+    """Lets a clip begin anew whose state is not finite: its later frames may be."""
+    kept = jnp.ones_like(recurrent.is_first)
+    for leaf in jax.tree.leaves(recurrent):
+        kept &= jnp.isfinite(leaf).reshape(len(kept), -1).all(axis=1)
+    clean = jax.tree.map(
+        lambda x: jnp.where(kept.reshape(-1, *[1] * (x.ndim - 1)), x, 0), recurrent
+    )
+    return clean.replace(is_first=recurrent.is_first | ~kept)
 
 
 train_step = jax.jit(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import TINY, apply, lively_params
+from conftest import SMALLEST, TINY, apply, lively_params
 
 from mtujax.batches import read_batch
 from mtujax.errors import UserError
@@ -108,6 +108,18 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(model, params, batc
     )
     state, _ = train_step(state, batch, model=model, config=CONFIG)
     assert (int(state.step), int(state.skipped), int(state.in_row)) == (1, 1, 0)
+
+
+@pytest.mark.slow
+def test_after_a_broken_frame_its_clip_goes_on(batch):
+    config = dataclasses.replace(CONFIG, frames_per_update=1)
+    model = MTUNet(dataclasses.replace(SMALLEST, lookback=1, lookahead=0))
+    longer = {k: np.concatenate([x, x[:, :1]], axis=1) for k, x in batch.items()}
+    broken = longer | {"blurry": np.array(longer["blurry"])}
+    broken["blurry"][:, 0] = np.nan  # frames 0 and 1 see it
+    state = init_train_state(config, init_params(model, jax.random.key(0)))
+    state, _ = train_step(state, broken, model=model, config=config)
+    assert (int(state.step), int(state.skipped)) == (2, 2)
 
 
 @pytest.mark.slow
