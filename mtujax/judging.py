@@ -110,11 +110,18 @@ def _filmed(config):
     data, wanted = config.data, config.validation
     height, width = wanted.size
     photos, _ = read_photos(wanted.path, width=width, height=height)
+    photos = {name: scaled_down(x, data.longest) for name, x in photos.items()}
+    for name, photo in photos.items():
+        if photo.shape[0] < height or photo.shape[1] < width:
+            raise UserError(
+                f"{wanted.path}: {name}, scaled down to data.longest={data.longest}, "
+                f"is smaller than {width}x{height} (validation.size)"
+            )
     names, filmed = list(photos), []
     for number in range(wanted.clips):
         name = names[number % len(names)]
         made = synthesize(
-            scaled_down(photos[name], data.longest),
+            photos[name],
             np.random.default_rng([_SEED, number]),
             frames=wanted.frames,
             height=height,
