@@ -65,7 +65,7 @@ class Checkpoints:
         Args:
             folder: also remote, as gs://bucket/run/checkpoints.
             latest: how many of the last ones are kept.
-            every: those whose number is a multiple of it are kept for good.
+            every: the first at or after each multiple of it is kept for good.
             best: how many of those with the highest PSNR are kept.
             read_only: change nothing, as another process may write there.
 
@@ -76,8 +76,16 @@ class Checkpoints:
         self._psnr: dict[int, float] = {}
         self._damaged: set[int] = set()
         self._store = Store(folder, kept=self._kept, read_only=read_only)
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._store.close)
+            self._read_ratings(read_only)
+            opened.pop_all()
+
+    def _read_ratings(self, read_only):
         for step in self.steps():
-            with contextlib.suppress(Damaged, UserError):
+            # One out of reach may be the best, which must not be deleted for that.
+            unread = (Damaged, UserError) if read_only else Damaged
+            with contextlib.suppress(unread):
                 self._note_psnr(step, self._about(step)["psnr"])
 
     def __enter__(self) -> "Checkpoints":
@@ -243,4 +251,12 @@ class Checkpoints:
         whole = [step for step in steps if step not in self._damaged]
         kept = set(whole[::-1][: self._latest])
         kept.update(self._rated(whole)[::-1][: self._best])
-        return kept.union(s for s in whole if self._every and s % self._every == 0)
+        return kept.union(self._milestones(whole))
+
+    def _milestones(self, steps):
+        """Of those between two multiples of `every` the first; it is never deleted."""
+        first = {}
+        for step in steps:
+            if self._every and step >= self._every:
+                first.setdefault(step // self._every, step)
+        return first.values()

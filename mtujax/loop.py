@@ -171,7 +171,8 @@ class Loop:
                 {"psnr": psnr, "psnr_blurry": verdict.blurry, **verdict.by_clip},
                 verdict.images,
             )
-        due = self._crossed(position, config.save_every)
+        regular = (config.save_every, config.keep_every)
+        due = any(self._crossed(position, every) for every in regular if every)
         if due or last or stopped or psnr is not None:
             extra = {"batches": batches, "config": to_dict(config)}
             self._checkpoints.save(position, state, extra, psnr=psnr)

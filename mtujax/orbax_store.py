@@ -5,6 +5,7 @@ The bytes are one array: an array for each leaf of a state takes several times a
 """
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -25,7 +26,8 @@ except ModuleNotFoundError as error:
 
 _UNFINISHED = ".orbax-checkpoint-tmp"
 # What a storage says that cannot be reached; whatever it says else is damage.
-_OUT_OF_REACH = (PermissionError, ConnectionError, TimeoutError, InterruptedError)
+_OUT_OF_REACH = (PermissionError, ConnectionError, TimeoutError, MemoryError)
+_OF_CONTENT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
 _CODES = (
     "PERMISSION_DENIED",
     "UNAUTHENTICATED",
@@ -176,7 +178,7 @@ class Store:
         try:
             return self._manager.restore(step, args=ocp.args.Composite(**args))
         except Exception as error:  # of any kind: it parses what may be garbage
-            if isinstance(error, _OUT_OF_REACH) or str(error).startswith(_CODES):
+            if _is_out_of_reach(error):
                 raise UserError(
                     f"{self.name(step)}: cannot be read ({_reason(error)})"
                 ) from error
@@ -207,6 +209,13 @@ class _Policy:
         steps = [checkpoint.step for checkpoint in checkpoints]
         kept = set(self._kept(sorted(steps)))
         return [step in kept for step in steps]
+
+
+def _is_out_of_reach(error):
+    """Whether what is stored may be whole, so that nothing may be thrown away."""
+    of_system = isinstance(error, OSError) and error.errno not in _OF_CONTENT
+    known = isinstance(error, _OUT_OF_REACH) or str(error).startswith(_CODES)
+    return of_system or known
 
 
 def _unfinished(folder):

@@ -1,5 +1,6 @@
 """Checkpoints and the storage below: full disks, folders far away or out of reach."""
 
+import errno
 import os
 import resource
 import threading
@@ -17,17 +18,39 @@ from mtujax.errors import UserError
 two, copy = saving.two, saving.copy
 
 
-def test_a_storage_out_of_reach_is_no_damage(copy, monkeypatch):
+@pytest.mark.parametrize(
+    "error, why",
+    [
+        (PermissionError(13, "no"), "Permission denied"),
+        (OSError(errno.EIO, "no"), "Input/output error"),
+        (OSError(errno.EMFILE, "no"), "Too many open files"),
+        (MemoryError("no room"), "MemoryError no room"),
+    ],
+    ids=str,
+)
+def test_a_storage_out_of_reach_is_no_damage(copy, monkeypatch, error, why):
     with Checkpoints(str(copy)) as checkpoints:
 
         def refuse(*args, **kwargs):
-            raise PermissionError(13, "no")
+            raise error
 
         monkeypatch.setattr(checkpoints._store._manager, "restore", refuse)
-        with pytest.raises(
-            UserError, match=r"20: cannot be read \(Permission denied\)"
-        ):
+        with pytest.raises(UserError, match=rf"20: cannot be read \({why}\)"):
             checkpoints.restore(like())
+        monkeypatch.undo()
+        # It was not taken for damaged, so that nothing makes way for older ones.
+        with pytest.raises(UserError, match="has a newer checkpoint, 20"):
+            checkpoints.save(15, make_state(), EXTRA)
+
+
+def test_a_rating_out_of_reach_does_not_cost_the_best(copy, monkeypatch):
+    def refuse(*args):
+        raise UserError("cannot be read")
+
+    monkeypatch.setattr(orbax_store.Store, "read_about", refuse)
+    with pytest.raises(UserError, match="cannot be read"):
+        Checkpoints(str(copy))
+    Checkpoints(str(copy), read_only=True).close()
 
 
 @pytest.fixture

@@ -238,6 +238,14 @@ def test_a_state_of_another_structure_is_told_leaf_by_leaf(two):
 def test_a_format_of_the_future_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("mtujax.checkpoints.FORMAT", 2)
     save_all(tmp_path, (1,))
-    with Checkpoints(str(tmp_path)) as checkpoints:
+    with pytest.raises(UserError, match="of format 2, this version reads 1"):
+        Checkpoints(str(tmp_path))
+    with Checkpoints(str(tmp_path), read_only=True) as checkpoints:
         with pytest.raises(UserError, match="of format 2, this version reads 1"):
             checkpoints.restore(like())
+
+
+def test_the_first_after_each_multiple_is_kept_for_good(tmp_path):
+    save_all(tmp_path, range(13, 131, 13), latest=1, every=40, best=0)
+    with Checkpoints(str(tmp_path)) as checkpoints:
+        assert checkpoints.steps() == [52, 91, 130]
