@@ -12,11 +12,10 @@ import jax
 
 from mtujax.archive import pack
 from mtujax.checkpoints import Checkpoints, Restored
-from mtujax.errors import UsageError, UserError
-from mtujax.mappings import from_dict
+from mtujax.errors import UserError
 from mtujax.network import MTUNet, init_params
 from mtujax.runfolder import CONFIG, RunFolder
-from mtujax.settings import RunConfig
+from mtujax.settings import RunConfig, config_of
 from mtujax.training import TrainState, init_train_state
 from mtujax.weights import save_weights
 
@@ -32,7 +31,7 @@ class Exported:
 
     Attributes:
         updates: that the run had made.
-        psnr: of its validation at that time in dB, or None.
+        psnr: of its validation at that time in dB, or None; of the moving average.
         files: written.
         notes: lines on checkpoints that could not be read.
     """
@@ -75,11 +74,12 @@ def export_weights(
         "moving_average": not raw,
         "versions": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
     }
-    if found.psnr is not None:
-        provenance["validation_psnr"] = round(found.psnr, 4)
+    psnr = None if raw else found.psnr  # it is of the moving average
+    if psnr is not None:
+        provenance["validation_psnr"] = round(psnr, 4)
     params = found.state.params if raw else found.state.ema
     save_weights(output, config.model, params, **(provenance | (about or {})))
-    return Exported(updates, found.psnr, (Path(output),), found.notes)
+    return Exported(updates, psnr, (Path(output),), found.notes)
 
 
 def export_state(
@@ -125,12 +125,7 @@ def read_run(run: str, which: str | int = "latest") -> tuple[RunConfig, Restored
     values = folder.read_config()
     if values is None:
         raise UserError(f"{run}: not the folder of a run, as it has no {CONFIG}")
-    try:
-        config = from_dict(values, RunConfig)
-    except UsageError as error:
-        raise UserError(
-            f"{folder.path(CONFIG)}: {error}; read it with the mtujax that wrote it"
-        ) from None
+    config = config_of(values, folder.path(CONFIG))
     like = state_like(config)
     with Checkpoints(folder.path(CHECKPOINTS), read_only=True) as checkpoints:
         found = checkpoints.restore(like, which)

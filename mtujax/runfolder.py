@@ -50,11 +50,14 @@ class RunFolder:
         Raises:
             UserError: if it cannot be read.
         """
-        path = self._config
+        path = self.path(CONFIG)
         try:
+            path = self._config
             config = json.loads(path.read_text())
         except FileNotFoundError:
             return None
+        except (ImportError, KeyError) as error:
+            raise _no_way_to(path, error) from error
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
         except ValueError as error:
@@ -95,6 +98,12 @@ class RunFolder:
         from etils import epath
 
         return epath.Path(self.path(CONFIG))
+
+
+def _no_way_to(path, error):
+    """What etils raises for a scheme that it does not know, or only with a package."""
+    why = f"the scheme is unknown: {error}" if isinstance(error, KeyError) else error
+    return UserError(f"{path}: cannot be reached ({' '.join(str(why).split())})")
 
 
 @contextlib.contextmanager

@@ -16,11 +16,11 @@ from mtujax.feeds import open_feed
 from mtujax.judging import Judge, open_clips
 from mtujax.logbook import Logbook
 from mtujax.loop import Finished, Loop, updates_of_batch
-from mtujax.mappings import differing_fields, from_dict, to_dict
+from mtujax.mappings import differing_fields, to_dict
 from mtujax.network import MTUNet
-from mtujax.runfolder import RunFolder, open_run
+from mtujax.runfolder import CONFIG, RunFolder, open_run
 from mtujax.schemes import check_precision, learning_rates
-from mtujax.settings import RunConfig, fixed_fields, state_fields
+from mtujax.settings import RunConfig, config_of, fixed_fields, state_fields
 from mtujax.starting import first_params
 from mtujax.stopping import Interrupted, Stopper
 from mtujax.training import TrainState, init_train_state
@@ -46,8 +46,10 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
     feed, clips = open_feed(config), open_clips(config)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(open_run(config.run))
-        notes = [*feed.notes, *_agree_on_config(folder, config)]
         checkpoints = stack.enter_context(open_checkpoints(config))
+        # Before the first checkpoint nothing depends on how a run was begun.
+        noted = _agree_on_config(folder, config) if checkpoints.steps() else []
+        notes = [*feed.notes, *noted]
         state, batches, found = _first_state(config, checkpoints)
         folder.write_config(to_dict(config))  # only now: weights may have been refused
         loop = Loop(config, feed, checkpoints, _judge(config, clips))
@@ -122,7 +124,7 @@ def _agree_on_config(folder: RunFolder, config: RunConfig) -> list[str]:
     old = folder.read_config()
     if old is None:
         return []
-    old = from_dict(old, RunConfig)
+    old = config_of(old, folder.path(CONFIG))
     differing = differing_fields(fixed_fields(old), fixed_fields(config))
     if differing:
         raise UserError(
@@ -159,7 +161,7 @@ def _first_state(
 def _state_of_another(config):
     """That of `go_on_from`, where the structure agrees; the rest is noted."""
     given = config.go_on_from
-    old = from_dict(read_extra(given)["config"], RunConfig)
+    old = config_of(read_extra(given)["config"], given)
     differing = differing_fields(state_fields(old), state_fields(config))
     if differing:
         raise UserError(f"{given}: is of another configuration: {'; '.join(differing)}")

@@ -10,8 +10,8 @@ from mtujax.data.camera import Shake
 from mtujax.data.exposure import Exposure
 from mtujax.data.layouts import DATASETS
 from mtujax.data.objects import Objects
-from mtujax.errors import UsageError
-from mtujax.mappings import nearest, to_dict
+from mtujax.errors import UsageError, UserError
+from mtujax.mappings import from_dict, nearest, to_dict
 from mtujax.schemes import TrainConfig
 
 _CHOICES = {
@@ -109,6 +109,8 @@ class DataConfig:
                 raise UsageError(f"data.{name} {value!r}: {nearest(value, choices)}")
         _at_least(self, 1, "frames crop longest subframes threads", "data.")
         _at_least(self, 0, "workers noise turn", "data.")
+        if self.crop % 4:
+            raise UsageError(f"data.crop {self.crop}: must be a multiple of 4")
         if self.turn > 1:
             raise UsageError(f"data.turn {self.turn}: is a probability, at most 1")
         for name in ("shake", "objects", "exposure"):
@@ -175,7 +177,8 @@ class RunConfig:
             reads it.
         save_every: updates from one checkpoint to the next.
         keep_latest: how many of the last checkpoints are kept.
-        keep_every: updates between those kept for good; None for none.
+        keep_every: updates between those kept for good, which are saved then, too;
+            None for none.
         log_every: updates between lines.
         max_minutes: save and stop after that time; None for no limit.
         most_skipped: updates in a row that may be skipped because a loss or gradient
@@ -218,11 +221,32 @@ class RunConfig:
 
 _FREE = frozenset(
     """run init_from go_on_from save_every keep_latest keep_every log_every max_minutes
-    most_skipped tensorboard validation train.steps
+    most_skipped tensorboard validation train.steps train.remat
     data.path data.teacher data.flow data.cutouts
     data.made_on data.threads data.workers""".split()
 )
 """What a run may change when it goes on: where things lie, and what is only watched."""
+
+
+def config_of(values: dict, where: str) -> RunConfig:
+    """Reads the configuration that a run has kept.
+
+    Args:
+        values: JSON values, as `to_dict` gives them.
+        where: they lie, for the message.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        UserError: if it has what this version does not know.
+    """
+    try:
+        return from_dict(values, RunConfig)
+    except UsageError as error:
+        raise UserError(
+            f"{where}: {error}; read it with the mtujax that wrote it"
+        ) from None
 
 
 def state_fields(config: RunConfig) -> dict:

@@ -64,7 +64,11 @@ def test_any_checkpoint_can_be_exported(run, tmp_path, which, step):
     file = tmp_path / "own.safetensors"
     export.export_weights(run, file, which=which, raw=True)
     assert_same(weights.load(file)[1], inference_params(finite(step).params))
-    told = weights.describe(file).metadata
+    # What was validated is the moving average.
+    assert "validation_psnr" not in weights.describe(file).metadata
+    averaged = tmp_path / "average.safetensors"
+    export.export_weights(run, averaged, which=which)
+    told = weights.describe(averaged).metadata
     assert told.get("validation_psnr") == {1: 31.2346, 2: 30.0, 3: None}[step]
 
 

@@ -144,3 +144,8 @@ def test_a_part_that_was_left_out_differs_as_a_whole():
         "a.b: - there, null here",
         "a.b.c: 1 there, - here",
     ]
+
+
+def test_a_folder_of_an_unknown_kind_is_one_line():
+    with pytest.raises(UserError, match="foo://a/config.json: .*scheme is unknown"):
+        RunFolder("foo://a").read_config()

@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+import json
+import pathlib
 import signal
 
 import jax
@@ -183,6 +185,29 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(
     # What a network starts from does not matter once it has begun.
     stop_after(2)
     assert runs.train(of(config, init_from="nowhere")).updates == 2
+
+
+def test_what_ran_out_of_memory_can_be_tried_with_less(config, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "make_step", lambda *_: full)
+        with pytest.raises(UserError, match="a smaller batch.*or train.remat=True"):
+            runs.train(config)
+    smaller = of(config, train_remat=True, batch=4, data_crop=32, max_minutes=0.0)
+    assert runs.train(smaller).updates == 1
+    assert runs.train(of(smaller, train_remat=False)).updates == 2
+
+
+def test_a_run_of_a_newer_version_is_named(config, stop_after):
+    stop_after(1)
+    runs.train(config)
+    file = pathlib.Path(config.run, "config.json")
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps(kept | {"novel": 1}))
+    with pytest.raises(UserError, match=r"config.json: novel: .*mtujax that wrote it$"):
+        runs.train(config)
 
 
 def test_a_run_starts_from_the_weights_of_another(config, tmp_path, stop_after):

@@ -49,6 +49,7 @@ def changed(path, value):
         ("train.steps", "many", "train.steps 'many': must be int"),
         ("train.steps", True, "train.steps True: must be int"),
         ("data.crop", 2.5, "data.crop 2.5: must be int"),
+        ("data.crop", 30, "data.crop 30: must be a multiple of 4"),
         ("data.variant", 3, "data.variant 3: must be str or None"),
         ("train.scheme", "papr", "train.scheme 'papr'"),
         ("data.name", "gpro", "data.name 'gpro': did you mean gopro?"),
