@@ -23,6 +23,7 @@ from mtujax.outputs import check_frames_only, whole_output
 from mtujax.progress import FrameProgress
 from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
+from mtujax.weights import load
 
 _FRAMES, _HEIGHT, _WIDTH = 24, 360, 640
 _RATE = Fraction(24)
@@ -64,8 +65,10 @@ def run(
         The gain in PSNR, dB, averaged over all frames.
 
     Raises:
-        UserError: if `folder` is a file, or holds what no demo left there.
+        UserError: if weights do not load, or `folder` is a file, or holds what no demo
+            left there.
     """
+    load(weights)  # refused, if at all, before anything is written
     _make_folder(folder)
     asset = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
     photo = read_photo(str(asset))

@@ -48,13 +48,13 @@ def restore_clip(
         not clamped.
 
     Raises:
-        ValueError: if the clip is not floating point, or not of rank 5.
+        ValueError: if the clip, or what precedes or follows it, is not floating point
+            or not of rank 5.
         AssertionError: if shapes do not fit together.
     """
-    if np.ndim(clip) != 5:
-        raise ValueError(f"clip of shape {np.shape(clip)}: give [B, T, H, W, 3]")
-    if not jnp.issubdtype(jnp.asarray(clip).dtype, jnp.floating):
-        raise ValueError(f"clip of {clip.dtype}: divide 8-bit frames by 255 first")
+    for name, frames in (("clip", clip), ("before", before), ("after", after)):
+        if frames is not None:
+            _check_frames(name, frames)
     batch, time, height, width, _ = clip.shape
     starts = jnp.zeros((batch, time), bool) if starts is None else starts
     starts = jnp.asarray(starts, bool)
@@ -62,6 +62,14 @@ def restore_clip(
     if state is None:
         state = initial_state(model, batch, height, width)
     return _restore(model, params, clip, state, before, after, starts)
+
+
+def _check_frames(name, frames):
+    """8-bit neighbours would silently become floats of up to 255."""
+    if np.ndim(frames) != 5:
+        raise ValueError(f"{name} of shape {np.shape(frames)}: give [B, T, H, W, 3]")
+    if not jnp.issubdtype(frames.dtype, jnp.floating):
+        raise ValueError(f"{name} of {frames.dtype}: divide 8-bit frames by 255 first")
 
 
 @functools.partial(jax.jit, static_argnames="model")

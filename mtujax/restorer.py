@@ -14,11 +14,12 @@ import jax
 import numpy as np
 
 from mtujax.errors import UserError
+from mtujax.frame_kinds import check_frame
 from mtujax.memory import available_bytes, out_of_memory, plan, readable
 from mtujax.network import MTUNet
 from mtujax.ops.resample import padded_size
 from mtujax.snapshots import unpack
-from mtujax.stream import Step, Stream, check_frame
+from mtujax.stream import Step, Stream
 from mtujax.tiles import TiledStream, default_overlap, tilings
 
 _IN_FLIGHT = 2  # results the device may still be computing while the host encodes

@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtujax.frame_kinds import Frame, Kind, check_frame
 from mtujax.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.unit_range import from_unit_range, to_unit_range
 from mtujax.snapshots import pack, unpack
-
-Frame = np.ndarray | jax.Array
 
 
 class Step(NamedTuple):
@@ -60,10 +59,12 @@ class Stream:
                 still compute while the host reads the next frame and shows the last.
 
         Raises:
-            ValueError: if `in_flight` is negative.
+            ValueError: if `in_flight` is negative or no whole number.
         """
-        if in_flight < 0:
-            raise ValueError(f"in_flight={in_flight}: must be 0 or more")
+        if not isinstance(in_flight, int) or in_flight < 0:
+            raise ValueError(
+                f"in_flight={in_flight}: must be a whole number, 0 or more"
+            )
         self.latency = model.config.lookahead + in_flight
         self._in_flight = in_flight
         self._model = model
@@ -101,7 +102,7 @@ class Stream:
             ValueError: as `push` does.
         """
         check_frame(frame)
-        kind = _Kind.of(frame)
+        kind = Kind.of(frame)
         if self._kind is None:
             self._begin(kind)
         elif self._kind != kind:
@@ -141,12 +142,17 @@ class Stream:
             The `Step`s of `finish`; take all of them before the next `push`.
         """
         while self._waiting or self._flying:
-            if self._waiting:
-                self._take_off()
-            if not self._waiting or len(self._flying) > self._in_flight:
-                step = self._land()
-                if not (self._waiting or self._flying):
-                    self._start()  # first: nothing goes on after the last one
+            try:
+                if self._waiting:
+                    self._take_off()
+                full = len(self._flying) > self._in_flight
+                step = self._land() if full or not self._waiting else None
+            except Exception:
+                self._start()  # a step that failed has used up the state
+                raise
+            if not (self._waiting or self._flying):
+                self._start()  # first: nothing goes on after the last one
+            if step is not None:
                 yield step
         self._start()
 
@@ -191,7 +197,7 @@ class Stream:
             self._past.extend(past)
 
     def _start(self):
-        self._kind: _Kind | None = None
+        self._kind: Kind | None = None
         self._state: RecurrentState | None = None
         self._past = collections.deque(maxlen=self._model.config.lookback)
         self._waiting = collections.deque()  # the target, then the frames after it
@@ -257,35 +263,6 @@ class Stream:
         model, frame = self._model, jax.ShapeDtypeStruct(shape, dtype)
         state = jax.eval_shape(lambda: initial_state(model, *shape[:3]))
         return state, (frame,) * model.config.window
-
-
-class _Kind(collections.namedtuple("_Kind", "shape dtype numpy")):
-    """What all frames of a video have in common."""
-
-    @classmethod
-    def of(cls, frame):
-        return cls(tuple(frame.shape), frame.dtype, isinstance(frame, np.ndarray))
-
-    @property
-    def batched(self):
-        return self.shape if len(self.shape) == 4 else (1, *self.shape)
-
-
-def check_frame(frame: Frame) -> None:
-    """Refuses what is no frame.
-
-    Args:
-        frame: [H, W, 3] or [B, H, W, 3], uint8 or float.
-
-    Raises:
-        ValueError: for any other shape or dtype.
-    """
-    shape, dtype = np.shape(frame), getattr(frame, "dtype", None)
-    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-    if not (floating or dtype == np.uint8):
-        raise ValueError(f"frame of {dtype}: give uint8, or float in [0, 1]")
-    if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape:
-        raise ValueError(f"frame of shape {shape}: give [H, W, 3] or [B, H, W, 3]")
 
 
 _first_state = jax.jit(initial_state, static_argnums=(0, 1, 2, 3))

@@ -13,7 +13,8 @@ FLOORS = {
         data.layouts data.locking data.looks data.motion data.objects
         data.photo_samples data.photos data.pipeline data.prepare data.records
         data.requests data.samples data.scenes data.sheet data.show data.sources
-        data.synthesize data.synthetic data.textures data.validation frames jobs
+        data.synthesize data.synthetic data.textures data.validation frame_kinds frames
+        jobs
         lanes launch log_lines log_tables loss_scale losses machine mappings metrics
         motion_labels ops.conv ops.correlation ops.resample ops.unit_range ops.warp
         outputs pipeline progress report_methods schemes state_bytes stopping tables

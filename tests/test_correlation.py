@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mtujax.ops.correlation import (
+    IMPLEMENTATIONS,
     best_displacement,
     cost_volume,
     displacement_from_class,
@@ -47,23 +48,34 @@ def test_the_volume_and_the_displacement_equal_a_naive_loop(rng, shape):
     np.testing.assert_allclose(volume, expected, atol=1e-6)
     best = expected.argmax(-1)
     expected = np.stack([best % 5 - 2, best // 5 - 2], axis=-1)
-    np.testing.assert_array_equal(match(query, key, radius=2), expected)
     np.testing.assert_array_equal(best_displacement(volume, radius=2), expected)
+    for implementation in (None, *IMPLEMENTATIONS):
+        found = match(query, key, radius=2, implementation=implementation)
+        np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("dx, dy", [(0, 0), (2, -1), (-3, 3)])
-def test_a_shifted_frame_is_matched_by_exactly_that_shift(rng, dx, dy):
+def test_a_shifted_frame_is_matched_by_exactly_that_shift(rng, dx, dy, implementation):
     previous = rng.normal(size=(1, 16, 40, 8)).astype(np.float32)
     current = np.roll(previous, (-dy, -dx), axis=(1, 2))
-    found = match(current, previous, radius=3)[:, 5:-5, 5:-5]
+    found = match(current, previous, radius=3, implementation=implementation)
+    found = found[:, 5:-5, 5:-5]
     np.testing.assert_array_equal(found, np.broadcast_to([dx, dy], found.shape))
 
 
-def test_the_first_class_wins_a_tie():
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_the_first_class_wins_a_tie(implementation):
     flat = np.ones((1, 20, 20, 2), np.float32)
     # In the middle every displacement scores the same.
-    found = match(flat, flat, radius=3)[:, 8:12, 8:12]
+    found = match(flat, flat, radius=3, implementation=implementation)[:, 8:12, 8:12]
     np.testing.assert_array_equal(found, np.full(found.shape, -3))
+
+
+def test_an_implementation_that_does_not_exist_is_refused():
+    flat = np.ones((1, 4, 4, 2), np.float32)
+    with pytest.raises(ValueError, match="implementation='triton': must be one of"):
+        match(flat, flat, implementation="triton")
 
 
 def test_videos_in_a_batch_do_not_meet(rng):

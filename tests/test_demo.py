@@ -26,6 +26,12 @@ def test_the_demo_never_deletes_what_it_did_not_make(tmp_path, name):
     assert path.read_text() == "mine"
 
 
+def test_weights_that_do_not_load_leave_no_demo_behind(tmp_path):
+    with pytest.raises(UserError, match="unknown weights 'nope'"):
+        demo.run(tmp_path / "demo", weights="nope")
+    assert not (tmp_path / "demo").exists()
+
+
 @pytest.mark.slow
 def test_the_demo_gains_and_shows_it(tmp_path, monkeypatch):
     """A shorter and smaller clip than the command's, or it would take a minute."""

@@ -257,6 +257,16 @@ def test_integers_are_refused_where_a_range_would_be_guessed(model, params):
         restore_clip(model, params, np.zeros((1, 2, 8, 8, 3), np.uint8))
 
 
+@pytest.mark.parametrize("name", ["before", "after"])
+def test_neighbours_are_checked_as_the_clip_is(model, params, clip, name):
+    for wrong, why in (
+        (np.zeros((1, 2, 24, 32, 3), np.uint8), "of uint8: divide 8-bit frames"),
+        (np.zeros((24, 32, 3), np.float32), r"of shape \(24, 32, 3\): give"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} {why}"):
+            restore_clip(model, params, clip, **{name: wrong})
+
+
 def test_a_clip_without_its_batch_axis_is_named(model, params, clip):
     with pytest.raises(ValueError, match=r"shape \(7, 24, 32, 3\): give"):
         restore_clip(model, params, clip[0])

@@ -1,5 +1,6 @@
 """A stream whose results may still be computed when it returns."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,6 +52,21 @@ def test_a_frame_that_is_refused_costs_none_in_flight(model, params, clip):
     np.testing.assert_array_equal(restored, run(Stream(model, params), clip[0])[0])
 
 
-def test_fewer_than_none_in_flight_is_refused(model, params):
-    with pytest.raises(ValueError, match="in_flight=-1: must be 0 or more"):
-        Stream(model, params, in_flight=-1)
+def test_a_stream_whose_step_failed_can_be_reset(model, params, clip):
+    frames = list(np.asarray(clip[0]))
+    stream, failed = Stream(model, params), Stream(model, params)
+    for frame in frames[:4]:
+        failed.push(frame)
+    jax.tree.map(lambda x: x.delete(), failed._state)  # as it is after such a step
+    with pytest.raises(RuntimeError):
+        failed.push(frames[4])
+    with pytest.raises(RuntimeError):
+        failed.reset()
+    expected = [*stream.push(frames[0]), *stream.flush()]
+    np.testing.assert_array_equal([*failed.push(frames[0]), *failed.flush()], expected)
+
+
+@pytest.mark.parametrize("in_flight", [-1, 1.5])
+def test_no_number_of_results_in_flight_is_refused(model, params, in_flight):
+    with pytest.raises(ValueError, match=f"in_flight={in_flight}: must be a whole"):
+        Stream(model, params, in_flight=in_flight)

@@ -7,12 +7,16 @@ input: a rounded score can flip the arg-max.
 """
 
 import functools
+from typing import Literal
 
 import chex
 import einops
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+IMPLEMENTATIONS = ("banded", "volume")
+"""Of `match`; the first one is the usual one."""
 
 _TILE = 32  # columns per band; 16 to 32 are best on a CPU
 _POOL = 5  # side of the averaging window over each displacement's plane
@@ -93,26 +97,48 @@ def displacement_from_class(index: jax.Array, *, radius: int = 10) -> jax.Array:
     return jnp.stack([dx - radius, dy - radius], axis=-1)
 
 
-@functools.partial(jax.jit, static_argnames="radius")
-def match(query: jax.Array, key: jax.Array, *, radius: int = 10) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("radius", "implementation"))
+def match(
+    query: jax.Array,
+    key: jax.Array,
+    *,
+    radius: int = 10,
+    implementation: Literal["banded", "volume"] | None = None,
+) -> jax.Array:
     """Finds where each cell of `query` was in `key`: arg-max of `cost_volume` (W_t).
-
-    One row of displacements is scored at a time, so the volume is never in memory.
 
     Args:
         query: [B, h, w, C] motion features of the current frame.
         key: [B, h, w, C] motion features of the previous frame.
         radius: search radius r in grid cells.
+        implementation: "banded" scores one row of displacements at a time, so that the
+            volume is never in memory; "volume" takes the arg-max of the whole
+            `cost_volume`. All find the same. None takes the fastest, which is "banded"
+            wherever it has been measured.
 
     Returns:
         [B, h, w, 2] int32 (dx, dy) in grid cells, |dx|, |dy| <= radius; the first class
         wins a tie. Not differentiable: no gradient passes.
 
     Raises:
-        ValueError: if `radius` is negative.
+        ValueError: if `radius` is negative, or there is no such implementation.
     """
     _check(query, key, radius)
-    query, key = unit_norm(lax.stop_gradient(query)), unit_norm(lax.stop_gradient(key))
+    if implementation is None:
+        implementation = IMPLEMENTATIONS[0]
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"implementation={implementation!r}: must be one of {IMPLEMENTATIONS}"
+        )
+    query, key = lax.stop_gradient((query, key))
+    if implementation == "volume":
+        volume = cost_volume(query, key, radius=radius)
+        return best_displacement(volume, radius=radius)
+    return _match_banded(query, key, radius)
+
+
+def _match_banded(query, key, radius):
+    query, key = unit_norm(query), unit_norm(key)
     batch, height, width, _ = query.shape
     side = 2 * radius + 1
     padded = _pad_grid(key, radius)
