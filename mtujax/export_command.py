@@ -95,15 +95,19 @@ def export(
 
 
 def _write_step(weights, output, dtype, about, overwrite):
+    from mtujax.optimized import WIDTH, inference_form
     from mtujax.stablehlo import write_step
     from mtujax.subjects import open_subject
 
     subject = open_subject(weights, dtype=dtype)
     method = subject.method
-    about = {"weights": {"name": method.name, "sha256": method.sha256}, **about}
-    files = write_step(
-        subject.model, subject.params, output, about=about, overwrite=overwrite
+    # One program for all devices: wider channels gain most where half precision runs.
+    half = subject.model.config.dtype != "float32"
+    model, params = inference_form(
+        subject.model, subject.params, multiple=WIDTH if half else 1
     )
+    about = {"weights": {"name": method.name, "sha256": method.sha256}, **about}
+    files = write_step(model, params, output, about=about, overwrite=overwrite)
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{output}: {', '.join(file.name for file in files)}, {size:.1f} MB")
 

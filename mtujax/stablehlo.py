@@ -28,7 +28,10 @@ _NOTES = (
     "In shapes b is the number of videos, h and w are rows and columns of the motion "
     "grid: frames are 4h x 4w pixels; others are extended by reflection.",
     "step.jax is for jax.export.deserialize (needs flatbuffers), step.stablehlo is the "
-    "same as portable bytecode for other runtimes.",
+    "same as portable bytecode for other runtimes: its function `main` takes and gives "
+    "what `module` lists, in that order; `platform` is an int32, the place in "
+    "`platforms` of the one that runs it. Its shapes are open: refine them for one "
+    "size of frames (StableHLO's pass stablehlo-refine-shapes) before compiling.",
 )
 
 
@@ -126,7 +129,12 @@ def _manifest(config: ModelConfig, about):
         "format": 1,
         "lookback": config.lookback,
         "lookahead": config.lookahead,
-        "frames": {"dtype": "uint8", "multiple": MOTION_STRIDE, "order": "RGB"},
+        "frames": {
+            "dtype": "uint8",
+            "multiple": MOTION_STRIDE,
+            "least": _LEAST * MOTION_STRIDE,
+            "order": "RGB",
+        },
         "state": {
             name: {
                 "shape": " ".join(str(n).replace("*", "") for n in array.shape),
@@ -134,6 +142,10 @@ def _manifest(config: ModelConfig, about):
                 "start": int(name == "is_first"),
             }
             for name, array in state.items()
+        },
+        "module": {
+            "arguments": ["platform", *sorted(state), "window"],
+            "results": [*sorted(state), "restored frame"],
         },
         "platforms": PLATFORMS,
         "versions": {n: importlib.metadata.version(n) for n in ("mtujax", "jax")},

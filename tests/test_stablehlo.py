@@ -46,7 +46,7 @@ def step(weights_file, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("size", [(17, 30), slow((40, 150))])
+@pytest.mark.parametrize("size", [(14, 30), slow((40, 150))])
 def test_an_exported_step_does_what_a_stream_does_without_mtujax(
     step, tiny, tmp_path, size
 ):
@@ -73,6 +73,12 @@ def test_the_folder_says_how_to_call_it(step):
         "start": 0,
     }
     assert told["state"]["is_first"]["start"] == 1
+    assert told["frames"] == dict(dtype="uint8", multiple=4, least=16, order="RGB")
+    # Nothing that the matcher of one unit finds reaches an image.
+    assert told["module"] == {
+        "arguments": ["platform", "detail", "is_first", "restored", "window"],
+        "results": ["detail", "is_first", "restored", "restored frame"],
+    }
     assert told["platforms"] == ["cpu", "cuda", "tpu"]
     assert len(told["weights"]["sha256"]) == 64
 
@@ -120,11 +126,24 @@ def test_bad_use_of_the_command_is_one_line(step, capsys):
 
 
 def test_bad_use_of_the_runner_is_one_line(step, tmp_path):
-    (tmp_path / "empty").mkdir()
+    for name in ("empty", "twice", "sizes", "broken"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").write_text("")
+    for name in ("manifest.json", "step.jax"):
+        (tmp_path / "broken" / name).write_text("{}")
+    for name, rows in (("twice/a.jpg", 16), ("twice/a.png", 16), ("sizes/a.png", 16)):
+        sets.write(tmp_path / name, np.zeros((rows, 30, 3), np.uint8))
+    sets.write(tmp_path / "sizes" / "b.png", np.zeros((24, 30, 3), np.uint8))
     for words, message in (
         ((tmp_path, tmp_path, "out"), "no exported step; `mtujax export --stablehlo`"),
         ((step, tmp_path / "empty", "out"), "has no PNG or JPEG frames"),
+        ((tmp_path / "broken", tmp_path / "twice", "out"), "damaged, or too old"),
+        ((step, tmp_path / "twice", "out"), "a.png has the same name; rename"),
+        ((step, tmp_path / "sizes", tmp_path / "empty"), "exists already; name"),
+        ((step, tmp_path / "sizes", tmp_path / "out"), "b.png: is 30x24, but the fir"),
+        ((step, tmp_path / "sizes", tmp_path / "file" / "o"), "cannot be written"),
     ):
         done = alone(*words)
         assert done.returncode == 1 and message in done.stderr
         assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.part").exists()
