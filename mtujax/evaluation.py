@@ -14,20 +14,30 @@ import jax
 
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.errors import UsageError, UserError
-from mtujax.evaluation_data import ResultFrames, Videos
-from mtujax.evaluation_folder import RESULTS, TABLE, EvaluationFolder, video_rows
+from mtujax.evaluation_data import Videos
+from mtujax.evaluation_folder import (
+    FRAMES,
+    RESULTS,
+    TABLE,
+    VIDEOS,
+    EvaluationFolder,
+    video_rows,
+)
+from mtujax.evaluation_frames import ResultFrames
 from mtujax.evaluation_run import Clocks, Work, work_off
+from mtujax.evaluation_settings import agree
 from mtujax.evaluation_text import as_text
 from mtujax.lane_steps import Setup
 from mtujax.lanes import share_out
 from mtujax.machine import machine
 from mtujax.metrics import GAUSSIAN_SIDE
 from mtujax.protocols import DEFAULT, find_protocol
-from mtujax.results import Evaluation, Method, Scored, Video, to_json, write_results
+from mtujax.results import Evaluation, Scored, Video, write_results
 from mtujax.subjects import open_subject
 from mtujax.video_sums import ProtocolScores
 
 _MOTION_SIDE = GAUSSIAN_SIDE * MOTION_STRIDE  # pixels that motion accuracy needs
+_OTHERS = "name others with --protocol=NAME,..."
 
 
 def evaluate(
@@ -68,7 +78,8 @@ def evaluate(
         model: what network the weights must be of, and its precision; None takes any.
         dtype: compute precision; None leaves that of `model`, or the network's own.
         protocols: names, see `mtujax.protocols`.
-        motion: also score the network's motion between sharp frames.
+        motion: also score the network's motion between sharp frames, and its end-point
+            error where exact flow lies beside the frames.
         consistency: also compare neighbouring frames along their motion, estimated by
             OpenCV, which takes long.
         save_frames: also keep restored frames as 8-bit PNG.
@@ -92,19 +103,29 @@ def evaluate(
         raise UsageError("no protocol is given")
     if batch is not None and batch < 1:
         raise UsageError(f"batch {batch}: must be 1 or more")
-    setup = Setup(subject.model, chosen, motion, consistency, save_frames)
-    _check_setup(setup)
+    used = _checked_devices(devices)
     videos = Videos(dataset, path, split=split, variant=variant)
+    exact = videos.exact_motion() if motion else {}
+    setup = Setup(
+        subject.model,
+        chosen,
+        motion=motion,
+        exact=bool(exact),
+        consistency=consistency,
+        keep=save_frames,
+    )
+    _check_setup(setup)
     _check_sizes(setup, videos)
-    made = None if results is None else ResultFrames(Path(results), videos)
     work = Work(
         setup=setup,
         params=subject.params,
         videos=videos,
-        results=made,
+        results=_opened(results, videos, note),
+        exact=exact,
         folder=EvaluationFolder(Path(out)),
         batch=batch,
         devices=devices,
+        machine=machine() | {"devices": used, "processes": jax.process_count()},
         on_frames=on_frames or (lambda done, total: None),
     )
     return _evaluate(work, subject, note)
@@ -113,27 +134,33 @@ def evaluate(
 def _evaluate(work, subject, note):
     from mtujax import parallel  # needs optax
 
-    about = _about(work.videos)
-    clocks = Clocks()
-    with work.folder.taken(first=parallel.is_first()):
-        _agree(work, subject.method, about)
+    first, about, clocks = parallel.is_first(), _about(work.videos), Clocks()
+    with work.folder.taken(first=first):
+        agree(work, subject.method, about, first=first)
         _restore_share(work, clocks, note)
-        found = Evaluation(
-            method=subject.method,
-            dataset=about,
-            protocols={},
-            machine=_machine(work),
-            seconds=clocks.seconds,
-        )
-        found, records = _merged(work, found)
-        if parallel.is_first():
-            _write_tables(work.folder, found, records)
+        found, records = _merged(work, Evaluation(subject.method, about, {}))
+        found = dataclasses.replace(found, seconds=clocks.seconds)
+        if not first:
+            return found
+        if (old := work.folder.results()) is not None:
+            # Of an earlier start that found just this: its times are those that count.
+            if dataclasses.replace(found, seconds=old.seconds) == old:
+                return old
+        _write_tables(work.folder, found, records)
     return found
 
 
-def _machine(work):
-    used = work.devices or jax.local_device_count()
-    return machine() | {"devices": used, "processes": jax.process_count()}
+def _checked_devices(devices):
+    """How many local devices are used."""
+    if devices is not None and devices < 1:
+        raise UsageError(f"devices {devices}: must be 1 or more")
+    local = jax.local_device_count()
+    if devices is not None and devices > local:
+        raise UserError(
+            f"devices {devices}: there are {local}; ask for no more, or for none, "
+            "which takes all"
+        )
+    return devices or local
 
 
 def _check_setup(setup):
@@ -151,7 +178,7 @@ def _check_sizes(setup, videos):
             try:
                 protocol.check_size(video.height, video.width)
             except UserError as error:
-                raise UserError(f"{video.name}: {error}") from None
+                raise UserError(f"{video.name}: {error}; {_OTHERS}") from None
         if setup.motion and min(video.height, video.width) < _MOTION_SIDE:
             raise UserError(
                 f"{video.name}: frames of {video.width}x{video.height} are too small "
@@ -159,32 +186,24 @@ def _check_sizes(setup, videos):
             )
 
 
+def _opened(results, videos, note):
+    """Results made elsewhere, or None."""
+    if results is None:
+        return None
+    made = ResultFrames(Path(results), videos.source.videos, videos.stems)
+    if made.renumbered:
+        name, *others = made.renumbered
+        more = f" and {len(others)} more videos" if others else ""
+        note(
+            f"{made.folder}: frames of {name}{more} are numbered otherwise than the "
+            "dataset's, and are taken in order"
+        )
+    return made
+
+
 def _about(videos) -> Scored:
     listed = tuple(Video(**dataclasses.asdict(v)) for v in videos.source.videos)
     return Scored(videos.dataset, videos.split, videos.variant, listed)
-
-
-def _agree(work, method: Method, about: Scored):
-    """Notes what is evaluated in the folder; refuses to mix it with something else."""
-    from mtujax import parallel
-    from mtujax.mappings import differing_fields
-
-    settings = {
-        **{k: v for k, v in to_json(Evaluation(method, about, {})).items() if v},
-        "protocols": sorted(p.name for p in work.setup.protocols),
-        "motion": work.setup.motion,
-        "consistency": work.setup.consistency,
-        "results": work.results and work.results.fingerprint,
-    }
-    old = work.folder.settings()
-    if old is not None and (differing := differing_fields(old, settings)):
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise UserError(
-            f"{work.folder.path}: holds another evaluation: "
-            f"{'; '.join(differing[:3])}{more}; name another folder, or delete it"
-        )
-    if old is None and parallel.is_first():
-        work.folder.write_settings(settings)
 
 
 def _restore_share(work, clocks, note):
@@ -229,11 +248,24 @@ def _merged(work, found):
         for kind in ("motion", "consistency")
         if getattr(work.setup, kind)
     }
-    return dataclasses.replace(found, protocols=protocols, **pairs), records
+    about = {"protocols": protocols, "machine": _joined(r.machine for r in records)}
+    return dataclasses.replace(found, **about, **pairs), records
+
+
+def _joined(machines):
+    """What videos were evaluated on; where it differed, all of it as text."""
+    values = {}
+    for one in machines:
+        for name, value in one.items():
+            values.setdefault(name, {})[value] = None
+    return {
+        name: next(iter(given)) if len(given) == 1 else "; ".join(map(str, given))
+        for name, given in values.items()
+    }
 
 
 def _write_tables(folder, found: Evaluation, records):
-    folder.write_rows("frames.csv", (row for record in records for row in record.rows))
-    folder.write_rows("videos.csv", video_rows(records, found.protocols))
+    folder.write_rows(FRAMES, (row for record in records for row in record.rows))
+    folder.write_rows(VIDEOS, video_rows(records, found))
     folder.write_text(TABLE, as_text(found))
     write_results(folder.path / RESULTS, found)

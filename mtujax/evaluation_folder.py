@@ -22,8 +22,10 @@ from mtujax.errors import UserError
 from mtujax.evaluation_tally import VideoRecord
 from mtujax.frames import FolderWriter, ImageKind
 from mtujax.outputs import publish, whole_output
+from mtujax.results import Evaluation, read_results
 
 SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "table.md"
+FRAMES, VIDEOS = "frames.csv", "videos.csv"
 """Names of files in it."""
 
 
@@ -102,6 +104,19 @@ class EvaluationFolder:
             settings: JSON values.
         """
         self._write(self.path / SETTINGS, settings)
+
+    def results(self) -> Evaluation | None:
+        """What an earlier start wrote after its last video.
+
+        Returns:
+            The evaluation; None unless it and all the tables are there, undamaged.
+        """
+        if not all((self.path / name).is_file() for name in (TABLE, FRAMES, VIDEOS)):
+            return None
+        try:
+            return read_results(self.path / RESULTS)
+        except UserError:
+            return None
 
     def finished(self, video: str, *, frames: bool) -> VideoRecord | None:
         """What an earlier start found.
@@ -205,26 +220,28 @@ class SavedFrames:
         publish(self._part, self._final, folder=True, overwrite=True)
 
 
-def video_rows(records: Sequence[VideoRecord], totals: dict) -> Iterator[dict]:
+def video_rows(records: Sequence[VideoRecord], found: Evaluation) -> Iterator[dict]:
     """The table of videos.
 
     Args:
         records: of the videos, in order.
-        totals: by protocol, `video_sums.ProtocolScores`.
+        found: the evaluation of all of them.
 
     Yields:
         Rows: name, frames, and for each protocol frames that count, PSNR in dB, SSIM,
-        and how many are infinite, unaligned and invalid; at the end the total.
+        and how many are infinite, unaligned and invalid; then, if asked for, means and
+        counts of motion accuracy and of consistency; at the end the total. What has no
+        mean is blank.
     """
     for record in records:
         row = {"video": record.video.name, "frames": record.video.frames}
         for name, one in record.protocols.items():
             row |= _cells(name, one.sums, one.sums.means)
-        yield row
+        yield row | _pair_cells(record.motion, record.consistency)
     row = {"video": "total", "frames": sum(r.video.frames for r in records)}
-    for name, scores in totals.items():
+    for name, scores in found.protocols.items():
         row |= _cells(name, scores.total, scores.means)
-    yield row
+    yield row | _pair_cells(found.motion_total, found.consistency_total)
 
 
 def _cells(protocol, sums, means):
@@ -232,3 +249,12 @@ def _cells(protocol, sums, means):
     values = {"counted": sums.frames, "psnr": psnr, "ssim": ssim}
     values |= {n: getattr(sums, n) for n in ("infinite", "unaligned", "invalid")}
     return {f"{protocol} {name}": value for name, value in values.items()}
+
+
+def _pair_cells(motion, consistency):
+    return {
+        f"{kind} {name}": value
+        for kind, sums in {"motion": motion, "consistency": consistency}.items()
+        if sums is not None
+        for name, value in sums.summary.items()
+    }

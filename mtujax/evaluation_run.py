@@ -14,8 +14,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import jax
 import numpy as np
 
-from mtujax.evaluation_data import LaneReader, ResultFrames, Videos
+from mtujax.data.flowfiles import FlowFiles
+from mtujax.evaluation_data import LaneReader, Videos
 from mtujax.evaluation_folder import EvaluationFolder
+from mtujax.evaluation_frames import ResultFrames
 from mtujax.evaluation_tally import Tally, VideoRecord
 from mtujax.lane_steps import Setup, lane_map
 from mtujax.lanes import in_order, moments
@@ -36,9 +38,11 @@ class Work:
         params: of the network; {} without one.
         videos: of the dataset.
         results: frames that are scored in place of restored ones, or None.
+        exact: motion that is known, for `setup.exact`, see `Videos.exact_motion`.
         folder: where finished videos are kept.
         batch: videos that advance together; None takes one per device.
         devices: local devices; None takes all.
+        machine: what this process computes on.
         on_frames: called with frames done and frames in all.
     """
 
@@ -46,9 +50,11 @@ class Work:
     params: dict
     videos: Videos
     results: ResultFrames | None
+    exact: dict[int, FlowFiles]
     folder: EvaluationFolder
     batch: int | None
     devices: int | None
+    machine: dict[str, str | int]
     on_frames: Callable[[int, int], None]
 
     def finished(self, number: int) -> VideoRecord | None:
@@ -136,6 +142,7 @@ def _run(work, group, count, lanes, recorder, clocks):
         reach=work.setup.reach,
         results=work.results,
         flow=work.setup.consistency,
+        exact=work.exact if work.setup.exact else None,
     )
     plan = moments(reader.lengths, count, lookahead=lookahead)
     threads = min(os.cpu_count() or 1, _STEPS_AHEAD)
@@ -225,7 +232,8 @@ class Recorder:
         if target.frame == 0:
             info = videos.source.videos[number]
             video = Video(**dataclasses.asdict(info))
-            self._tallies[number] = Tally(video, self._work.setup.protocols)
+            protocols, machine = self._work.setup.protocols, self._work.machine
+            self._tallies[number] = Tally(video, protocols, machine)
         tally = self._tallies[number]
         name = videos.frame_name(number, target.frame)
         tally.add(name, scores)

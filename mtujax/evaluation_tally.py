@@ -12,6 +12,7 @@ from mtujax.totals import Sums, sums
 from mtujax.video_sums import ConsistencySums, MotionSums, VideoScores
 
 _FIRST = ("psnr", "ssim")  # of the columns of a protocol
+_EXACT = "end_point_error"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,9 @@ class VideoRecord:
         motion: accuracy of the motion; None if not asked for.
         consistency: temporal consistency; None likewise.
         rows: for each frame its number, its name and every score by name; None where a
-            protocol does not count the frame, or there is no frame before it.
+            protocol does not count the frame, there is no frame before it, or no exact
+            flow is known.
+        machine: what it was found on, from `machine.machine`.
     """
 
     video: Video
@@ -32,6 +35,7 @@ class VideoRecord:
     motion: MotionSums | None
     consistency: ConsistencySums | None
     rows: tuple[dict, ...]
+    machine: dict[str, str | int]
 
     def to_json(self) -> dict:
         """The record as JSON values."""
@@ -61,20 +65,27 @@ class VideoRecord:
             for name, kind in kinds.items()
         }
         rows = tuple(dict(row) for row in values["rows"])
-        return cls(from_dict(values["video"], Video), protocols, **pairs, rows=rows)
+        video, machine = from_dict(values["video"], Video), dict(values["machine"])
+        return cls(video, protocols, **pairs, rows=rows, machine=machine)
 
 
 class Tally:
     """Takes the scores of a video's frames, in order."""
 
-    def __init__(self, video: Video, protocols: tuple[Protocol, ...]):
+    def __init__(
+        self,
+        video: Video,
+        protocols: tuple[Protocol, ...],
+        machine: dict[str, str | int],
+    ):
         """Nothing is scored yet.
 
         Args:
             video: whose frames come.
             protocols: by which they are scored.
+            machine: on what, from `machine.machine`.
         """
-        self._video, self._protocols = video, protocols
+        self._video, self._protocols, self._machine = video, protocols, machine
         self._names, self._found = [], []
 
     def add(self, name: str, found: dict[str, dict[str, np.ndarray]]) -> None:
@@ -111,6 +122,7 @@ class Tally:
             _motion(self._column("motion", self._pairs)),
             _consistency(self._column("consistency", self._pairs)),
             tuple(self._row(frame) for frame in range(len(self._names))),
+            self._machine,
         )
 
     @property
@@ -136,6 +148,8 @@ class Tally:
             shown = frame in counted.get(kind, self._pairs)
             for name in sorted(found[kind], key=lambda n: (n not in _FIRST, n)):
                 value = found[kind][name].item() if shown else None
+                if name == _EXACT and value is not None and np.isnan(value):
+                    value = None  # no flow is known
                 row[f"{kind} {name}"] = value
         return row
 
@@ -144,23 +158,32 @@ def _motion(scores):
     if scores is None:
         return None
     defined = np.isfinite(scores["ssim"]) & ~np.isnan(scores["psnr"])
-    values = {name: np.float64(scores[name][defined]) for name in scores}
+    values = {n: np.float64(scores[n][defined]) for n in ("psnr", "ssim", "share")}
+    errors = np.float64(scores.get(_EXACT, []))
+    errors = errors[~np.isnan(errors)]
     return MotionSums(
         pairs=len(defined),
         psnr=float(np.minimum(values["psnr"], MOST_PSNR).sum()),
         ssim=float(values["ssim"].sum()),
         share=float(values["share"].sum()),
         undefined=int((~defined).sum()),
+        infinite=int(np.isinf(values["psnr"]).sum()),
+        end_point_error=float(errors.sum()),
+        known=len(errors),
     )
 
 
 def _consistency(scores):
     if scores is None:
         return None
-    defined = np.isfinite(scores["restored"]) & np.isfinite(scores["sharp"])
+    restored, sharp = (np.float64(scores[name]) for name in ("restored", "sharp"))
+    # Both are over the same pixels: where there are some, only a result can be NaN.
+    defined = np.isfinite(sharp)
+    valid = defined & np.isfinite(restored)
     return ConsistencySums(
         pairs=len(defined),
-        restored=float(np.float64(scores["restored"][defined]).sum()),
-        sharp=float(np.float64(scores["sharp"][defined]).sum()),
+        restored=float(restored[valid].sum()),
+        sharp=float(sharp[defined].sum()),
         undefined=int((~defined).sum()),
+        invalid=int((defined & ~valid).sum()),
     )

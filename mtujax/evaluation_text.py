@@ -19,11 +19,14 @@ def as_text(found: Evaluation) -> str:
 
     Returns:
         Markdown: a row for each video and the total, with PSNR in dB and SSIM under
-        every protocol, and below it what the numbers rest on.
+        every protocol, and the end-point error in pixels where exact flow is known;
+        below it what the numbers rest on.
     """
     columns = [Column("video", align="l"), Column("frames")]
     for name in found.protocols:
         columns += [Column("PSNR", name), Column("SSIM", name)]
+    if _exact(found):
+        columns.append(Column("end-point error"))
     rows = [
         (video.name, str(video.frames), *_cells(found, video.name))
         for video in found.dataset.videos
@@ -58,6 +61,18 @@ def _cells(found, video):
         counted = (scores.total if video is None else one).frames
         yield f"{psnr:.3f}" if counted else ""
         yield f"{ssim:.4f}" if counted else ""
+    if _exact(found):
+        pairs = found.motion_total if video is None else found.motion[video]
+        yield _pixels(pairs)
+
+
+def _exact(found):
+    """Whether exact flow was known anywhere."""
+    return found.motion is not None and found.motion_total.known > 0
+
+
+def _pixels(motion):
+    return f"{motion.means['end_point_error']:.2f}" if motion.known else ""
 
 
 def _notes(found):
@@ -71,20 +86,42 @@ def _notes(found):
         among = f" ({'; '.join(odd)})" if odd else ""
         what = f", mean over {scores.average}"
         yield f"{name}: {total.frames} frames count{among}{what}: {_origin(name)}."
-    if (motion := found.motion_total) is not None:
-        means = motion.means
+    if found.motion is not None:
+        yield from _of_motion(found.motion_total)
+    if found.consistency is not None:
+        yield from _of_consistency(found.consistency_total)
+
+
+def _of_motion(motion):
+    means, defined = motion.means, motion.pairs - motion.undefined
+    perfect = f" ({motion.infinite} {_ODD['infinite']})" if motion.infinite else ""
+    among = f"over {defined} of {motion.pairs} pairs{perfect}"
+    if defined:
         yield (
             f"Motion accuracy at 1/4 scale: {means['psnr']:.3f} dB, "
-            f"SSIM {means['ssim']:.4f}, over {motion.pairs - motion.undefined} of "
-            f"{motion.pairs} pairs and {100 * means['share']:.1f} % of the cells."
+            f"SSIM {means['ssim']:.4f}, {among} and {100 * means['share']:.1f} % of "
+            "the cells."
         )
-    if (steady := found.consistency_total) is not None:
-        means = steady.means
+    else:
+        yield f"Motion accuracy at 1/4 scale: none, {among}."
+    if motion.known:
         yield (
-            f"Warping error: {means['restored']:.3e} between restored frames, "
-            f"{means['sharp']:.3e} between the sharp ones, over "
-            f"{steady.pairs - steady.undefined} of {steady.pairs} pairs."
+            f"End-point error: {means['end_point_error']:.2f} pixels, over "
+            f"{motion.known} pairs whose exact flow is known."
         )
+
+
+def _of_consistency(steady):
+    means, defined = steady.means, steady.pairs - steady.undefined
+    among = f"over {defined} of {steady.pairs} pairs"
+    if not defined:
+        yield f"Warping error: none, {among}."
+        return
+    odd = f" ({steady.invalid} {_ODD['invalid']})" if steady.invalid else ""
+    yield (
+        f"Warping error: {means['restored']:.3e} between restored frames, "
+        f"{means['sharp']:.3e} between the sharp ones, {among}{odd}."
+    )
 
 
 def _origin(name):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.consistency import temporal_consistency
-from mtujax.motion_accuracy import alignment_accuracy
+from mtujax.motion_accuracy import alignment_accuracy, end_point_error
 from mtujax.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.unit_range import from_unit_range, to_unit_range
 from mtujax.protocols import Protocol
@@ -26,6 +26,7 @@ class Setup:
         model: the network; None where results made elsewhere are scored.
         protocols: by which frames are scored.
         motion: also score the network's motion between sharp frames.
+        exact: with `motion`, also compare it with a given exact flow.
         consistency: also compare neighbours along a given flow.
         keep: also give the restored frames.
     """
@@ -33,6 +34,7 @@ class Setup:
     model: MTUNet | None
     protocols: tuple[Protocol, ...]
     motion: bool = False
+    exact: bool = False
     consistency: bool = False
     keep: bool = False
 
@@ -94,7 +96,8 @@ def lane_step(
         given: "fresh" [B, H, W, 3], the frames that come in; "sharp" [B, H, W, 3]
             uint8, those of the targets; "low" and "high" int32 [B], see
             `lanes.window_ends`; "start" bool [B], where the target is a video's first;
-            for `setup.consistency` also "flow" [B, H, W, 2] and "seen" bool [B, H, W].
+            for `setup.consistency` also "flow" [B, H, W, 2] and "seen" bool [B, H, W];
+            for `setup.exact` likewise "exact" and "known".
 
     Returns:
         The next memory, and what was found: "protocols", by name what `Protocol.score`
@@ -107,6 +110,9 @@ def lane_step(
     found["protocols"] = {p.name: p.score(restored, sharp) for p in setup.protocols}
     if setup.motion:
         found["motion"] = alignment_accuracy(displacement, memory.sharp, sharp)
+    if setup.motion and setup.exact:
+        error = end_point_error(displacement, given["exact"], given["known"])
+        found["motion"]["end_point_error"] = error
     shown = (
         to_unit_range(restored) if restored.dtype == jnp.uint8 else _levels(restored)
     )
@@ -135,10 +141,9 @@ def _restore(setup, params, state, frames, given):
 
 
 def _levels(frames):
-    """Frames as 8 bits would show them, in [0, 1]; NaN stays."""
-    if frames.dtype == jnp.uint8:
-        return to_unit_range(frames)
-    return jnp.round(jnp.clip(frames.astype(jnp.float32), 0, 1) * 255) / 255
+    """Frames as 8 bits would show them, in [0, 1]; NaN where they are not finite."""
+    levels = jnp.round(jnp.clip(frames.astype(jnp.float32), 0, 1) * 255) / 255
+    return jnp.where(jnp.isfinite(frames), levels, jnp.nan)
 
 
 @functools.cache

@@ -4,7 +4,8 @@ Version 1, read by `read_results` and by `mtujax report`:
 
     kind, version   "mtujax evaluation", 1
     device          kind of the first device, as JAX names it
-    machine         date, devices, processor, versions (`machine.machine`)
+    machine         date, devices, processor, versions (`machine.machine`); what
+                    differed between starts is listed, as "A; B"
     method          name; of a network also sha256 of its weights, parameters and
                     config with its dtype, which are null for results made elsewhere
     dataset         name, split, variant (null if it has none), and in videos for each
@@ -14,12 +15,14 @@ Version 1, read by `read_results` and by `mtujax report`:
                     unaligned and invalid frames among them; and in by_video for each
                     video counted, the [first, one after last] of the frames that
                     count, and the fields of `totals.Sums`
-    motion          means psnr and ssim, share, pairs, undefined; by_video; or null
-    consistency     means restored and sharp, pairs, undefined; by_video; or null
-    seconds         wall-clock time of each stage of the last start
+    motion          means psnr, ssim, share and end_point_error (pixels); pairs, and
+                    undefined, infinite and known ones; by_video; or null
+    consistency     means restored and sharp; pairs, and undefined and invalid ones;
+                    by_video; or null
+    seconds         wall-clock time of each stage of the last start that did something
 
-A number that is not finite is text: "nan", "inf". Means are for readers; `read_results`
-takes sums and computes them again.
+A number that is not finite is text: "nan", "inf"; a mean of no pairs is null. Means are
+for readers; `read_results` takes sums and computes them again.
 """
 
 import dataclasses
@@ -104,8 +107,9 @@ class Evaluation:
         protocols: scores by the protocol's name, in the order asked for.
         motion: motion accuracy by the video's name; None if not asked for.
         consistency: temporal consistency likewise.
-        machine: device, versions and date, from `machine.machine`.
-        seconds: wall-clock time by stage, of the last start.
+        machine: device, versions and date, from `machine.machine`; what differed
+            between videos is listed.
+        seconds: wall-clock time by stage, of the last start that did something.
     """
 
     method: Method
@@ -250,9 +254,8 @@ def _protocol(scores):
 def _pairs(by_video, total):
     if by_video is None:
         return None
-    counts = {"pairs": total.pairs, "undefined": total.undefined}
     each = {name: dataclasses.asdict(one) for name, one in by_video.items()}
-    return {**total.means, **counts, "by_video": each}
+    return {**total.summary, "by_video": each}
 
 
 def _evaluation(values):

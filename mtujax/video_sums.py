@@ -53,6 +53,9 @@ class MotionSums:
         ssim: sum over the same.
         share: sum over the same of the share of cells that count.
         undefined: pairs in which no cell, or no window of SSIM, counts: in no sum.
+        infinite: pairs among the others that match without an error.
+        end_point_error: sum in pixels over the pairs whose exact flow is known.
+        known: how many these are.
     """
 
     pairs: int = 0
@@ -60,12 +63,35 @@ class MotionSums:
     ssim: float = 0.0
     share: float = 0.0
     undefined: int = 0
+    infinite: int = 0
+    end_point_error: float = 0.0
+    known: int = 0
 
     @property
     def means(self) -> dict[str, float]:
-        """Scores psnr and ssim, and share, per defined pair; NaN if there is none."""
-        count = self.pairs - self.undefined
-        return _per(count, psnr=self.psnr, ssim=self.ssim, share=self.share)
+        """Scores psnr and ssim, and share, per defined pair; NaN if there is none.
+
+        Also end_point_error per pair whose exact flow is known; NaN likewise.
+        """
+        count = self._defined
+        return {
+            **_per(count, psnr=self.psnr, ssim=self.ssim, share=self.share),
+            **_per(self.known, end_point_error=self.end_point_error),
+        }
+
+    @property
+    def summary(self) -> dict[str, float | int | None]:
+        """Means and counts by name, as files have them; None where no pair counts."""
+        means = self.means
+        for name in means:
+            count = self.known if name == "end_point_error" else self._defined
+            means[name] = means[name] if count else None
+        counts = ("pairs", "undefined", "infinite", "known")
+        return means | {name: getattr(self, name) for name in counts}
+
+    @property
+    def _defined(self):
+        return self.pairs - self.undefined
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,19 +102,30 @@ class ConsistencySums:
         pairs: how many there are.
         restored: sum of those between restored frames, squares of [0, 1].
         sharp: sum of those between the sharp frames.
-        undefined: pairs in which no pixel counts, or with NaN: in no sum.
+        undefined: pairs in which no pixel counts: in no sum.
+        invalid: pairs whose restored frames hold NaN or infinity where pixels count:
+            only in `sharp`. The mean of the restored ones is then NaN.
     """
 
     pairs: int = 0
     restored: float = 0.0
     sharp: float = 0.0
     undefined: int = 0
+    invalid: int = 0
 
     @property
     def means(self) -> dict[str, float]:
         """Errors, restored and sharp, per defined pair; NaN if there is none."""
         count = self.pairs - self.undefined
-        return _per(count, restored=self.restored, sharp=self.sharp)
+        restored = float("nan") if self.invalid else self.restored
+        return _per(count, restored=restored, sharp=self.sharp)
+
+    @property
+    def summary(self) -> dict[str, float | int | None]:
+        """Means and counts by name, as files have them; None where no pair counts."""
+        means = self.means if self.pairs > self.undefined else dict.fromkeys(self.means)
+        counts = ("pairs", "undefined", "invalid")
+        return means | {name: getattr(self, name) for name in counts}
 
 
 def add_up(sums: Mapping, start):

@@ -31,10 +31,10 @@ FLOORS = {
         totals training_progress
     """.split(),
     3: """
-        batches convert convert_teacher evaluation_data logbook memory objectives
-        operations optimized recurrent report_crops report_figures report_inputs
-        restorer results snapshots stream teacher_weights tiles torch_twin
-        video_sums weights
+        batches convert convert_teacher evaluation_data evaluation_frames logbook memory
+        objectives operations optimized recurrent report_crops report_figures
+        report_inputs restorer results snapshots stream teacher_weights tiles
+        torch_twin video_sums weights
     """.split(),
     4: """
         agreement archive checkpoints config_files convert_command deblur endpoints
@@ -44,9 +44,10 @@ FLOORS = {
     """.split(),
     5: """
         __main__ arguments bench bench_command bench_text data_arguments
-        data_command demo eval_command eval_flags evaluation evaluation_run explain
-        export_command feeds flow_command judging lane_steps loop report_command
-        report_motion report_pictures runs scripts starting train_command
+        data_command demo eval_command eval_flags evaluation evaluation_run
+        evaluation_settings explain export_command feeds flow_command judging
+        lane_steps loop report_command report_motion report_pictures runs scripts
+        starting train_command
     """.split(),
 }
 """Modules by their floor: each imports from lower ones only, but for `INSIDE`."""
@@ -137,9 +138,11 @@ INSIDE = {
         "data_command": "arguments data_arguments flow_command",
         "deblur": "endpoints options restoration",
         "eval_command": "eval_flags evaluation scripts",
-        "evaluation": "evaluation_run lane_steps",
+        "evaluation": "evaluation_run evaluation_settings lane_steps",
+        "evaluation_data": "evaluation_frames",
         "evaluation_folder": "evaluation_tally",
         "evaluation_run": "lane_steps",
+        "evaluation_settings": "evaluation_run",
         "export": "archive checkpoints runfolder settings training",
         "findings": "errors",
         "flow_command": "data_arguments",
@@ -150,7 +153,7 @@ INSIDE = {
         "mtu": "blocks",
         "network": "blocks mtu",
         "objectives": "batches recurrent",
-        "optimized": "weights",
+        "optimized": "operations weights",
         "options": "endpoints",
         "parallel": "training",
         "report_command": "report_pictures",

@@ -69,6 +69,10 @@ def write(name, content):
         (write("000049.png", b"\x89PNG"), "000049.png: "),
         (write("000049.npy", np.zeros((48, 56))), r"npy: is of shape \(48, 56\)"),
         (write("000049.npy", np.zeros((48, 56, 3), int)), "npy: is int64; give uint8"),
+        (
+            write("000049.npy", np.full((48, 56, 3), 255.0)),
+            r"000049.npy: holds values of 255, but floats must be in \[0, 1\]; divide",
+        ),
     ],
 )
 def test_results_that_do_not_fit_are_named(score, made, tmp_path, change, words):
@@ -105,14 +109,12 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_made(
         with pytest.raises(UserError, match=words):
             run(**changes)
     assert not (tmp_path / "o").exists()
-    with pytest.raises(UserError, match="devices 3: there are 2"):
-        run(network, devices=3)
 
 
 def test_frames_too_small_for_a_protocol_are_named(network, tmp_path):
     root = sets.make(tmp_path, FORM, size=(40, 44))
     run = functools.partial(evaluate, network, dataset="gopro", path=root)
-    with pytest.raises(UserError, match="GOPR1: frames of 44x40.*koehler.*43x43"):
+    with pytest.raises(UserError, match="GOPR1: frames of 44x40.*43x43.*--protocol"):
         run(out=tmp_path / "o")
     with pytest.raises(UserError, match="44x40.*motion accuracy, which needs 44x44"):
         run(out=tmp_path / "o", protocols=["rt-paper"], motion=True)
@@ -125,3 +127,18 @@ def test_motion_takes_a_network_that_finds_it(gopro, tmp_path):
         evaluate(
             (model, params), dataset="gopro", path=gopro, out=tmp_path, motion=True
         )
+
+
+def test_results_numbered_from_elsewhere_are_taken_in_order(score, made, tmp_path):
+    wanted = score(results=made, out=tmp_path / "named")
+    for video in ("GOPR2", "GOPR3"):
+        for k, file in enumerate(sorted((made / video).iterdir())):
+            file.rename(file.with_name(f"{k + 46:06d}.png"))  # the frames begin at 47
+    notes = []
+    found = score(results=made, out=tmp_path / "moved", on_note=notes.append)
+    assert found.protocols == wanted.protocols
+    (note,) = notes
+    assert "frames of GOPR2 and 1 more videos are numbered otherwise" in note
+    (made / "GOPR2" / "000048.png").rename(made / "GOPR2" / "000060.png")
+    with pytest.raises(UserError, match="has 5 frames.*has 5; the first missing is 0"):
+        score(results=made, out=tmp_path / "torn")
