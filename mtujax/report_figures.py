@@ -68,12 +68,17 @@ def efficiency_points(dataset: str, measured: Sequence[Measured]) -> list[Point]
         )
     points = [Point(r.label, r.family, r.milliseconds, r.psnr) for r in paper.rows]
     labels = {row.key: row.label for row in paper.rows}
-    for one in measured:
-        if (one.dataset, one.protocol) != (dataset, paper.protocol):
-            continue
-        if one.psnr is not None and one.milliseconds is not None:
-            label = labels.get(one.key, one.label)
-            points.append(Point(label, "measured", one.milliseconds, one.psnr))
+    shown = [
+        one
+        for one in measured
+        if (one.dataset, one.protocol) == (dataset, paper.protocol)
+        and None not in (one.psnr, one.milliseconds)
+    ]
+    keys = [one.key for one in shown]
+    for one in shown:
+        alone = keys.count(one.key) == 1  # else their own labels tell them apart
+        label = labels.get(one.key, one.label) if alone else one.label
+        points.append(Point(label, "measured", one.milliseconds, one.psnr))
     return points
 
 

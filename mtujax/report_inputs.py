@@ -6,11 +6,9 @@ results made elsewhere) and `parameters`.
 
     mtujax evaluation: dataset {name, split, variant}, protocols {NAME: {psnr, ssim,
         frames, videos}}, motion {psnr, ssim} or null
-    mtujax bench: size [W, H], step_ms {p50}
+    mtujax bench: size [W, H], batch, step_ms {p50}
 """
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +18,9 @@ from mtujax.errors import UserError
 from mtujax.mappings import from_dict
 from mtujax.protocols import PROTOCOLS
 from mtujax.published import table_of
-from mtujax.report_methods import Method, method_of
+from mtujax.report_files import Fields, damage_named, load, result_files
+from mtujax.report_methods import Method, method_of, told_apart
+from mtujax.report_times import read_timing, with_time
 from mtujax.tables import Measured
 
 EVALUATION, BENCH = "mtujax evaluation", "mtujax bench"
@@ -28,9 +28,6 @@ EVALUATION, BENCH = "mtujax evaluation", "mtujax bench"
 
 VERSION = 1
 """Of the files that can be read."""
-
-SIZE = (1280, 720)
-"""Width and height in pixels of the frames whose times the paper reports."""
 
 _KNOWN = {"dvd": DVD_COUNTS["test"], "gopro": GOPRO_COUNTS["test"]}
 _USUAL = {"gopro": "blur_gamma"}  # the kind of blur that the paper uses
@@ -41,7 +38,7 @@ def read_measured(paths: Sequence[Path]) -> list[Measured]:
     """Reads results; times go to the scores of the same method and precision.
 
     Args:
-        paths: files, or folders whose `.json` files are read.
+        paths: files, folders of evaluations, or folders of both.
 
     Returns:
         One entry for each method, dataset and protocol. A method that was only timed is
@@ -49,68 +46,37 @@ def read_measured(paths: Sequence[Path]) -> list[Measured]:
 
     Raises:
         UserError: if there are no files, or one cannot be read, is of another kind or
-            version, or lacks a field.
+            version, is damaged or lacks a field.
     """
     evaluations, times = [], {}
-    for path in _files(paths):
+    for path in result_files(paths):
         data = _read(path)
-        if data["kind"] == EVALUATION:
-            evaluations.append(data)
-        else:
-            _, method = _method(data)
-            times[method] = data
+        with damage_named(path):
+            method = _method(data)
+            if data["kind"] == EVALUATION:
+                evaluations.append((data, method))
+            else:
+                given = times.setdefault(method, [])
+                given.append((data, read_timing(data)))
     found, scored = [], set()
-    for data in evaluations:
-        _, method = _method(data)
-        found += _scores(data, times.get(method))
+    for data, method in evaluations:
+        timings = [timing for _, timing in times.get(method, ())]
+        with damage_named(data.path):
+            found += [
+                (_weights(data), with_time(one, timings))
+                for one in _scores(data, method)
+            ]
         scored.add(method)
-    for method, data in times.items():
+    for method, given in times.items():
         if method not in scored:
-            found += _times_alone(data)
-    return found
-
-
-class _Fields(dict):
-    """A mapping of a file; a field that it lacks is an error that names the file."""
-
-    def __init__(self, path, values, prefix=""):
-        super().__init__(values)
-        self.path, self.prefix = path, prefix
-
-    def __missing__(self, name):
-        raise UserError(f"{self.path}: lacks {self.prefix}{name}")
-
-    def part(self, name):
-        """The mapping that a field holds."""
-        value = self[name]
-        if not isinstance(value, dict):
-            raise UserError(f"{self.path}: {self.prefix}{name} is no mapping")
-        return _Fields(self.path, value, f"{self.prefix}{name}.")
-
-
-def _files(paths):
-    files = []
-    for path in paths:
-        inside = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        if not inside:
-            raise UserError(f"{path}: no results; this folder has no .json file")
-        files += inside
-    if not files:
-        raise UserError("no results: give files of eval.py or `mtujax bench`")
-    return files
+            found += _times_alone(method, given)
+    return told_apart(found)
 
 
 def _read(path):
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    kind = values.get("kind") if isinstance(values, dict) else None
-    if kind not in (EVALUATION, BENCH):
+    data = load(path)
+    if data is None or data.get("kind") not in (EVALUATION, BENCH):
         raise UserError(f"{path}: not results of eval.py or `mtujax bench`")
-    data = _Fields(path, values)
     if data["version"] != VERSION:
         raise UserError(
             f"{path}: results of version {data['version']}, this mtujax reads "
@@ -119,35 +85,43 @@ def _read(path):
     return data
 
 
-def _method(data) -> tuple[_Fields, Method]:
+def _method(data: Fields) -> Method:
     about = data.part("method")
     config = about["config"]
     if config is not None:
-        config = from_dict(config, ModelConfig, f"{data.path}: method.config.")
-    return about, method_of(about["name"], config)
+        config = from_dict(config, ModelConfig, "method.config.")
+    return method_of(about["name"], config)
 
 
-def _scores(data, timed):
-    about, method = _method(data)
-    motion = data.part("motion") if data["motion"] is not None else {}
-    measured = []
-    for protocol in data.part("protocols"):
-        scores = data.part("protocols").part(protocol)
-        extent = f"{scores['frames']} frames of {scores['videos']} videos."
-        one = Measured(
+def _weights(data):
+    """What tells measurements of one method apart."""
+    about = data.part("method")
+    dtype = about["config"] and about["config"].get("dtype", ModelConfig.dtype)
+    return about["name"], dtype, about["sha256"] and about["sha256"][:8]
+
+
+def _scores(data, method):
+    about, protocols = data.part("method"), data.part("protocols")
+    motion = data.part("motion") if data["motion"] is not None else None
+    # Older files have NaN, not null, for a mean of no pairs.
+    if motion and "pairs" in motion and motion["pairs"] <= motion["undefined"]:
+        motion = None
+    for protocol in protocols:
+        scores = protocols.part(protocol)
+        frames, videos = scores.count("frames"), scores.count("videos")
+        extent = f"{frames} frames of {videos} videos."
+        yield Measured(
             key=method.key,
             label=method.label,
-            dataset=_dataset(data.part("dataset"), scores["frames"], protocol),
+            dataset=_dataset(data.part("dataset"), frames, protocol),
             protocol=protocol,
-            psnr=_number(scores["psnr"]),
-            ssim=_number(scores["ssim"]),
+            psnr=scores.number("psnr") if frames else None,
+            ssim=scores.number("ssim") if frames else None,
             parameters=_parameters(about),
-            motion_psnr=_number(motion.get("psnr")),
-            motion_ssim=_number(motion.get("ssim")),
-            notes=(_origin(about, data), extent),
+            motion_psnr=motion.number("psnr") if motion else None,
+            motion_ssim=motion.number("ssim") if motion else None,
+            notes=(_origin(about, data), extent if frames else "No frame counts."),
         )
-        measured.append(_with_time(one, timed) if timed else one)
-    return measured
 
 
 def _dataset(about, frames, protocol):
@@ -176,39 +150,24 @@ def _origin(about, data):
     return f"{' '.join(words)} on {data['device']}."
 
 
-def _times_alone(data):
-    about, method = _method(data)
+def _times_alone(method, given):
+    """Entries of a method that was timed and not scored."""
+    timings = [timing for _, timing in given]
+    data = given[0][0]
+    about = data.part("method")
     for dataset in _KNOWN:
-        one = Measured(
-            key=method.key,
-            label=method.label,
-            dataset=dataset,
-            protocol=table_of(dataset).protocol,
-            parameters=_parameters(about),
-            notes=(_origin(about, data),),
-        )
-        yield _with_time(one, data)
-
-
-def _with_time(one, data):
-    """A measured entry with its time, if it is of the paper's size of frames."""
-    width, height = data["size"]
-    where = f"{width}x{height} on {data['device']}"
-    if (width, height) != SIZE:
-        note = f"Timed at {where}: not entered, as times here are of 1280x720."
-        return dataclasses.replace(one, notes=(*one.notes, note))
-    return dataclasses.replace(
-        one,
-        milliseconds=_number(data.part("step_ms")["p50"]),
-        notes=(*one.notes, f"Time: median step, {where}."),
-    )
+        with damage_named(data.path):
+            one = Measured(
+                key=method.key,
+                label=method.label,
+                dataset=dataset,
+                protocol=table_of(dataset).protocol,
+                parameters=_parameters(about),
+                notes=(_origin(about, data),),
+            )
+            yield _weights(data), with_time(one, timings)
 
 
 def _parameters(about):
-    count = about["parameters"]
+    count = about.number("parameters")
     return None if count is None else count / _MILLION
-
-
-def _number(value):
-    """A number, NaN for the text that stands for it in JSON, None for none."""
-    return None if value is None else float(value)

@@ -1,13 +1,14 @@
 """Which method of the paper's tables a network is."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.published import TABLES
+from mtujax.tables import ABLATIONS, Measured
 
 _LABELS = {row.key: row.label for n in (3, 4) for row in TABLES[n].rows}
-_ABLATIONS = {row.key for n in (1, 2) for row in TABLES[n].rows}
 _HALF = ("float16", "bfloat16")
 
 
@@ -38,7 +39,7 @@ def method_of(name: str, config: ModelConfig | None) -> Method:
     Returns:
         The paper's method, or the name itself.
     """
-    if name in _ABLATIONS:
+    if name in ABLATIONS:
         return Method(name, name)
     if config is None:
         key = name.lower().replace("-", "_")
@@ -57,3 +58,37 @@ def _preset(config):
     """The preset with these layers in any precision, or None."""
     config = dataclasses.replace(config, dtype="float32")
     return next((name for name, one in PRESETS.items() if one == config), None)
+
+
+def told_apart(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
+    """Labels networks that are the same method of the paper by their weights.
+
+    Args:
+        found: measured entries, each with name, precision and sha256 of its weights.
+
+    Returns:
+        The entries; where several of one method stand in the same table, they are
+        labelled by name, and by precision and sha256 if need be.
+    """
+    groups = {}
+    for weights, one in found:
+        place = one.key, one.dataset, one.protocol
+        groups.setdefault(place, set()).add(weights)
+    labelled = []
+    for weights, one in found:
+        group = groups[one.key, one.dataset, one.protocol]
+        if len(group) > 1:
+            one = dataclasses.replace(one, label=_label(weights, group))
+        labelled.append(one)
+    return labelled
+
+
+def _label(weights, group):
+    """As much of name, precision and sha256 as no other of the group has."""
+    for count in (1, 2, 3):
+        others = [other for other in group if other[:count] == weights[:count]]
+        if len(others) == 1:
+            break
+    name, *more = weights[:count]
+    more = ", ".join(filter(None, more))
+    return f"{name} ({more})" if more else name

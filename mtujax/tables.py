@@ -17,6 +17,9 @@ from mtujax.table_text import CHECK, Column, Table
 DATASETS = {"dvd": "DVD", "gopro": "GoPro", "reds": "REDS", "bsd": "BSD"}
 """How datasets are written."""
 
+ABLATIONS = {row.key for number in (1, 2) for row in TABLES[number].rows}
+"""Methods that Tables 1 and 2 are of."""
+
 _FAMILIES = {"image": "Single image", "video": "Video", "mtu": "Multi-task units"}
 _ADDED = "Measured only"
 # A field of `Reported` and `Measured`, its name, and its digits after the point.
@@ -79,10 +82,12 @@ def paper_tables(measured: Sequence[Measured]) -> list[Table]:
     """
     if not measured:
         raise UserError("no results: a table needs at least one measured number")
-    tables = [ablation(number, measured) for number in (1, 2)]
     sets = list(dict.fromkeys((m.dataset, m.protocol) for m in measured))
     sets.sort(key=lambda pair: _paper_number(*pair))
-    tables += [comparison(*pair, measured) for pair in sets]
+    tables = []
+    for pair in sets:
+        tables += [ablation(number, *pair, measured) for number in (1, 2)]
+        tables.append(comparison(*pair, measured))
     return [table for table in tables if table is not None]
 
 
@@ -113,61 +118,77 @@ def comparison(
             "under rt-paper, and no result is of it"
         )
     rows = paper.rows if paper else ()
-    elsewhere = (dataset, protocol) == (TABLES[1].dataset, TABLES[1].protocol)
-    shown = [m for m in found if not (elsewhere and _is_ablation(m))]
+    shown = [m for m in found if m.key not in ABLATIONS]
     if found and not shown:
         return None
     beside, added = _matched(rows, shown)
     return Table(
-        slug=re.sub(r"[^A-Za-z0-9_]+", "-", f"{dataset}-{protocol}"),
+        slug=_slug(dataset, protocol),
         caption=_caption(paper, dataset, protocol),
         columns=(Column("", align="l"), *_method_columns(rows, added)),
         rows=tuple(_metric_rows(rows, beside, added)),
         breaks=(2, 4, 6) if rows else (),
-        notes=_notes(rows, [*beside.values(), *added]),
+        notes=(*_notes(rows, beside.values()), *_notes((), added)),
     )
 
 
-def ablation(number: int, measured: Sequence[Measured]) -> Table | None:
+def ablation(
+    number: int, dataset: str, protocol: str, measured: Sequence[Measured]
+) -> Table | None:
     """Table 1 or 2: what each part of the network does to both tasks.
 
     Args:
         number: 1 or 2.
-        measured: variants are found by their `key`, under the table's protocol and
-            dataset.
+        dataset: as in `Measured`; reported numbers stand only in the table of theirs.
+        protocol: as in `Measured`, likewise.
+        measured: of any dataset and protocol; variants are found by their `key`.
 
     Returns:
         A table with a row per variant; None if none of them was measured.
     """
     paper = TABLES[number]
-    found = [
-        m
-        for m in measured
-        if (m.dataset, m.protocol) == (paper.dataset, paper.protocol)
-    ]
-    beside, _ = _matched(paper.rows, found)
-    if not any(_is_ablation(m) for m in beside.values()):
+    own = (dataset, protocol) == (paper.dataset, paper.protocol)
+    found = [m for m in measured if (m.dataset, m.protocol) == (dataset, protocol)]
+    beside, others = _matched(paper.rows, found)
+    if not beside:
         return None
     heads = [Column(name, align="c") for name in paper.parts]
     rows = []
     for row in paper.rows:
         cells = [CHECK if part else "" for part in row.parts]
         for field, _, digits in _QUALITIES:
-            cells += _pair(row, beside.get(row.key), field, digits)
+            pair = _pair(row, beside.get(row.key), field, digits)
+            cells += pair if own else pair[1:]
         rows.append(tuple(cells))
     for _, name, _ in _QUALITIES:
-        heads += [Column(who, name) for who in ("paper", "measured")]
+        heads += (
+            [Column(who, name) for who in ("paper", "measured")]
+            if own
+            else [Column(name)]
+        )
+    slug = f"table{number}" if own else f"table{number}-{_slug(dataset, protocol)}"
+    caption = _caption(paper if own else None, dataset, protocol)
     return Table(
-        slug=f"table{number}",
-        caption=_caption(paper, paper.dataset, paper.protocol),
+        slug=slug,
+        caption=caption
+        if own
+        else f"Variants of Table {number} of the paper. {caption}",
         columns=tuple(heads),
         rows=tuple(rows),
-        notes=_notes((), list(beside.values())),
+        notes=(*_notes((), beside.values()), *_left_out(others)),
     )
 
 
-def _is_ablation(measured):
-    return measured.key.startswith("table")
+def _left_out(others):
+    """Notes on further weights of a variant, which has one row."""
+    names = [one.label for one in others if one.key in ABLATIONS]
+    return [f"Not shown, as each variant has one row: {', '.join(names)}."] * bool(
+        names
+    )
+
+
+def _slug(dataset, protocol):
+    return re.sub(r"[^A-Za-z0-9_]+", "-", f"{dataset}-{protocol}")
 
 
 def _paper_number(dataset, protocol):

@@ -14,21 +14,20 @@ FLOORS = {
         data.photo_samples data.photos data.pipeline data.prepare data.records
         data.requests data.samples data.scenes data.sheet data.show data.sources
         data.synthesize data.synthetic data.textures data.validation frame_kinds frames
-        jobs
-        lanes launch log_lines log_tables loss_scale losses machine mappings metrics
-        motion_labels ops.conv ops.correlation ops.resample ops.unit_range ops.warp
-        outputs pipeline progress report_methods schemes state_bytes stopping tables
-        tensor_files torch_checkpoint torch_ops torch_teacher video.codecs
-        video.decoding video.deinterlace video.extras video.hdr video.info
-        video.joining video.orientation video.packets video.pixels video.raw
-        video.reader video.tags video.writer views
+        jobs lanes launch log_lines log_tables loss_scale losses machine mappings
+        metrics motion_labels ops.conv ops.correlation ops.resample ops.unit_range
+        ops.warp outputs pipeline progress report_files report_methods schemes
+        state_bytes stopping tables tensor_files torch_checkpoint torch_ops
+        torch_teacher video.codecs video.decoding video.deinterlace video.extras
+        video.hdr video.info video.joining video.orientation video.packets
+        video.pixels video.raw video.reader video.tags video.writer views
     """.split(),
     2: """
         blocks consistency log_events motion_accuracy mtu network orbax_store
-        protocols report report_style stablehlo synthesis.clips synthesis.exposures
-        synthesis.film synthesis.homographies synthesis.motion synthesis.resident
-        synthesis.scenes synthesis.sensor synthesis.textures teacher teacher_layers
-        totals training_progress
+        protocols report report_style report_times stablehlo synthesis.clips
+        synthesis.exposures synthesis.film synthesis.homographies synthesis.motion
+        synthesis.resident synthesis.scenes synthesis.sensor synthesis.textures
+        teacher teacher_layers totals training_progress
     """.split(),
     3: """
         batches convert convert_teacher evaluation_data evaluation_frames logbook memory
@@ -157,6 +156,7 @@ INSIDE = {
         "options": "endpoints",
         "parallel": "training",
         "report_command": "report_pictures",
+        "report_methods": "tables",
         "report_pictures": "report_motion",
         "restoration": "endpoints options targets",
         "restorer": "memory snapshots stream tiles",

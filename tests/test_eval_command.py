@@ -28,7 +28,6 @@ ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
 CONFIG = "--config=configs/mtu2.py --config.data.path=there"
 
-
 pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 
@@ -229,12 +228,21 @@ def test_the_program_answers_a_typo_with_a_line_from_any_folder(tmp_path):
     assert done.stderr == f"eval.py: error: {line}\n"
 
 
+def test_devices_that_cannot_be_are_bad_use_and_leave_nothing(tmp_path, weights_file):
+    root = sets.make(tmp_path / "set", sets.FORMS["gopro"], size=(64, 80))
+    given = [f"--weights={weights_file}", "--dataset=gopro", f"--path={root}"]
+    done = run_eval(tmp_path, *given, "--devices=0", "--out=out", "--cache=")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "eval.py: error: devices 0: must be 1 or more\n"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["gopro", "dvd"])
 def test_the_program_evaluates_each_layout(form, tmp_path, weights_file):
     made = sets.FORMS[form]
     root = sets.make(tmp_path / "set", made, size=(64, 80))
-    out = tmp_path / "out"
+    out = tmp_path / "results" / "X"
     done = run_eval(
         tmp_path,
         f"--weights={weights_file}",
@@ -250,6 +258,11 @@ def test_the_program_evaluates_each_layout(form, tmp_path, weights_file):
     assert list(results.protocols) == ["rt-paper", "koehler"]
     for scores in results.protocols.values():
         assert scores.total.frames == 3 and scores.total.invalid == 0
+    command = [sys.executable, "-m", "mtujax", "report", "results", "--out=report"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "report" / "tables.md").read_text()
+    assert f"| {results.protocols['koehler'].means[0]:.2f} |" in text
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Tables as the paper has them: reported numbers, places of measured ones, text."""
 
+import dataclasses
 import importlib
 import math
 import re
@@ -164,11 +165,30 @@ def test_an_ablation_goes_to_its_row_of_both_tables():
     assert first.rows[1] == ("✓", "", *measured)
     assert second.rows[0] == ("✓", "", "", "", *measured)
     assert first.rows[0][2:4] == ("29.42", "")
-    assert ablation(1, [MTU2]) is None
-    # Elsewhere it is a method like any other.
-    on_gopro = Measured("table1_row2", "row 2", "gopro", "rt-paper", psnr=27.0)
-    (table,) = paper_tables([on_gopro])
-    assert table.columns[-1].name == "row 2"
+    assert ablation(1, "dvd", "rt-paper", [MTU2]) is None
+
+
+def test_an_ablation_of_another_dataset_stands_without_reported_numbers():
+    quality = dict(psnr=27.0, ssim=0.8, motion_psnr=22.0, motion_ssim=0.7)
+    one = Measured("table1_row2", "table1_row2", "my pairs", "koehler", **quality)
+    again = dataclasses.replace(one, label="table1_row2 (float16)")
+    beside = Measured("mtu2", "mtu2", "my pairs", "koehler", psnr=29.0)
+    first, second, third = paper_tables([one, again, beside])
+    slugs = ["table1-my-pairs-koehler", "table2-my-pairs-koehler", "my-pairs-koehler"]
+    assert [table.slug for table in (first, second, third)] == slugs
+    assert first.rows[1] == ("✓", "", "27.00", "0.800", "22.00", "0.700")
+    assert first.rows[0] == ("", "", "", "", "", "")
+    assert second.rows[0][0] == "✓" and second.rows[0][-1] == "0.700"
+    assert "none of its numbers may be compared" in first.caption
+    assert "29.97" not in markdown([first, second])
+    assert first.notes[-1].endswith("each variant has one row: table1_row2 (float16).")
+    assert [head.name for head in third.columns] == ["", "mtu2"]
+
+
+def test_a_method_whose_name_begins_as_a_table_is_none_of_the_ablations():
+    one = Measured("tablecloth", "tablecloth", "dvd", "rt-paper", psnr=27.0)
+    (table,) = paper_tables([one])
+    assert table.slug == "dvd-rt-paper" and table.columns[-1].name == "tablecloth"
 
 
 def test_tables_come_in_the_order_of_the_paper():

@@ -1,0 +1,227 @@
+"""What a report reads: files of results, which of them, and what is told of each."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import evaluated
+import pytest
+from reported import bench, evaluation, method
+
+from mtujax.config import PRESETS, ModelConfig
+from mtujax.errors import UserError
+from mtujax.report_figures import efficiency_points
+from mtujax.report_inputs import read_measured
+from mtujax.report_methods import method_of
+from mtujax.table_text import markdown
+from mtujax.tables import paper_tables
+
+whole = evaluated.whole
+
+
+def test_a_time_joins_the_scores_of_its_method(tmp_path):
+    files = [evaluation(tmp_path / "e.json"), bench(tmp_path / "b.json")]
+    first, second = read_measured(files)
+    assert (first.protocol, second.protocol) == ("rt-paper", "koehler")
+    assert (first.key, first.dataset, first.psnr, first.ssim) == (
+        "mtu2",
+        "dvd",
+        30.5,
+        0.925,
+    )
+    assert first.parameters == pytest.approx(1.037325)
+    assert (first.motion_psnr, first.motion_ssim) == (26.0, 0.85)
+    assert first.milliseconds == second.milliseconds == 4.25
+    text = " ".join(first.notes)
+    assert "mtu2 (sha256 abababababab) in float32 on cpu." in text
+    assert "990 frames of 10 videos." in text
+    assert "Time: median step, 1280x720 on NVIDIA H100 (b.json)." in text
+
+
+def test_a_time_of_another_precision_is_another_method(tmp_path):
+    half = method(dtype="float16")
+    bench(tmp_path / "b.json", half)
+    evaluation(tmp_path / "e.json")
+    found = read_measured([tmp_path])  # all files of a folder
+    assert [(one.key, one.milliseconds) for one in found] == [
+        ("mtu2", None),
+        ("mtu2", None),
+        ("mtu2_hp", 4.25),
+        ("mtu2_hp", 4.25),
+    ]
+    assert [one.dataset for one in found[2:]] == ["dvd", "gopro"]
+
+
+def test_a_time_of_another_size_is_told_and_not_entered(tmp_path):
+    files = [evaluation(tmp_path / "e.json"), bench(tmp_path / "b.json", size=(64, 48))]
+    first = read_measured(files)[0]
+    assert first.milliseconds is None
+    assert "Timed at 64x48 on NVIDIA H100 (b.json): not entered" in first.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "dataset, variant, name",
+    [
+        ("gopro", "blur_gamma", "gopro"),
+        ("gopro", "blur", "gopro blur"),
+        ("dvd", None, "dvd"),
+        ("bsd", "2ms16ms", "bsd 2ms16ms"),
+    ],
+)
+def test_another_kind_of_blur_is_another_dataset(tmp_path, dataset, variant, name):
+    frames = 1100 if dataset == "gopro" else 990
+    more = dict(dataset=dataset, variant=variant, frames=frames)
+    path = evaluation(tmp_path / "e.json", **more)
+    assert read_measured([path])[0].dataset == name
+
+
+def test_a_part_of_a_known_set_does_not_stand_beside_reported_numbers(tmp_path):
+    path = evaluation(tmp_path / "e.json", frames=42)
+    first, second = read_measured([path])
+    assert first.dataset == "dvd (42 frames, the whole set has 990)"
+    tables = paper_tables([first, second])
+    assert [len(table.columns) for table in tables] == [2, 2]
+    slug = tables[0].slug
+    assert slug == "dvd-42-frames-the-whole-set-has-990-rt-paper"
+    assert "none of its numbers may be compared" in tables[0].caption
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_known_by_its_layers(name):
+    assert method_of("step_1000", PRESETS[name]).key == name
+    half = dataclasses.replace(PRESETS[name], dtype="bfloat16")
+    wanted = "mtu2_hp" if name == "mtu2" else f"{name}_hp"
+    assert method_of("step_1000", half).key == wanted
+
+
+def test_other_networks_and_results_made_elsewhere_keep_their_names():
+    assert method_of("small", ModelConfig(channels=4)) == ("small", "small")
+    assert method_of("table1_row2", PRESETS["mtu2"]).key == "table1_row2"
+    assert method_of("PVD-L", None) == ("pvd_l", "PVD-L")
+    assert method_of("stdan", None) == ("stdan", "stdan")
+
+
+def test_a_time_of_a_batch_is_told_and_not_entered(tmp_path):
+    files = [evaluation(tmp_path / "e.json"), bench(tmp_path / "b.json", batch=4)]
+    first = read_measured(files)[0]
+    assert first.milliseconds is None
+    assert "Timed at 1280x720, 4 frames at once on NVIDIA H100" in first.notes[-1]
+
+
+def test_of_several_times_the_first_that_fits_is_entered_and_all_are_named(tmp_path):
+    evaluation(tmp_path / "e.json")
+    bench(tmp_path / "a.json", size=(640, 360), step_ms={"p50": 1.0})
+    bench(tmp_path / "b.json", batch=2, step_ms={"p50": 2.0})
+    bench(tmp_path / "c.json", batch=1, step_ms={"p50": 3.0})
+    bench(tmp_path / "d.json", device="cpu", step_ms={"p50": 900.0})
+    first = read_measured([tmp_path])[0]
+    assert first.milliseconds == 3.0
+    time, *others = first.notes[2:]
+    assert time == "Time: median step, 1280x720 on NVIDIA H100 (c.json)."
+    assert [re.search(r"\((.)\.json\)", note)[1] for note in others] == ["a", "b", "d"]
+    assert others[-1].endswith("on cpu (d.json): not entered, as c.json comes first.")
+
+
+def test_networks_of_one_preset_are_labelled_by_their_weights(tmp_path):
+    names = ("bundled", "mine", "mine")
+    for number, name in enumerate(names):
+        about = method(name) | {"sha256": f"{number}" * 64}
+        evaluation(tmp_path / f"{number}.json", about)
+    evaluation(tmp_path / "half.json", method("half", dtype="float16"))
+    found = [one for one in read_measured([tmp_path]) if one.protocol == "rt-paper"]
+    labels = [one.label for one in found]
+    assert labels == [
+        "bundled",
+        "mine (float32, 11111111)",
+        "mine (float32, 22222222)",
+        "MTU2-hp",
+    ]
+    text = markdown(paper_tables(found))
+    assert "- MTU2: bundled (sha256 000000000000)" in text
+    assert "- mine (float32, 11111111): mine (sha256 111111111111)" in text
+    timed = [dataclasses.replace(one, milliseconds=9.0) for one in found]
+    shown = [p.label for p in efficiency_points("dvd", timed) if p.kind == "measured"]
+    assert shown == labels
+
+
+def test_a_set_without_counted_frames_is_blank_with_a_note(tmp_path):
+    path = evaluation(tmp_path / "e.json", dataset="bsd", frames=0)
+    data = json.loads(path.read_text())
+    for scores in data["protocols"].values():
+        scores |= {"psnr": "nan", "ssim": "nan", "videos": 0}
+    data["motion"] = {"psnr": "nan", "ssim": "nan", "pairs": 3, "undefined": 3}
+    path.write_text(json.dumps(data))
+    first = read_measured([path])[0]
+    assert (first.psnr, first.ssim, first.motion_psnr) == (None, None, None)
+    text = markdown(paper_tables([first]))
+    assert "NaN" not in text and "No frame counts." in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"psnr": "abc"}, "protocols.rt-paper.psnr 'abc': must be a number"),
+        ({"psnr": [1]}, "protocols.rt-paper.psnr [1]: must be a number"),
+        ({"frames": "all"}, "protocols.rt-paper.frames 'all': must be a whole number"),
+    ],
+)
+def test_scores_of_a_wrong_type_are_one_line(tmp_path, changes, words):
+    scores = {"psnr": 30.5, "ssim": 0.925, "frames": 990, "videos": 10}
+    path = evaluation(tmp_path / "e.json", protocols={"rt-paper": scores | changes})
+    with pytest.raises(UserError, match=re.escape(f"{path}: damaged ({words})")) as e:
+        read_measured([path])
+    assert e.value.status == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (evaluation, {"about": method(name=["a"])}),
+        (evaluation, {"about": method() | {"sha256": 5}}),
+        (evaluation, {"about": method() | {"parameters": "many"}}),
+        (evaluation, {"about": method() | {"config": {"channels": "x"}}}),
+        (evaluation, {"about": method() | {"config": 7}}),
+        (evaluation, {"dataset": 5}),
+        (evaluation, {"motion": {"psnr": {}, "ssim": 1}}),
+        (bench, {"size": 720}),
+        (bench, {"size": ["wide", "high"]}),
+        (bench, {"batch": "two"}),
+        (bench, {"step_ms": {"p50": "fast"}}),
+        (bench, {"step_ms": {"p50": None}}),
+        (bench, {"about": method() | {"parameters": {}}}),
+    ],
+)
+def test_a_damaged_file_is_one_line(tmp_path, make, changes):
+    path = make(tmp_path / "x.json", **changes)
+    with pytest.raises(UserError) as caught:
+        read_measured([path])
+    assert str(caught.value).startswith(f"{path}: damaged (")
+    assert "\n" not in str(caught.value) and caught.value.status == 1
+
+
+def test_a_folder_of_evaluations_gives_their_results(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        evaluation(tmp_path / name / "results.json", method(name, preset=None))
+        (tmp_path / name / "settings.json").write_text("{}")
+    bench(tmp_path / "time.json")
+    found = {one.label for one in read_measured([tmp_path])}
+    assert found == {"one", "two", "MTU2"}
+    again = read_measured([tmp_path / "one", tmp_path / "one" / "results.json"])
+    assert [one.label for one in again] == ["one", "one"]  # of two protocols
+    (tmp_path / "one" / "results.json").unlink()
+    with pytest.raises(UserError, match="one: this evaluation is not finished"):
+        read_measured([tmp_path / "one"])
+
+
+def test_what_an_evaluation_writes_is_what_a_report_reads(whole, tmp_path):
+    shutil.copytree(whole[1], tmp_path / "results" / "X")
+    for place in ("results", "results/X"):
+        found = read_measured([tmp_path / place])
+        assert [one.protocol for one in found] == ["rt-paper", "koehler"]
+        psnr, _ = whole[0].protocols["rt-paper"].means
+        assert found[0].psnr == pytest.approx(psnr)
+    settings = tmp_path / "results" / "X" / "settings.json"
+    with pytest.raises(UserError, match="settings.json: not results of eval.py"):
+        read_measured([settings])
