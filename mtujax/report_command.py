@@ -64,26 +64,43 @@ def report(
     from mtujax.report import write_tables
     from mtujax.report_inputs import read_measured
 
-    measured = read_measured(results)
-    files = write_tables(measured, out)
+    measured, draw = read_measured(results), []
     if figures:
-        files += _draw(measured, out, weights, without, photo, size)
-        if folders:
-            from mtujax.report_pictures import draw_folders
-
-            files += draw_folders(folders, out, number=frame, box=part)
+        draw = _figures(
+            measured, (weights, without, photo, size), (folders, frame, part)
+        )
+    files = write_tables(measured, out)
+    for one in draw:
+        files += one(out)
     for file in files:
         print(file)
 
 
-def _draw(measured, out, weights, without, photo, size):
+def _figures(measured, shown, crops):
+    """What draws the figures into a folder; all that can be wrong is found before."""
     from mtujax.report_figures import draw_efficiency
-    from mtujax.report_pictures import Shown, draw_pictures
+    from mtujax.report_pictures import (
+        Shown,
+        draw_folders,
+        draw_pictures,
+        look,
+        read_folders,
+    )
+    from mtujax.report_style import need_matplotlib
     from mtujax.video.raw import parse_size
 
-    shown = Shown(tuple(weights or ("mtu2",)), without, photo, parse_size(size))
-    files = draw_efficiency(measured, out / "efficiency")
-    return files + draw_pictures(shown, out, _to_stderr)
+    need_matplotlib()
+    (weights, without, photo, size), (folders, number, box) = shown, crops
+    size = parse_size(size)
+    strips = read_folders(folders, number, box) if folders else None
+    seen = look(Shown(tuple(weights or ("mtu2",)), without, photo, size), _to_stderr)
+    draw = [
+        lambda out: draw_efficiency(measured, out / "efficiency"),
+        lambda out: draw_pictures(seen, out),
+    ]
+    if strips:
+        draw.append(lambda out: draw_folders(strips, out, number=number, box=box))
+    return draw
 
 
 def _labelled(text):

@@ -85,7 +85,7 @@ def draw_crops(
             sizes, a box outside of them, without matplotlib, or if a file cannot be
             written.
     """
-    _check(strips, box)
+    check_strips(strips, box)
     first = strips[0].frames[0]
     box = box or liveliest_box(first, strips[-1].frames[0])
     whole, part = first.shape[1] / first.shape[0], box.width / box.height
@@ -125,7 +125,17 @@ def _cut(frame, box):
     return frame[box.y : box.y + box.height, box.x : box.x + box.width]
 
 
-def _check(strips, box):
+def check_strips(strips: list[Strip], box: Box | None = None) -> None:
+    """Refuses what cannot be shown side by side.
+
+    Args:
+        strips: as `draw_crops` takes them.
+        box: likewise.
+
+    Raises:
+        UserError: for fewer than two strips or more than fit, frames of different
+            sizes, or a box outside of them.
+    """
     if not 2 <= len(strips) <= _MOST:
         raise UserError(f"{len(strips)} to show side by side: give 2 to {_MOST}")
     height, width = strips[0].frames[0].shape[:2]

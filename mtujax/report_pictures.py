@@ -16,10 +16,10 @@ from mtujax.data.camera import Shake
 from mtujax.data.exposure import Exposure
 from mtujax.data.synthetic import BlurredClip, read_photo, synthesize
 from mtujax.errors import UserError
-from mtujax.feature_maps import clip_features
+from mtujax.feature_maps import FrameFeatures, clip_features
 from mtujax.frames import FolderReader
 from mtujax.ops.unit_range import from_unit_range
-from mtujax.report_crops import Box, Strip, draw_crops
+from mtujax.report_crops import Box, Strip, check_strips, draw_crops
 from mtujax.report_motion import Pair, draw_alignment, draw_features, draw_search
 from mtujax.weights import load
 
@@ -49,24 +49,40 @@ class Shown:
     size: tuple[int, int] = (640, 360)
 
 
-def draw_pictures(shown: Shown, folder: Path, say: Callable[[str], None]) -> list[Path]:
-    """Draws the figures of motion, of features and of crops.
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the figures show, all computed.
+
+    Attributes:
+        pairs: by the speed of the camera.
+        radius: of the network's search, in cells.
+        without: features of a network without structure injection, or None.
+        strips: of the crops, the input first.
+    """
+
+    pairs: dict[float, Pair]
+    radius: int
+    without: FrameFeatures | None
+    strips: list[Strip]
+
+
+def look(shown: Shown, say: Callable[[str], None]) -> Seen:
+    """Films the clips and lets networks see them; writes nothing.
 
     Args:
-        shown: what to draw.
-        folder: where to; it exists.
-        say: called with a line before each.
+        shown: what to look at.
+        say: called with a line before what takes long.
 
     Returns:
-        The files.
+        What is to be drawn.
 
     Raises:
-        UserError: if weights or the photograph cannot be used, without matplotlib, or
-            if a file cannot be written.
+        UserError: if weights or the photograph cannot be used.
     """
     photo = _read(shown)
     model, params = _network(shown.weights[0])
     without = _without(shown)
+    others = {name: load(name) for name in shown.weights[1:]}
     about = f"Filmed from {_name(shown)}, {shown.size[0]}x{shown.size[1]}"
     network = f"network: {_label(shown.weights[0])}"
     pairs, clips = {}, {}
@@ -79,34 +95,67 @@ def draw_pictures(shown: Shown, folder: Path, say: Callable[[str], None]) -> lis
         pairs[speed] = Pair(
             title, *seen, (clip.sharp[_AT - 1], clip.sharp[_AT]), clip.flow[_AT]
         )
-    radius = model.config.search_radius
-    say("drawing motion and features")
-    files = draw_alignment(pairs[FAST], folder / "alignment", radius=radius)
-    files += draw_search([pairs[SLOW], pairs[FAST]], folder / "search_radius")
     clip, pair = clips[_HANDS], pairs[_HANDS]
     other = without and clip_features(*without, clip.blurry, _AT)[1]
-    path = folder / "features"
-    files += draw_features(pair.now, path, title=pair.title, without=other)
     strips = [Strip("blurry", tuple(clip.blurry[_AT - 1 : _AT + 1]))]
     strips.append(_strip(shown.weights[0], (pair.before, pair.now)))
-    for name in shown.weights[1:]:
+    for name, loaded in others.items():
         say(f"restoring with {name}")
-        strips.append(_strip(name, clip_features(*load(name), clip.blurry, _AT)))
+        strips.append(_strip(name, clip_features(*loaded, clip.blurry, _AT)))
     strips.append(Strip("sharp", pair.sharp))
-    return files + draw_crops(strips, folder / "crops", title=pair.title)
+    check_strips(strips)
+    return Seen(pairs, model.config.search_radius, other, strips)
 
 
-def draw_folders(
-    folders: Sequence[tuple[str, Path]],
-    folder: Path,
-    *,
-    number: int,
-    box: Box | None = None,
-) -> list[Path]:
-    """Draws crops of frames that lie in folders, as of several methods.
+def draw_pictures(seen: Seen, folder: Path) -> list[Path]:
+    """Draws the figures of motion, of features and of crops.
+
+    Args:
+        seen: what to draw.
+        folder: where to; it exists.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: without matplotlib, or if a file cannot be written.
+    """
+    pairs, radius, path = seen.pairs, seen.radius, folder / "features"
+    files = draw_alignment(pairs[FAST], folder / "alignment", radius=radius)
+    files += draw_search([pairs[SLOW], pairs[FAST]], folder / "search_radius")
+    pair = pairs[_HANDS]
+    files += draw_features(pair.now, path, title=pair.title, without=seen.without)
+    return files + draw_crops(seen.strips, folder / "crops", title=pair.title)
+
+
+def read_folders(
+    folders: Sequence[tuple[str, Path]], number: int, box: Box | None = None
+) -> list[Strip]:
+    """Reads two frames of each folder, as of several methods.
 
     Args:
         folders: label and folder of PNG or JPEG frames of each, the input first.
+        number: of the first of the two frames, counted from 0.
+        box: the part that is to be shown; None for any.
+
+    Returns:
+        What `draw_folders` shows.
+
+    Raises:
+        UserError: if a folder has no such frames, or as `check_strips`.
+    """
+    strips = [Strip(label, _two_frames(path, number)) for label, path in folders]
+    check_strips(strips, box)
+    return strips
+
+
+def draw_folders(
+    strips: list[Strip], folder: Path, *, number: int, box: Box | None = None
+) -> list[Path]:
+    """Draws crops of frames that lie in folders.
+
+    Args:
+        strips: from `read_folders`.
         folder: where to draw to.
         number: of the first of the two frames shown, counted from 0.
         box: the part shown enlarged; None finds one.
@@ -115,9 +164,8 @@ def draw_folders(
         The files.
 
     Raises:
-        UserError: if a folder has no such frames, or as `draw_crops`.
+        UserError: as `draw_crops`.
     """
-    strips = [Strip(label, _two_frames(path, number)) for label, path in folders]
     title = f"Frames {number} and {number + 1}, counted from 0."
     return draw_crops(strips, folder / "crops_of_folders", title=title, box=box)
 

@@ -70,6 +70,20 @@ def figure_files(path: Path) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in (*FORMATS, ".txt")]
 
 
+def need_matplotlib() -> None:
+    """Refuses to go on without it.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "figures need matplotlib: pip install 'mtujax[plots]'"
+        ) from None
+
+
 @contextlib.contextmanager
 def printed(path: Path, size: tuple[float, float], caption: str) -> Iterator["Figure"]:
     """Lets a figure be drawn, then writes it in every format with its caption beside.
@@ -85,14 +99,11 @@ def printed(path: Path, size: tuple[float, float], caption: str) -> Iterator["Fi
     Raises:
         UserError: without matplotlib, or if a file cannot be written.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError(
-            "figures need matplotlib: pip install 'mtujax[plots]'"
-        ) from None
+    need_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with rc_context(_RULES):
         figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)

@@ -1,147 +1,26 @@
-"""`mtujax report`: what it reads, what it joins, what it writes and what it refuses."""
+"""`mtujax report`: what it writes and what it refuses."""
 
-import dataclasses
-import json
 import re
 
 import cv2
 import jax
+import numpy as np
 import pytest
 import typer
+from reported import evaluation
 from typer.testing import CliRunner
 
 from mtujax import report_style
-from mtujax.config import PRESETS, ModelConfig
+from mtujax.config import ModelConfig
 from mtujax.errors import UsageError, UserError
-from mtujax.mappings import to_dict
 from mtujax.network import MTUNet, init_params
 from mtujax.report import write_tables
 from mtujax.report_command import report
 from mtujax.report_inputs import read_measured
-from mtujax.report_methods import method_of
-from mtujax.tables import paper_tables
 from mtujax.weights import save_weights
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(report)
-
-
-def method(name="mtu2", preset="mtu2", dtype="float32", parameters=1_037_325):
-    config = None
-    if preset:
-        config = to_dict(dataclasses.replace(PRESETS[preset], dtype=dtype))
-    about = {"name": name, "sha256": "ab" * 32, "config": config}
-    return about | {"parameters": parameters}
-
-
-def evaluation(path, about=None, dataset="dvd", variant=None, frames=990, **changes):
-    scores = {"psnr": 30.5, "ssim": 0.925, "frames": frames, "videos": 10}
-    data = {
-        "kind": "mtujax evaluation",
-        "version": 1,
-        "device": "cpu",
-        "method": about or method(),
-        "dataset": {"name": dataset, "split": "test", "variant": variant},
-        "protocols": {"rt-paper": scores, "koehler": scores | {"psnr": 31.5}},
-        "motion": {"psnr": 26.0, "ssim": 0.85},
-    }
-    path.write_text(json.dumps(data | changes))
-    return path
-
-
-def bench(path, about=None, size=(1280, 720), **changes):
-    data = {
-        "kind": "mtujax bench",
-        "version": 1,
-        "device": "NVIDIA H100",
-        "method": about or method(),
-        "size": size,
-        "step_ms": {"p50": 4.25, "p95": 4.5},
-    }
-    path.write_text(json.dumps(data | changes))
-    return path
-
-
-def test_a_time_joins_the_scores_of_its_method(tmp_path):
-    files = [evaluation(tmp_path / "e.json"), bench(tmp_path / "b.json")]
-    first, second = read_measured(files)
-    assert (first.protocol, second.protocol) == ("rt-paper", "koehler")
-    assert (first.key, first.dataset, first.psnr, first.ssim) == (
-        "mtu2",
-        "dvd",
-        30.5,
-        0.925,
-    )
-    assert first.parameters == pytest.approx(1.037325)
-    assert (first.motion_psnr, first.motion_ssim) == (26.0, 0.85)
-    assert first.milliseconds == second.milliseconds == 4.25
-    text = " ".join(first.notes)
-    assert "mtu2 (sha256 abababababab) in float32 on cpu." in text
-    assert "990 frames of 10 videos." in text
-    assert "Time: median step, 1280x720 on NVIDIA H100." in text
-
-
-def test_a_time_of_another_precision_is_another_method(tmp_path):
-    half = method(dtype="float16")
-    bench(tmp_path / "b.json", half)
-    evaluation(tmp_path / "e.json")
-    found = read_measured([tmp_path])  # all files of a folder
-    assert [(one.key, one.milliseconds) for one in found] == [
-        ("mtu2", None),
-        ("mtu2", None),
-        ("mtu2_hp", 4.25),
-        ("mtu2_hp", 4.25),
-    ]
-    assert [one.dataset for one in found[2:]] == ["dvd", "gopro"]
-
-
-def test_a_time_of_another_size_is_told_and_not_entered(tmp_path):
-    files = [evaluation(tmp_path / "e.json"), bench(tmp_path / "b.json", size=(64, 48))]
-    first = read_measured(files)[0]
-    assert first.milliseconds is None
-    assert "Timed at 64x48 on NVIDIA H100: not entered" in first.notes[-1]
-
-
-@pytest.mark.parametrize(
-    "dataset, variant, name",
-    [
-        ("gopro", "blur_gamma", "gopro"),
-        ("gopro", "blur", "gopro blur"),
-        ("dvd", None, "dvd"),
-        ("bsd", "2ms16ms", "bsd 2ms16ms"),
-    ],
-)
-def test_another_kind_of_blur_is_another_dataset(tmp_path, dataset, variant, name):
-    frames = 1100 if dataset == "gopro" else 990
-    more = dict(dataset=dataset, variant=variant, frames=frames)
-    path = evaluation(tmp_path / "e.json", **more)
-    assert read_measured([path])[0].dataset == name
-
-
-def test_a_part_of_a_known_set_does_not_stand_beside_reported_numbers(tmp_path):
-    path = evaluation(tmp_path / "e.json", frames=42)
-    first, second = read_measured([path])
-    assert first.dataset == "dvd (42 frames, the whole set has 990)"
-    tables = paper_tables([first, second])
-    assert [len(table.columns) for table in tables] == [2, 2]
-    slug = tables[0].slug
-    assert slug == "dvd-42-frames-the-whole-set-has-990-rt-paper"
-    assert "none of its numbers may be compared" in tables[0].caption
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_known_by_its_layers(name):
-    assert method_of("step_1000", PRESETS[name]).key == name
-    half = dataclasses.replace(PRESETS[name], dtype="bfloat16")
-    wanted = "mtu2_hp" if name == "mtu2" else f"{name}_hp"
-    assert method_of("step_1000", half).key == wanted
-
-
-def test_other_networks_and_results_made_elsewhere_keep_their_names():
-    assert method_of("small", ModelConfig(channels=4)) == ("small", "small")
-    assert method_of("table1_row2", PRESETS["mtu2"]).key == "table1_row2"
-    assert method_of("PVD-L", None) == ("pvd_l", "PVD-L")
-    assert method_of("stdan", None) == ("stdan", "stdan")
 
 
 def run(*words):
@@ -219,6 +98,34 @@ def test_nothing_measured_writes_nothing(tmp_path):
         write_tables([], tmp_path / "out")
     with pytest.raises(UserError, match="no results"):
         read_measured([])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--weights", "none"], "unknown weights 'none'"),
+        (["--without", "mtu2"], "mtu2: is a network with structure injection"),
+        (["--photo", "none.jpg"], "none.jpg: not an image"),
+        (["--size", "wide"], "size 'wide': give width x height"),
+        (["--crop", "a=none", "--crop", "b=none"], "none: no such folder"),
+        (["--crop", "a={folder}"], "1 to show side by side: give 2 to 8"),
+        (
+            ["--crop", "a={folder}", "--crop", "b={folder}", "--box", "0,0,99,9"],
+            "box 0,0,99,9: does not lie in frames of 32x24",
+        ),
+        (["--crop", "a={folder}", "--crop", "b={folder}", "--frame", "7"], "{folder}"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_leaves_nothing_behind(tmp_path, words, message):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(2):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((24, 32, 3), np.uint8))
+    one = evaluation(tmp_path / "e.json")
+    words = [word.format(folder=folder) for word in words]
+    said = refused(one, "--out", tmp_path / "out", "--figures", *words)
+    assert message.format(folder=folder) in said
     assert not (tmp_path / "out").exists()
 
 

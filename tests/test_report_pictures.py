@@ -8,7 +8,7 @@ import pytest
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
 from mtujax.network import MTUNet, init_params
-from mtujax.report_pictures import Shown, draw_folders, draw_pictures
+from mtujax.report_pictures import Shown, draw_folders, look, read_folders
 from mtujax.weights import save_weights
 
 
@@ -27,7 +27,7 @@ def folders(tmp_path):
 
 def test_crops_come_from_folders_of_frames(folders):
     both = [("input", folders / "in"), ("method", folders / "method")]
-    files = draw_folders(both, folders, number=1)
+    files = draw_folders(read_folders(both, 1), folders, number=1)
     assert [f.name for f in files] == [
         f"crops_of_folders.{e}" for e in ("pdf", "png", "txt")
     ]
@@ -39,25 +39,25 @@ def test_crops_come_from_folders_of_frames(folders):
 def test_frames_that_are_not_there_are_one_line(folders):
     both = [("a", folders / "in"), ("b", folders / "method")]
     with pytest.raises(UserError, match="in: has no frames 2 and 3"):
-        draw_folders(both, folders, number=2)
+        read_folders(both, 2)
     with pytest.raises(UserError, match="frame -1: counted from 0"):
-        draw_folders(both, folders, number=-1)
+        read_folders(both, -1)
     with pytest.raises(UserError, match="none: no such folder"):
-        draw_folders([("a", folders / "none")], folders, number=0)
+        read_folders([("a", folders / "none")], 0)
 
 
 def test_pictures_need_a_photograph_that_is_large_enough(folders):
     small = folders / "in" / "0.png"
     with pytest.raises(UserError, match="0.png: 32x24 is smaller than the frames"):
-        draw_pictures(Shown(photo=small), folders, print)
+        look(Shown(photo=small), print)
     with pytest.raises(UserError, match="x.png: not an image that can be read"):
-        draw_pictures(Shown(photo=folders / "x.png"), folders, print)
+        look(Shown(photo=folders / "x.png"), print)
 
 
 def test_without_takes_a_network_without_injection(folders):
     shown = Shown(without="mtu2", size=(64, 48))
     with pytest.raises(UserError, match="mtu2: is a network with structure injection"):
-        draw_pictures(shown, folders, print)
+        look(shown, print)
 
 
 def test_a_network_without_motion_cannot_show_it(tmp_path):
@@ -65,4 +65,4 @@ def test_a_network_without_motion_cannot_show_it(tmp_path):
     config = ModelConfig(num_units=1, channels=4, motion_compensation=False)
     save_weights(still, config, init_params(MTUNet(config), jax.random.key(0)))
     with pytest.raises(UserError, match="looks for no motion"):
-        draw_pictures(Shown((str(still),), size=(64, 48)), tmp_path, print)
+        look(Shown((str(still),), size=(64, 48)), print)
