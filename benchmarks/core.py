@@ -124,7 +124,9 @@ def matcher_runners(height, width, channels=52):
 
 def run_matcher(torch, function, pair):
     with torch.no_grad():
-        function(pair[0], pair[1]).cpu()
+        function(pair[0], pair[1])
+    if pair.is_cuda:
+        torch.cuda.synchronize()
 
 
 def compare(runners, rounds):

@@ -22,7 +22,7 @@ from speed_row import OURS, PLAIN, both_forms
 from speed_text import device, ms, versions
 
 from mtujax import PRESETS
-from mtujax.config import ModelConfig
+from mtujax.config import DTYPES, ModelConfig
 from mtujax.memory import available_bytes, out_of_memory, readable
 from mtujax.operations import compiled_memory
 from mtujax.stream import Stream
@@ -94,7 +94,7 @@ def arguments(words=None):
     add = parser.add_argument
     add("--quick", action="store_true", help="tiny frames, only to see it run")
     record.add_json(parser)
-    add("--dtype", default="float32" if slow else "bfloat16")
+    add("--dtype", choices=DTYPES, default="float32" if slow else "bfloat16")
     add("--rounds", type=int, default=ROUNDS["cpu" if slow else "other"])
     add("--minutes", type=float, default=10, help="after which no series begins")
     add("--table", type=pathlib.Path, help="file to make table and chart from")

@@ -10,7 +10,16 @@ from mtujax.outputs import whole_output
 
 def add_json(parser: argparse.ArgumentParser):
     """Adds the option that asks for the file."""
-    parser.add_argument("--json", type=pathlib.Path, help="folder for the results")
+    parser.add_argument("--json", type=_folder, help="folder for the results")
+
+
+def _folder(text):
+    """A folder to write to, refused before anything is measured."""
+    path = pathlib.Path(text)
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{there} is a file; name a folder")
+    return path
 
 
 def machine_printed() -> dict:

@@ -33,6 +33,8 @@ from speed_floor import floor
 
 from mtujax import PRESETS
 from mtujax.config import DTYPES
+from mtujax.machine import load_average
+from mtujax.optimized import needed_operations
 
 HERE = pathlib.Path(__file__).parent
 SIZES = {
@@ -51,7 +53,7 @@ def main():
         "machine": record.machine_printed(),
         "backend": jax.default_backend(),
         "settings": {"repeats": args.repeats, "seconds": args.seconds},
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load_average": load_average(),
         "rates": {},
         "rows": [],
     }
@@ -65,6 +67,8 @@ def main():
     print("\n" + speed_text.all_tables([results]))
     if file is not None:
         print(f"written to {file}")
+    if not any(row["status"] == "measured" for row in results["rows"]):
+        raise SystemExit("speed.py: error: nothing was measured; see the rows for why")
 
 
 def earlier(path, now):
@@ -94,12 +98,13 @@ def fill(results, args, file):
             continue
         left = 60 * args.minutes - (time.monotonic() - begun)
         row = one_row(case, args, left)
+        row = case | row
         if row["status"] == "measured":
             add_floor(row, best)
         results["rows"] = [r for r in results["rows"] if not same(case, r)]
-        results["rows"].append(case | row)
+        results["rows"].append(row)
         results["limits"] = speed_text.verdicts(results)
-        print(speed_text.line(case | row), flush=True)
+        print(speed_text.line(row), flush=True)
         if file is not None:
             record.save(results, file)
 
@@ -146,6 +151,8 @@ def arguments(words=None):
     page = "file with <!-- speed --> marks, between which tables go; a chart beside it"
     add("--page", type=pathlib.Path, help=page)
     args = parser.parse_args(words)
+    if min(args.batches) < 1:
+        parser.error(f"--batches {min(args.batches)}: must be 1 or more")
     if args.quick:
         quick = dict(models=["mtu1"], dtypes=["float32"], sizes=[(64, 32)])
         vars(args).update(quick, batches=[1], repeats=3, seconds=1.0)
@@ -216,21 +223,23 @@ def output_of(command, limit):
 
 
 def add_floor(row, best):
-    """Adds rates and floor; the floor is that of the form with less to do."""
+    """Adds rates and floor: of the work that is needed, in whatever form it is done.
+
+    The bytes are those of the form that moves less.
+    """
     forms, dtype = row["forms"].values(), row["forms"]["plain"]["parameters_dtype"]
-    flops, moved = [], []
+    width, height = row["size"]
+    needed = needed_operations(PRESETS[row["preset"]], row["batch"], height, width)
+    row["needed_multiply_adds"], flops = needed, 2 * needed
     for form in forms:
-        counted = form["multiply_adds"]
-        flops.append(2 * (counted["convolutions"] + counted["matching"]))
-        moved.append(form["compiler_bytes"])
         seconds = form["step_ms"]["p50"] / 1e3
-        form["tflops_per_s"] = flops[-1] / seconds / 1e12
+        form["tflops_per_s"] = flops / seconds / 1e12
         form["gbytes_per_s"] = None
-        if moved[-1] is not None:
-            form["gbytes_per_s"] = moved[-1] / seconds / 1e9
-    known = [bytes_ for bytes_ in moved if bytes_ is not None]
+        if form["compiler_bytes"] is not None:
+            form["gbytes_per_s"] = form["compiler_bytes"] / seconds / 1e9
+    known = [f["compiler_bytes"] for f in forms if f["compiler_bytes"] is not None]
     least, bound = floor(
-        min(flops),
+        flops,
         min(known, default=None),
         best["flops_per_s"][dtype],
         best["bytes_per_s"],

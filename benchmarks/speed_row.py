@@ -19,6 +19,7 @@ from core import compare, matcher_runners, torch_module
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params
 from mtujax.config import MOTION_STRIDE
+from mtujax.machine import load_average
 from mtujax.memory import available_bytes, out_of_memory, readable
 from mtujax.operations import (
     compiled_bytes,
@@ -80,6 +81,7 @@ def measure_row(
     before what may take long: PyTorch's compiler.
     """
     config = dataclasses.replace(config or PRESETS[preset], dtype=dtype)
+    others = load_average()
     shape = (batch, size[1], size[0], 3)
     draw = np.random.default_rng(0).integers
     frames = [draw(0, 256, shape, np.uint8) for _ in range(4)]
@@ -95,6 +97,7 @@ def measure_row(
     subjects[ALONE], firsts[ALONE] = ready(*alone, shape, frames[0])
     twins, left_out = twins_of(config, unmatched, shape) if twin else ({}, {})
     row = {"forms": found, "others": {}, "left_out": left_out, "ratios": {}}
+    row["load_average"] = others
 
     def run(makers, ours):
         """Adds the times of these twins, beside ours."""

@@ -6,6 +6,7 @@ import math
 from bundled_text import Limit, limit_table
 from speed_trace import PARTS
 
+from mtujax.bench_text import BUSY
 from mtujax.memory import readable
 from mtujax.table_text import Column, Table, markdown
 
@@ -91,6 +92,9 @@ def _gpu(row):
         yield Limit(f"{name}: step", form["step_ms"]["p50"], 3.0, " ms", False)
     if half and row["preset"] == "mtu10_l":
         yield Limit(f"{name}: frames/s", form["frames_per_second"], 60.0)
+    if half and row["preset"] == "mtu2" and row["matcher"]:
+        alone = row["matcher"]["mtujax"]["ms"]
+        yield Limit(f"{name}: matcher, float32", alone, 0.3, " ms", False)
     if row["dtype"] != "float32":
         for end, said in (("", ""), (f", {ALONE}", f", {ALONE}")):
             if beside := fastest_twin(row, end):
@@ -135,7 +139,7 @@ def device_table(files):
         (*_case(key), *(c for rows in by_kind.values() for c in _short(rows.get(key))))
         for key in keys
     ]
-    told = [f"{kind_of(r)}: {device(r)}; {versions(r)}." for r in files]
+    told = [f"{kind_of(r)}: {device(r)}; {versions(r)}.{company(r)}" for r in files]
     told.append(
         "ms: the median step of the network, optimized form, 8-bit frames in and out, "
         "everything on the device; frames/s by it. PyTorch: the faster one of its "
@@ -143,6 +147,19 @@ def device_table(files):
     )
     return Table(
         "speed", "Speed of one step", tuple(columns), tuple(lines), notes=tuple(told)
+    )
+
+
+def company(results):
+    """Says whether other work may show in the times of a CPU's rows."""
+    threads = results["machine"].get("threads")
+    # Once rows run, an average counts their own threads, too.
+    others = results.get("load_average")
+    if results["backend"] != "cpu" or others is None or others <= BUSY * threads:
+        return ""
+    return (
+        f" The load average was {others:.1f} on {threads} threads before the first "
+        "row: other work may show in the times, less in ratios."
     )
 
 

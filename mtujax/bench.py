@@ -15,7 +15,8 @@ from mtujax.convert import from_params
 from mtujax.errors import UsageError, UserError
 from mtujax.machine import load_average, machine
 from mtujax.network import MTUNet, init_params
-from mtujax.operations import compiled_flops, network_operations
+from mtujax.operations import compiled_bytes, compiled_flops, network_operations
+from mtujax.optimized import inference_form, needed_operations
 from mtujax.report_inputs import BENCH, VERSION
 from mtujax.subjects import open_subject
 from mtujax.timing import (
@@ -52,6 +53,7 @@ class BenchOptions:
         batch: videos B that advance together.
         rate: of a live video, in frames per second.
         torch: also time the PyTorch twin, in turn.
+        plain: time the network as it was trained, not in its inference form.
     """
 
     weights: str | None = "mtu2"
@@ -62,6 +64,7 @@ class BenchOptions:
     batch: int = 1
     rate: float = 30.0
     torch: bool = False
+    plain: bool = False
 
     def __post_init__(self):
         """Refuses what cannot be timed.
@@ -121,7 +124,8 @@ def run(
     draw = np.random.default_rng(0).integers
     frames = [draw(0, 256, shape, np.uint8) for _ in range(_DISTINCT)]
     twins = _twins(model.config, params, shape) if options.torch else {}
-    network = Network(model, params, shape, clock)
+    timed = (model, params) if options.plain else inference_form(model, params)
+    network = Network(*timed, shape, clock)
     subjects = {_OURS: network, **twins}
     first = {n: s.get(s.step(s.put(frames[0]))) for n, s in subjects.items()}
     memory = peak_memory(network.compiled)
@@ -146,10 +150,12 @@ def run(
         "frames": options.frames,
         "warm_up": WARM_UP,
         "percentiles": METHOD,
+        "form": "plain" if options.plain else "inference",
         "compile_s": network.preparation._asdict(),
         **ours,
         "latency_ms": _latency(model.config, options.rate, ours),
         "multiply_adds": _operations(network, model, params, shape),
+        "rates": _rates(network, model.config, shape, ours),
         "memory_bytes": memory._asdict(),
         "torch": _beside(taken, first, options.batch) if twins else None,
     }
@@ -213,6 +219,17 @@ def _operations(network, model, params, shape):
         "matching": counted.matching,
         "matching_defined": counted.matching_defined,
         "compiler_flops": compiled_flops(network.compiled),
+    }
+
+
+def _rates(network, config, shape, ours):
+    """What the step achieves: of the work that an image needs, whatever its form."""
+    needed = needed_operations(config, *shape[:3])
+    moved, seconds = compiled_bytes(network.compiled), ours["step_ms"]["p50"] / 1e3
+    return {
+        "needed_multiply_adds": needed,
+        "tflops_per_s": 2 * needed / seconds / 1e12,
+        "gbytes_per_s": None if moved is None else moved / seconds / 1e9,
     }
 
 

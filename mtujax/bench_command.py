@@ -37,6 +37,12 @@ def bench(
     torch: Annotated[
         bool, typer.Option("--torch", help="Time the PyTorch twin too, in turn.")
     ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain", help="The network as trained, not the form that videos run in."
+        ),
+    ] = False,
     results: Annotated[
         Path | None,
         typer.Option(
@@ -69,6 +75,7 @@ def bench(
         batch=batch,
         rate=rate,
         torch=torch,
+        plain=plain,
     )
     if results is not None:
         check_output(results.parent, results, folder=False, overwrite=True)

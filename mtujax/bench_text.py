@@ -4,7 +4,8 @@ from mtujax.memory import readable
 from mtujax.timing import STAGES
 
 _GIGA = 1e9
-_BUSY = 0.25  # load per thread from which other processes show in the times
+BUSY = 0.25
+"""Load per thread from which other processes show in the times."""
 
 
 def as_text(results: dict) -> str:
@@ -21,7 +22,8 @@ def as_text(results: dict) -> str:
     lines = [
         " | ".join(f"{k} {v}" for k, v in results["machine"].items()),
         f"{method['name']} ({origin}), {method['parameters']:,} parameters, "
-        f"{method['config']['dtype']}, {width}x{height}, batch {results['batch']}",
+        f"{method['config']['dtype']}, {width}x{height}, batch {results['batch']}, "
+        f"{results['form']} form",
         *_table("mtujax", results),
     ]
     for layout, times in (results["torch"] or {}).items():
@@ -51,7 +53,7 @@ def _table(title, times):
 def _facts(results):
     others, threads = results["load_average"], results["machine"]["threads"]
     busy = "unknown" if others is None else f"{others:.1f}, threads: {threads}"
-    if others is not None and others > _BUSY * threads:
+    if others is not None and others > BUSY * threads:
         busy += "; others are at work, so that times are too long and ratios uncertain"
     late, count = results["latency_ms"], results["multiply_adds"]
     memory, ready = results["memory_bytes"], results["compile_s"]
@@ -70,6 +72,17 @@ def _facts(results):
         f"multiply-adds: {count['without_matching'] / _GIGA:.2f} G without matching, "
         f"{count['with_matching'] / _GIGA:.2f} G with it; the compiler's analysis: "
         f"{compiler} (two per multiply-add; one row of the matching)",
+        _rates(results["rates"]),
         f"peak memory: {'unknown' if size is None else readable(size)} "
         f"({memory['source']})",
     ]
+
+
+def _rates(rates):
+    moved = rates["gbytes_per_s"]
+    moved = "bytes unknown" if moved is None else f"{moved:.2f} GB/s"
+    return (
+        f"rates by the median step: {rates['tflops_per_s']:.4g} TFLOP/s of the "
+        f"{rates['needed_multiply_adds'] / _GIGA:.2f} G multiply-adds that an image "
+        f"needs, {moved} of the bytes that the compiler counts"
+    )

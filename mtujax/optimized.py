@@ -13,6 +13,7 @@ import numpy as np
 
 from mtujax.config import ModelConfig
 from mtujax.network import MTUNet, inference_params
+from mtujax.operations import network_operations
 from mtujax.weights import expected_shapes
 
 WIDTH = 16
@@ -55,6 +56,29 @@ def inference_form(
     cast = {name: x.astype(jnp.dtype(wider.dtype)) for name, x in padded.items()}
     tree = flax.traverse_util.unflatten_dict(cast, sep="/")
     return MTUNet(wider), jax.device_put(tree)
+
+
+def needed_operations(config: ModelConfig, batch: int, height: int, width: int) -> int:
+    """Counts the work that restored frames take, in whatever form it is done.
+
+    Args:
+        config: of the network.
+        batch: videos B that advance together.
+        height: rows H of a frame in pixels.
+        width: its columns W.
+
+    Returns:
+        Multiply-adds of all B frames: no channels of zeros, no matching that moves
+        nothing, and of the rest the products that the cost volumes consist of.
+    """
+    least = _without_idle_matching(config)
+    shapes = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32)
+        for name, shape in expected_shapes(least).items()
+    }
+    params = flax.traverse_util.unflatten_dict(shapes, sep="/")
+    counted = network_operations(MTUNet(least), params, batch, height, width)
+    return counted.convolutions + counted.matching_defined
 
 
 def _usual(config):

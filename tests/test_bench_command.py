@@ -30,7 +30,9 @@ KEYS = {
     "frames",
     "warm_up",
     "percentiles",
+    "form",
     "compile_s",
+    "rates",
     *(f"{stage}_ms" for stage in STAGES),
     "frames_per_second",
     "latency_ms",
@@ -86,7 +88,10 @@ def test_a_file_of_weights_is_timed_and_told(capsys, tmp_path, weights_file):
     speed = found["frames_per_second"]
     assert speed["step"] == pytest.approx(2e3 / found["step_ms"]["p50"])
     assert speed["end_to_end"] == pytest.approx(2e3 / found["end_to_end_ms"]["mean"])
-    assert found["torch"] is None
+    assert found["torch"] is None and found["form"] == "inference"
+    assert found["rates"]["tflops_per_s"] == pytest.approx(
+        2e-9 * found["rates"]["needed_multiply_adds"] / found["step_ms"]["p50"]
+    )
     count = found["multiply_adds"]
     assert count["with_matching"] == count["without_matching"] + count["matching"]
     for text in ("cpu", "jax 0.", "p95", "look-ahead", "multiply-adds", "peak memory"):

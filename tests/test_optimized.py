@@ -12,7 +12,7 @@ from mtujax import load, restore_clip, save_weights
 from mtujax.config import PRESETS
 from mtujax.network import MTUNet, inference_params
 from mtujax.operations import network_operations, parameter_count
-from mtujax.optimized import WIDTH, inference_form
+from mtujax.optimized import WIDTH, inference_form, needed_operations
 
 FORMS = {
     "released, one unit": dict(num_units=1),
@@ -55,6 +55,17 @@ def test_matching_that_no_image_needs_is_not_done(form):
     ]
     assert counts[1].matching < counts[0].matching
     assert counts[1].convolutions < counts[0].convolutions
+
+
+@pytest.mark.parametrize("form", ["released, one unit", "released, two units"])
+def test_the_work_that_is_needed_depends_on_no_form(form):
+    model = MTUNet(dataclasses.replace(TINY, channels=6, **FORMS[form]))
+    params = inference_params(lively_params(model))
+    lighter, kept = inference_form(model, params, multiple=1)
+    counted = network_operations(lighter, kept, 1, 24, 32)
+    needed = needed_operations(model.config, 1, 24, 32)
+    assert needed == counted.convolutions + counted.matching_defined
+    assert (counted.matching_defined == 0) == (form == "released, one unit")
 
 
 def test_channels_are_padded_where_that_pays():

@@ -7,6 +7,9 @@ import re
 
 import pytest
 
+from mtujax.config import PRESETS
+from mtujax.optimized import needed_operations
+
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = ("speed", "speed_text", "growth")
 
@@ -78,14 +81,23 @@ def results(modules, backend="cpu", rows=()):
     }
 
 
-def test_the_floor_is_that_of_the_form_with_less_to_do(modules):
+def test_the_floor_is_that_of_the_work_that_is_needed(modules):
     found, _ = row(modules["speed"], "mtu2", [640, 360])
-    assert (found["floor_ms"], found["floor_by"]) == (2.0, "products")
-    optimized, plain = found["forms"]["optimized"], found["forms"]["plain"]
-    assert optimized["of_floor"] == plain["of_floor"] == pytest.approx(0.2)
-    assert optimized["tflops_per_s"] == pytest.approx(1.0)
-    assert plain["tflops_per_s"] == pytest.approx(1.4)
-    assert plain["gbytes_per_s"] == pytest.approx(0.1)
+    needed = found["needed_multiply_adds"]
+    assert needed == needed_operations(PRESETS["mtu2"], 1, 360, 640)
+    assert found["floor_ms"] == pytest.approx(2e3 * needed / 5e12)
+    assert found["floor_by"] == "products"
+    for form in found["forms"].values():
+        assert form["of_floor"] == pytest.approx(found["floor_ms"] / 10)
+        assert form["tflops_per_s"] == pytest.approx(2 * needed / 1e-2 / 1e12)
+    assert found["forms"]["plain"]["gbytes_per_s"] == pytest.approx(0.1)
+
+
+def test_company_on_a_cpu_is_told(modules):
+    found = results(modules) | {"load_average": 0.4}
+    assert "load average" not in modules["speed_text"].all_tables([found])
+    found["load_average"] = 3.7
+    assert "load average was 3.7 on 2" in modules["speed_text"].all_tables([found])
 
 
 def test_rows_that_were_not_measured_are_named_in_the_tables(modules):
@@ -101,7 +113,7 @@ def test_a_gpus_columns_are_blank_without_its_file(modules):
     text = modules["speed_text"]
     alone = text.all_tables([results(modules)]).splitlines()
     measured = next(one for one in alone if one.startswith("| MTU2 | float32"))
-    assert "| 10.0 | 100 | 20.0 | 2.00 | 2.00 |" + "  |" * 5 in measured
+    assert "| 10.0 | 100 | 20.0 | 2.00 | 13.0 |" + "  |" * 5 in measured
     blank = next(one for one in alone if one.startswith("| MTU2 | bfloat16"))
     assert set(blank.split("| 1 |")[1]) == {" ", "|"}
     both = [results(modules), results(modules, "gpu")]
@@ -125,7 +137,7 @@ def test_what_is_asked_is_reached_or_missed_by_so_much(modules):
     found = {one["what"]: one["verdict"] for one in text.verdicts(of_gpu)}
     name = "mtu2 bfloat16 1280x720 batch 1"
     assert found[f"{name}: step"] == "falls short by 1.000 ms"
-    assert found[f"{name}: times the floor"] == "reached"  # 2 ms, and 4 taken
+    assert found[f"{name}: times the floor"] == "reached"
     assert found[f"{name}: times faster than PyTorch"] == "falls short by 1.000"
     assert found["mtu10_l bfloat16 1280x720 batch 1: frames/s"] == "reached"
 
