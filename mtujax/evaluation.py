@@ -157,8 +157,7 @@ def _checked_devices(devices):
     local = jax.local_device_count()
     if devices is not None and devices > local:
         raise UserError(
-            f"devices {devices}: there are {local}; ask for no more, or for none, "
-            "which takes all"
+            f"devices {devices}: there are {local} here; leave --devices out to take all"
         )
     return devices or local
 
@@ -182,7 +181,8 @@ def _check_sizes(setup, videos):
         if setup.motion and min(video.height, video.width) < _MOTION_SIDE:
             raise UserError(
                 f"{video.name}: frames of {video.width}x{video.height} are too small "
-                f"for motion accuracy, which needs {_MOTION_SIDE}x{_MOTION_SIDE}"
+                f"for motion accuracy, which needs {_MOTION_SIDE}x{_MOTION_SIDE}; "
+                "leave out --motion"
             )
 
 

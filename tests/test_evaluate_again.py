@@ -103,7 +103,9 @@ def test_devices_that_cannot_be_leave_no_folder_behind(run, tmp_path):
     for count in (0, -1):
         with pytest.raises(UsageError, match=f"devices {count}: must be 1 or more"):
             run(out=tmp_path / "o", devices=count)
-    with pytest.raises(UserError, match="devices 3: there are 2; ask for no more"):
+    with pytest.raises(
+        UserError, match="devices 3: there are 2 here; leave --devices out"
+    ):
         run(out=tmp_path / "o", devices=3)
     assert not (tmp_path / "o").exists()
 
