@@ -37,6 +37,7 @@ method. It can be stopped at any time; the same command goes on with the next vi
   --out=DIR                 folder of what is found [results/METHOD-DATASET]
   --protocol=NAME,...       {protocols}
   --motion                  also score the motion between sharp frames (paper, Sec. 4.2)
+                            and, where exact flow lies beside them, its end-point error
   --consistency             also compare neighbouring frames along their motion; slow
   --save_frames             keep restored frames as PNG, in DIR/frames
   --name=NAME               of the method, in tables
