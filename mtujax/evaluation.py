@@ -157,7 +157,8 @@ def _checked_devices(devices):
     local = jax.local_device_count()
     if devices is not None and devices > local:
         raise UserError(
-            f"devices {devices}: there are {local} here; leave --devices out to take all"
+            f"devices {devices}: there are {local} here; leave --devices out to take "
+            "all"
         )
     return devices or local
 

@@ -1,5 +1,6 @@
 """A second start of an evaluation: what it does again, tells and refuses."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -11,7 +12,9 @@ import sets
 from evaluated import FORM, SIZE
 
 from mtujax import evaluation
+from mtujax.data.prepare import prepare
 from mtujax.errors import UsageError, UserError
+from mtujax.evaluation_data import Videos
 from mtujax.results import read_results
 
 gopro, run, whole = evaluated.gopro, evaluated.run, evaluated.whole
@@ -128,3 +131,21 @@ def test_pairs_with_nan_are_counted_and_never_averaged_away(score, made, tmp_pat
         assert found[value].invalid == 2 and np.isnan(found[value].means["restored"])
         assert found[value].undefined == found[0.5].undefined == 1
         assert found[value].means["sharp"] == found[0.5].means["sharp"]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_prepared_frames_are_known_by_their_files(raw, tmp_path):
+    own = sets.make(tmp_path / "own", sets.FORMS["pairs"])
+    done = prepare("pairs", own, tmp_path / "out", raw=raw)
+
+    def now(path=tmp_path / "out"):
+        return Videos("pairs", path, split="test").fingerprint(motion=True)
+
+    first = now()
+    (done.folder.parent / "flow").mkdir()  # as `mtujax data flow` adds
+    (done.folder.parent / "flow" / "0.npz").write_bytes(b"x")
+    assert now() == first
+    if raw:
+        assert now(done.folder) != hashlib.sha256().hexdigest()  # of no files
+    os.utime(next(p for p in done.folder.rglob("*") if p.is_file()), (0, 0))
+    assert now() != first
