@@ -23,6 +23,7 @@ class Timing:
         size: (W, H) of the frames in pixels.
         batch: frames that advance together.
         milliseconds: of a median step, for all of these frames.
+        form: of the network, "plain" or "inference"; None where that is not told.
     """
 
     file: str
@@ -30,6 +31,7 @@ class Timing:
     size: tuple[int, int]
     batch: int
     milliseconds: float
+    form: str | None = None
 
     @property
     def fits(self) -> bool:
@@ -40,7 +42,8 @@ class Timing:
         """What was timed, as notes say it."""
         width, height = self.size
         frames = f", {self.batch} frames at once" if self.batch != 1 else ""
-        return f"{width}x{height}{frames} on {self.device} ({self.file})"
+        form = f", {self.form} form" if self.form else ""
+        return f"{width}x{height}{frames} on {self.device}{form} ({self.file})"
 
 
 def read_timing(data: Fields) -> Timing:
@@ -62,7 +65,12 @@ def read_timing(data: Fields) -> Timing:
     if milliseconds is None:
         raise ValueError("step_ms.p50 null: must be a number")
     return Timing(
-        data.path.name, data["device"], (int(width), int(height)), batch, milliseconds
+        file=data.path.name,
+        device=data["device"],
+        size=(int(width), int(height)),
+        batch=batch,
+        milliseconds=milliseconds,
+        form=data.get("form"),
     )
 
 

@@ -107,6 +107,9 @@ def test_a_time_of_a_batch_is_told_and_not_entered(tmp_path):
     first = read_measured(files)[0]
     assert first.milliseconds is None
     assert "Timed at 1280x720, 4 frames at once on NVIDIA H100" in first.notes[-1]
+    files[1] = bench(tmp_path / "b.json", form="plain")
+    note = read_measured(files)[0].notes[-1]
+    assert note == "Time: median step, 1280x720 on NVIDIA H100, plain form (b.json)."
 
 
 def test_of_several_times_the_first_that_fits_is_entered_and_all_are_named(tmp_path):
