@@ -18,7 +18,7 @@ from mtujax.bench_command import bench
 from mtujax.convert_command import convert
 from mtujax.data_command import app as data_app
 from mtujax.errors import UsageError
-from mtujax.explain import explain
+from mtujax.explain import explain, notes_of
 from mtujax.export_command import export
 from mtujax.report_command import report
 
@@ -54,13 +54,13 @@ def main(args: list[str] | None = None) -> None:
         status = app(args, prog_name="mtujax", standalone_mode=False) or 0
     except _Stopped as stop:
         status = stop.status
-        _to_stderr("; ".join(["mtujax: error: interrupted", *_notes(stop)]))
+        _to_stderr("; ".join(["mtujax: error: interrupted", *notes_of(stop)]))
     except Exception as error:
         explained = explain(error)
         if explained is None:
             raise
         status, message = explained
-        _to_stderr("; ".join([f"mtujax: error: {message}", *_notes(error)]))
+        _to_stderr("; ".join([f"mtujax: error: {message}", *notes_of(error)]))
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -225,10 +225,6 @@ def list_weights():
 app.add_typer(data_app, name="data")
 for _command in (convert, bench, report, export):
     app.command()(_command)
-
-
-def _notes(error):
-    return getattr(error, "__notes__", [])
 
 
 def _to_stdout(line):

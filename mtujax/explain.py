@@ -46,3 +46,16 @@ def _explain_library(error):
     if full or isinstance(error, MemoryError):
         return "out of memory on the device: try --dtype bfloat16, or smaller frames"
     return None
+
+
+def notes_of(error: Exception) -> list[str]:
+    """What was added to an error on its way.
+
+    Args:
+        error: any.
+
+    Returns:
+        Lines; what libraries add about tracebacks, of several lines, is none of them.
+    """
+    notes = getattr(error, "__notes__", [])
+    return [note for note in notes if "\n" not in note.strip()]

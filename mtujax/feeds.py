@@ -219,7 +219,9 @@ def _device_photos(config):
     from mtujax.synthesis.clips import make_clips
 
     data, model = config.data, config.model
-    photos, small = read_photos(data.path, width=data.crop, height=data.crop)
+    photos, small = read_photos(
+        data.path, width=data.crop, height=data.crop, way_out="give a smaller data.crop"
+    )
     names = list(photos)
     constants, film = make_clips(
         [scaled_down(photo, data.longest) for photo in photos.values()],

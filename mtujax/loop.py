@@ -158,7 +158,12 @@ class Loop:
     def _stops(self, stopper, batches):
         if jax.process_count() == 1:
             return stopper.over
-        return batches % _ASK_EVERY == 0 and parallel.any_process(stopper.over)
+        if batches % _ASK_EVERY:
+            return False
+        found = parallel.largest(stopper.number or int(stopper.over))
+        if found > 1:  # no signal has the number 1 here: it stands for the time
+            stopper.number = found
+        return found > 0
 
     def _look_and_save(self, state, position, batches, stopped, log):
         config, psnr = self._config, None
@@ -188,6 +193,7 @@ class Loop:
         more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         raise UserError(
             f"losses or gradients were not finite in {int(in_row)} updates in a row, "
-            f"until update {position}: lower train.learning_rate, or look at what they "
-            f"were made of: {'; '.join(named[:_NAMED])}{more}"
+            f"until update {position}: lower train.learning_rate (in another run=, by "
+            "go_on_from=STATE of `mtujax export RUN STATE --state`), or look at what "
+            f"they were made of: {'; '.join(named[:_NAMED])}{more}"
         )

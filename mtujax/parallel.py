@@ -255,11 +255,23 @@ def any_process(flag: bool) -> bool:
     Returns:
         The same in all.
     """
+    return largest(int(flag)) > 0
+
+
+def largest(number: int) -> int:
+    """The largest of the processes' numbers; all must ask at the same time.
+
+    Args:
+        number: of this one.
+
+    Returns:
+        The same in all.
+    """
     if jax.process_count() == 1:
-        return flag
+        return number
     from jax.experimental import multihost_utils
 
-    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+    return int(multihost_utils.process_allgather(np.asarray(number)).max())
 
 
 def to_host(tree):

@@ -18,7 +18,7 @@ from mtujax.logbook import Logbook
 from mtujax.loop import Finished, Loop, updates_of_batch
 from mtujax.mappings import differing_fields, to_dict
 from mtujax.network import MTUNet
-from mtujax.runfolder import CONFIG, RunFolder, open_run
+from mtujax.runfolder import CONFIG, open_run
 from mtujax.schemes import check_precision, learning_rates
 from mtujax.settings import RunConfig, config_of, fixed_fields, state_fields
 from mtujax.starting import first_params
@@ -48,7 +48,8 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         folder = stack.enter_context(open_run(config.run))
         checkpoints = stack.enter_context(open_checkpoints(config))
         # Before the first checkpoint nothing depends on how a run was begun.
-        noted = _agree_on_config(folder, config) if checkpoints.steps() else []
+        old = folder.read_config() if checkpoints.steps() else None
+        noted = _agree(old, folder.path(CONFIG), config) if old else []
         notes = [*feed.notes, *noted]
         state, batches, found = _first_state(config, checkpoints)
         folder.write_config(to_dict(config))  # only now: weights may have been refused
@@ -119,18 +120,21 @@ def _logbook(config, start):
     )
 
 
-def _agree_on_config(folder: RunFolder, config: RunConfig) -> list[str]:
+def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
     """Notes what may change; refuses what may not."""
-    old = folder.read_config()
-    if old is None:
-        return []
-    old = config_of(old, folder.path(CONFIG))
+    old = config_of(values, where)
     differing = differing_fields(fixed_fields(old), fixed_fields(config))
     if differing:
+        way_out = "choose another run="
+        if not differing_fields(state_fields(old), state_fields(config)):
+            way_out += (
+                f", with init_from={config.run} to start from its weights, or with "
+                f"go_on_from=STATE to go on, where `mtujax export {config.run} STATE "
+                "--state` has written STATE"
+            )
         raise UserError(
             f"{config.run}: was begun with another configuration: "
-            f"{'; '.join(differing)}; choose another run=, with "
-            f"init_from={config.run} to start from its weights"
+            f"{'; '.join(differing)}; {way_out}"
         )
     steps = differing_fields(
         {"train": {"steps": old.train.steps}}, {"train": {"steps": config.train.steps}}
@@ -144,6 +148,8 @@ def _first_state(
     """The state, how many batches it has seen, and notes."""
     restored = checkpoints.restore(state_like(config))
     if restored is not None:
+        # The folder's own file may have been deleted, or be of another run.
+        _agree(restored.extra["config"], f"{config.run}: {CHECKPOINTS}", config)
         over = restored.step >= config.train.steps
         going = [] if over else [f"going on from update {restored.step}"]
         notes = [*restored.notes, *going]

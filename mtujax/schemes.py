@@ -6,6 +6,7 @@ learning rate. They are different optimisers.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -71,15 +72,24 @@ class TrainConfig:
             if (value := getattr(self, name)) not in choices:
                 raise UsageError(f"{name} {value!r}: must be {' or '.join(choices)}")
         for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} {getattr(self, name)}: must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"{name} {getattr(self, name)}: must be above 0 and finite"
+                )
         for name in ("motion_weight", "warmup"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} {getattr(self, name)}: must be 0 or above")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UsageError(
+                    f"{name} {getattr(self, name)}: must be 0 or above, and finite"
+                )
         for name in ("frames_per_update", "bptt"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} {value}: must be 1 or more, or None")
+        if (self.bptt or 0) > (self.frames_per_update or math.inf):
+            raise UsageError(
+                f"bptt {self.bptt}: the gradient goes back within an update at most, "
+                f"which is of frames_per_update={self.frames_per_update}"
+            )
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema_decay {self.ema_decay}: must be in [0, 1)")
         # A list, as configuration files give it, could not be hashed.

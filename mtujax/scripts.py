@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mtujax.explain import explain
+from mtujax.explain import explain, notes_of
 from mtujax.train_flags import Flags, config_titles
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -42,7 +42,7 @@ def run_script(program: str, work: Callable[[], int]) -> None:
         if explained is None:
             raise
         status, message = explained
-        say(program, "; ".join([message, *getattr(error, "__notes__", [])]))
+        say(program, "; ".join([message, *notes_of(error)]))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

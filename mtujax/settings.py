@@ -4,6 +4,7 @@ Configuration files become a `RunConfig` at the door; the library knows no flags
 """
 
 import dataclasses
+import math
 
 from mtujax.config import ModelConfig
 from mtujax.data.camera import Shake
@@ -23,7 +24,8 @@ _CHOICES = {
 
 def _at_least(part, least, names, path=""):
     for name in names.split():
-        if (value := getattr(part, name)) is not None and value < least:
+        value = getattr(part, name)
+        if value is not None and not least <= value < math.inf:
             raise UsageError(f"{path}{name} {value}: must be {least} or more")
 
 
@@ -215,6 +217,10 @@ class RunConfig:
         _at_least(self, 1, "batch save_every keep_latest keep_every log_every")
         _at_least(self, 1, "most_skipped")
         _at_least(self, 0, "seed max_minutes")
+        if self.init_from and self.go_on_from:
+            raise UsageError(
+                f"init_from {self.init_from}: not with go_on_from, whose weights count"
+            )
         if self.seed >= 2**32:
             raise UsageError(f"seed {self.seed}: must be below 2**32")
 

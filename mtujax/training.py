@@ -70,7 +70,8 @@ def apply_gradients(
     Args:
         state: before it.
         grads: from `gradients`.
-        terms: scalars [] from there; one that is not finite leaves the update out.
+        terms: scalars [] from there; one that is not finite leaves the update out, as
+            does a step that is not.
         config: how to train.
 
     Returns:
@@ -86,7 +87,8 @@ def apply_gradients(
     # Early on the average would be mostly the initial weights: let it forget faster.
     decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
     ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, state.ema, params)
-    finite = jnp.all(jnp.isfinite(jnp.stack(list(terms.values()))))
+    scalars = [*terms.values(), optax.tree.norm(updates)]
+    finite = jnp.all(jnp.isfinite(jnp.stack(scalars)))
     new = (params, ema, opt_state)
     old = (state.params, state.ema, state.opt_state)
     kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

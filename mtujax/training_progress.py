@@ -89,7 +89,7 @@ class Pace:
         before, then = self._first
         if step <= before:
             return None
-        return (self._total - step) * (self._clock() - then) / (step - before)
+        return max(self._total - step, 0) * (self._clock() - then) / (step - before)
 
 
 class TrainingProgress:

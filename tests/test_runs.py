@@ -182,6 +182,17 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(
     runs.train(config)
     with pytest.raises(UserError, match="another configuration.*crop.*learning_rate"):
         runs.train(of(config, train_learning_rate=2e-3, data_crop=32))
+    # The checkpoint knows as well, should the folder's own file be gone.
+    file = pathlib.Path(config.run, "config.json")
+    kept = file.read_text()
+    file.unlink()
+    with pytest.raises(UserError, match="another configuration: train.learning_rate"):
+        runs.train(of(config, train_learning_rate=2e-3))
+    assert not file.exists()
+    file.write_text(kept)
+    other = dataclasses.replace(config.model, search_radius=2)
+    with pytest.raises(UserError, match="search_radius.*; choose another run=$"):
+        runs.train(of(config, model=other))
     # What a network starts from does not matter once it has begun.
     stop_after(2)
     assert runs.train(of(config, init_from="nowhere")).updates == 2

@@ -50,6 +50,7 @@ def changed(path, value):
         ("train.steps", True, "train.steps True: must be int"),
         ("data.crop", 2.5, "data.crop 2.5: must be int"),
         ("data.crop", 30, "data.crop 30: must be a multiple of 4"),
+        ("max_minutes", float("nan"), "max_minutes nan: must be 0 or more"),
         ("data.variant", 3, "data.variant 3: must be str or None"),
         ("train.scheme", "papr", "train.scheme 'papr'"),
         ("data.name", "gpro", "data.name 'gpro': did you mean gopro?"),

@@ -161,8 +161,9 @@ def test_two_processes_train_as_one_does(tmp_path):
     with socket.socket() as found:
         found.bind(("localhost", 0))
         address = f"localhost:{found.getsockname()[1]}"
-    # Without matching: an arg-max may decide a near tie otherwise by a rounding, after
-    # which runs part; updates that match are compared in test_parallel.py.
+    # An update agrees to 1e-6, with matching as well: test_parallel.py. Over many of
+    # them roundings grow where a ReLU or an arg-max decides otherwise: to 3e-5 seen
+    # here. A share that one process kept to itself would show as 1e-3.
     alike = [*QUICK, "--config.model.motion_compensation=False"]
     words = [*alike, f"--config.run={together}", f"--coordinator={address}"]
     one_device = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
@@ -176,4 +177,4 @@ def test_two_processes_train_as_one_does(tmp_path):
     train(*alike, f"--config.run={alone}")
     changes = {"motion_compensation": False}
     ends = [state_of(run, **changes) for run in (together, alone)]
-    assert_same(*ends, atol=1e-6)
+    assert_same(*ends, atol=1e-4)

@@ -111,6 +111,16 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(model, params, batc
 
 
 @pytest.mark.slow
+def test_a_step_that_is_not_finite_is_left_out(model, params, batch):
+    huge = dataclasses.replace(CONFIG, schedule="constant", warmup=0)
+    object.__setattr__(huge, "learning_rate", float("inf"))
+    state = init_train_state(huge, params)
+    state, _ = train_step(state, batch, model=model, config=huge)
+    assert (int(state.step), int(state.skipped)) == (0, 1)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+
+
+@pytest.mark.slow
 def test_after_a_broken_frame_its_clip_goes_on(batch):
     config = dataclasses.replace(CONFIG, frames_per_update=1)
     model = MTUNet(dataclasses.replace(SMALLEST, lookback=1, lookahead=0))

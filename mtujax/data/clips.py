@@ -93,7 +93,7 @@ class Clips:
             longest = max((v.frames for v in source.videos), default=0)
             raise UserError(
                 f"{source.name}: no clip of {least} frames, as the longest video has "
-                f"{longest}; ask for shorter clips"
+                f"{longest}; ask for shorter clips (data.frames of a run)"
             )
 
     @property

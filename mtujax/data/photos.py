@@ -40,7 +40,11 @@ def images_in(folder: str | os.PathLike) -> list[Path]:
 
 
 def read_photos(
-    folder: str | os.PathLike, *, width: int, height: int
+    folder: str | os.PathLike,
+    *,
+    width: int,
+    height: int,
+    way_out: str = "give a smaller --size",
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads the photographs that hold a frame.
 
@@ -48,6 +52,7 @@ def read_photos(
         folder: that holds them.
         width: W of a frame in pixels.
         height: H.
+        way_out: said if all are too small.
 
     Returns:
         [H', W', 3] uint8 by name, without its suffix unless two differ in that alone;
@@ -67,8 +72,7 @@ def read_photos(
             photos[path.stem if stems[path.stem] == 1 else path.name] = photo
     if not photos:
         raise UserError(
-            f"{folder}: no photograph is as large as {width}x{height}; give a smaller "
-            "--size"
+            f"{folder}: no photograph is as large as {width}x{height}; {way_out}"
         )
     return photos, small
 

@@ -190,5 +190,5 @@ def too_small(name: object, rows: int, columns: int, height: int, width: int):
     """
     return UserError(
         f"{name} is {columns}x{rows}, smaller than the {width}x{height} crop; choose a "
-        "smaller crop, or leave it out"
+        "smaller crop (data.crop of a run), or leave it out"
     )
