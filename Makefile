@@ -25,9 +25,15 @@ demo: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# Most slow tests compile more than they run, see tests/conftest.py. These run for long,
+# or guard what users get: they compile as users do.
+LONG := $(patsubst %,tests/test_%.py,slow slow_training notebook demo tiles)
+EXACT := $(patsubst %,tests/test_%.py,parity recurrent training_parity)
+
 test-slow: $(READY)
-	XLA_FLAGS= $(BIN)/python -m pytest -m slow
-	XLA_FLAGS= $(BIN)/python -m pytest tests/test_parity.py tests/test_recurrent.py
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(patsubst %,--ignore=%,$(LONG) $(EXACT))
+	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(LONG)
+	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not gpu' $(EXACT)
 
 gpu: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'

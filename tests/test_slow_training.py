@@ -163,7 +163,7 @@ def test_two_processes_train_as_one_does(tmp_path):
         address = f"localhost:{found.getsockname()[1]}"
     # An update agrees to 1e-6, with matching as well: test_parallel.py. Over many of
     # them roundings grow where a ReLU or an arg-max decides otherwise: to 3e-5 seen
-    # here. A share that one process kept to itself would show as 1e-3.
+    # here. What no process shared would show as 1e-2.
     alike = [*QUICK, "--config.model.motion_compensation=False"]
     words = [*alike, f"--config.run={together}", f"--coordinator={address}"]
     one_device = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
