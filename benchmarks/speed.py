@@ -34,6 +34,7 @@ from speed_floor import floor
 from mtujax import PRESETS
 from mtujax.config import DTYPES
 from mtujax.machine import load_average
+from mtujax.operations import achieved
 from mtujax.optimized import needed_operations
 
 HERE = pathlib.Path(__file__).parent
@@ -230,16 +231,12 @@ def add_floor(row, best):
     forms, dtype = row["forms"].values(), row["forms"]["plain"]["parameters_dtype"]
     width, height = row["size"]
     needed = needed_operations(PRESETS[row["preset"]], row["batch"], height, width)
-    row["needed_multiply_adds"], flops = needed, 2 * needed
+    row["needed_multiply_adds"] = needed
     for form in forms:
-        seconds = form["step_ms"]["p50"] / 1e3
-        form["tflops_per_s"] = flops / seconds / 1e12
-        form["gbytes_per_s"] = None
-        if form["compiler_bytes"] is not None:
-            form["gbytes_per_s"] = form["compiler_bytes"] / seconds / 1e9
+        form |= achieved(needed, form["compiler_bytes"], form["step_ms"]["p50"])
     known = [f["compiler_bytes"] for f in forms if f["compiler_bytes"] is not None]
     least, bound = floor(
-        flops,
+        2 * needed,
         min(known, default=None),
         best["flops_per_s"][dtype],
         best["bytes_per_s"],

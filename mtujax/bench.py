@@ -15,7 +15,12 @@ from mtujax.convert import from_params
 from mtujax.errors import UsageError, UserError
 from mtujax.machine import load_average, machine
 from mtujax.network import MTUNet, init_params
-from mtujax.operations import compiled_bytes, compiled_flops, network_operations
+from mtujax.operations import (
+    achieved,
+    compiled_bytes,
+    compiled_flops,
+    network_operations,
+)
 from mtujax.optimized import inference_form, needed_operations
 from mtujax.report_inputs import BENCH, VERSION
 from mtujax.subjects import open_subject
@@ -225,12 +230,9 @@ def _operations(network, model, params, shape):
 def _rates(network, config, shape, ours):
     """What the step achieves: of the work that an image needs, whatever its form."""
     needed = needed_operations(config, *shape[:3])
-    moved, seconds = compiled_bytes(network.compiled), ours["step_ms"]["p50"] / 1e3
-    return {
-        "needed_multiply_adds": needed,
-        "tflops_per_s": 2 * needed / seconds / 1e12,
-        "gbytes_per_s": None if moved is None else moved / seconds / 1e9,
-    }
+    moved = compiled_bytes(network.compiled)
+    rates = achieved(needed, moved, ours["step_ms"]["p50"])
+    return {"needed_multiply_adds": needed, **rates}
 
 
 def _beside(taken, first, batch):

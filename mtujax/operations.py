@@ -122,6 +122,26 @@ def _inner(params):
                 yield part
 
 
+def achieved(
+    multiply_adds: int, moved: float | None, milliseconds: float
+) -> dict[str, float | None]:
+    """Rates that a computation reaches.
+
+    Args:
+        multiply_adds: of it, of two floating-point operations each.
+        moved: bytes by `compiled_bytes`, or None.
+        milliseconds: that it takes.
+
+    Returns:
+        "tflops_per_s", and "gbytes_per_s", None where the bytes are not known.
+    """
+    seconds = milliseconds / 1e3
+    return {
+        "tflops_per_s": 2 * multiply_adds / seconds / 1e12,
+        "gbytes_per_s": None if moved is None else moved / seconds / 1e9,
+    }
+
+
 def parameter_count(params: dict) -> int:
     """Counts parameters.
 
