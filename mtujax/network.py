@@ -179,6 +179,19 @@ def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
     return jax.tree.unflatten(structure, _draw(rng_key, shapes))
 
 
+def param_shapes(model: MTUNet) -> dict:
+    """The shapes of parameters; nothing is drawn.
+
+    Args:
+        model: the network.
+
+    Returns:
+        The tree of `init_params` with a tuple of int for each array.
+    """
+    shapes, structure = _shapes(model)
+    return jax.tree.unflatten(structure, shapes)
+
+
 @functools.cache
 def _shapes(model):
     # Kept: to trace a network takes longer than to draw its weights.

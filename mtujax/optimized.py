@@ -15,10 +15,7 @@ from mtujax.config import ModelConfig
 from mtujax.network import MTUNet, inference_params
 from mtujax.operations import network_operations
 from mtujax.weights import expected_shapes
-
-WIDTH = 16
-"""Channels are padded to a multiple of it where that pays: 26 to 32, 52 to 64; 48 stay,
-which 64 in their place would slow down by three quarters on a CPU."""
+from mtujax.widths import WIDTH, widened, wider
 
 
 def inference_form(
@@ -44,18 +41,20 @@ def inference_form(
     if multiple < 1:
         raise ValueError(f"multiple={multiple}: must be >= 1")
     matched = _without_idle_matching(model.config)
-    channels = -(-matched.channels // multiple) * multiple
-    wider = dataclasses.replace(matched, channels=channels)
-    old, new = expected_shapes(matched), expected_shapes(wider)
-    flat = flax.traverse_util.flatten_dict(inference_params(params), sep="/")
-    padded = {
-        name: _padded(flat[name], shape, _groups(old[name], matched.channels, name))
-        for name, shape in new.items()
-    }
+    form = wider(matched, multiple)
+    needed = _only(inference_params(params), expected_shapes(matched))
+    # On the host: on the device each shape would have to be compiled for.
+    padded = widened(jax.tree.map(np.asarray, needed), matched, form)
     # Once at load, not in every step. XLA adds biases in the same precision.
-    cast = {name: x.astype(jnp.dtype(wider.dtype)) for name, x in padded.items()}
-    tree = flax.traverse_util.unflatten_dict(cast, sep="/")
-    return MTUNet(wider), jax.device_put(tree)
+    cast = jax.tree.map(lambda x: x.astype(jnp.dtype(form.dtype)), padded)
+    return MTUNet(form), jax.device_put(cast)
+
+
+def _only(params, names):
+    """Without the layers that the network does without."""
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    kept = {name: flat[name] for name in names}
+    return flax.traverse_util.unflatten_dict(kept, sep="/")
 
 
 def needed_operations(config: ModelConfig, batch: int, height: int, width: int) -> int:
@@ -95,21 +94,3 @@ def _without_idle_matching(config: ModelConfig) -> ModelConfig:
     if units == (config.num_units - 1,):
         return dataclasses.replace(config, motion_compensation=False)
     return dataclasses.replace(config, matching_units=units[:-1])
-
-
-def _groups(shape, channels, name):
-    """How many tensors of C channels a kernel reads side by side."""
-    concatenated = name.endswith(("encode_1/conv/kernel", "deblur/layer/conv/kernel"))
-    return 2 if concatenated and shape[-2] == 2 * channels else 1
-
-
-def _padded(x, shape, groups):
-    """Zeros behind each group of inputs and behind the outputs."""
-    x = np.asarray(x)  # on the device each shape would have to be compiled for
-    if x.ndim == 1:
-        return np.pad(x, (0, shape[0] - x.shape[0]))
-    more = (0, (shape[-2] - x.shape[-2]) // groups)
-    parts = np.split(x, groups, axis=-2)
-    parts = [np.pad(part, ((0, 0), (0, 0), more, (0, 0))) for part in parts]
-    x = np.concatenate(parts, axis=-2)
-    return np.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])

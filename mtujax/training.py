@@ -16,6 +16,7 @@ from mtujax.loss_scale import LossScale, adjusted, first_scale
 from mtujax.network import MTUNet, initial_state
 from mtujax.objectives import gradients
 from mtujax.schemes import TrainConfig, make_optimizers, reads_labels
+from mtujax.widths import WIDTH, narrowed, widened, wider
 
 
 @flax.struct.dataclass
@@ -108,6 +109,7 @@ def clip_step(
     model: MTUNet,
     config: TrainConfig,
     axis_name: str | None = None,
+    multiple: int | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The updates from one batch of clips; pure, for `jax.jit` or `jax.pmap`.
 
@@ -117,6 +119,8 @@ def clip_step(
         model: the network.
         config: how to train.
         axis_name: of the devices that share the batch, or None.
+        multiple: within the step the number of channels is a multiple of it, by zeros
+            that change nothing; None takes what the device's matrix units like.
 
     Returns:
         The next state, and means [] over the updates of the scalars of `gradients`.
@@ -125,6 +129,18 @@ def clip_step(
         UserError: if clips are not whole numbers of updates long, or labels are
             missing.
     """
+    multiple = _liked(model.config) if multiple is None else multiple
+    if (form := wider(model.config, multiple)) != model.config:
+        widths = model.config, form
+        state, terms = clip_step(
+            widened(state, *widths),
+            batch,
+            model=MTUNet(form),
+            config=config,
+            axis_name=axis_name,
+            multiple=1,
+        )
+        return narrowed(state, *widths), terms
     frames = read_batch(model, batch, labelled=reads_labels(config))
     time = len(frames.index)
     each = config.frames_per_update or time
@@ -160,6 +176,12 @@ def clip_step(
     return state, jax.tree.map(jnp.mean, terms)
 
 
+def _liked(config):
+    # In half precision a GPU's compiler would pad each convolution anew.
+    half = config.dtype != "float32"
+    return WIDTH if half and jax.default_backend() != "cpu" else 1
+
+
 def _forgetting(recurrent):
     """Lets a clip begin anew whose state is not finite: its later frames may be."""
     kept = jnp.ones_like(recurrent.is_first)
@@ -173,7 +195,7 @@ def _forgetting(recurrent):
 
 train_step = jax.jit(
     clip_step,
-    static_argnames=("model", "config", "axis_name"),
+    static_argnames=("model", "config", "axis_name", "multiple"),
     donate_argnames="state",
 )
 """`clip_step`, compiled for one device; reuses the buffers of `state`."""

@@ -25,15 +25,15 @@ FLOORS = {
     2: """
         blocks consistency log_events motion_accuracy mtu network orbax_store
         protocols report report_style report_times stablehlo synthesis.clips
-        synthesis.exposures synthesis.film synthesis.homographies synthesis.motion
-        synthesis.resident synthesis.scenes synthesis.sensor synthesis.textures
-        teacher teacher_layers totals training_progress
+        synthesis.coding synthesis.exposures synthesis.film synthesis.homographies
+        synthesis.motion synthesis.resident synthesis.scenes synthesis.sensor
+        synthesis.textures teacher teacher_layers totals training_progress
     """.split(),
     3: """
         batches convert convert_teacher evaluation_data evaluation_frames logbook memory
         objectives operations optimized recurrent report_crops report_figures
         report_inputs restorer results snapshots stream teacher_weights tiles
-        torch_twin video_sums weights
+        torch_twin video_sums weights widths
     """.split(),
     4: """
         agreement archive checkpoints config_files convert_command deblur endpoints
@@ -152,7 +152,7 @@ INSIDE = {
         "mtu": "blocks",
         "network": "blocks mtu",
         "objectives": "batches recurrent",
-        "optimized": "operations weights",
+        "optimized": "operations weights widths",
         "options": "endpoints",
         "parallel": "training",
         "report_command": "report_pictures",
@@ -168,8 +168,8 @@ INSIDE = {
         "stream": "snapshots",
         "subjects": "export",
         "synthesis.clips": """
-            synthesis.exposures synthesis.film synthesis.resident synthesis.scenes
-            synthesis.sensor
+            synthesis.coding synthesis.exposures synthesis.film synthesis.resident
+            synthesis.scenes synthesis.sensor
         """,
         "synthesis.exposures": """
             synthesis.homographies synthesis.motion synthesis.scenes
@@ -180,7 +180,7 @@ INSIDE = {
             synthesis.homographies synthesis.motion synthesis.resident
             synthesis.sensor synthesis.textures
         """,
-        "synthesis.sensor": "synthesis.motion",
+        "synthesis.sensor": "synthesis.coding synthesis.motion",
         "synthesis.textures": """
             synthesis.film synthesis.homographies synthesis.motion
             synthesis.resident
