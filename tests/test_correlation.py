@@ -149,3 +149,20 @@ def test_a_negative_radius_is_refused(function):
     x = jnp.zeros((1, 4, 4, 2))
     with pytest.raises(ValueError, match="radius=-1"):
         function(x, x, radius=-1)
+
+
+def test_rows_scored_at_once_are_those_scored_one_after_the_other(rng):
+    query, key = rng.standard_normal((2, 2, 9, 38, 5)).astype(np.float32)
+    weight = rng.standard_normal((2, 9, 38, 25)).astype(np.float32)
+
+    def both(at_once):
+        def total(query, key):
+            volume = cost_volume(query, key, radius=2, at_once=at_once)
+            return jnp.sum(volume * weight), volume
+
+        return jax.grad(total, (0, 1), has_aux=True)(query, key)
+
+    (grads, volume), (expected, one_by_one) = both(True), both(False)
+    np.testing.assert_array_equal(volume, one_by_one)
+    for found, wanted in zip(grads, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-5)

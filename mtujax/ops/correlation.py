@@ -38,7 +38,13 @@ def unit_norm(features: jax.Array) -> jax.Array:
     return features * scale
 
 
-def cost_volume(query: jax.Array, key: jax.Array, *, radius: int = 10) -> jax.Array:
+def cost_volume(
+    query: jax.Array,
+    key: jax.Array,
+    *,
+    radius: int = 10,
+    at_once: bool | None = None,
+) -> jax.Array:
     """Pooled cosine similarity for every displacement; differentiable.
 
     `volume[y, x, c] = mean over a 5x5 window of <q(y, x), k(y + dy, x + dx)>`, with
@@ -49,6 +55,9 @@ def cost_volume(query: jax.Array, key: jax.Array, *, radius: int = 10) -> jax.Ar
         query: [B, h, w, C] motion features of the current frame.
         key: [B, h, w, C] motion features of the previous frame.
         radius: search radius r in grid cells.
+        at_once: score all rows of displacements at the same time, which takes several
+            times the memory, instead of one after the other; None does so unless on a
+            CPU: a GPU waits longer for small computations than for their results.
 
     Returns:
         [B, h, w, D] float32 in [-1, 1]; memory grows with D, so inference uses `match`.
@@ -64,7 +73,14 @@ def cost_volume(query: jax.Array, key: jax.Array, *, radius: int = 10) -> jax.Ar
     def row(dy):
         return _row_scores(query, lax.dynamic_slice_in_dim(padded, dy, height, axis=1))
 
-    rows = lax.map(row, jnp.arange(2 * radius + 1))
+    shifts = range(2 * radius + 1)
+    if at_once is None:
+        at_once = jax.default_backend() != "cpu"
+    if at_once:
+        keys = jnp.stack([padded[:, dy : dy + height] for dy in shifts])
+        rows = jax.vmap(_row_scores, (None, 0))(query, keys)
+    else:
+        rows = lax.map(row, jnp.arange(len(shifts)))
     return einops.rearrange(rows, "dy b h w dx -> b h w (dy dx)")
 
 

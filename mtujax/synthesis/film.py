@@ -14,7 +14,7 @@ from mtujax.data.layers import MIXED
 from mtujax.synthesis.homographies import inverse, product
 
 _SOLID = 0.95  # share of a pixel's light from which it shows one surface alone
-_TOGETHER = 8  # frames K
+_TOGETHER = 8, 32  # frames K: on a CPU, and where many small computations take longer
 
 
 class Shots(NamedTuple):
@@ -80,9 +80,10 @@ def film(shots: Shots, *, height: int, width: int) -> Film:
     counts = used.max(axis=1)
     # Frames of about the same length of exposure together: few wait for others.
     order = jnp.argsort(-counts)
-    lacking = -len(order) % min(_TOGETHER, len(order))
+    together = min(_TOGETHER[jax.default_backend() != "cpu"], len(order))
+    lacking = -len(order) % together
     groups = jnp.concatenate([order, order[:lacking]])
-    groups = groups.reshape(-1, min(_TOGETHER, len(order)))
+    groups = groups.reshape(-1, together)
 
     def expose(frames):
         return _expose(flat, frames, counts[frames].max(), height, width, shape[1])
