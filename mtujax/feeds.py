@@ -83,8 +83,7 @@ def open_feed(config: RunConfig) -> Feed:
         raise UsageError(f"data.path is not given: name {what}")
     if data.name != "synthetic":
         return _dataset(config)
-    # There is no H.264 on a device.
-    on_device = jax.default_backend() != "cpu" and not data.exposure.compressed
+    on_device = jax.default_backend() != "cpu"
     if data.made_on != "auto":
         on_device = data.made_on == "device"
     feed = _device_photos(config) if on_device else _host_photos(config)

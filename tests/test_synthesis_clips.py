@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scenery import exposure, psnr, warped, waves
+from scenery import psnr, warped, waves
 from scipy.ndimage import binary_erosion
 
 from mtujax.data.camera import Shake
@@ -242,7 +242,6 @@ def test_it_is_refused_in_one_line():
         (dict(cutouts=[photo], objects=Objects()), UserError, "cut-out 0 is uint8"),
         (dict(batch=0), UsageError, "batch: 0 is not positive"),
         (dict(size=8), UsageError, "size: 8 is too small"),
-        (dict(exposure=exposure(compressed=0.5)), UsageError, "no H.264"),
     ]
     for changes, kind, text in cases:
         settings = dict(photos=[photo], batch=1, frames=2, size=32) | changes

@@ -27,7 +27,8 @@ class Exposure:
         contrast: strength of an S-curve on top of the sRGB response, in (-1, 1).
         shot: variance of the noise per unit of light.
         read: standard deviation of the noise in the dark, in light.
-        compressed: share of clips whose blurry side goes through H.264.
+        compressed: share of clips whose blurry side goes through H.264, or what is like
+            it where clips are made on a device.
         crf: of H.264: 18 hardly shows, 28 does.
     """
 

@@ -11,14 +11,14 @@ import numpy as np
 
 # ITU-R BT.709: rows give Y, Cb, Cr of R, G, B in 0..255, then their offset.
 _LUMA = np.array([0.2126, 0.7152, 0.0722])
-_YCBCR = np.array(
+YCBCR = np.array(
     [
         219 / 255 * _LUMA,
         224 / 255 * (np.array([0, 0, 1]) - _LUMA) / (2 - 2 * _LUMA[2]),
         224 / 255 * (np.array([1, 0, 0]) - _LUMA) / (2 - 2 * _LUMA[0]),
     ]
 )
-_OFFSET = np.array([16.0, 128.0, 128.0])
+OFFSET = np.array([16.0, 128.0, 128.0])
 
 
 def through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
 
 def _to_planes(frame):
     """[H * 3 / 2, W] uint8: Y, then Cb and Cr at half the size."""
-    matrix = np.concatenate([_YCBCR, _OFFSET[:, None]], axis=1)
+    matrix = np.concatenate([YCBCR, OFFSET[:, None]], axis=1)
     ycbcr = cv2.transform(frame.astype(np.float32), matrix)
     height, width, _ = frame.shape
     half = (width // 2, height // 2)
@@ -77,6 +77,6 @@ def _from_planes(planes):
     size = (width, height)
     chroma = [cv2.resize(c, size, interpolation=cv2.INTER_LINEAR) for c in chroma]
     ycbcr = np.dstack([planes[:height].astype(np.float32), *chroma])
-    matrix = np.linalg.inv(_YCBCR)
-    matrix = np.concatenate([matrix, -(matrix @ _OFFSET)[:, None]], axis=1)
+    matrix = np.linalg.inv(YCBCR)
+    matrix = np.concatenate([matrix, -(matrix @ OFFSET)[:, None]], axis=1)
     return np.rint(cv2.transform(ycbcr, matrix)).clip(0, 255).astype(np.uint8)

@@ -1,8 +1,8 @@
 """Whole batches of blurry clips with exact motion, made on the device in one call.
 
 Photographs stay in its memory; the host has nothing to do.
-Scenes, motion and light are those of `data.synthetic`, except that nothing goes through
-H.264. Letters: B clips, T time, H W pixels.
+Scenes, motion and light are those of `data.synthetic`, but in place of H.264 `coding`
+compresses each frame. Letters: B clips, T time, H W pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from mtujax.data.camera import Shake
 from mtujax.data.exposure import Exposure
 from mtujax.data.objects import Objects
 from mtujax.errors import UsageError, UserError
+from mtujax.synthesis.coding import coded
 from mtujax.synthesis.exposures import expose, most_subframes
 from mtujax.synthesis.film import Shots, film
 from mtujax.synthesis.resident import Cutouts, Photos, pack_cutouts, pack_photos
@@ -67,7 +68,7 @@ def make_generator(
         size: side of the square frames in pixels.
         shake: ranges of the camera's motion.
         objects: ranges of what is in front of the photographs; None for nothing.
-        exposure: ranges of exposure and noise; nothing is compressed here.
+        exposure: ranges of exposure, noise and compression.
         subframes: the most per frame; None for as many as the longest blur needs. With
             fewer, longer blurs show gaps between them.
 
@@ -79,7 +80,7 @@ def make_generator(
     Raises:
         UserError: if there is no photograph, one is smaller than the frames, or an
             array is of the wrong kind.
-        UsageError: if a number is not positive, or H.264 is asked for.
+        UsageError: if a number is not positive.
     """
     if batch < 1:
         raise UsageError(f"batch: {batch} is not positive")
@@ -176,8 +177,11 @@ def clips(
     taken = film(shots, height=recipe.size, width=recipe.size)
 
     def finish(sensor: Sensor, blurry, sharp, key):
-        blurry = noisy(sensor, blurry, key)
-        return develop(sensor, blurry), develop(sensor, sharp)
+        blurry = develop(sensor, noisy(sensor, blurry, key))
+        if recipe.exposure.compressed:
+            step = jnp.where(sensor.coding > 0, sensor.coding, 1.0)
+            blurry = jnp.where(sensor.coding > 0, coded(blurry, step), blurry)
+        return blurry, develop(sensor, sharp)
 
     blurry, sharp = jax.vmap(finish)(sensors, taken.blurry, taken.sharp, noise)
     return dict(blurry=blurry, sharp=sharp, flow=taken.flow, valid=taken.valid)
@@ -190,11 +194,6 @@ def _check(photos, recipe, subframes):
             raise UsageError(f"{name}: {value} is not positive")
     if recipe.size < 16:
         raise UsageError(f"size: {recipe.size} is too small; 16 is the least")
-    if recipe.exposure.compressed:
-        raise UsageError(
-            "exposure.compressed: there is no H.264 on the device; set it to 0 or make "
-            "the clips with mtujax.data.synthetic"
-        )
     for number, photo in enumerate(photos):
         if min(photo.shape[:2]) < recipe.size:
             raise UserError(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.data.exposure import Exposure
+from mtujax.synthesis.coding import quantiser_step
 from mtujax.synthesis.motion import uniform
 
 _BRIGHT = 0.75  # light from which a photograph may hide a brighter highlight
@@ -27,6 +28,7 @@ class Sensor(NamedTuple):
         contrast: [] of the response.
         shot: [] noise variance per unit of light.
         read: [] noise in the dark.
+        coding: [] step of the quantiser that codes the frames; 0 for none.
     """
 
     duty: jax.Array
@@ -35,6 +37,7 @@ class Sensor(NamedTuple):
     contrast: jax.Array
     shot: jax.Array
     read: jax.Array
+    coding: jax.Array
 
 
 def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
@@ -43,7 +46,7 @@ def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
     Args:
         rng_key: a `jax.random` key.
         frames: T.
-        exposure: ranges to draw from; compression is not done here.
+        exposure: ranges to draw from.
 
     Returns:
         The settings, `duty` [T].
@@ -55,7 +58,15 @@ def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
     names = ("gain", "highlights", "contrast", "shot", "read")
     drawn = zip(names, keys[4:], strict=True)
     settings = {name: uniform(key, getattr(exposure, name)) for name, key in drawn}
-    return Sensor(duty=jnp.clip(duty, _SHORTEST, 1.0), **settings)
+    # Keys of their own: without compression all else is as it was.
+    share, rate = (jax.random.fold_in(rng_key, n) for n in range(2))
+    pressed = jax.random.bernoulli(share, exposure.compressed)
+    step = quantiser_step(uniform(rate, exposure.crf))
+    return Sensor(
+        duty=jnp.clip(duty, _SHORTEST, 1.0),
+        coding=jnp.where(pressed, step, 0.0),
+        **settings,
+    )
 
 
 def scene_light(sensor: Sensor, image: jax.Array) -> jax.Array:

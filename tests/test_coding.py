@@ -1,0 +1,96 @@
+"""Transform coding on the device, beside SciPy's transform and beside H.264 itself."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import slow
+from scipy.fft import dctn, idctn
+
+from mtujax.data.exposure import Exposure
+from mtujax.data.h264 import OFFSET, YCBCR, through_h264
+from mtujax.metrics import psnr
+from mtujax.ops.unit_range import to_unit_range
+from mtujax.synthesis.clips import make_generator
+from mtujax.synthesis.coding import coded, quantiser_step
+
+STEP = 12.0
+
+
+def texture(count=3, height=32, width=48):
+    """A smooth pattern that moves; no edge of a block is anywhere in it."""
+    y, x = np.mgrid[:height, :width][:, None] + np.arange(count).reshape(1, -1, 1, 1)
+    waves = [np.sin(x / a + y / b) for a, b in ((3, 7), (5, -2), (9, 8))]
+    grey, blue, red = 128 + 80 * waves[0], 20 * waves[1], 20 * waves[2]
+    return np.uint8(np.stack([grey + red, grey, grey + blue], axis=-1))
+
+
+def rounded(plane):
+    """A plane whose blocks are transformed by SciPy, one by one."""
+    plane = plane.copy()
+    for top in range(0, plane.shape[0], 8):
+        for left in range(0, plane.shape[1], 8):
+            block = np.s_[top : top + 8, left : left + 8]
+            found = dctn(plane[block], norm="ortho")
+            level = np.floor(np.abs(found) / STEP + 1 / 3)
+            plane[block] = idctn(np.sign(found) * level * STEP, norm="ortho")
+    return np.clip(np.round(plane), 0, 255)
+
+
+def test_blocks_lose_what_scipys_transform_says():
+    frame = texture(1)
+    ycbcr = frame[0] @ YCBCR.T + OFFSET
+    luma = rounded(ycbcr[..., 0])
+    chroma = ycbcr[..., 1:].reshape(16, 2, 24, 2, 2).mean(axis=(1, 3))
+    chroma = np.stack([rounded(chroma[..., k]) for k in range(2)], axis=-1)
+    found = np.asarray(coded(jnp.asarray(frame), STEP)[0]) @ YCBCR.T + OFFSET
+    assert np.abs(found[..., 0] - luma).max() < 2.5  # colours are rounded and clipped
+    assert np.abs(found[..., 0] - luma).mean() < 0.4
+    inner = found[..., 1:].reshape(16, 2, 24, 2, 2).mean(axis=(1, 3))[2:-2, 2:-2]
+    assert np.abs(inner - chroma[2:-2, 2:-2]).mean() < 4
+
+
+@pytest.mark.parametrize("crf", [slow(18), 23, slow(28)])
+def test_as_much_is_lost_as_by_h264(crf, rng):
+    frames = texture(8, 96, 128)
+    frames = np.uint8(np.clip(frames + rng.normal(0, 3, frames.shape), 0, 255))
+    step = quantiser_step(jnp.float32(crf))
+    ours = coded(jnp.asarray(frames), step)
+    lost = [
+        float(psnr(to_unit_range(x), to_unit_range(frames)).mean())
+        for x in (np.asarray(ours), through_h264(frames, crf))
+    ]
+    assert lost[0] == pytest.approx(lost[1], abs=3)
+
+
+def test_any_size_is_padded_and_cut():
+    frames = jnp.asarray(texture(2, 36, 44))
+    found = coded(frames, 1.0)
+    assert found.shape == frames.shape and found.dtype == jnp.uint8
+    error = np.abs(np.asarray(found, int) - np.asarray(frames, int))
+    assert error[:, :, :, 1].mean() < 2  # green is mostly luma
+
+
+def test_a_share_of_the_clips_is_compressed_and_nothing_else_changes(rng):
+    photo = rng.integers(0, 255, (12, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    made = {}
+    for share in (0.0, 0.5, 1.0):
+        resident, generate = make_generator(
+            [photo],
+            batch=6,
+            frames=2,
+            size=32,
+            subframes=3,
+            exposure=Exposure(compressed=share),
+        )
+        made[share] = generate(resident, jax.random.key(0))
+    for other in (0.5, 1.0):
+        for name in ("sharp", "flow"):  # another program rounds some otherwise
+            found, expected = (np.float32(made[s][name]) for s in (other, 0.0))
+            np.testing.assert_allclose(found, expected, atol=1.01)
+    blurry = {share: np.float32(batch["blurry"]) for share, batch in made.items()}
+    changed = [
+        np.abs(blurry[share] - blurry[0.0]).mean(axis=(1, 2, 3, 4)) > 0.1
+        for share in (0.5, 1.0)
+    ]
+    assert 0 < changed[0].sum() < 6 and changed[1].all()
