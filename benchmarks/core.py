@@ -8,6 +8,7 @@ not installed. Frames are random; weights are drawn: neither changes the work do
 """
 
 import argparse
+import functools
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import numpy as np
 import record
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params, initial_state, match
+from mtujax.ops.correlation import IMPLEMENTATIONS
 
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280)}
 
@@ -107,7 +109,11 @@ def matcher_runners(height, width, channels=52):
         (2, 1, height, width, channels), np.float32
     )
     query, key = jnp.asarray(features)
-    runners = {"mtujax": lambda: jax.block_until_ready(match(query, key, radius=10))}
+    runners = {}
+    for name in IMPLEMENTATIONS:
+        usual = "mtujax" if name == IMPLEMENTATIONS[0] else f"mtujax {name}"
+        find = functools.partial(match, radius=10, implementation=name)
+        runners[usual] = lambda f=find: jax.block_until_ready(f(query, key))
     torch = torch_module()
     if torch:
         from mtujax.torch_ops import match_banded, match_loop

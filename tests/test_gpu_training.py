@@ -50,7 +50,10 @@ def test_updates_are_those_of_a_cpu(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_trains(dtype):
     state, terms = after(CONFIGS["release"], dtype)
-    assert int(state.step) > 0 and all(np.isfinite(x) for x in terms.values())
+    # In float16 the first updates are left out until the scale of the losses fits, and
+    # a gradient without end is told as such.
+    assert int(state.step) > 3 and state.step + state.skipped == 6
+    assert np.isfinite([terms["deblur"], terms["motion"]]).all()
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
 
 
