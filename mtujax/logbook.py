@@ -155,6 +155,16 @@ class Logbook:
         self._write_lines(wait=False)
         self._pace.touch()
 
+    def expect(self, total: int) -> None:
+        """Corrects how many updates there will be.
+
+        Args:
+            total: updates at the end of the run.
+        """
+        self._total = total
+        self._pace.expect(total)
+        self._shown.expect(total)
+
     def validation(
         self, step: int, scores: Mapping[str, float], images: Mapping[str, np.ndarray]
     ) -> None:

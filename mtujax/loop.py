@@ -6,11 +6,13 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mtujax import parallel
 from mtujax.checkpoints import Checkpoints
 from mtujax.errors import UserError
 from mtujax.feeds import Feed
+from mtujax.horizon import Horizon
 from mtujax.judging import Judge, Verdict
 from mtujax.logbook import Logbook
 from mtujax.mappings import to_dict
@@ -30,7 +32,8 @@ class Finished:
     Attributes:
         updates: made so far.
         skipped: left out, as something was not finite.
-        complete: whether all of them are done; else its time was over.
+        complete: whether all of them are done, or all that a "timed" schedule had time
+            for; else its time was over before.
         psnr: of the last validation in dB, or None.
         blurry: of the blurry frames there, or None.
     """
@@ -66,7 +69,11 @@ def updates_of_batch(config: RunConfig) -> int:
 
 
 class Loop:
-    """The loop, with all that does not change in it."""
+    """The loop, with all that does not change in it.
+
+    Attributes:
+        end: updates when it ends; of a "timed" schedule as far as that can be told.
+    """
 
     def __init__(
         self,
@@ -84,9 +91,14 @@ class Loop:
             judge: of the moving average; None for no validation.
 
         Raises:
-            UserError: if clips are no whole number of updates.
+            UserError: if clips are no whole number of updates, or several processes
+                would have to agree on a "timed" schedule.
         """
         self._config, self._feed = config, feed
+        self._timed = config.train.schedule == "timed"
+        if self._timed and jax.process_count() > 1:
+            raise UserError("train.schedule timed: give cosine to several processes")
+        self.end = config.train.steps
         self._checkpoints, self._judge = checkpoints, judge
         model = MTUNet(config.model)
         self._step = parallel.make_step(model, config.train, feed.prepare)
@@ -127,8 +139,12 @@ class Loop:
         """
         position, waiting = self.position(state), None
         total, stopped = self._config.train.steps, False
+        horizon = Horizon(total)
         with contextlib.closing(self._feed.start(batches)) as source:
             while position < total and not stopped:
+                if self._timed:
+                    self.end = horizon.end(position, stopper.left)
+                    log.expect(self.end)
                 state, terms = self._update(state, next(source))
                 position, batches = position + self._updates, batches + 1
                 # Looked at a batch later: it is done by then, and nothing waits for it.
@@ -136,17 +152,24 @@ class Loop:
                 waiting = jnp.array(state.in_row)
                 log.update(position, terms, {"skipped": jnp.array(state.skipped)})
                 stopped = self._stops(stopper, batches)
-                self._look_and_save(state, position, batches, stopped, log)
+                last = position >= total or self._in_time(stopped, stopper)
+                self._look_and_save(state, position, batches, stopped, last, log)
         self._check_finite(waiting, position)
         self._checkpoints.wait()
         made, skipped = int(state.step), int(state.skipped)
         scores = (v.psnr, v.blurry) if (v := self._verdict) else ()
-        return Finished(made, skipped, position >= total, *scores)
+        done = position >= total or self._in_time(stopped, stopper)
+        return Finished(made, skipped, done, *scores)
+
+    def _in_time(self, stopped, stopper):
+        """Whether a "timed" schedule has come to its end."""
+        return self._timed and stopped and stopper.number is None
 
     def _update(self, state, batch):
         self._records.append(batch.pop("record", batch.get("clip")))
         try:
-            return self._step(state, self._feed.constants, batch)
+            end = np.int32(self.end) if self._timed else None
+            return self._step(state, self._feed.constants, batch, end)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -165,9 +188,8 @@ class Loop:
             stopper.number = found
         return found > 0
 
-    def _look_and_save(self, state, position, batches, stopped, log):
+    def _look_and_save(self, state, position, batches, stopped, last, log):
         config, psnr = self._config, None
-        last = position >= config.train.steps
         if self._judge and (last or self._crossed(position, config.validation.every)):
             self._verdict = verdict = self._judge(state.ema)
             psnr = verdict.psnr

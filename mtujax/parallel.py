@@ -143,24 +143,28 @@ def make_step(
             takes, done on the device: labels, or whole clips; None for nothing.
 
     Returns:
-        A function of the state, whose buffers it reuses, the constants and this
-        process's batch [b, ...]; it returns the next state and the scalars.
+        A function of the state, whose buffers it reuses, the constants, this process's
+        batch [b, ...] and, for a "timed" schedule, the updates [] at its end; it
+        returns the next state and the scalars.
     """
 
-    def step(state, constants, batch, axis_name=None):
+    def step(state, constants, batch, end=None, axis_name=None):
         batch = prepare(constants, batch) if prepare else batch
-        return clip_step(state, batch, model=model, config=config, axis_name=axis_name)
+        settings = dict(model=model, config=config, axis_name=axis_name)
+        return clip_step(state, batch, end=end, **settings)
 
     if jax.device_count() == 1:
         return jax.jit(step, donate_argnums=0)
     step = jax.pmap(
         functools.partial(step, axis_name=AXIS),
         axis_name=AXIS,
-        in_axes=(None, None, 0),
+        in_axes=(None, None, 0, None),
         out_axes=(None, None),
         donate_argnums=0,
     )
-    return lambda state, constants, batch: step(state, constants, split(batch))
+    return lambda state, constants, batch, end=None: step(
+        state, constants, split(batch), end
+    )
 
 
 class LaneMap:

@@ -4,6 +4,7 @@ It can be stopped at any time, also killed, and goes on from its last checkpoint
 """
 
 import contextlib
+import functools
 
 import jax
 
@@ -54,7 +55,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         state, batches, found = _first_state(config, checkpoints)
         folder.write_config(to_dict(config))  # only now: weights may have been refused
         loop = Loop(config, feed, checkpoints, _judge(config, clips))
-        log = stack.enter_context(_logbook(config, loop.position(state)))
+        log = stack.enter_context(_logbook(config, loop, loop.position(state)))
         if not clips and config.validation.every:
             notes.append("validation.path is not given, so no checkpoint is the best")
         log.note(_work(config, feed, loop.position(state)))
@@ -108,15 +109,21 @@ def open_checkpoints(config: RunConfig) -> Checkpoints:
     )
 
 
-def _logbook(config, start):
-    rates = learning_rates(config.train)
+def _logbook(config, loop, start):
+    def rate(name, count):
+        return learning_rates(config.train, loop.end)[name](count)
+
+    rates = {
+        f"learning_rate_{name}": functools.partial(rate, name)
+        for name in learning_rates(config.train)
+    }
     return Logbook(
         config.run if parallel.is_first() else None,
         total=config.train.steps,
         start=start,
         every=config.log_every,
         tensorboard=config.tensorboard,
-        rates={f"learning_rate_{name}": rates[name] for name in rates},
+        rates=rates,
     )
 
 

@@ -6,6 +6,7 @@ learning rate. They are different optimisers.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -19,7 +20,7 @@ from mtujax.errors import UsageError, UserError
 
 _CHOICES = {
     "scheme": ("paper", "release"),
-    "schedule": ("cosine", "drops", "constant"),
+    "schedule": ("cosine", "drops", "constant", "timed"),
 }
 _POSITIVE = ("steps", "learning_rate", "clip_norm", "loss_scale")
 
@@ -38,7 +39,8 @@ class TrainConfig:
         remat: compute each frame's activations anew for its gradient, which saves
             memory where `bptt` is long.
         learning_rate: of Adam, after the warm-up.
-        schedule: "cosine" falls to 0 after `steps`; "drops" multiplies; "constant".
+        schedule: "cosine" falls to 0 after `steps`; "drops" multiplies; "constant";
+            "timed" falls as "cosine" does, to 0 when the run's time is over.
         drops: (number of updates, factor) of the latter.
         warmup: updates of linear warm-up, which also count.
         clip_norm: largest global norm of each gradient.
@@ -54,7 +56,7 @@ class TrainConfig:
     bptt: int | None = 1
     remat: bool = False
     learning_rate: float = 1e-4
-    schedule: Literal["cosine", "drops", "constant"] = "cosine"
+    schedule: Literal["cosine", "drops", "constant", "timed"] = "cosine"
     drops: Sequence[tuple[int, float]] = ((1_000_000, 0.25), (1_250_000, 0.25))
     warmup: int = 100
     clip_norm: float = 1.0
@@ -123,11 +125,15 @@ def check_precision(model: ModelConfig, backend: str) -> None:
         )
 
 
-def learning_rate(config: TrainConfig) -> optax.Schedule:
+def learning_rate(
+    config: TrainConfig, end: jax.Array | int | None = None
+) -> optax.Schedule:
     """The learning rate after each number of updates.
 
     Args:
         config: how to train.
+        end: [] int, updates when the time of a "timed" schedule is over, as far as
+            that can be told; None takes `config.steps`.
 
     Returns:
         An optax schedule: of a number [] to a rate [].
@@ -136,12 +142,22 @@ def learning_rate(config: TrainConfig) -> optax.Schedule:
     peak = config.learning_rate
     if config.schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, config.steps)
+    if config.schedule == "timed":
+        end = config.steps if end is None else end
+        return functools.partial(_timed, peak, warmup, end)
     drops = dict(config.drops) if config.schedule == "drops" else {}
     later = optax.piecewise_constant_schedule(peak, drops)
     if not warmup:
         return later
     rise = optax.linear_schedule(0.0, peak, warmup)
     return lambda count: jnp.where(count < warmup, rise(count), later(count))
+
+
+def _timed(peak, warmup, end, count):
+    """Optax's cosine after a warm-up, whose end may be known only when it runs."""
+    share = jnp.clip((count - warmup) / jnp.maximum(end - warmup, 1), 0, 1)
+    falling = 0.5 * peak * (1 + jnp.cos(jnp.pi * share))
+    return jnp.where(count < warmup, peak * count / max(warmup, 1), falling)
 
 
 def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:
@@ -172,17 +188,20 @@ def reads_labels(config: TrainConfig) -> bool:
     return any("motion" in losses for losses in loss_weights(config).values())
 
 
-def learning_rates(config: TrainConfig) -> dict[str, optax.Schedule]:
+def learning_rates(
+    config: TrainConfig, end: jax.Array | int | None = None
+) -> dict[str, optax.Schedule]:
     """The learning rates [] of the optimisers.
 
     Args:
         config: how to train.
+        end: as `learning_rate`.
 
     Returns:
         As `learning_rate`, by the names of `loss_weights`; alpha is a factor of the
         release's second one.
     """
-    rate = learning_rate(config)
+    rate = learning_rate(config, end)
 
     def slow(count):
         return config.motion_weight * rate(count)
@@ -190,11 +209,14 @@ def learning_rates(config: TrainConfig) -> dict[str, optax.Schedule]:
     return {name: slow if name == "motion" else rate for name in loss_weights(config)}
 
 
-def make_optimizers(config: TrainConfig) -> dict[str, optax.GradientTransformation]:
+def make_optimizers(
+    config: TrainConfig, end: jax.Array | int | None = None
+) -> dict[str, optax.GradientTransformation]:
     """Adams with clipped gradients, each for the parameters that it owns.
 
     Args:
         config: how to train.
+        end: [] int, as `learning_rate`.
 
     Returns:
         By the names of `loss_weights`: transformations whose updates are added.
@@ -207,7 +229,7 @@ def make_optimizers(config: TrainConfig) -> dict[str, optax.GradientTransformati
         name: _adam(config, rate)
         if name == "total"
         else _owned(_adam(config, rate), owned_by(name))
-        for name, rate in learning_rates(config).items()
+        for name, rate in learning_rates(config, end).items()
     }
 
 

@@ -182,7 +182,8 @@ class RunConfig:
         keep_every: updates between those kept for good, which are saved then, too;
             None for none.
         log_every: updates between lines.
-        max_minutes: save and stop after that time; None for no limit.
+        max_minutes: save and stop after that time; None for no limit. The schedule
+            "timed" ends then.
         most_skipped: updates in a row that may be skipped because a loss or gradient
             was not finite; then the run stops.
         tensorboard: also write what TensorBoard reads.
@@ -221,6 +222,8 @@ class RunConfig:
             raise UsageError(
                 f"init_from {self.init_from}: not with go_on_from, whose weights count"
             )
+        if self.train.schedule == "timed" and self.max_minutes is None:
+            raise UsageError("train.schedule timed: give max_minutes, in which it ends")
         if self.seed >= 2**32:
             raise UsageError(f"seed {self.seed}: must be below 2**32")
 

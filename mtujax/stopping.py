@@ -1,6 +1,7 @@
 """When a run has to stop early: a signal, or its time is over."""
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -59,10 +60,16 @@ class Stopper:
         self._undo = contextlib.ExitStack()
 
     @property
+    def left(self) -> float:
+        """Seconds until the time is over."""
+        if self._end is None:
+            return math.inf
+        return max(self._end - time.monotonic(), 0.0)
+
+    @property
     def over(self) -> bool:
         """Whether to stop now."""
-        late = self._end is not None and time.monotonic() >= self._end
-        return late or self.number is not None
+        return self.left == 0 or self.number is not None
 
     def __enter__(self) -> "Stopper":
         """Takes the signals, if this is the main thread, which alone can."""

@@ -65,6 +65,7 @@ def apply_gradients(
     grads: dict[str, dict],
     terms: dict[str, jax.Array],
     config: TrainConfig,
+    end: jax.Array | int | None = None,
 ) -> TrainState:
     """One update, or none where something is not finite.
 
@@ -74,12 +75,14 @@ def apply_gradients(
         terms: scalars [] from there; one that is not finite leaves the update out, as
             does a step that is not.
         config: how to train.
+        end: [] int, updates when the time of a "timed" schedule is over; None takes
+            `config.steps`.
 
     Returns:
         The state after it.
     """
     updates, opt_state = None, {}
-    for name, optimizer in make_optimizers(config).items():
+    for name, optimizer in make_optimizers(config, end).items():
         update, opt_state[name] = optimizer.update(
             grads[name], state.opt_state[name], state.params
         )
@@ -110,6 +113,7 @@ def clip_step(
     config: TrainConfig,
     axis_name: str | None = None,
     multiple: int | None = None,
+    end: jax.Array | int | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """The updates from one batch of clips; pure, for `jax.jit` or `jax.pmap`.
 
@@ -121,6 +125,7 @@ def clip_step(
         axis_name: of the devices that share the batch, or None.
         multiple: within the step the number of channels is a multiple of it, by zeros
             that change nothing; None takes what the device's matrix units like.
+        end: as `apply_gradients`.
 
     Returns:
         The next state, and means [] over the updates of the scalars of `gradients`.
@@ -139,6 +144,7 @@ def clip_step(
             config=config,
             axis_name=axis_name,
             multiple=1,
+            end=end,
         )
         return narrowed(state, *widths), terms
     frames = read_batch(model, batch, labelled=reads_labels(config))
@@ -160,7 +166,7 @@ def clip_step(
             before.params, recurrent, part, scale=scale, **settings
         )
         recurrent = _forgetting(recurrent)
-        state = apply_gradients(before, grads, terms, config)
+        state = apply_gradients(before, grads, terms, config, end)
         if scaled:
             finite = state.step > before.step
             state = state.replace(scale=adjusted(before.scale, finite))

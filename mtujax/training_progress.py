@@ -75,6 +75,14 @@ class Pace:
         self._last = step, now
         return (step - before) / (now - then)
 
+    def expect(self, total: int) -> None:
+        """Corrects where the end is.
+
+        Args:
+            total: the step at the end.
+        """
+        self._total = total
+
     def left(self, step: int) -> float | None:
         """Measures since the beginning.
 
@@ -115,6 +123,16 @@ class TrainingProgress:
                 "", total=self._total, completed=self._start, text=_COMPILING
             )
             self._bar.start()
+
+    def expect(self, total: int) -> None:
+        """Corrects where the end is.
+
+        Args:
+            total: the step at the end.
+        """
+        self._total = total
+        if self._bar:
+            self._bar.update(self._task, total=total)
 
     def reached(self, step: int) -> None:
         """Moves the bar.

@@ -14,9 +14,10 @@ FLOORS = {
         data.photo_samples data.photos data.pipeline data.prepare data.records
         data.requests data.samples data.scenes data.sheet data.show data.sources
         data.synthesize data.synthetic data.textures data.validation frame_kinds frames
-        jobs lanes launch log_lines log_tables loss_scale losses machine mappings
-        metrics motion_labels ops.conv ops.correlation ops.resample ops.unit_range
-        ops.warp outputs pipeline progress report_files report_methods schemes
+        horizon jobs lanes launch log_lines log_tables loss_scale losses machine
+        mappings metrics motion_labels ops.conv ops.correlation ops.resample
+        ops.unit_range ops.warp outputs pipeline progress report_files report_methods
+        schemes
         state_bytes stopping tables tensor_files torch_checkpoint torch_ops
         torch_teacher video.codecs video.decoding video.deinterlace video.extras
         video.hdr video.info video.joining video.orientation video.packets
