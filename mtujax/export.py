@@ -52,6 +52,9 @@ def export_weights(
 ) -> Exported:
     """Writes the weights of a run as `mtujax.load` takes them.
 
+    Whoever loads them computes in float32, or chooses a precision: that of the training
+    need not suit the device they are used on, and is only noted.
+
     Args:
         run: its folder, also remote.
         output: a `.safetensors` file, which is replaced at once.
@@ -72,13 +75,15 @@ def export_weights(
         "scheme",
         "updates": updates,
         "moving_average": not raw,
+        "precision": config.model.dtype,
         "versions": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
     }
     psnr = None if raw else found.psnr  # it is of the moving average
     if psnr is not None:
         provenance["validation_psnr"] = round(psnr, 4)
     params = found.state.params if raw else found.state.ema
-    save_weights(output, config.model, params, **(provenance | (about or {})))
+    network = dataclasses.replace(config.model, dtype="float32")
+    save_weights(output, network, params, **(provenance | (about or {})))
     return Exported(updates, psnr, (Path(output),), found.notes)
 
 

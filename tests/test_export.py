@@ -1,3 +1,6 @@
+import dataclasses
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -57,6 +60,17 @@ def test_exported_weights_are_the_moving_average_for_inference(run, tmp_path):
     assert told["training"] == "3 updates on gopro, release scheme"
     assert told["moving_average"] is True and "validation_psnr" not in told
     assert f"jax {jax.__version__}" in told["versions"]
+
+
+def test_weights_trained_in_half_precision_are_loaded_in_full(run, tmp_path):
+    half = dataclasses.replace(MODEL.config, dtype="bfloat16")
+    shutil.copytree(run, tmp_path / "half")
+    config = dataclasses.replace(CONFIG, model=half)
+    RunFolder(str(tmp_path / "half")).write_config(to_dict(config))
+    export.export_weights(str(tmp_path / "half"), tmp_path / "own.safetensors")
+    assert weights.load(tmp_path / "own.safetensors")[0].config == MODEL.config
+    told = weights.describe(tmp_path / "own.safetensors").metadata
+    assert told["precision"] == "bfloat16"
 
 
 @pytest.mark.parametrize("which, step", [("best", 1), (2, 2), ("latest", 3)])
