@@ -17,7 +17,6 @@ import sets
 from motions import panned
 
 from mtujax.config import ModelConfig
-from mtujax.data.exposure import Exposure
 from mtujax.errors import UsageError, UserError
 from mtujax.feeds import open_feed
 from mtujax.schemes import TrainConfig
@@ -134,9 +133,6 @@ def test_what_cannot_be_trained_on_is_named(tmp_path, photos):
         open_feed(config(photos, crop=112))
     with pytest.raises(UserError, match="as large as 112x112"):
         open_feed(config(photos, crop=112, made_on="device"))
-    lossy = Exposure(compressed=0.5)
-    with pytest.raises(UsageError, match="no H.264 on the device"):
-        open_feed(config(photos, made_on="device", exposure=lossy))
     cv2.imwrite(str(photos / "small.png"), np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(UserError, match="small.png is 20x20"):
         open_feed(config(photos))

@@ -37,7 +37,7 @@ class Sensor(NamedTuple):
     contrast: jax.Array
     shot: jax.Array
     read: jax.Array
-    coding: jax.Array
+    coding: jax.Array | float = 0.0
 
 
 def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
