@@ -10,9 +10,9 @@ what is like it on the device (mtujax/synthesis/coding.py).
 CUTOUTS may be left out. The run goes on where it stopped; another run, on another
 device or of the other form, by --config.go_on_from=STATE with what
 `mtujax export RUN STATE --state` wrote.
-Expected: 20 minutes on an H100 at the 49 updates/s that it made there (not trained to
-the end yet), or with --config.train.schedule=timed what --config.max_minutes says; :cpu
-80 minutes on 2 CPU cores (docs/training-log.md).
+Expected: 18 minutes on an H100, at the 56 updates/s that it made there in six minutes,
+or with --config.train.schedule=timed what --config.max_minutes says; :cpu 80 minutes on
+2 CPU cores (docs/training-log.md).
 Paper: has nothing like it; its networks are trained on filmed data sets.
 """
 
