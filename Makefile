@@ -4,7 +4,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Training in `make gpu`: a folder of photographs, and how long.
+# Training of the bundled weights in `make gpu`: a folder of photographs, and how long.
 PHOTOS ?=
 MINUTES ?= 30
 # The seven photographs of the fixed validation set (docs/validation.md), for `make score`.
@@ -48,7 +48,8 @@ gpu: $(READY)
 	$(BIN)/python benchmarks/train.py --json benchmarks/results
 	$(BIN)/python benchmarks/eval.py --json benchmarks/results
 ifneq ($(PHOTOS),)
-	$(BIN)/python train.py --config=configs/mtu2_bf16.py --config.data.name=synthetic --config.data.path=$(PHOTOS) --config.run=runs/gpu --config.max_minutes=$(MINUTES)
+	$(BIN)/python train.py --config=configs/bundled_mtu2.py --config.data.path=$(PHOTOS) --config.run=runs/gpu --config.init_from=mtu2 --config.train.schedule=timed --config.train.steps=1000000 --config.max_minutes=$(MINUTES)
+	$(BIN)/mtujax export runs/gpu runs/gpu/mtu2.safetensors
 endif
 
 bench: $(READY)
