@@ -48,7 +48,7 @@ gpu: $(READY)
 	$(BIN)/python benchmarks/train.py --json benchmarks/results
 	$(BIN)/python benchmarks/eval.py --json benchmarks/results
 ifneq ($(PHOTOS),)
-	$(BIN)/python train.py --config=configs/bundled_mtu2.py --config.data.path=$(PHOTOS) --config.run=runs/gpu --config.init_from=mtu2 --config.train.schedule=timed --config.train.steps=1000000 --config.max_minutes=$(MINUTES)
+	$(BIN)/python train.py --config=configs/bundled_mtu2.py --config.data.path=$(PHOTOS) --config.run=runs/gpu --config.init_from=mtu2 --config.train.schedule=timed --config.max_minutes=$(MINUTES)
 	$(BIN)/mtujax export runs/gpu runs/gpu/mtu2.safetensors
 endif
 

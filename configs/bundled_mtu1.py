@@ -5,8 +5,8 @@ r"""The bundled MTU1: one unit, whose last layer reads what the matcher has move
     mtujax export runs/bundled_mtu1 mtu1.safetensors
 
 In the released MTU1 the matcher reaches no image; that form is trained alike by
---config.model.last_unit_reads_warped=False --config.run=runs/released_mtu1, and scores
-decide which one is bundled. bundled_mtu1.py:cpu does without a GPU.
+--config.model.last_unit_reads_warped=False --config.run=runs/released_mtu1
+(docs/training-log.md compares them). bundled_mtu1.py:cpu does without a GPU.
 Expected: as configs/bundled_mtu2.py, half of its computation.
 Paper: has nothing like it; its networks are trained on filmed data sets.
 """

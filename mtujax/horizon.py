@@ -13,17 +13,16 @@ class Horizon:
     What stood still for a validation counts in the pace: there will be more of them.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
         """Knows nothing yet.
 
         Args:
-            most: updates in all, however much time there is.
             clock: gives seconds.
         """
-        self._most, self._clock = most, clock
+        self._clock = clock
         self._calls, self._first = 0, None
 
-    def end(self, position: int, left: float) -> int:
+    def end(self, position: int, left: float) -> int | None:
         """Estimates the end; call it before each batch.
 
         Args:
@@ -31,15 +30,14 @@ class Horizon:
             left: seconds until the time is over.
 
         Returns:
-            Updates at the end, at least `position`; `most` while no pace is known.
+            Updates at the end, at least `position`; None while no pace is known.
         """
         self._calls += 1
         now = self._clock()
         if self._calls <= _FIRST:
             self._first = position, now
-            return self._most
+            return None
         before, then = self._first
         if position <= before or now <= then:
-            return self._most
-        more = left * (position - before) / (now - then)
-        return int(min(self._most, position + math.ceil(more)))
+            return None
+        return position + math.ceil(left * (position - before) / (now - then))

@@ -91,13 +91,10 @@ class Loop:
             judge: of the moving average; None for no validation.
 
         Raises:
-            UserError: if clips are no whole number of updates, or several processes
-                would have to agree on a "timed" schedule.
+            UserError: if clips are no whole number of updates.
         """
         self._config, self._feed = config, feed
         self._timed = config.train.schedule == "timed"
-        if self._timed and jax.process_count() > 1:
-            raise UserError("train.schedule timed: give cosine to several processes")
         self.end = config.train.steps
         self._checkpoints, self._judge = checkpoints, judge
         model = MTUNet(config.model)
@@ -138,13 +135,12 @@ class Loop:
                 made, or the device has too little memory.
         """
         position, waiting = self.position(state), None
-        total, stopped = self._config.train.steps, False
-        horizon = Horizon(total)
+        total, stopped = self._config.train.most, False
+        horizon = Horizon()
         with contextlib.closing(self._feed.start(batches)) as source:
             while position < total and not stopped:
                 if self._timed:
-                    self.end = horizon.end(position, stopper.left)
-                    log.expect(self.end)
+                    self._look_ahead(horizon, position, stopper.left, log)
                 state, terms = self._update(state, next(source))
                 position, batches = position + self._updates, batches + 1
                 # Looked at a batch later: it is done by then, and nothing waits for it.
@@ -160,6 +156,13 @@ class Loop:
         scores = (v.psnr, v.blurry) if (v := self._verdict) else ()
         done = position >= total or self._in_time(stopped, stopper)
         return Finished(made, skipped, done, *scores)
+
+    def _look_ahead(self, horizon, position, left, log):
+        end = horizon.end(position, left)
+        # The rate is 0 while nothing is known: moments are averaged, no weight moves.
+        self.end = position if end is None else end
+        if end is not None:
+            log.expect(end)
 
     def _in_time(self, stopped, stopper):
         """Whether a "timed" schedule has come to its end."""

@@ -28,7 +28,7 @@ from mtujax.training import TrainState, init_train_state
 
 
 def train(config: RunConfig, *, command: str | None = None) -> Finished:
-    """Trains, or goes on training, until `config.train.steps` updates are done.
+    """Trains, or goes on training, until all updates are done or its time is over.
 
     Args:
         config: of the run.
@@ -41,6 +41,8 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         UserError: for whatever a user can mend; nothing saved before is lost.
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
+    if config.train.schedule == "timed" and jax.process_count() > 1:
+        raise UserError("train.schedule timed: give cosine to several processes")
     check_precision(config.model, jax.default_backend())
     parallel.local_batch(config.batch)
     updates_of_batch(config)
@@ -65,7 +67,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         finished = loop.go(state, batches, log, stopper)
     if stopper.number is not None and not finished.complete:
         again = command or "the same command"
-        where = f"update {finished.updates + finished.skipped} of {config.train.steps}"
+        where = f"update {finished.updates + finished.skipped} of {loop.end}"
         raise Interrupted(
             stopper.number, f"interrupted; {where} is saved; to go on: {again}"
         )
@@ -80,7 +82,7 @@ def _judge(config, clips):
 
 def _work(config, feed, done):
     """What is going to be done, in a line."""
-    if done >= (steps := config.train.steps):
+    if done >= (steps := config.train.most):
         return f"all {steps} updates are done; a larger train.steps goes on"
     count, kind = jax.device_count(), jax.devices()[0].device_kind
     where = f"{count} devices" if count > 1 else "1 device"
@@ -157,7 +159,7 @@ def _first_state(
     if restored is not None:
         # The folder's own file may have been deleted, or be of another run.
         _agree(restored.extra["config"], f"{config.run}: {CHECKPOINTS}", config)
-        over = restored.step >= config.train.steps
+        over = restored.step >= config.train.most
         going = [] if over else [f"going on from update {restored.step}"]
         notes = [*restored.notes, *going]
         return restored.state, restored.extra["batches"], notes

@@ -8,6 +8,7 @@ learning rate. They are different optimisers.
 import dataclasses
 import functools
 import math
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -30,7 +31,8 @@ class TrainConfig:
     """How to train.
 
     Attributes:
-        steps: updates in all. With `frames_per_update`, a clip gives several.
+        steps: updates in all, but for the schedule "timed". With `frames_per_update`,
+            a clip gives several.
         scheme: "paper" or "release", as above; each with its own deblurring loss.
         frames_per_update: frames of a clip from one update to the next, 1 in the
             release; None for one update a clip.
@@ -63,6 +65,11 @@ class TrainConfig:
     motion_weight: float = 0.01
     ema_decay: float = 0.999
     loss_scale: float = 2.0**15
+
+    @property
+    def most(self) -> int:
+        """Updates after which training ends, however much time there is."""
+        return sys.maxsize if self.schedule == "timed" else self.steps
 
     def __post_init__(self):
         """Refuses what cannot be trained with.
@@ -144,7 +151,7 @@ def learning_rate(
         return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, config.steps)
     if config.schedule == "timed":
         end = config.steps if end is None else end
-        return functools.partial(_timed, peak, warmup, end)
+        return functools.partial(_timed, peak, config.warmup, end)
     drops = dict(config.drops) if config.schedule == "drops" else {}
     later = optax.piecewise_constant_schedule(peak, drops)
     if not warmup:
@@ -155,9 +162,11 @@ def learning_rate(
 
 def _timed(peak, warmup, end, count):
     """Optax's cosine after a warm-up, whose end may be known only when it runs."""
+    warmup = jnp.minimum(warmup, end // 10)  # there may be time for a few updates only
     share = jnp.clip((count - warmup) / jnp.maximum(end - warmup, 1), 0, 1)
     falling = 0.5 * peak * (1 + jnp.cos(jnp.pi * share))
-    return jnp.where(count < warmup, peak * count / max(warmup, 1), falling)
+    rising = peak * count / jnp.maximum(warmup, 1)
+    return jnp.where(count < warmup, rising, falling)
 
 
 def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:

@@ -92,7 +92,9 @@ def _network(weights):
 
         config, found = read_run(str(weights))
         last = str(weights).rstrip("/").rsplit("/", 1)[-1]
-        return _subject(last, MTUNet(config.model), found.state.ema)
+        # As exported weights are loaded, whatever they were trained in.
+        model = MTUNet(dataclasses.replace(config.model, dtype="float32"))
+        return _subject(last, model, found.state.ema)
     model, params = load(weights)
     paths = {file.name: file.path for file in bundled()}
     path = paths.get(str(weights), Path(weights))

@@ -13,6 +13,7 @@ from mtujax.metrics import psnr
 from mtujax.ops.unit_range import to_unit_range
 from mtujax.synthesis.clips import make_generator
 from mtujax.synthesis.coding import coded, quantiser_step
+from mtujax.synthesis.sensor import draw_sensor
 
 STEP = 12.0
 
@@ -33,7 +34,9 @@ def rounded(plane):
             block = np.s_[top : top + 8, left : left + 8]
             found = dctn(plane[block], norm="ortho")
             level = np.floor(np.abs(found) / STEP + 1 / 3)
-            plane[block] = idctn(np.sign(found) * level * STEP, norm="ortho")
+            left_of_it = np.sign(found) * level * STEP
+            left_of_it[0, 0] = found[0, 0]
+            plane[block] = idctn(left_of_it, norm="ortho")
     return np.clip(np.round(plane), 0, 255)
 
 
@@ -48,6 +51,24 @@ def test_blocks_lose_what_scipys_transform_says():
     assert np.abs(found[..., 0] - luma).mean() < 0.4
     inner = found[..., 1:].reshape(16, 2, 24, 2, 2).mean(axis=(1, 3))[2:-2, 2:-2]
     assert np.abs(inner - chroma[2:-2, 2:-2]).mean() < 4
+
+
+def test_light_and_colour_stay(rng):
+    flat = rng.integers(0, 256, (60, 1, 1, 3), np.uint8).repeat(16, 1).repeat(16, 2)
+    found = np.asarray(coded(jnp.asarray(flat), quantiser_step(28.0)), int)
+    assert np.abs(found - flat).max() <= 2  # YCbCr is rounded, as H.264's is
+    assert np.abs((found - flat).mean(axis=(0, 1, 2))).max() < 0.3
+
+
+def test_who_is_compressed_depends_on_nothing_else():
+    exposure = Exposure(compressed=0.33, wander=(0.0, 0.4), duty=(0.5, 0.5))
+    keys = jax.random.split(jax.random.key(0), 2000)
+    drawn = jax.vmap(lambda key: draw_sensor(key, 8, exposure))(keys)
+    pressed = np.asarray(drawn.coding) > 0
+    drift = np.log(drawn.duty.max(axis=1) / drawn.duty.min(axis=1))
+    assert pressed.mean() == pytest.approx(0.33, abs=0.04)
+    assert drift[pressed].mean() == pytest.approx(drift[~pressed].mean(), rel=0.1)
+    assert abs(np.corrcoef(drawn.coding[pressed], drift[pressed])[0, 1]) < 0.1
 
 
 @pytest.mark.parametrize("crf", [slow(18), 23, slow(28)])

@@ -58,8 +58,8 @@ def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
     names = ("gain", "highlights", "contrast", "shot", "read")
     drawn = zip(names, keys[4:], strict=True)
     settings = {name: uniform(key, getattr(exposure, name)) for name, key in drawn}
-    # Keys of their own: without compression all else is as it was.
-    share, rate = (jax.random.fold_in(rng_key, n) for n in range(2))
+    # Keys of their own, which are none of those above: all else is as it was.
+    share, rate = jax.random.split(jax.random.fold_in(rng_key, len(keys)))
     pressed = jax.random.bernoulli(share, exposure.compressed)
     step = quantiser_step(uniform(rate, exposure.crf))
     return Sensor(
