@@ -75,13 +75,12 @@ def test_tiles_of_a_moving_clip_cannot_be_told_from_whole_frames(model, params):
 @pytest.mark.slow
 def test_with_the_bundled_weights_as_well():
     model, params = load("mtu2")
-    frames = panned(5, 64, 336)
+    frames = panned(5, 64, 440)
     whole = restored_by(Stream(model, params), frames)
-    tiled = restored_by(TiledStream(model, params, (64, 224)), frames)
+    tile = 2 * default_overlap(model.config)  # the smallest that `tilings` gives
+    tiled = restored_by(TiledStream(model, params, (64, tile)), frames)
     assert min(map(decibels, tiled, whole)) > 60
-    # They see a little further than the matching needs: no value is off by more than 4.
-    assert np.abs(np.subtract(tiled, whole, dtype=int)).max() <= 4
-    assert worst_block(tiled, whole) > 45
+    assert worst_block(tiled, whole) > 50
 
 
 @pytest.mark.slow
