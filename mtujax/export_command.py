@@ -95,17 +95,16 @@ def export(
 
 
 def _write_step(weights, output, dtype, about, overwrite):
-    from mtujax.optimized import WIDTH, inference_form
+    from mtujax.optimized import inference_form
     from mtujax.stablehlo import write_step
     from mtujax.subjects import open_subject
+    from mtujax.widths import matrix_multiple
 
     subject = open_subject(weights, dtype=dtype)
     method = subject.method
     # One program for all devices: wider channels gain most where half precision runs.
-    half = subject.model.config.dtype != "float32"
-    model, params = inference_form(
-        subject.model, subject.params, multiple=WIDTH if half else 1
-    )
+    multiple = matrix_multiple(subject.model.config)
+    model, params = inference_form(subject.model, subject.params, multiple=multiple)
     about = {"weights": {"name": method.name, "sha256": method.sha256}, **about}
     files = write_step(model, params, output, about=about, overwrite=overwrite)
     size = sum(file.stat().st_size for file in files) / 1e6

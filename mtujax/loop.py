@@ -136,9 +136,9 @@ class Loop:
         """
         position, waiting = self.position(state), None
         total, stopped = self._config.train.most, False
-        horizon = Horizon()
+        horizon, complete = Horizon(), position >= total
         with contextlib.closing(self._feed.start(batches)) as source:
-            while position < total and not stopped:
+            while not complete and not stopped:
                 if self._timed:
                     self._look_ahead(horizon, position, stopper.left, log)
                 state, terms = self._update(state, next(source))
@@ -148,14 +148,15 @@ class Loop:
                 waiting = jnp.array(state.in_row)
                 log.update(position, terms, {"skipped": jnp.array(state.skipped)})
                 stopped = self._stops(stopper, batches)
-                last = position >= total or self._in_time(stopped, stopper)
-                self._look_and_save(state, position, batches, stopped, last, log)
+                # The end of a "timed" schedule is when its time is over.
+                in_time = self._timed and stopped and stopper.number is None
+                complete = position >= total or in_time
+                self._look_and_save(state, position, batches, stopped, complete, log)
         self._check_finite(waiting, position)
         self._checkpoints.wait()
         made, skipped = int(state.step), int(state.skipped)
         scores = (v.psnr, v.blurry) if (v := self._verdict) else ()
-        done = position >= total or self._in_time(stopped, stopper)
-        return Finished(made, skipped, done, *scores)
+        return Finished(made, skipped, complete, *scores)
 
     def _look_ahead(self, horizon, position, left, log):
         end = horizon.end(position, left)
@@ -163,10 +164,6 @@ class Loop:
         self.end = position if end is None else end
         if end is not None:
             log.expect(end)
-
-    def _in_time(self, stopped, stopper):
-        """Whether a "timed" schedule has come to its end."""
-        return self._timed and stopped and stopper.number is None
 
     def _update(self, state, batch):
         self._records.append(batch.pop("record", batch.get("clip")))

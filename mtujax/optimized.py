@@ -15,7 +15,7 @@ from mtujax.config import ModelConfig
 from mtujax.network import MTUNet, inference_params
 from mtujax.operations import network_operations
 from mtujax.weights import expected_shapes
-from mtujax.widths import WIDTH, widened, wider
+from mtujax.widths import WIDTH, matrix_multiple, resized, wider
 
 
 def inference_form(
@@ -44,7 +44,7 @@ def inference_form(
     form = wider(matched, multiple)
     needed = _only(inference_params(params), expected_shapes(matched))
     # On the host: on the device each shape would have to be compiled for.
-    padded = widened(jax.tree.map(np.asarray, needed), matched, form)
+    padded = resized(jax.tree.map(np.asarray, needed), matched, form)
     # Once at load, not in every step. XLA adds biases in the same precision.
     cast = jax.tree.map(lambda x: x.astype(jnp.dtype(form.dtype)), padded)
     return MTUNet(form), jax.device_put(cast)
@@ -81,9 +81,8 @@ def needed_operations(config: ModelConfig, batch: int, height: int, width: int) 
 
 
 def _usual(config):
-    # A GPU's matrix units take half precision; a CPU's vectors like even widths too.
-    full = config.dtype == "float32" and jax.default_backend() != "cpu"
-    return 1 if full else WIDTH
+    # A CPU's vectors like even widths, too.
+    return WIDTH if jax.default_backend() == "cpu" else matrix_multiple(config)
 
 
 def _without_idle_matching(config: ModelConfig) -> ModelConfig:

@@ -164,7 +164,7 @@ def _timed(peak, warmup, end, count):
     """Optax's cosine after a warm-up, whose end may be known only when it runs."""
     warmup = jnp.minimum(warmup, end // 10)  # there may be time for a few updates only
     share = jnp.clip((count - warmup) / jnp.maximum(end - warmup, 1), 0, 1)
-    falling = 0.5 * peak * (1 + jnp.cos(jnp.pi * share))
+    falling = optax.cosine_decay_schedule(peak, 1)(share)
     rising = peak * count / jnp.maximum(warmup, 1)
     return jnp.where(count < warmup, rising, falling)
 

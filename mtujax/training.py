@@ -16,7 +16,7 @@ from mtujax.loss_scale import LossScale, adjusted, first_scale
 from mtujax.network import MTUNet, initial_state
 from mtujax.objectives import gradients
 from mtujax.schemes import TrainConfig, make_optimizers, reads_labels
-from mtujax.widths import WIDTH, narrowed, widened, wider
+from mtujax.widths import matrix_multiple, resized, wider
 
 
 @flax.struct.dataclass
@@ -136,9 +136,8 @@ def clip_step(
     """
     multiple = _liked(model.config) if multiple is None else multiple
     if (form := wider(model.config, multiple)) != model.config:
-        widths = model.config, form
         state, terms = clip_step(
-            widened(state, *widths),
+            resized(state, model.config, form),
             batch,
             model=MTUNet(form),
             config=config,
@@ -146,7 +145,7 @@ def clip_step(
             multiple=1,
             end=end,
         )
-        return narrowed(state, *widths), terms
+        return resized(state, form, model.config), terms
     frames = read_batch(model, batch, labelled=reads_labels(config))
     time = len(frames.index)
     each = config.frames_per_update or time
@@ -184,8 +183,7 @@ def clip_step(
 
 def _liked(config):
     # In half precision a GPU's compiler would pad each convolution anew.
-    half = config.dtype != "float32"
-    return WIDTH if half and jax.default_backend() != "cpu" else 1
+    return 1 if jax.default_backend() == "cpu" else matrix_multiple(config)
 
 
 def _forgetting(recurrent):

@@ -33,53 +33,51 @@ def wider(config: ModelConfig, multiple: int = WIDTH) -> ModelConfig:
     return dataclasses.replace(config, channels=channels)
 
 
-def widened(tree, old: ModelConfig, new: ModelConfig):
-    """Adds channels of zeros to parameters.
+def matrix_multiple(config: ModelConfig) -> int:
+    """The multiple of channels that an accelerator's matrix units like.
+
+    Args:
+        config: of the network.
+
+    Returns:
+        `WIDTH` in half precision, which they compute in; in float32 1, no padding.
+    """
+    return 1 if config.dtype == "float32" else WIDTH
+
+
+def resized(tree, old: ModelConfig, new: ModelConfig):
+    """Adds channels of zeros to parameters, or takes such away again.
 
     Args:
         tree: of arrays. Those at the end of a path of a parameter are changed, also
-            within an optimiser's state; the others stay. NumPy arrays stay such.
+            within an optimiser's state; the others stay. NumPy arrays stay such: on the
+            device each shape would have to be compiled for.
         old: their network's configuration.
-        new: the same with more channels.
+        new: the same with another number of channels.
 
     Returns:
         A tree of the same structure.
     """
-    shapes = _shapes(old), _shapes(new)
-    return _mapped(tree, old, shapes, _widened)
+    shapes, sizes = _shapes(old), _shapes(new)
 
+    def at(path, x):
+        name = _name(path)
+        if name not in shapes or shapes[name] == sizes[name]:
+            return x
+        size = sizes[name]
+        if x.ndim > 1:
+            groups = _groups(shapes[name], old.channels, name)
+            parts = _module(x).split(x, groups, axis=-2)
+            fitting = [_fitted(part, -2, size[-2] // groups) for part in parts]
+            x = _module(x).concatenate(fitting, axis=-2)
+        return _fitted(x, -1, size[-1])
 
-def narrowed(tree, old: ModelConfig, new: ModelConfig):
-    """Takes away what `widened` has added.
-
-    Args:
-        tree: of arrays, in the widths of `new`.
-        old: the configuration to go back to.
-        new: the one with more channels.
-
-    Returns:
-        A tree of the same structure.
-    """
-    shapes = _shapes(old), _shapes(new)
-    return _mapped(tree, old, shapes, _narrowed)
+    return jax.tree_util.tree_map_with_path(at, tree)
 
 
 def _shapes(config):
     tree = param_shapes(MTUNet(config))
     return flax.traverse_util.flatten_dict(tree, sep="/")
-
-
-def _mapped(tree, config, shapes, change):
-    old, new = shapes
-
-    def at(path, x):
-        name = _name(path)
-        if name not in old or old[name] == new[name]:
-            return x
-        groups = _groups(old[name], config.channels, name)
-        return change(x, old[name], new[name], groups)
-
-    return jax.tree_util.tree_map_with_path(at, tree)
 
 
 def _name(path):
@@ -98,22 +96,14 @@ def _groups(shape, channels, name):
     return 2 if concatenated and shape[-2] == 2 * channels else 1
 
 
-def _widened(x, old, new, groups):
-    """Zeros behind each group of inputs and behind the outputs."""
-    # On the device each shape would have to be compiled for: NumPy's stay there.
-    xp = jnp if isinstance(x, jax.Array) else np
-    if x.ndim > 1:
-        more = [(0, 0)] * x.ndim
-        more[-2] = (0, (new[-2] - old[-2]) // groups)
-        parts = [xp.pad(part, more) for part in xp.split(x, groups, axis=-2)]
-        x = xp.concatenate(parts, axis=-2)
-    return xp.pad(x, [(0, b - a) for a, b in zip(x.shape, new, strict=True)])
+def _fitted(x, axis, size):
+    """Cut to a size along an axis, or with zeros behind."""
+    xp = _module(x)
+    x = xp.split(x, [min(size, x.shape[axis])], axis)[0]
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (0, size - x.shape[axis])
+    return xp.pad(x, pads)
 
 
-def _narrowed(x, old, new, groups):
-    xp = jnp if isinstance(x, jax.Array) else np
-    if x.ndim > 1:
-        kept = old[-2] // groups
-        parts = [part[..., :kept, :] for part in xp.split(x, groups, axis=-2)]
-        x = xp.concatenate(parts, axis=-2)
-    return x[..., : old[-1]]
+def _module(x):
+    return jnp if isinstance(x, jax.Array) else np

@@ -7,17 +7,12 @@ import numpy as np
 import pytest
 from conftest import TINY
 from sharing import CONFIGS, MODEL, make_batch, trained
+from states import assert_same
 
 from mtujax.config import PRESETS
 from mtujax.network import MTUNet, init_params, param_shapes
 from mtujax.training import init_train_state, train_step
-from mtujax.widths import narrowed, widened, wider
-
-
-def assert_equal(found, expected, **within):
-    pairs = zip(*map(jax.tree.leaves, (found, expected)), strict=True)
-    for a, b in pairs:
-        np.testing.assert_allclose(a, b, rtol=0, **within)
+from mtujax.widths import resized, wider
 
 
 def test_widths_become_multiples():
@@ -37,12 +32,12 @@ def test_a_state_comes_back_as_it_was(make, rng):
     new = wider(old, 8)
     state = init_train_state(CONFIGS["release"], init_params(MTUNet(old), rng_key(rng)))
     state = jax.tree.map(lambda x: make(np.float32(rng.random(x.shape))), state)
-    wide = widened(state, old, new)
+    wide = resized(state, old, new)
     expected = init_train_state(
         CONFIGS["release"], init_params(MTUNet(new), rng_key(rng))
     )
     assert jax.tree.map(np.shape, wide) == jax.tree.map(np.shape, expected)
-    assert_equal(narrowed(wide, old, new), state, atol=0)
+    assert_same(resized(wide, new, old), state)
     # What was added is zero.
     total = [sum(np.sum(x) for x in jax.tree.leaves(tree)) for tree in (wide, state)]
     assert float(total[0]) == pytest.approx(float(total[1]), rel=1e-4)

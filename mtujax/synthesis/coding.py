@@ -71,11 +71,9 @@ def _rounded(planes, step):
     blocks, settings = planes.reshape(shape), dict(precision="highest")
     found = jnp.einsum("tyixjc,ui,vj->tyuxvc", blocks, dct, dct, **settings)
     level = jnp.floor(jnp.abs(found) / step + _DEAD)
-    mean = np.zeros((_BLOCK, _BLOCK), bool)
-    mean[0, 0] = True
-    kept = mean.reshape(1, 1, _BLOCK, 1, _BLOCK, 1)
-    found = jnp.where(kept, found, jnp.sign(found) * level * step)
-    back = jnp.einsum("tyuxvc,ui,vj->tyixjc", found, dct, dct, **settings)
+    left = jnp.sign(found) * level * step
+    left = left.at[:, :, 0, :, 0].set(found[:, :, 0, :, 0])
+    back = jnp.einsum("tyuxvc,ui,vj->tyixjc", left, dct, dct, **settings)
     return jnp.clip(jnp.round(back), 0, 255).reshape(planes.shape)
 
 
