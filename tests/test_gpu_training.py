@@ -52,8 +52,9 @@ def test_half_precision_trains(dtype):
     state, terms = after(CONFIGS["release"], dtype)
     # In float16 the first updates are left out until the scale of the losses fits, and
     # a gradient without end is told as such.
+    told = terms if dtype == "bfloat16" else {k: terms[k] for k in ("deblur", "motion")}
     assert int(state.step) > 3 and state.step + state.skipped == 6
-    assert np.isfinite([terms["deblur"], terms["motion"]]).all()
+    assert all(np.isfinite(x) for x in told.values())
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
 
 
