@@ -110,11 +110,16 @@ class DataConfig:
             if (value := getattr(self, name)) not in choices:
                 raise UsageError(f"data.{name} {value!r}: {nearest(value, choices)}")
         _at_least(self, 1, "frames crop longest subframes threads", "data.")
-        _at_least(self, 0, "workers noise turn", "data.")
+        _at_least(self, 0, "workers noise", "data.")
         if self.crop % 4:
             raise UsageError(f"data.crop {self.crop}: must be a multiple of 4")
-        if self.turn > 1:
-            raise UsageError(f"data.turn {self.turn}: is a probability, at most 1")
+        for name, share in {
+            "turn": self.turn,
+            "exposure.compressed": self.exposure.compressed,
+            "exposure.sharp": self.exposure.sharp,
+        }.items():
+            if not 0 <= share <= 1:
+                raise UsageError(f"data.{name} {share}: is a probability, from 0 to 1")
         for name in ("shake", "objects", "exposure"):
             if part := getattr(self, name):
                 _check_ranges(part, f"data.{name}")

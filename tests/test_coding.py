@@ -71,6 +71,23 @@ def test_who_is_compressed_depends_on_nothing_else():
     assert abs(np.corrcoef(drawn.coding[pressed], drift[pressed])[0, 1]) < 0.1
 
 
+def test_a_share_of_the_clips_is_sharp_and_nothing_else_changes():
+    keys = jax.random.split(jax.random.key(0), 2000)
+
+    def drawn(share):
+        exposure = Exposure(sharp=share, compressed=0.33)
+        return jax.vmap(lambda key: draw_sensor(key, 8, exposure))(keys)
+
+    plain, some = drawn(0.0), drawn(0.25)
+    sharp = np.asarray(some.duty == np.float32(0.01)).all(axis=1)
+    assert sharp.mean() == pytest.approx(0.25, abs=0.03)
+    assert (plain.duty > 0.09).all()
+    np.testing.assert_array_equal(plain.duty[~sharp], some.duty[~sharp])
+    for name in ("gain", "highlights", "contrast", "shot", "read", "coding"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(some, name))
+    assert abs(np.corrcoef(some.coding > 0, sharp)[0, 1]) < 0.07
+
+
 @pytest.mark.parametrize("crf", [slow(18), 23, slow(28)])
 def test_as_much_is_lost_as_by_h264(crf, rng):
     frames = texture(8, 96, 128)

@@ -1,5 +1,6 @@
 """What a camera does with light: blur's extent, highlights, response, noise, H.264."""
 
+import dataclasses
 import sys
 
 import av
@@ -8,6 +9,7 @@ import pytest
 from scenery import before, exposure, panning, psnr, waves
 
 from mtujax.data.exposure import (
+    Exposure,
     Sensor,
     linear_from_srgb,
     moments,
@@ -63,6 +65,36 @@ def test_a_frame_that_would_smear_too_far_is_exposed_for_less_time():
         longest=5.0,
     )
     assert clip.duty[0] == pytest.approx(0.25, rel=0.03)
+
+
+def test_a_share_of_the_clips_is_sharp_and_nothing_else_changes():
+    made = {
+        share: [
+            Sensor.draw(np.random.default_rng(seed), 5, Exposure(sharp=share))
+            for seed in range(400)
+        ]
+        for share in (0.0, 0.3, 1.0)
+    }
+    sharp = np.array([(sensor.duty == 0.01).all() for sensor in made[0.3]])
+    assert sharp.mean() == pytest.approx(0.3, abs=0.07)
+    for plain, some, every in zip(*made.values(), strict=True):
+        assert (plain.duty >= 0.1).all() and (every.duty == 0.01).all()
+        drawn = [dataclasses.replace(s, duty=None) for s in (plain, some, every)]
+        assert drawn[0] == drawn[1] == drawn[2]
+    for plain, some, short in zip(made[0.0], made[0.3], sharp, strict=True):
+        assert short or (plain.duty == some.duty).all()
+
+
+def test_what_is_exposed_for_the_shortest_time_moves_and_does_not_smear():
+    clip = film(
+        before(panning(20.0), waves()),
+        Sensor(duty=np.full(2, 0.01)),
+        np.random.default_rng(0),
+        frames=2,
+    )
+    error = np.abs(np.float32(clip.blurry) - clip.sharp)
+    assert error.max() <= 2
+    assert abs(clip.flow[1, 48, 80, 0]) == pytest.approx(20, abs=1)
 
 
 def test_the_middle_sub_frame_is_the_frame_s_own_moment():

@@ -63,7 +63,6 @@ def changed(path, value):
         ("seed", 2**32, r"seed 4294967296: must be below 2\*\*32"),
         ("keep_every", 0, "keep_every 0: must be 1 or more"),
         ("max_minutes", -1.0, "max_minutes -1.0: must be 0 or more"),
-        ("data.turn", 1.5, "data.turn 1.5: is a probability"),
         ("data.threads", 0, "data.threads 0: must be 1 or more"),
         ("data.noise", -0.1, "data.noise -0.1: must be 0 or more"),
         (
@@ -72,6 +71,10 @@ def changed(path, value):
             r"data.shake.speed \[3.0\]: must be \(float, float",
         ),
         ("data.shake.speed", ["a", 3], r"must be \(float, float\)"),
+        ("data.turn", 1.5, "data.turn 1.5: is a probability, from 0 to 1"),
+        ("data.turn", -0.5, "data.turn -0.5: is a probability"),
+        ("data.exposure.sharp", 2.0, "data.exposure.sharp 2.0: is a probability"),
+        ("data.exposure.compressed", -1.0, "data.exposure.compressed -1.0: is a prob"),
         ("data.shake.speed", [9, 3], r"data.shake.speed \(9.0, 3.0\): is a range"),
         (
             "data.objects.count",

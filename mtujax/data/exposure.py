@@ -30,6 +30,8 @@ class Exposure:
         compressed: share of clips whose blurry side goes through H.264, or what is like
             it where clips are made on a device.
         crf: of H.264: 18 hardly shows, 28 does.
+        sharp: share of clips that are exposed for the shortest time, whatever `duty`
+            says: they move and do not smear.
     """
 
     duty: tuple[float, float] = (0.15, 1.0)
@@ -42,6 +44,7 @@ class Exposure:
     read: tuple[float, float] = (0.0, 1e-3)
     compressed: float = 0.0
     crf: tuple[int, int] = (18, 28)
+    sharp: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +89,15 @@ class Sensor:
         duty = np.clip(rng.uniform(*exposure.duty) * factor, _SHORTEST, 1.0)
         crf = int(rng.uniform(exposure.crf[0], exposure.crf[1] + 1))
         names = ("gain", "highlights", "contrast", "shot", "read")
-        return cls(
+        sensor = cls(
             duty=duty,
             **{n: rng.uniform(*getattr(exposure, n)) for n in names},
             crf=crf if rng.uniform() < exposure.compressed else None,
         )
+        # Drawn last and only where asked for: all else is as it was without it.
+        if exposure.sharp and rng.uniform() < exposure.sharp:
+            return dataclasses.replace(sensor, duty=np.full(frames, _SHORTEST))
+        return sensor
 
     def light(self, image: np.ndarray) -> np.ndarray:
         """The light that a photograph was made from, brighter than white where white.

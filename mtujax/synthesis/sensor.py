@@ -62,8 +62,10 @@ def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
     share, rate = jax.random.split(jax.random.fold_in(rng_key, len(keys)))
     pressed = jax.random.bernoulli(share, exposure.compressed)
     step = quantiser_step(uniform(rate, exposure.crf))
+    still = jax.random.fold_in(rng_key, len(keys) + 1)
+    sharp = jax.random.bernoulli(still, exposure.sharp)
     return Sensor(
-        duty=jnp.clip(duty, _SHORTEST, 1.0),
+        duty=jnp.where(sharp, _SHORTEST, jnp.clip(duty, _SHORTEST, 1.0)),
         coding=jnp.where(pressed, step, 0.0),
         **settings,
     )
