@@ -158,9 +158,9 @@ def _manifest(config: ModelConfig, about):
 def _serialized(exported):
     try:
         return bytes(exported.serialize())
-    except ModuleNotFoundError as error:
+    except ImportError:
         raise UserError(
-            f"{error.name} is not installed; pip install 'mtujax[deploy]'"
+            "flatbuffers is not installed; pip install 'mtujax[deploy]'"
         ) from None
 
 

@@ -102,10 +102,9 @@ def test_what_is_in_the_way_is_one_line_and_stays(tiny, tmp_path, monkeypatch):
         with pytest.raises(UserError, match=message):
             write_step(*tiny, place, overwrite=True)
 
-    def missing(self):
-        raise ModuleNotFoundError("no flatbuffers", name="flatbuffers")
-
-    monkeypatch.setattr("jax.export.Exported.serialize", missing)
+    # As if it were not installed: JAX imports it when it first writes a program.
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
     with pytest.raises(UserError, match=r"flatbuffers is not installed; pip install"):
         write_step(*tiny, tmp_path / "step")
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
