@@ -9,7 +9,7 @@ GRADIENTS, RATES = "grad_norm_", "learning_rate"
 
 def update_line(
     step: int,
-    total: int,
+    total: int | None,
     terms: Mapping[str, float],
     counters: Mapping[str, tuple[int, int]],
     pace: str,
@@ -18,7 +18,7 @@ def update_line(
 
     Args:
         step: the last of them.
-        total: the step at the end.
+        total: the step at the end, if known.
         terms: losses, gradient norms and learning rates by name.
         counters: by name what is counted by now, and since the last line.
         pace: from `pace_text`.
@@ -34,7 +34,7 @@ def update_line(
         if now
     ]
     parts = [losses_text(terms), norms, rates, pace, *counted]
-    number = f"{step:{len(str(total))}d}/{total}"
+    number = str(step) if total is None else f"{step:{len(str(total))}d}/{total}"
     return f"update {number}: {' | '.join(part for part in parts if part)}"
 
 

@@ -53,7 +53,7 @@ class Logbook:
         self,
         folder: str | None,
         *,
-        total: int,
+        total: int | None,
         start: int = 0,
         every: int = 50,
         tensorboard: bool = True,
@@ -66,7 +66,7 @@ class Logbook:
         Args:
             folder: of the run, local or remote (then without CSV); None logs nothing,
                 as it should be in all processes but the first.
-            total: updates at the end of the run.
+            total: updates at the end of the run, if known before.
             start: updates done before.
             every: updates from one line to the next.
             tensorboard: also write what TensorBoard reads, if tensorboardX is there.
@@ -149,7 +149,8 @@ class Logbook:
         if self._first is None and not self._pace.begun:
             self._first = step, terms
         before, self._step = self._step, step
-        if step // self._every > before // self._every or step >= self._total:
+        ends = self._total is not None and step >= self._total
+        if step // self._every > before // self._every or ends:
             self._end_line()
         self._shown.reached(step)
         self._write_lines(wait=False)

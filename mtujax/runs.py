@@ -121,7 +121,7 @@ def _logbook(config, loop, start):
     }
     return Logbook(
         config.run if parallel.is_first() else None,
-        total=config.train.steps,
+        total=None if config.train.schedule == "timed" else config.train.steps,
         start=start,
         every=config.log_every,
         tensorboard=config.tensorboard,

@@ -22,11 +22,11 @@ class Pace:
     slow updates, but in the time that is left, as there will be more of them.
     """
 
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic):
         """Counts nothing yet.
 
         Args:
-            total: the step at the end.
+            total: the step at the end, if known.
             clock: gives seconds.
         """
         self._total, self._clock = total, clock
@@ -92,7 +92,7 @@ class Pace:
         Returns:
             Seconds until the end, or None if that cannot be known yet.
         """
-        if not self.begun:
+        if not self.begun or self._total is None:
             return None
         before, then = self._first
         if step <= before:
@@ -103,11 +103,13 @@ class Pace:
 class TrainingProgress:
     """Shows the course of a run: a bar with lines above it, or lines only."""
 
-    def __init__(self, total: int, *, start: int = 0, stream: TextIO | None = None):
+    def __init__(
+        self, total: int | None, *, start: int = 0, stream: TextIO | None = None
+    ):
         """Shows nothing yet.
 
         Args:
-            total: the step at the end.
+            total: the step at the end, if known.
             start: that the run goes on from.
             stream: where to; None for standard output.
         """

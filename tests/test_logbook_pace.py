@@ -35,6 +35,18 @@ def test_lines_written_at_once_share_their_time(book, stream, clock):
     assert paces(stream) == ["0.450 updates/s, 45 s left", "11 s left", "1.0 updates/s"]
 
 
+def test_an_end_that_is_not_known_yet_is_not_named(book, stream, clock):
+    with book(total=None) as log:
+        steps_of(log, clock, 2, range(1, 11))
+        log.expect(100)
+        steps_of(log, clock, 2, range(11, 21))
+    assert [line.partition(":")[0] for line in lines(stream)] == [
+        "update 10",
+        "update  20/100",
+    ]
+    assert paces(stream) == ["0.500 updates/s", "0.500 updates/s, 0:03 h left"]
+
+
 def test_hours_are_shown_and_nothing_at_the_end(book, stream, clock):
     with book(total=20_000, every=10_000) as log:
         steps_of(log, clock, 1, [1])

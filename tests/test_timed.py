@@ -106,4 +106,6 @@ def test_a_run_ends_with_its_time_and_goes_on_with_more(tmp_path, rng, capsys):
     assert max(rates) > 0.5 * 7e-4 and rates[-1] < 0.05 * 7e-4
     again = runs.train(config)
     assert again.complete and again.updates == 60
-    assert f"going on from update {done.updates}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"going on from update {done.updates}" in out
+    assert "update" in out and "/4: deblur" not in out  # `steps` says nothing here
