@@ -41,6 +41,7 @@ def test_the_end_is_told_by_the_pace():
     assert horizon.end(50, 0) == 50
 
 
+@pytest.mark.slow
 def test_updates_are_those_of_a_cosine_with_that_end():
     batches = [make_batch(seed=k) for k in range(3)]
     cosine = dataclasses.replace(CONFIGS["release"], schedule="cosine", steps=9)

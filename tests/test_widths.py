@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from conftest import TINY
+from conftest import TINY, slow
 from sharing import CONFIGS, MODEL, make_batch, trained
 from states import assert_same
 
@@ -47,7 +47,7 @@ def rng_key(rng):
     return jax.random.key(rng.integers(99))
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", ["paper", slow("release")])
 def test_training_is_the_same_in_wider_form(name):
     batches = [make_batch(seed=k) for k in range(3)]
     config = CONFIGS[name]
