@@ -109,6 +109,7 @@ def test_any_size_is_padded_and_cut():
     assert error[:, :, :, 1].mean() < 2  # green is mostly luma
 
 
+@pytest.mark.slow
 def test_a_share_of_the_clips_is_compressed_and_nothing_else_changes(rng):
     photo = rng.integers(0, 255, (12, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     made = {}
