@@ -94,7 +94,7 @@ class Loop:
             UserError: if clips are no whole number of updates.
         """
         self._config, self._feed = config, feed
-        self._timed = config.train.schedule == "timed"
+        self._timed = config.train.timed
         self.end = config.train.steps
         self._checkpoints, self._judge = checkpoints, judge
         model = MTUNet(config.model)

@@ -41,7 +41,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         UserError: for whatever a user can mend; nothing saved before is lost.
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
-    if config.train.schedule == "timed" and jax.process_count() > 1:
+    if config.train.timed and jax.process_count() > 1:
         raise UserError("train.schedule timed: give cosine to several processes")
     check_precision(config.model, jax.default_backend())
     parallel.local_batch(config.batch)
@@ -121,7 +121,7 @@ def _logbook(config, loop, start):
     }
     return Logbook(
         config.run if parallel.is_first() else None,
-        total=None if config.train.schedule == "timed" else config.train.steps,
+        total=None if config.train.timed else config.train.steps,
         start=start,
         every=config.log_every,
         tensorboard=config.tensorboard,

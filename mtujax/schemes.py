@@ -67,9 +67,14 @@ class TrainConfig:
     loss_scale: float = 2.0**15
 
     @property
+    def timed(self) -> bool:
+        """Whether training ends with its time, not after a number of updates."""
+        return self.schedule == "timed"
+
+    @property
     def most(self) -> int:
         """Updates after which training ends, however much time there is."""
-        return sys.maxsize if self.schedule == "timed" else self.steps
+        return sys.maxsize if self.timed else self.steps
 
     def __post_init__(self):
         """Refuses what cannot be trained with.
@@ -149,7 +154,7 @@ def learning_rate(
     peak = config.learning_rate
     if config.schedule == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, config.steps)
-    if config.schedule == "timed":
+    if config.timed:
         end = config.steps if end is None else end
         return functools.partial(_timed, peak, config.warmup, end)
     drops = dict(config.drops) if config.schedule == "drops" else {}

@@ -227,7 +227,7 @@ class RunConfig:
             raise UsageError(
                 f"init_from {self.init_from}: not with go_on_from, whose weights count"
             )
-        if self.train.schedule == "timed" and self.max_minutes is None:
+        if self.train.timed and self.max_minutes is None:
             raise UsageError("train.schedule timed: give max_minutes, in which it ends")
         if self.seed >= 2**32:
             raise UsageError(f"seed {self.seed}: must be below 2**32")
