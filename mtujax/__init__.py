@@ -42,9 +42,12 @@ __all__ = list(_PUBLIC)
 
 def __getattr__(name: str):
     """Imports a public name when it is first asked for: `--help` needs no JAX."""
-    if name not in _PUBLIC:
+    if name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("mtujax")
+    elif name in _PUBLIC:
+        value = getattr(importlib.import_module(f"mtujax.{_PUBLIC[name]}"), name)
+    else:
         raise AttributeError(f"module 'mtujax' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"mtujax.{_PUBLIC[name]}"), name)
     globals()[name] = value
     return value
 

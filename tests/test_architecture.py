@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib.metadata
 import inspect
 import pathlib
 import re
@@ -95,6 +96,10 @@ def test_the_promised_names_are_public():
     assert set(CONTRACT) <= set(mtujax.__all__) <= set(dir(mtujax))
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = mtujax.nonsense
+
+
+def test_the_package_tells_its_version():
+    assert mtujax.__version__ == importlib.metadata.version("mtujax")
 
 
 def public():
