@@ -66,7 +66,12 @@ def test_the_demo_gains_and_shows_it(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_is_sharp_stays_as_it_is_though_it_moves():
+@pytest.mark.parametrize(
+    "name, least",
+    # Trained without sharp clips that move: 33.7, 34.5 and 37.4 dB.
+    [("mtu1", 36.5), ("mtu1_live", 37), ("mtu2", 42)],
+)
+def test_what_is_sharp_stays_as_it_is_though_it_moves(name, least):
     photo = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
     made = synthesize(
         read_photo(str(photo)),
@@ -79,6 +84,6 @@ def test_what_is_sharp_stays_as_it_is_though_it_moves():
     )
     assert np.linalg.norm(made.flow[1:], axis=-1).mean() > 3  # pixels a frame
     blurry, sharp = (np.float32(x) / 255 for x in (made.blurry, made.sharp))
-    model, params = mtujax.load("mtu2")
+    model, params = mtujax.load(name)
     restored = mtujax.restore_clip(model, params, blurry[None])[1][0]
-    assert mtujax.psnr(np.clip(restored, 0, 1), sharp).min() > 42
+    assert mtujax.psnr(np.clip(restored, 0, 1), sharp).min() > least
