@@ -198,7 +198,7 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(
     assert runs.train(of(config, init_from="nowhere")).updates == 2
 
 
-def test_what_ran_out_of_memory_can_be_tried_with_less(config, monkeypatch):
+def run_out_of_memory(config, monkeypatch):
     def full(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
@@ -206,6 +206,15 @@ def test_what_ran_out_of_memory_can_be_tried_with_less(config, monkeypatch):
         patch.setattr(parallel, "make_step", lambda *_: full)
         with pytest.raises(UserError, match="a smaller batch.*or train.remat=True"):
             runs.train(config)
+
+
+def test_what_ran_out_of_memory_says_what_takes_less(config, monkeypatch):
+    run_out_of_memory(config, monkeypatch)
+
+
+@pytest.mark.slow
+def test_what_ran_out_of_memory_goes_on_with_less(config, monkeypatch):
+    run_out_of_memory(config, monkeypatch)
     smaller = of(config, train_remat=True, batch=4, data_crop=32, max_minutes=0.0)
     assert runs.train(smaller).updates == 1
     assert runs.train(of(smaller, train_remat=False)).updates == 2
