@@ -14,17 +14,14 @@ Paper: has no scores of it.
 
 from ml_collections import ConfigDict
 
-from configs import bundled_mtu2
+from configs import bundled_mtu1
 
 
 def get_config(device: str = "gpu") -> ConfigDict:
-    """As `bundled_mtu2`, with one unit and no look-ahead."""
-    config = bundled_mtu2.get_config(device)
+    """As `bundled_mtu1`, with no look-ahead."""
+    config = bundled_mtu1.get_config(device)
     config.run = "runs/bundled_live"
-    config.model.num_units = 1
     config.model.lookback = 1
     config.model.lookahead = 0
-    config.model.last_unit_reads_warped = True
     config.model.initial_features = "zero"
-    config.data.exposure.sharp = 0.1
     return config

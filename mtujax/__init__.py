@@ -43,7 +43,9 @@ __all__ = list(_PUBLIC)
 def __getattr__(name: str):
     """Imports a public name when it is first asked for: `--help` needs no JAX."""
     if name == "__version__":
-        value = importlib.import_module("importlib.metadata").version("mtujax")
+        from importlib.metadata import version
+
+        value = version("mtujax")
     elif name in _PUBLIC:
         value = getattr(importlib.import_module(f"mtujax.{_PUBLIC[name]}"), name)
     else:
