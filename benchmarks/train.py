@@ -137,7 +137,8 @@ def with_blur(case, args):
     )
     feed = open_feed(RunConfig(model.config, config, data, batch=args.batch))
     state = init_train_state(config, init_params(model, jax.random.key(0)))
-    inputs = feed.constants, next(feed.start(0))
+    state = parallel.replicated(state)
+    inputs = parallel.replicated(feed.constants), next(feed.start(0))
     step, row = parallel.make_step(model, config, feed.prepare), {}
     if jax.device_count() == 1:
         step, row = compiled(step.lower(state, *inputs))
@@ -151,6 +152,7 @@ def on_all_devices(case, args):
     count = jax.device_count()
     wide = argparse.Namespace(**vars(args) | {"batch": args.batch * count})
     state = init_train_state(config, init_params(model, jax.random.key(0)))
+    state = parallel.replicated(state)
     inputs = None, random_batch(model.config, wide)
     step = parallel.make_step(model, config)
     row = compare({"mtujax": ours(step, state, *inputs)}, wide, config)

@@ -99,6 +99,7 @@ class Loop:
         self._checkpoints, self._judge = checkpoints, judge
         model = MTUNet(config.model)
         self._step = parallel.make_step(model, config.train, feed.prepare)
+        self._constants = parallel.replicated(feed.constants)
         self._updates = updates_of_batch(config)
         most = config.most_skipped // self._updates + 2
         self._records = collections.deque(maxlen=most)
@@ -134,6 +135,7 @@ class Loop:
             UserError: if too many updates in a row were not finite, a batch cannot be
                 made, or the device has too little memory.
         """
+        state = parallel.replicated(state)
         position, waiting = self.position(state), None
         total, stopped = self._config.train.most, False
         horizon, complete = Horizon(), position >= total
@@ -169,7 +171,7 @@ class Loop:
         self._records.append(batch.pop("record", batch.get("clip")))
         try:
             end = np.int32(self.end) if self._timed else None
-            return self._step(state, self._feed.constants, batch, end)
+            return self._step(state, self._constants, batch, end)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

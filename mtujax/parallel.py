@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtujax.errors import UserError
 from mtujax.machine import cores
@@ -86,11 +87,10 @@ def local_batch(batch: int) -> int:
     """
     devices = jax.device_count()
     if batch % devices:
-        near = [n for n in (batch // devices * devices, -(-batch // devices) * devices)]
+        near = batch // devices * devices, -(-batch // devices) * devices
         fitting = " or ".join(str(n) for n in near if n)
-        raise UserError(
-            f"batch {batch}: {devices} devices cannot share it evenly; give {fitting}"
-        )
+        said = f"batch {batch}: {devices} devices cannot share it evenly"
+        raise UserError(f"{said}; give {fitting}")
     return batch // devices * jax.local_device_count()
 
 
@@ -121,11 +121,26 @@ def split(batch: dict) -> dict:
     devices = jax.local_device_count()
     for name, value in batch.items():
         if value.shape[0] % devices:
-            raise UserError(
-                f"batch of {value.shape[0]} ({name}): {devices} devices cannot share "
-                "it evenly"
-            )
+            said = f"batch of {value.shape[0]} ({name}): {devices} devices"
+            raise UserError(f"{said} cannot share it evenly")
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
+
+
+def replicated(tree):
+    """Puts arrays on all devices of this process, as a step returns its state.
+
+    Several would copy what lies on one alone at every call, and compile for it, too.
+
+    Args:
+        tree: of arrays, of NumPy as well.
+
+    Returns:
+        It; buffers may be shared with what was given.
+    """
+    if jax.device_count() == 1:
+        return tree
+    mesh = Mesh(np.asarray(jax.local_devices()), (AXIS,))
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 @functools.lru_cache(maxsize=4)
@@ -143,9 +158,9 @@ def make_step(
             takes, done on the device: labels, or whole clips; None for nothing.
 
     Returns:
-        A function of the state, whose buffers it reuses, the constants, this process's
-        batch [b, ...] and, for a "timed" schedule, the updates [] at its end; it
-        returns the next state and the scalars.
+        A function of the state, whose buffers it reuses, and the constants, both
+        `replicated`, this process's batch [b, ...] and, for a "timed" schedule, the
+        updates [] at its end; it returns the next state and the scalars.
     """
 
     def step(state, constants, batch, end=None, axis_name=None):
@@ -155,16 +170,14 @@ def make_step(
 
     if jax.device_count() == 1:
         return jax.jit(step, donate_argnums=0)
-    step = jax.pmap(
-        functools.partial(step, axis_name=AXIS),
-        axis_name=AXIS,
-        in_axes=(None, None, 0, None),
-        out_axes=(None, None),
-        donate_argnums=0,
-    )
-    return lambda state, constants, batch, end=None: step(
-        state, constants, split(batch), end
-    )
+    axes = dict(in_axes=(None, None, 0, None), out_axes=(None, None))
+    step = functools.partial(step, axis_name=AXIS)
+    step = jax.pmap(step, axis_name=AXIS, donate_argnums=0, **axes)
+
+    def shared(state, constants, batch, end=None):
+        return step(state, constants, split(batch), end)
+
+    return shared
 
 
 class LaneMap:
@@ -228,12 +241,8 @@ class LaneMap:
     def _shared(self, tree):
         if self.devices == 1:
             return tree
-
-        def split(x):
-            each = len(x) // self.devices  # not -1: an array may be empty
-            return x.reshape(self.devices, each, *x.shape[1:])
-
-        return jax.tree.map(split, tree)
+        n = self.devices  # not -1 after it: an array may be empty
+        return jax.tree.map(lambda x: x.reshape(n, len(x) // n, *x.shape[1:]), tree)
 
     def gather(self, found) -> dict:
         """Copies what a step found to the host; waits for it.

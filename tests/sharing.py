@@ -30,8 +30,8 @@ def make_batch(count=2, seed=0):
     }
 
 
-def trained(step, config, batches, model=MODEL):
-    state = init_train_state(config, init_params(model, jax.random.key(0)))
+def trained(step, config, batches, model=MODEL, place=lambda state: state):
+    state = place(init_train_state(config, init_params(model, jax.random.key(0))))
     for batch in batches:
         state, terms = step(state, batch)
     return state, terms

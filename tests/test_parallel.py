@@ -36,7 +36,7 @@ SLOW = pytest.mark.slow
     ],
     ids=["smallest", "release", "paper"],
 )
-def test_two_devices_update_as_one_does(name, model):
+def test_two_devices_update_as_one_does(name, model, monkeypatch):
     config, batches = CONFIGS[name], [make_batch(seed=k) for k in range(3)]
     one = trained(
         lambda state, batch: train_step(state, batch, model=model, config=config),
@@ -45,18 +45,28 @@ def test_two_devices_update_as_one_does(name, model):
         model,
     )
     assert jax.local_device_count() == 2
+    parallel.make_step.cache_clear()
+    traced, clip_step = [], parallel.clip_step
+
+    def counted(*args, **settings):
+        traced.append(args)
+        return clip_step(*args, **settings)
+
+    monkeypatch.setattr(parallel, "clip_step", counted)
     shared = parallel.make_step(model, config)
 
     def step(state, batch):
         return shared(state, None, batch)
 
-    two = trained(step, config, batches, model)
+    two = trained(step, config, batches, model, parallel.replicated)
+    assert len(traced) == 1  # what comes back is not compiled for again
     assert_same(two[0].params, one[0].params, 1e-6)
     assert_same(two[0].ema, one[0].ema, 1e-6)
     assert two[1].keys() == one[1].keys()
     assert_same(two[1], one[1], 1e-5)
     # Each half alone trains otherwise, so that a missing average would show.
-    half = trained(step, config, [_twice(batch) for batch in batches], model)
+    halves = [_twice(batch) for batch in batches]
+    half = trained(step, config, halves, model, parallel.replicated)
     moved = jax.tree.map(
         lambda a, b: float(np.abs(a - b).max()), half[0].params, one[0].params
     )
@@ -104,8 +114,12 @@ import sharing as t
 config = t.CONFIGS["release"]
 batches = [t.make_batch(seed=k) for k in range(3)]
 own = [{n: x[process:process + 1] for n, x in b.items()} for b in batches]
+traced, clip_step = [], parallel.clip_step
+parallel.clip_step = lambda *a, **k: traced.append(1) or clip_step(*a, **k)
 shared = parallel.make_step(t.MODEL, config)
-state, _ = t.trained(lambda state, batch: shared(state, None, batch), config, own)
+step = lambda state, batch: shared(state, None, batch)
+state, _ = t.trained(step, config, own, place=parallel.replicated)
+assert len(traced) == 1, traced
 leaves = jax.tree.leaves(parallel.to_host(state.params))
 np.savez(sys.argv[4], **{str(k): x for k, x in enumerate(leaves)})
 """

@@ -98,8 +98,13 @@ def assert_same(one, other, atol=0.0):
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
     config, tmp_path, capsys, stop_after, monkeypatch
 ):
-    whole = of(config, run=str(tmp_path / "whole"))
-    done = runs.train(whole)
+    whole, traced = of(config, run=str(tmp_path / "whole")), []
+    with monkeypatch.context() as patch:
+        step = parallel.clip_step
+        count = lambda *args, **settings: traced.append(1) or step(*args, **settings)  # noqa: E731
+        patch.setattr(parallel, "clip_step", count)
+        done = runs.train(whole)
+    assert len(traced) == 1  # not again for a state that comes back from all devices
     assert (done.updates, done.skipped, done.complete) == (6, 0, True)
     assert done.psnr > 0 and done.blurry > 0
     with monkeypatch.context():
