@@ -118,8 +118,8 @@ def own_set(tmp_path_factory):
     return root
 
 
-def run(*words):
-    words = [sys.executable, "benchmarks/bundled.py", *map(str, words)]
+def run(*words, script="bundled.py"):
+    words = [sys.executable, f"benchmarks/{script}", *map(str, words)]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -166,3 +166,25 @@ def test_a_set_that_is_none_takes_one_line(tmp_path):
     assert done.returncode == 1
     line = done.stderr.splitlines()[0]
     assert line.startswith("bundled.py: error: ") and "nowhere: no such" in line
+
+
+@pytest.mark.slow
+def test_half_of_the_errors_is_six_decibels_less(own_set, weights_file, tmp_path):
+    words = "--weights", weights_file, "--shares", 1, 0.5, "--json", tmp_path
+    done = run(own_set, *words, script="steadiness.py")
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("steadiness-*.json")
+    whole, half = json.loads(file.read_text())["shares"]
+    assert half["psnr"] - whole["psnr"] == pytest.approx(20 * np.log10(2), abs=0.05)
+    assert list(whole["ratio_by_clip"]) == ["first", "second", "third"]
+    assert whole["ratio_most"] == max(whole["ratio_by_clip"].values())
+    assert 1 < half["ratio"] < whole["ratio"]
+    assert f"| 0.5 | {half['psnr']:.2f} | {half['ratio']:.3f} | " in done.stdout
+
+
+@pytest.mark.slow
+def test_a_share_of_the_errors_must_be_one(tmp_path):
+    for share in "0", "1.5", "half":
+        done = run(tmp_path, "--shares", share, script="steadiness.py")
+        assert done.returncode == 2
+        assert f"{share}: must be above 0 and at most 1" in done.stderr

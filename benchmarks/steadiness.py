@@ -1,0 +1,135 @@
+"""How much less wrong frames would have to be to be as steady as sharp ones.
+
+    python benchmarks/steadiness.py SET [--weights mtu2] [--shares 1 0.5]
+        [--json FOLDER]
+
+Restores the split `test` of a set in the layout `pairs`. Of what is wrong in each frame
+a share is kept: sharp + share (restored - sharp), in 8 bits as the frames themselves,
+so that the kind of the errors stays and their size falls. `mtujax.evaluate` scores
+these: PSNR by `rt-paper`, and the warping error beside that of the sharp frames.
+"""
+
+import argparse
+import pathlib
+import tempfile
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+import record
+from bundled import Clips
+from bundled_text import PAPER, TOTAL, psnr_of, ratios
+
+from mtujax.data.images import read_image
+from mtujax.errors import UserError
+from mtujax.evaluation import evaluate
+from mtujax.ops.unit_range import from_unit_range, to_unit_range
+from mtujax.progress import FrameProgress
+from mtujax.results import plain
+from mtujax.scripts import run_script
+from mtujax.table_text import Column, Table, markdown
+
+SHARES = 1.0, 0.5, 0.35, 0.25, 0.1
+
+
+def between(sharp, restored, share):
+    """A frame with a share of what is wrong in it: uint8 [H, W, 3], as both are."""
+    sharp, restored = (to_unit_range(jnp.asarray(x)) for x in (sharp, restored))
+    return np.asarray(from_unit_range(sharp + share * (restored - sharp), jnp.uint8))
+
+
+def write_share(clips, frames, folder, share):
+    """Writes all frames of all clips with this share; gives their folder."""
+    for clip, files in clips.pairs.items():
+        (folder / clip).mkdir(parents=True)
+        for at, (_, sharp) in enumerate(files):
+            name = f"{at:05d}.png"
+            image = between(read_image(sharp), read_image(frames / clip / name), share)
+            if not cv2.imwrite(str(folder / clip / name), image[..., ::-1]):
+                raise UserError(f"{folder / clip / name}: cannot be written")
+    return folder
+
+
+def measure(args, clips, folder):
+    """(The method that restored, a row of figures for each share)."""
+    whole = clips.as_set(folder / "set", clips.pairs)
+    out, rows = folder / "restored", []
+    chosen = dict(dataset="pairs", path=whole, protocols=(PAPER,))
+    with FrameProgress("restored", stderr=True) as seen:
+        found = evaluate(
+            args.weights, out=out, save_frames=True, on_frames=seen, **chosen
+        )
+    for share in args.shares:
+        mixed = write_share(clips, out / "frames", folder / f"{share}", share)
+        with FrameProgress(f"share {share}", stderr=True) as seen:
+            scored = evaluate(
+                results=mixed,
+                out=folder / f"scores-{share}",
+                consistency=True,
+                on_frames=seen,
+                **chosen,
+            )
+        steady = {clip: float(ratio) for clip, ratio in ratios(scored).items()}
+        whole_set = steady.pop(TOTAL)
+        rows.append(
+            {
+                "share": share,
+                "psnr": float(psnr_of(scored)),
+                "ratio": whole_set,
+                "ratio_most": max(steady.values()),
+                "ratio_by_clip": steady,
+            }
+        )
+    return found.method, rows
+
+
+def table(rows):
+    heads = "share of the errors", "PSNR", "warping error ratio", "most of a clip"
+    cells = (
+        (
+            f"{row['share']:g}",
+            f"{row['psnr']:.2f}",
+            f"{row['ratio']:.3f}",
+            f"{row['ratio_most']:.3f}",
+        )
+        for row in rows
+    )
+    return Table("steadiness", "Steadiness", tuple(map(Column, heads)), tuple(cells))
+
+
+def steadiness(args):
+    about = record.machine_printed()
+    clips = Clips(args.set)
+    with tempfile.TemporaryDirectory() as folder:
+        method, rows = measure(args, clips, pathlib.Path(folder))
+    print(markdown([table(rows)]))
+    told = {"machine": about, "sha256": method.sha256, "shares": rows}
+    record.write(
+        plain(told), f"steadiness-{method.name}-{method.sha256[:8]}", args.json
+    )
+    return 0
+
+
+def a_share(text):
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be above 0 and at most 1")
+    return share
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("set", type=pathlib.Path, help="folder in the layout `pairs`")
+    add("--weights", default="mtu2", help="bundled name, file or training run")
+    add("--shares", type=a_share, nargs="+", default=SHARES, help="of the errors")
+    record.add_json(parser)
+    args = parser.parse_args()
+    run_script("steadiness.py", lambda: steadiness(args))
+
+
+if __name__ == "__main__":
+    main()
