@@ -59,7 +59,7 @@ def measure(args, clips, folder):
         found = evaluate(
             args.weights, out=out, save_frames=True, on_frames=seen, **chosen
         )
-    for share in args.shares:
+    for share in dict.fromkeys(args.shares):
         mixed = write_share(clips, out / "frames", folder / f"{share}", share)
         with FrameProgress(f"share {share}", stderr=True) as seen:
             scored = evaluate(

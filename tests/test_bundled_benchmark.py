@@ -170,7 +170,7 @@ def test_a_set_that_is_none_takes_one_line(tmp_path):
 
 @pytest.mark.slow
 def test_half_of_the_errors_is_six_decibels_less(own_set, weights_file, tmp_path):
-    words = "--weights", weights_file, "--shares", 1, 0.5, "--json", tmp_path
+    words = "--weights", weights_file, "--shares", 1, 0.5, 1, "--json", tmp_path
     done = run(own_set, *words, script="steadiness.py")
     assert done.returncode == 0, done.stderr
     (file,) = tmp_path.glob("steadiness-*.json")
