@@ -4,6 +4,7 @@ Letters: T time, H W pixels.
 """
 
 import importlib.resources
+import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -18,9 +19,11 @@ from mtujax.data.synthetic import read_photo, synthesize
 from mtujax.deblur import deblur_video
 from mtujax.errors import UserError
 from mtujax.frames import FolderReader, FolderWriter, ImageKind
+from mtujax.machine import machine
 from mtujax.metrics import psnr, ssim
 from mtujax.outputs import check_frames_only, whole_output
 from mtujax.progress import FrameProgress
+from mtujax.subjects import open_subject
 from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
 from mtujax.weights import load
@@ -47,7 +50,7 @@ _EXPOSURE = Exposure(
 _DETAIL = (slice(120, 240), slice(213, 427))  # a ninth of the frame, shown enlarged
 _DIVIDER = 2  # pixels
 _FOLDERS = ("blurry", "sharp", "restored")
-_FILES = ("side_by_side.mp4", "side_by_side.png")
+_FILES = ("side_by_side.mp4", "side_by_side.png", "scores.json")
 
 
 def run(
@@ -56,8 +59,9 @@ def run(
     """Makes the clip, deblurs it with bundled weights and shows what was gained.
 
     Args:
-        folder: where `blurry/`, `sharp/`, `restored/`, `side_by_side.mp4` and
-            `side_by_side.png` are written; what an earlier run left is replaced.
+        folder: where `blurry/`, `sharp/`, `restored/`, `side_by_side.mp4`,
+            `side_by_side.png` and `scores.json` are written; what an earlier run left
+            is replaced.
         weights: as `mtujax.load` takes them.
         say: called with each line of the report.
 
@@ -96,6 +100,7 @@ def run(
     pairs = np.stack([_pair(*p) for p in zip(made.blurry, restored, strict=True)])
     _write_video(folder / "side_by_side.mp4", pairs)
     _write_picture(folder / "side_by_side.png", made.blurry, restored)
+    _write_scores(folder / "scores.json", weights, before, after, report.fps)
     gain = after[0] - before[0]
     say(f"clip: {_FRAMES} frames of {_WIDTH}x{_HEIGHT}, blurred from one photograph")
     say(f"PSNR: {before[0]:.2f} -> {after[0]:.2f} dB ({gain:+.2f} dB)")
@@ -137,7 +142,20 @@ def _scores(frames, sharp):
         for x, y in zip(frames, sharp, strict=True)
     ]
     scores = [(float(psnr(x, y)), float(ssim(x, y))) for x, y in pairs]
-    return tuple(np.mean(scores, axis=0))
+    return tuple(np.mean(scores, axis=0).tolist())
+
+
+def _write_scores(path, weights, before, after, fps):
+    method = open_subject(weights).method
+    scores = {
+        "machine": machine(),
+        "weights": {"name": method.name, "sha256": method.sha256},
+        "blurry": dict(zip(("psnr", "ssim"), before, strict=True)),
+        "restored": dict(zip(("psnr", "ssim"), after, strict=True)),
+        "frames_per_s": fps,  # compilation included
+    }
+    with whole_output(path, folder=False) as temporary:
+        temporary.write_text(json.dumps(scores, indent=1) + "\n", "utf-8")
 
 
 def _pair(left, right):

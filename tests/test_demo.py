@@ -1,6 +1,8 @@
 """The demo: what no training saw comes out sharper, what is sharp as it is."""
 
+import hashlib
 import importlib.resources
+import json
 
 import av
 import cv2
@@ -13,6 +15,7 @@ from mtujax.data.camera import Shake
 from mtujax.data.exposure import Exposure
 from mtujax.data.synthetic import read_photo, synthesize
 from mtujax.errors import UserError
+from mtujax.weights import bundled
 
 
 def test_a_file_in_the_way_of_the_demo_is_named(tmp_path):
@@ -54,10 +57,17 @@ def test_the_demo_gains_and_shows_it(tmp_path, monkeypatch):
     assert names == [
         "blurry",
         "restored",
+        "scores.json",
         "sharp",
         "side_by_side.mp4",
         "side_by_side.png",
     ]
+    told = json.loads((tmp_path / "demo" / "scores.json").read_text())
+    assert told["restored"]["psnr"] - told["blurry"]["psnr"] == pytest.approx(gain)
+    assert told["blurry"]["ssim"] < told["restored"]["ssim"] < 1
+    (file,) = (file for file in bundled() if file.name == "mtu2")
+    digest = hashlib.sha256(file.path.read_bytes()).hexdigest()
+    assert told["weights"] == {"name": "mtu2", "sha256": digest}
     picture = cv2.imread(str(tmp_path / "demo" / "side_by_side.png"))
     assert picture.shape == (2 * 120 + 2, 2 * 160 + 2, 3)
     with av.open(str(tmp_path / "demo" / "side_by_side.mp4")) as video:
