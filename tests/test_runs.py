@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 import sets
-from conftest import SMALLEST, slow
+from conftest import SMALLEST
 from motions import panned
 
 from mtujax import parallel, runs
@@ -140,8 +140,9 @@ def test_a_run_goes_on_with_fewer_devices(config, tmp_path, monkeypatch, stop_af
     parallel.make_step.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("number", "status"), [slow(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_a_signal_saves_and_says_how_to_go_on(config, monkeypatch, number, status):
     update = Loop._update

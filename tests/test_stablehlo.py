@@ -124,6 +124,7 @@ def test_bad_use_of_the_command_is_one_line(step, capsys):
         assert done.value.code == status and message in error and "\n" not in error[:-1]
 
 
+@pytest.mark.slow
 def test_bad_use_of_the_runner_is_one_line(step, tmp_path):
     for name in ("empty", "twice", "sizes", "broken"):
         (tmp_path / name).mkdir()

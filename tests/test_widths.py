@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from conftest import TINY, slow
+from conftest import SMALLEST, TINY, slow
 from sharing import CONFIGS, MODEL, make_batch, trained
 from states import assert_same
 
@@ -47,14 +47,19 @@ def rng_key(rng):
     return jax.random.key(rng.integers(99))
 
 
-@pytest.mark.parametrize("name", ["paper", slow("release")])
-def test_training_is_the_same_in_wider_form(name):
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("paper", MTUNet(SMALLEST)), slow("paper", MODEL), slow("release", MODEL)],
+    ids=["smallest", "paper", "release"],
+)
+def test_training_is_the_same_in_wider_form(name, model):
     batches = [make_batch(seed=k) for k in range(3)]
     config = CONFIGS[name]
 
     def run(multiple):
-        settings = dict(model=MODEL, config=config, multiple=multiple)
-        return trained(lambda s, b: train_step(s, b, **settings), config, batches)
+        settings = dict(model=model, config=config, multiple=multiple)
+        step = lambda s, b: train_step(s, b, **settings)  # noqa: E731
+        return trained(step, config, batches, model)
 
     (state, terms), (wide, told) = run(1), run(8)
     assert terms.keys() == told.keys()
