@@ -23,10 +23,9 @@ from mtujax.machine import machine
 from mtujax.metrics import psnr, ssim
 from mtujax.outputs import check_frames_only, whole_output
 from mtujax.progress import FrameProgress
-from mtujax.subjects import open_subject
+from mtujax.subjects import open_file
 from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
-from mtujax.weights import load
 
 _FRAMES, _HEIGHT, _WIDTH = 24, 360, 640
 _RATE = Fraction(24)
@@ -72,7 +71,7 @@ def run(
         UserError: if weights do not load, or `folder` is a file, or holds what no demo
             left there.
     """
-    load(weights)  # refused, if at all, before anything is written
+    method = open_file(weights).method  # refused before anything is written
     _make_folder(folder)
     asset = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
     photo = read_photo(str(asset))
@@ -100,7 +99,7 @@ def run(
     pairs = np.stack([_pair(*p) for p in zip(made.blurry, restored, strict=True)])
     _write_video(folder / "side_by_side.mp4", pairs)
     _write_picture(folder / "side_by_side.png", made.blurry, restored)
-    _write_scores(folder / "scores.json", weights, before, after, report.fps)
+    _write_scores(folder / "scores.json", method, before, after, report.fps)
     gain = after[0] - before[0]
     say(f"clip: {_FRAMES} frames of {_WIDTH}x{_HEIGHT}, blurred from one photograph")
     say(f"PSNR: {before[0]:.2f} -> {after[0]:.2f} dB ({gain:+.2f} dB)")
@@ -145,8 +144,7 @@ def _scores(frames, sharp):
     return tuple(np.mean(scores, axis=0).tolist())
 
 
-def _write_scores(path, weights, before, after, fps):
-    method = open_subject(weights).method
+def _write_scores(path, method, before, after, fps):
     scores = {
         "machine": machine(),
         "weights": {"name": method.name, "sha256": method.sha256},

@@ -95,6 +95,21 @@ def _network(weights):
         # As exported weights are loaded, whatever they were trained in.
         model = MTUNet(dataclasses.replace(config.model, dtype="float32"))
         return _subject(last, model, found.state.ema)
+    return open_file(weights)
+
+
+def open_file(weights: str | os.PathLike) -> Subject:
+    """Loads weights that are one file.
+
+    Args:
+        weights: a bundled name or a `.safetensors` file.
+
+    Returns:
+        The network; its sha256 is that of the file.
+
+    Raises:
+        UserError: if weights do not load.
+    """
     model, params = load(weights)
     paths = {file.name: file.path for file in bundled()}
     path = paths.get(str(weights), Path(weights))
