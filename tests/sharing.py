@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from mtujax import parallel
 from mtujax.config import ModelConfig
 from mtujax.network import MTUNet, init_params
 from mtujax.schemes import TrainConfig
@@ -28,6 +29,21 @@ def make_batch(count=2, seed=0):
         # The first clip knows less: a mean of means would not be the mean.
         "valid": rng.random(shape) < np.array([0.2, 0.9])[:count, None, None, None],
     }
+
+
+def tracings(replace=setattr):
+    """A list that grows whenever a step of `parallel.make_step` is traced from now on.
+
+    With `replace`, as of a monkeypatch, this can be undone.
+    """
+    traced, step = [], parallel.clip_step
+
+    def noted(*args, **settings):
+        traced.append(step)
+        return step(*args, **settings)
+
+    replace(parallel, "clip_step", noted)
+    return traced
 
 
 def trained(step, config, batches, model=MODEL, place=lambda state: state):

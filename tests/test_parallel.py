@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import SMALLEST
-from sharing import CONFIGS, MODEL, make_batch, trained
+from sharing import CONFIGS, MODEL, make_batch, tracings, trained
 
 from mtujax import parallel
 from mtujax.errors import UserError
@@ -46,13 +46,7 @@ def test_two_devices_update_as_one_does(name, model, monkeypatch):
     )
     assert jax.local_device_count() == 2
     parallel.make_step.cache_clear()
-    traced, clip_step = [], parallel.clip_step
-
-    def counted(*args, **settings):
-        traced.append(args)
-        return clip_step(*args, **settings)
-
-    monkeypatch.setattr(parallel, "clip_step", counted)
+    traced = tracings(monkeypatch.setattr)
     shared = parallel.make_step(model, config)
 
     def step(state, batch):
@@ -114,8 +108,7 @@ import sharing as t
 config = t.CONFIGS["release"]
 batches = [t.make_batch(seed=k) for k in range(3)]
 own = [{n: x[process:process + 1] for n, x in b.items()} for b in batches]
-traced, clip_step = [], parallel.clip_step
-parallel.clip_step = lambda *a, **k: traced.append(1) or clip_step(*a, **k)
+traced = t.tracings()
 shared = parallel.make_step(t.MODEL, config)
 step = lambda state, batch: shared(state, None, batch)
 state, _ = t.trained(step, config, own, place=parallel.replicated)

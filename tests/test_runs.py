@@ -12,6 +12,7 @@ import pytest
 import sets
 from conftest import SMALLEST
 from motions import panned
+from sharing import tracings
 
 from mtujax import parallel, runs
 from mtujax.archive import pack
@@ -98,11 +99,9 @@ def assert_same(one, other, atol=0.0):
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
     config, tmp_path, capsys, stop_after, monkeypatch
 ):
-    whole, traced = of(config, run=str(tmp_path / "whole")), []
+    whole = of(config, run=str(tmp_path / "whole"))
     with monkeypatch.context() as patch:
-        step = parallel.clip_step
-        count = lambda *args, **settings: traced.append(1) or step(*args, **settings)  # noqa: E731
-        patch.setattr(parallel, "clip_step", count)
+        traced = tracings(patch.setattr)
         done = runs.train(whole)
     assert len(traced) == 1  # not again for a state that comes back from all devices
     assert (done.updates, done.skipped, done.complete) == (6, 0, True)

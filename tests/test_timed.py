@@ -49,8 +49,11 @@ def test_updates_are_those_of_a_cosine_with_that_end():
 
     def run(config, *end):
         step = parallel.make_step(MODEL, config)
-        given = (lambda s, b: step(s, None, b, *end)), config, batches
-        return trained(*given, place=parallel.replicated)[0]
+
+        def update(state, batch):
+            return step(state, None, batch, *end)
+
+        return trained(update, config, batches, place=parallel.replicated)[0]
 
     found, expected = run(timed, np.int32(9)), run(cosine)
     pairs = zip(*map(jax.tree.leaves, (found, expected)), strict=True)
