@@ -13,7 +13,6 @@ import argparse
 import pathlib
 import tempfile
 
-import cv2
 import jax.numpy as jnp
 import numpy as np
 import record
@@ -21,8 +20,8 @@ from bundled import Clips
 from bundled_text import PAPER, TOTAL, psnr_of, ratios
 
 from mtujax.data.images import read_image
-from mtujax.errors import UserError
 from mtujax.evaluation import evaluate
+from mtujax.frames import FolderWriter, ImageKind
 from mtujax.ops.unit_range import from_unit_range, to_unit_range
 from mtujax.progress import FrameProgress
 from mtujax.results import plain
@@ -42,19 +41,18 @@ def write_share(clips, frames, folder, share):
     """Writes all frames of all clips with this share; gives their folder."""
     for clip, files in clips.pairs.items():
         (folder / clip).mkdir(parents=True)
-        for at, (_, sharp) in enumerate(files):
-            name = f"{at:05d}.png"
-            image = between(read_image(sharp), read_image(frames / clip / name), share)
-            if not cv2.imwrite(str(folder / clip / name), image[..., ::-1]):
-                raise UserError(f"{folder / clip / name}: cannot be written")
+        with FolderWriter(folder / clip) as writer:
+            for blurry, sharp in files:
+                name = f"{blurry.stem}.png"
+                images = read_image(sharp), read_image(frames / clip / name)
+                writer.write(between(*images, share), ImageKind(name))
     return folder
 
 
 def measure(args, clips, folder):
     """(The method that restored, a row of figures for each share)."""
-    whole = clips.as_set(folder / "set", clips.pairs)
     out, rows = folder / "restored", []
-    chosen = dict(dataset="pairs", path=whole, protocols=(PAPER,))
+    chosen = dict(dataset="pairs", path=args.set, protocols=(PAPER,))
     with FrameProgress("restored", stderr=True) as seen:
         found = evaluate(
             args.weights, out=out, save_frames=True, on_frames=seen, **chosen
@@ -70,12 +68,11 @@ def measure(args, clips, folder):
                 **chosen,
             )
         steady = {clip: float(ratio) for clip, ratio in ratios(scored).items()}
-        whole_set = steady.pop(TOTAL)
         rows.append(
             {
                 "share": share,
-                "psnr": float(psnr_of(scored)),
-                "ratio": whole_set,
+                "psnr": psnr_of(scored),
+                "ratio": steady.pop(TOTAL),
                 "ratio_most": max(steady.values()),
                 "ratio_by_clip": steady,
             }

@@ -136,8 +136,7 @@ def with_blur(case, args):
         subframes=args.subframes,
     )
     feed = open_feed(RunConfig(model.config, config, data, batch=args.batch))
-    state = init_train_state(config, init_params(model, jax.random.key(0)))
-    state = parallel.replicated(state)
+    state = first_state(model, config)
     inputs = parallel.replicated(feed.constants), next(feed.start(0))
     step, row = parallel.make_step(model, config, feed.prepare), {}
     if jax.device_count() == 1:
@@ -151,12 +150,17 @@ def on_all_devices(case, args):
     model, config = settings(case)
     count = jax.device_count()
     wide = argparse.Namespace(**vars(args) | {"batch": args.batch * count})
-    state = init_train_state(config, init_params(model, jax.random.key(0)))
-    state = parallel.replicated(state)
+    state = first_state(model, config)
     inputs = None, random_batch(model.config, wide)
     step = parallel.make_step(model, config)
     row = compare({"mtujax": ours(step, state, *inputs)}, wide, config)
     return show(case, row, f"{count} devices, each with as many clips")
+
+
+def first_state(model, config):
+    """A state on all devices."""
+    state = init_train_state(config, init_params(model, jax.random.key(0)))
+    return parallel.replicated(state)
 
 
 def settings(case):
