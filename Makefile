@@ -4,14 +4,18 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Training of the bundled weights in `make gpu`: a folder of photographs, and how long.
+# Training of the bundled weights: a folder of photographs, and minutes in `make gpu`. Of
+# `make weights` the configuration, the run that it goes on with, and more for train.py.
 PHOTOS ?=
 MINUTES ?= 30
+RECIPE ?= bundled_mtu2
+RUN ?= runs/$(RECIPE)
+FLAGS ?=
 # The seven photographs of the fixed validation set (docs/validation.md), for `make score`.
 HELD_OUT ?=
 WEIGHTS ?= mtu2
 
-.PHONY: demo test test-slow gpu bench score lint format clean
+.PHONY: demo test test-slow gpu bench weights score lint format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -48,8 +52,7 @@ gpu: $(READY)
 	$(BIN)/python benchmarks/train.py --json benchmarks/results
 	$(BIN)/python benchmarks/eval.py --json benchmarks/results
 ifneq ($(PHOTOS),)
-	$(BIN)/python train.py --config=configs/bundled_mtu2.py --config.data.path=$(PHOTOS) --config.run=runs/gpu --config.init_from=mtu2 --config.train.schedule=timed --config.max_minutes=$(MINUTES)
-	$(BIN)/mtujax export runs/gpu runs/gpu/mtu2.safetensors
+	$(MAKE) weights RECIPE=bundled_mtu2 RUN=runs/gpu FLAGS='--config.init_from=mtu2 --config.train.schedule=timed --config.max_minutes=$(MINUTES)'
 endif
 
 bench: $(READY)
@@ -61,6 +64,12 @@ bench: $(READY)
 	$(BIN)/python benchmarks/data.py --json benchmarks/results
 	$(BIN)/python benchmarks/train.py --json benchmarks/results
 	$(BIN)/python benchmarks/eval.py --json benchmarks/results
+
+weights: $(READY)
+	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/training.md" >&2; exit 2; }
+	form=$$($(BIN)/python -c 'import jax; print("cpu" if jax.default_backend() == "cpu" else "gpu")') && \
+	$(BIN)/python train.py --config=configs/$(RECIPE).py:$$form --config.data.path='$(PHOTOS)' --config.run='$(RUN)' $(FLAGS)
+	$(BIN)/mtujax export '$(RUN)' '$(RUN)/$(patsubst bundled_%,%,$(RECIPE)).safetensors' --overwrite
 
 score: $(READY)
 	@test -n '$(HELD_OUT)' || { echo "make score: HELD_OUT=FOLDER is missing, see docs/validation.md" >&2; exit 2; }
