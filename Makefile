@@ -43,14 +43,7 @@ gpu: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
 	@$(BIN)/python -c "import jax, sys; jax.default_backend() == 'cpu' and sys.exit('make gpu: JAX finds no accelerator here')"
 	XLA_FLAGS= $(BIN)/python -m pytest -m gpu
-	$(BIN)/python benchmarks/speed.py --json benchmarks/results
-	$(BIN)/python benchmarks/start.py --json benchmarks/results
-	$(BIN)/python benchmarks/growth.py --json benchmarks/results
-	$(BIN)/python benchmarks/core.py --json benchmarks/results
-	$(BIN)/python benchmarks/video.py --json benchmarks/results
-	$(BIN)/python benchmarks/data.py --json benchmarks/results
-	$(BIN)/python benchmarks/train.py --json benchmarks/results
-	$(BIN)/python benchmarks/eval.py --json benchmarks/results
+	$(MAKE) bench
 ifneq ($(PHOTOS),)
 	$(MAKE) weights RECIPE=bundled_mtu2 RUN=runs/gpu FLAGS='--config.init_from=mtu2 --config.train.schedule=timed --config.max_minutes=$(MINUTES)'
 endif
