@@ -32,11 +32,13 @@ def convert(
     from mtujax.convert import convert as convert_network
     from mtujax.convert_teacher import convert_teacher
     from mtujax.outputs import check_output
+    from mtujax.tensor_files import check_suffix
 
     if teacher and preset:
         raise UsageError(f"--preset {preset}: a --teacher has none")
     if not checkpoint.is_file():
         raise UserError(f"{checkpoint}: no such file")
+    check_suffix(output)
     check_output(checkpoint, output, folder=False, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix=".", dir=output.parent) as folder:
         part = Path(folder) / output.name

@@ -40,8 +40,7 @@ def write_tensors(
             of that name is untouched.
     """
     path = Path(path)
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: the name of a weights file ends in .safetensors")
+    check_suffix(path)
     shapes = {name: value.shape for name, value in tensors.items()}
     refuse(path, shape_findings(shapes, expected) or finite_findings(tensors))
     try:
@@ -56,6 +55,19 @@ def write_tensors(
             part.write_bytes(data)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def check_suffix(path: Path) -> None:
+    """Ends the work if a file to be written is not named as one of weights.
+
+    Args:
+        path: its name.
+
+    Raises:
+        WeightsError: if it does not end in `.safetensors`.
+    """
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: the name of a weights file ends in .safetensors")
 
 
 def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:

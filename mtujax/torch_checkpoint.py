@@ -16,6 +16,9 @@ import numpy as np
 
 from mtujax.findings import WeightsError, finite_findings, refuse
 
+# Under which programs put a state dict beside their optimiser's state and epoch.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
+
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
     """Reads a PyTorch state dict without running code from it.
@@ -34,7 +37,18 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
         data = Path(path).read_bytes()
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
+    if Path(path).suffix == ".safetensors":
+        raise WeightsError(
+            f"{path}: no PyTorch checkpoint but safetensors; if mtujax wrote it, it "
+            "needs no converting and loads as it is"
+        )
     content = _unpickle(path, data)
+    inner = next((name for name in _WRAPPERS if _wraps(content, name)), None)
+    if inner is not None:
+        raise WeightsError(
+            f"{path}: its tensors lie under {inner!r}, beside what a training kept; "
+            f"save them alone: torch.save(torch.load(FILE)[{inner!r}], NEW)"
+        )
     if not isinstance(content, dict) or not content:
         kind = type(content).__name__
         raise WeightsError(
@@ -53,6 +67,10 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
             tensors[short] = value.detach().float().numpy()
     refuse(path, findings or finite_findings(tensors))
     return tensors, hashlib.sha256(data).hexdigest()
+
+
+def _wraps(content, name):
+    return isinstance(content, dict) and isinstance(content.get(name), dict)
 
 
 def import_torch() -> types.ModuleType:

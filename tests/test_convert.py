@@ -12,6 +12,7 @@ import pytest
 import recordings
 from conftest import slow
 
+from mtujax.__main__ import main
 from mtujax.agreement import check
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.convert import convert, find_preset, from_params, torch_names
@@ -205,6 +206,35 @@ def test_entries_that_are_no_plain_floats_are_listed(tmp_path, target):
     assert "out.bias is torch.int64, expected floating point" in message
     assert "out.weight is a torch.sparse_coo tensor" in message
     assert "state is a dict, expected a tensor" in message
+
+
+@pytest.mark.parametrize("name", ["state_dict", "model"])
+def test_a_state_dict_inside_a_training_s_file_is_found(tmp_path, target, name):
+    path = tmp_path / "epoch.pytorch"
+    torch.save({"epoch": 3, name: {"out.bias": torch.zeros(3)}}, path)
+    message = refused(path, target, f"under '{name}'", "save them alone")
+    assert "\n" not in message
+
+
+def test_weights_that_need_no_converting_are_told_from_damage(
+    tmp_path, target, recorded
+):
+    done = convert(write(tmp_path / "mtu2.pytorch", recorded.tensors), target)
+    again = target.with_name("again.safetensors")
+    message = refused(done.output, again, "loads as it is")
+    assert "\n" not in message
+
+
+def test_the_command_names_an_output_by_the_name_it_was_given(
+    tmp_path, recorded, capsys
+):
+    path = write(tmp_path / "mtu2.pytorch", recorded.tensors)
+    output = tmp_path / "mtu2.pth"
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", str(path), str(output)])
+    said = f"mtujax: error: {output}: the name of a weights file ends in .safetensors\n"
+    assert (stop.value.code, capsys.readouterr().err) == (1, said)
+    assert os.listdir(tmp_path) == ["mtu2.pytorch"]
 
 
 def test_a_name_with_and_without_prefix_is_refused(tmp_path, target):
