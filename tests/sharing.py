@@ -36,6 +36,7 @@ def tracings(replace=setattr):
 
     With `replace`, as of a monkeypatch, this can be undone.
     """
+    parallel.make_step.cache_clear()  # what another test has traced is not traced again
     traced, step = [], parallel.clip_step
 
     def noted(*args, **settings):

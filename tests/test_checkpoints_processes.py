@@ -4,12 +4,12 @@ import os
 import pathlib
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 
 import pytest
+from ports import coordinator
 from states import assert_same, like, make_state
 
 from mtujax.checkpoints import Checkpoints
@@ -93,9 +93,7 @@ with Checkpoints(folder) as checkpoints:
 
 
 def test_two_processes_save_and_restore_together(tmp_path):
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        address = f"localhost:{found.getsockname()[1]}"
+    address = coordinator()
     folder = str(tmp_path / "checkpoints")
     workers = [
         subprocess.Popen(

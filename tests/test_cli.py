@@ -77,6 +77,7 @@ def test_interrupts_leave_nothing_broken_and_resume_goes_on(
     for _ in range(1200):
         if list(tmp_path.glob("out.part/frames/f260.png")):
             break
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(getattr(signal, sign))
     _, error = process.communicate(timeout=60)

@@ -5,7 +5,6 @@ import re
 import runpy
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import sets
 from conftest import SMALLEST
+from ports import coordinator
 
 from mtujax import eval_command, evaluation
 from mtujax.config import PRESETS
@@ -274,10 +274,7 @@ def test_two_processes_share_the_videos(tmp_path, weights_file):
     flags = [f"--weights={weights_file}", "--dataset=gopro", f"--path={root}"]
     alone = run_eval(tmp_path, *flags, "--out=alone", "--cache=")
     assert alone.returncode == 0, alone.stderr
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    hosts = [f"--coordinator=localhost:{port}", "--processes=2", "--cache="]
+    hosts = [f"--coordinator={coordinator()}", "--processes=2", "--cache="]
     started = [
         subprocess.Popen(
             [sys.executable, ROOT / "eval.py", *flags, "--out=two", *hosts]

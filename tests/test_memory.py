@@ -39,12 +39,15 @@ def test_it_is_no_less_than_what_the_step_must_hold(need):
     assert need(*SIZE) > pixels * (2 * 4 * TINY.channels + 6 * 3)
 
 
-@pytest.mark.parametrize("tile", [None, (64, 88)])
-def test_the_step_is_compiled_once_for_estimate_and_run(model, params, tile, caplog):
-    step_bytes(model, params, 64, 136, np.uint8, tile)
+# Of sizes that no other test has, in whatever order they come.
+@pytest.mark.parametrize("width, tile", [(136, None), (168, (64, 104))])
+def test_the_step_is_compiled_once_for_estimate_and_run(
+    model, params, width, tile, caplog
+):
+    step_bytes(model, params, 64, width, np.uint8, tile)
     stream = TiledStream(model, params, tile) if tile else Stream(model, params)
     with jax.log_compiles(), caplog.at_level(logging.DEBUG, logger="jax"):
-        stream.push(np.zeros((64, 136, 3), np.uint8))
+        stream.push(np.zeros((64, width, 3), np.uint8))
         stream.flush()
     compiled = [r.getMessage() for r in caplog.records if "Compiling" in r.getMessage()]
     assert compiled  # the log works: making the first state is compiled here

@@ -63,7 +63,10 @@ def test_the_notebook_runs_and_leaves_nothing_behind(tmp_path, monkeypatch):
     before = sorted(os.listdir(NOTEBOOK.parent))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     place = {"metadata": {"path": str(tmp_path / "here")}}
-    nbclient.NotebookClient(notebook, timeout=600, resources=place).execute()
+    client = nbclient.NotebookClient(notebook, timeout=600, resources=place)
+    client.create_kernel_manager()
+    client.km.shutdown_wait_time = 60  # a kernel that is killed clears nothing away
+    client.execute()
     code = [c for c in notebook.cells if c.cell_type == "code"]
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1))
     printed = "".join(o.get("text", "") for c in code for o in c.outputs)

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
@@ -10,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import SMALLEST
+from ports import coordinator
 from sharing import CONFIGS, MODEL, make_batch, tracings, trained
 
 from mtujax import parallel
@@ -45,7 +45,6 @@ def test_two_devices_update_as_one_does(name, model, monkeypatch):
         model,
     )
     assert jax.local_device_count() == 2
-    parallel.make_step.cache_clear()
     traced = tracings(monkeypatch.setattr)
     shared = parallel.make_step(model, config)
 
@@ -120,9 +119,7 @@ np.savez(sys.argv[4], **{str(k): x for k, x in enumerate(leaves)})
 
 @SLOW
 def test_two_processes_update_as_one_does(tmp_path):
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        address = f"localhost:{found.getsockname()[1]}"
+    address = coordinator()
     tests = str(pathlib.Path(__file__).parent)
     files = [tmp_path / f"{k}.npz" for k in range(2)]
     words = [sys.executable, "-c", WORKER]

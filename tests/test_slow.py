@@ -12,7 +12,7 @@ import media
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = pathlib.Path(__file__).parent.parent
 STREAM = """

@@ -4,7 +4,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,12 +12,13 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from ports import coordinator
 
 from mtujax.config_files import from_config_dict
 from mtujax.export import state_like
 from mtujax.runs import open_checkpoints
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = pathlib.Path(__file__).parent.parent
 QUICK = [
@@ -111,6 +111,10 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     train(*QUICK, f"--config.run={whole}")
     process = start([*QUICK, f"--config.run={run}"], start_new_session=True)
     wait_for(run / "log.csv", r"^1[05],", process)
+    saved = [run / "checkpoints" / step for step in ("5", "10", "15")]
+    while not any(path.exists() for path in saved):  # named so when it is whole
+        assert process.poll() is None
+        time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     out = train(*QUICK, f"--config.run={run}")
@@ -158,9 +162,7 @@ def test_a_state_travels_in_small_parts(tmp_path):
 
 def test_two_processes_train_as_one_does(tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        address = f"localhost:{found.getsockname()[1]}"
+    address = coordinator()
     # An update agrees to 1e-6, with matching as well: test_parallel.py. Over many of
     # them roundings grow where a ReLU or an arg-max decides otherwise: to 3e-5 seen
     # here. What no process shared would show as 1e-2.
