@@ -62,12 +62,13 @@ weights: $(READY)
 	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/training.md" >&2; exit 2; }
 	form=$$($(BIN)/python -c 'import jax; print("cpu" if jax.default_backend() == "cpu" else "gpu")') && \
 	$(BIN)/python train.py --config=configs/$(RECIPE).py:$$form --config.data.path='$(PHOTOS)' --config.run='$(RUN)' $(FLAGS)
-	$(BIN)/mtujax export '$(RUN)' '$(RUN)/$(patsubst bundled_%,%,$(RECIPE)).safetensors' --overwrite
+	$(BIN)/mtujax export '$(RUN)' '$(RUN)/$(patsubst live,mtu1_live,$(patsubst bundled_%,%,$(RECIPE))).safetensors' --overwrite
 
 score: $(READY)
 	@test -n '$(HELD_OUT)' || { echo "make score: HELD_OUT=FOLDER is missing, see docs/validation.md" >&2; exit 2; }
-	test -d scores/validation || $(BIN)/mtujax data synthesize --validation $(HELD_OUT) scores/validation
-	test -d scores/frames || $(BIN)/python benchmarks/classical.py scores/validation scores/frames --json benchmarks/results
+	mkdir -p scores
+	test -d scores/validation || $(BIN)/mtujax data synthesize --validation '$(HELD_OUT)' scores/validation
+	test -d scores/frames/richardson_lucy_motion || $(BIN)/python benchmarks/classical.py scores/validation scores/frames --json benchmarks/results
 	$(BIN)/python benchmarks/bundled.py scores/validation --weights $(WEIGHTS) --beside scores/frames --json benchmarks/results
 
 lint: $(READY)

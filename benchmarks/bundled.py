@@ -125,6 +125,8 @@ def at_rest(subject, image):
 
 
 def bundled(args):
+    if args.beside and not args.beside.is_dir():
+        raise UserError(f"{args.beside}: no such folder of other methods' frames")
     about = record.machine_printed()
     clips = Clips(args.set, quick=args.quick)
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,15 @@ WORST = 3  # clips that are named
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """What is asked of a number: to be at least, or at most, a limit."""
+    """What is asked of a number: to be at least, or at most, a limit.
+
+    Attributes:
+        what: is measured.
+        measured: the number found.
+        limit: it is asked to keep.
+        unit: of both, with a space before it.
+        at_least: whether the limit is the least; else it is the most.
+    """
 
     what: str
     measured: float
@@ -47,7 +55,7 @@ def number(value):
     return f"{value:.3g}" if 0 < abs(value) < 0.01 else f"{value:.3f}"
 
 
-def by_clip(found, protocol=PAPER):
+def by_clip(found, *, protocol=PAPER):
     """(PSNR in dB, SSIM) of each clip, and of all."""
     scores = found.protocols[protocol]
     each = {clip: one.sums.means for clip, one in scores.by_video.items()}
@@ -68,6 +76,7 @@ def gains(found):
 
 
 def psnr_of(found):
+    """PSNR in dB of all clips."""
     return by_clip(found)[TOTAL][0]
 
 
@@ -93,6 +102,7 @@ def limits(found, rest):
 
 
 def others(found):
+    """Names of the methods beside the network."""
     return [name for name in found if name not in ("restored", "blurry", "sharp")]
 
 
@@ -110,8 +120,8 @@ def clip_table(found, rest):
     for clip in (*rest, TOTAL):
         cells = []
         for protocol in (PAPER, KOEHLER):
-            before = by_clip(found["blurry"], protocol)[clip][0]
-            psnr, ssim = by_clip(found["restored"], protocol)[clip]
+            before = by_clip(found["blurry"], protocol=protocol)[clip][0]
+            psnr, ssim = by_clip(found["restored"], protocol=protocol)[clip]
             cells += [f"{psnr:.2f}", f"{psnr - before:+.2f}", f"{ssim:.4f}"]
         still = rest.get(clip, at_rest_all)
         cells += [f"{sharp[clip][0]:.2f}", f"{steady[clip]:.3f}"]
@@ -121,6 +131,7 @@ def clip_table(found, rest):
 
 
 def caption(found):
+    """What the figures are of."""
     method = found["restored"].method
     return (
         f"{method.name}: {method.parameters:,} parameters, {method.config.dtype}, "
@@ -166,6 +177,7 @@ def method_table(found):
 
 
 def limit_table(rows):
+    """A row for each thing that is asked."""
     columns = Column("asked of", align="l"), Column("measured"), Column("limit")
     cells = (
         (

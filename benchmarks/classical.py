@@ -174,10 +174,8 @@ class Clips:
 
 def score(restored, sharp):
     """PSNR in dB as `rt-paper` takes it: 8-bit RGB, at most 100 dB."""
-    found = psnr(
-        to_unit_range(jnp.asarray(restored)), to_unit_range(jnp.asarray(sharp))
-    )
-    return min(float(found), MOST_PSNR)
+    pair = (to_unit_range(jnp.asarray(image)) for image in (restored, sharp))
+    return min(float(psnr(*pair)), MOST_PSNR)
 
 
 def counted(frames):
@@ -273,7 +271,9 @@ def classical(args):
     clips = Clips(args.set)
     for name in args.methods:  # before work that takes minutes
         if (args.out / name).exists():
-            raise UserError(f"{args.out / name}: exists already; name another folder")
+            raise UserError(f"{args.out / name}: exists; remove it or name another")
+    if args.out.exists() and not args.out.is_dir():
+        raise UserError(f"{args.out}: is no folder; name another")
     args.out.mkdir(parents=True, exist_ok=True)
     results = {"machine": record.machine_printed()}
     for name in args.methods:

@@ -14,6 +14,7 @@ import collections
 import contextlib
 import itertools
 import os
+import re
 import signal
 import sys
 from fractions import Fraction
@@ -156,9 +157,8 @@ class Window:
 
 def recording(stack, path, size, rate, side):
     """A view that writes the restored frames, or both sides, into a video file."""
-    size = view_size("side", *size) if side else size
     path = stack.enter_context(whole_output(path, folder=False))
-    info = VideoInfo(*size, None, rate, TICK)
+    info = VideoInfo(*(view_size("side", *size) if side else size), None, rate, TICK)
     writer = stack.enter_context(VideoWriter(path, info))
 
     def show(done, line):
@@ -184,14 +184,13 @@ def printer():
 
 
 def size_of(text):
-    width, _, height = text.partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+    if not re.fullmatch("0*[1-9][0-9]*x0*[1-9][0-9]*", text):
         raise argparse.ArgumentTypeError(f"{text!r}: give it as 640x360")
-    return int(width), int(height)
+    return tuple(map(int, text.split("x")))
 
 
 def count(text):
-    if not text.isdigit() or not int(text):
+    if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r}: must be a number above 0")
     return int(text)
 
@@ -218,7 +217,10 @@ def parse(words):
     parser.add_argument("--side", action="store_true", help="both sides in --output")
     parser.add_argument("--overwrite", action="store_true", help="replace --output")
     parser.add_argument("--headless", action="store_true", help="no window")
-    return parser.parse_args(words)
+    args = parser.parse_args(words)
+    if (args.side or args.overwrite) and not args.output:
+        parser.error("--side and --overwrite are about --output, which is missing")
+    return args
 
 
 def work(words):
@@ -288,8 +290,7 @@ def main():
     try:
         sys.exit(work(sys.argv[1:]))
     except Exception as error:
-        explained = explain(error)
-        if explained is None:
+        if (explained := explain(error)) is None:
             raise
         say(f"error: {explained[1]}")
         sys.exit(explained[0])

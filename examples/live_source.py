@@ -15,6 +15,7 @@ import numpy as np
 from mtujax.errors import UserError
 
 STALLED = 10.0  # seconds without a frame after which a camera is given up
+_MOST = 2**31 - 1  # OpenCV takes no larger number
 
 clock = time.perf_counter
 
@@ -102,11 +103,12 @@ class Latest:
 
 def open_source(name):
     """Opens a source: its first frame, its frames per second, and all its frames."""
-    camera, path = name.isdigit(), Path(name)
+    camera, path = name.isdecimal(), Path(name)
     live = camera or "://" in name or " ! " in name or path.is_char_device()
     if not (live or "%" in name or path.exists()):
         raise UserError(f"{name}: no such file; or give a camera's number or a URL")
-    capture = cv2.VideoCapture(int(name) if camera else name)
+    number = min(int(name), _MOST) if camera else None
+    capture = cv2.VideoCapture(number if camera else name)
     first = capture.read()[1] if capture.isOpened() else None
     if first is None:
         capture.release()

@@ -137,10 +137,10 @@ def _read_folder(path):
 def _scores(frames, sharp):
     """Mean PSNR (dB) and SSIM over the frames."""
     pairs = [
-        (jnp.asarray(x / np.float32(255)), jnp.asarray(y / np.float32(255)))
-        for x, y in zip(frames, sharp, strict=True)
+        [jnp.asarray(frame / np.float32(255)) for frame in pair]
+        for pair in zip(frames, sharp, strict=True)
     ]
-    scores = [(float(psnr(x, y)), float(ssim(x, y))) for x, y in pairs]
+    scores = [(float(psnr(*pair)), float(ssim(*pair))) for pair in pairs]
     return tuple(np.mean(scores, axis=0).tolist())
 
 
@@ -173,10 +173,12 @@ def _write_video(path, frames):
 def _write_picture(path, blurry, restored):
     """The middle frame, blurry and restored, and a part of each enlarged."""
     middle = len(blurry) // 2
-    whole = [_label(x[middle], name) for x, name in _named(blurry, restored)]
+    named = _named(blurry, restored)
+    whole = [_label(frames[middle], name) for frames, name in named]
+    size, cubic = (_WIDTH, _HEIGHT), cv2.INTER_CUBIC
     parts = [
-        cv2.resize(x[middle][_DETAIL], (_WIDTH, _HEIGHT), interpolation=cv2.INTER_CUBIC)
-        for x in (blurry, restored)
+        cv2.resize(frames[middle][_DETAIL], size, interpolation=cubic)
+        for frames in (blurry, restored)
     ]
     divider = np.full((_DIVIDER, 2 * _WIDTH + _DIVIDER, 3), 255, np.uint8)
     picture = np.concatenate([_pair(*whole), divider, _pair(*parts)])

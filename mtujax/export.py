@@ -68,7 +68,7 @@ def export_weights(
     Raises:
         UserError: if the run cannot be read or the file not be written.
     """
-    config, found = read_run(run, which)
+    config, found = read_run(run, which=which)
     updates = int(found.state.step)
     provenance = {
         "training": f"{updates} updates on {config.data.name}, {config.train.scheme} "
@@ -108,12 +108,12 @@ def export_state(
     Raises:
         UserError: if the run cannot be read or the folder not be written.
     """
-    _, found = read_run(run, which)
+    _, found = read_run(run, which=which)
     files = pack(found.state, found.extra, output, overwrite=overwrite)
     return Exported(int(found.state.step), found.psnr, tuple(files), found.notes)
 
 
-def read_run(run: str, which: str | int = "latest") -> tuple[RunConfig, Restored]:
+def read_run(run: str, *, which: str | int = "latest") -> tuple[RunConfig, Restored]:
     """Reads a run's configuration and one of its checkpoints.
 
     Args:
@@ -129,7 +129,10 @@ def read_run(run: str, which: str | int = "latest") -> tuple[RunConfig, Restored
     folder = RunFolder(str(run))
     values = folder.read_config()
     if values is None:
-        raise UserError(f"{run}: not the folder of a run, as it has no {CONFIG}")
+        raise UserError(
+            f"{run}: not the folder of a run, as it has no {CONFIG}; give the one that "
+            "train.py was given as config.run"
+        )
     config = config_of(values, folder.path(CONFIG))
     like = state_like(config)
     with Checkpoints(folder.path(CHECKPOINTS), read_only=True) as checkpoints:
@@ -150,7 +153,7 @@ def state_like(config: RunConfig) -> TrainState:
     """
     model = MTUNet(config.model)
 
-    def first(key):
-        return init_train_state(config.train, init_params(model, key))
+    def first(rng_key):
+        return init_train_state(config.train, init_params(model, rng_key))
 
     return jax.eval_shape(first, jax.random.key(0))

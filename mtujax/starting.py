@@ -1,7 +1,5 @@
 """The weights that a new run starts from."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from mtujax.errors import UserError
 from mtujax.findings import shape_findings
 from mtujax.mappings import differing_fields, to_dict
 from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.weights import expected_shapes, load
+from mtujax.weights import expected_shapes, is_run, load
 
 
 def first_params(
@@ -36,7 +34,7 @@ def first_params(
     params = spread_params(params) if spread else params
     if init_from is None:
         return params
-    if Path(init_from).is_dir() or "://" in init_from:
+    if is_run(init_from):
         from mtujax.export import read_run
 
         config, found = read_run(init_from)

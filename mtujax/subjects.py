@@ -15,7 +15,7 @@ from mtujax.network import MTUNet, inference_params
 from mtujax.operations import parameter_count
 from mtujax.results import Method
 from mtujax.state_bytes import digest
-from mtujax.weights import bundled, load
+from mtujax.weights import bundled, is_run, load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Subject:
 
 
 def open_subject(
-    weights=None,
+    weights: str | os.PathLike | tuple[MTUNet, dict] | None = None,
     results: str | os.PathLike | None = None,
     *,
     config: ModelConfig | None = None,
@@ -87,7 +87,7 @@ def open_subject(
 def _network(weights):
     if isinstance(weights, tuple):
         return _subject("network", *weights)
-    if _is_run(weights):
+    if is_run(weights):
         from mtujax.export import read_run
 
         config, found = read_run(str(weights))
@@ -114,10 +114,6 @@ def open_file(weights: str | os.PathLike) -> Subject:
     paths = {file.name: file.path for file in bundled()}
     path = paths.get(str(weights), Path(weights))
     return _subject(path.stem, model, params, digest(path.read_bytes()))
-
-
-def _is_run(weights):
-    return Path(weights).is_dir() or "://" in str(weights)
 
 
 def _check_network(weights, found, wanted):

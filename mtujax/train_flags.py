@@ -252,7 +252,9 @@ def _explain(error, path):
     if isinstance(chain[-1], AttributeError) and chain[-1].name == "get_config":
         return f"{path}: has no get_config()"
     if isinstance(chain[-1], TypeError) and "get_config()" in str(chain[-1]):
-        return f"{path}: {chain[-1]}"
+        none = "takes 0 positional" in str(chain[-1])
+        hint = "; its name takes nothing after a colon" if none else ""
+        return f"{path}: {chain[-1]}{hint}"
     if isinstance(error, KeyError) and (name := re.search(r"\(in: (.*)\)", str(error))):
         return f"--config.{name[1]}: cannot be set, as another flag takes it away"
     if isinstance(error, flags.Error):

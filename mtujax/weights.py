@@ -201,13 +201,31 @@ def _bundled_paths():
     return {path.stem: path for path in sorted(_assets().glob("*.safetensors"))}
 
 
+def is_run(weights: str | os.PathLike) -> bool:
+    """Whether weights are given as the folder of a training run, maybe a remote one.
+
+    Args:
+        weights: a bundled name, a file or such a folder; a bundled name is meant as
+            that, whatever folder is called so.
+
+    Returns:
+        It.
+    """
+    name = str(weights)
+    return name not in _bundled_paths() and (Path(name).is_dir() or "://" in name)
+
+
 def _locate(name_or_path):
     """The path meant by a bundled name or a path."""
     path = Path(name_or_path)
+    paths, name = _bundled_paths(), str(name_or_path)
     if path.suffix == ".safetensors":
+        if path.stem in paths and not path.exists():
+            raise WeightsError(
+                f"{path}: no such file; the bundled weights are called {path.stem!r}"
+            )
         return path
     refuse_checkpoint(path)
-    paths, name = _bundled_paths(), str(name_or_path)
     if name in paths:
         return paths[name]
     if name in PRESETS:
@@ -215,6 +233,11 @@ def _locate(name_or_path):
             f"{name!r} is a network without bundled weights; bundled: "
             f"{', '.join(paths) or 'none'}; `mtujax convert` makes a .safetensors file "
             "of the authors' weights"
+        )
+    if name and path.is_dir():
+        raise UnknownWeightsError(
+            f"{name}: is a folder; of a training run, `mtujax export {name} "
+            "FILE.safetensors` writes weights"
         )
     nearest = difflib.get_close_matches(name.lower(), paths, n=1)
     hint = f", did you mean {nearest[0]!r}" if nearest else ""

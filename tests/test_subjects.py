@@ -34,6 +34,12 @@ def test_bundled_weights_are_known_by_their_name():
     assert open_subject("mtu2").method.name == "mtu2"
 
 
+def test_a_bundled_name_means_that_whatever_lies_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mtu2").mkdir()
+    assert open_subject("mtu2").method.parameters == 1_037_325
+
+
 def test_a_run_gives_the_moving_average_of_its_latest_checkpoint(tmp_path):
     folder = tmp_path / "my run"
     folder.mkdir()

@@ -170,7 +170,7 @@ def test_a_wrong_flag_is_named_with_the_way_out(line, message):
         ("--config=qqq", "--config=qqq: no such file; there are configs/bundled_"),
         ("--config=configs", "--config=configs: is a folder, give a file"),
         ("--config.batch=3 --config=configs/mtu2.py", "before all --config.FIELD"),
-        ("--config=configs/mtu2.py:big", "get_config() takes 0 positional arguments"),
+        ("--config=configs/mtu2.py:big", "nothing after a colon"),
     ],
 )
 def test_a_file_that_is_not_there_is_named_with_those_that_are(line, message):
