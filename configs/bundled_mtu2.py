@@ -13,7 +13,8 @@ device or of the other form, by --config.go_on_from=STATE with what
 `mtujax export RUN STATE --state` wrote.
 Expected: 18 minutes on an H100, at the 56 updates/s that it made there in six minutes,
 or with --config.train.schedule=timed what --config.max_minutes says; :cpu 80 minutes on
-2 CPU cores (docs/training-log.md).
+2 CPU cores (docs/training-log.md). On the fixed validation set at least the 26.96 dB of
+the bundled weights, whose training was shorter (docs/models.md); blurry 25.85 dB.
 Paper: has nothing like it; its networks are trained on filmed data sets.
 """
 

@@ -15,7 +15,7 @@ from mtujax.errors import UsageError
 from mtujax.schemes import RELEASE
 from mtujax.settings import DataConfig, RunConfig, state_fields
 from mtujax.train_flags import config_titles, read_flags
-from mtujax.weights import expected_shapes
+from mtujax.weights import bundled, expected_shapes
 
 ROOT = Path(__file__).parent.parent
 NAMES = [Path(path).stem for path in config_titles(ROOT / "configs")]
@@ -89,6 +89,16 @@ def test_a_header_has_command_hours_and_the_papers_score(name):
     assert re.search(r"^Expected: \S", text, re.M) or "Expected: as configs/" in text
     assert re.search(r"^Paper: \S", text, re.M) or "Expected: as configs/" in text
     assert all(re.match(r"[A-Z]", line) for line in text.split("\n")[:1])
+
+
+@pytest.mark.parametrize(
+    "name, weights",
+    [("bundled_mtu2", "mtu2"), ("bundled_mtu1", "mtu1"), ("bundled_live", "mtu1_live")],
+)
+def test_a_recipe_expects_what_its_bundled_weights_reach(name, weights):
+    (entry,) = (entry for entry in bundled() if entry.name == weights)
+    expected = header(name).split("Expected:")[1].split("Paper:")[0]
+    assert re.search(r"\b[\d.]+(?= dB)", expected)[0] in entry.metadata["scores"]
 
 
 @pytest.mark.parametrize("name", NAMES)
