@@ -33,8 +33,8 @@ SHARES = 1.0, 0.5, 0.35, 0.25, 0.1
 
 def between(sharp, restored, share):
     """A frame with a share of what is wrong in it: uint8 [H, W, 3], as both are."""
-    both = (to_unit_range(jnp.asarray(frame)) for frame in (sharp, restored))
-    sharp, restored = both
+    sharp = to_unit_range(jnp.asarray(sharp))
+    restored = to_unit_range(jnp.asarray(restored))
     return np.asarray(from_unit_range(sharp + share * (restored - sharp), jnp.uint8))
 
 

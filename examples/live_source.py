@@ -107,8 +107,7 @@ def open_source(name):
     live = camera or "://" in name or " ! " in name or path.is_char_device()
     if not (live or "%" in name or path.exists()):
         raise UserError(f"{name}: no such file; or give a camera's number or a URL")
-    number = min(int(name), _MOST) if camera else None
-    capture = cv2.VideoCapture(number if camera else name)
+    capture = cv2.VideoCapture(min(int(name), _MOST) if camera else name)
     first = capture.read()[1] if capture.isOpened() else None
     if first is None:
         capture.release()

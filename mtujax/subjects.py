@@ -15,7 +15,7 @@ from mtujax.network import MTUNet, inference_params
 from mtujax.operations import parameter_count
 from mtujax.results import Method
 from mtujax.state_bytes import digest
-from mtujax.weights import bundled, is_run, load
+from mtujax.weights import is_run, load, locate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +111,7 @@ def open_file(weights: str | os.PathLike) -> Subject:
         UserError: if weights do not load.
     """
     model, params = load(weights)
-    paths = {file.name: file.path for file in bundled()}
-    path = paths.get(str(weights), Path(weights))
+    path = locate(weights)
     return _subject(path.stem, model, params, digest(path.read_bytes()))
 
 

@@ -43,18 +43,18 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
             "needs no converting and loads as it is"
         )
     content = _unpickle(path, data)
-    inner = next((name for name in _WRAPPERS if _wraps(content, name)), None)
-    if inner is not None:
-        raise WeightsError(
-            f"{path}: its tensors lie under {inner!r}, beside what a training kept; "
-            f"save them alone: torch.save(torch.load(FILE)[{inner!r}], NEW)"
-        )
     if not isinstance(content, dict) or not content:
         kind = type(content).__name__
         raise WeightsError(
             f"{path}: holds {'an empty' if content == {} else 'a'} {kind}, expected a "
             "state dict of tensors; save `model.state_dict()`"
         )
+    for name in _WRAPPERS:
+        if isinstance(content.get(name), dict):
+            raise WeightsError(
+                f"{path}: its tensors lie under {name!r}, beside what a training kept; "
+                f"save them alone: torch.save(torch.load(FILE)[{name!r}], NEW)"
+            )
     tensors, findings = {}, []
     for name, value in content.items():
         problem = _problem(value)
@@ -67,10 +67,6 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
             tensors[short] = value.detach().float().numpy()
     refuse(path, findings or finite_findings(tensors))
     return tensors, hashlib.sha256(data).hexdigest()
-
-
-def _wraps(content, name):
-    return isinstance(content, dict) and isinstance(content.get(name), dict)
 
 
 def import_torch() -> types.ModuleType:

@@ -103,7 +103,7 @@ def load(
         WeightsError: if the file is missing, damaged or not made by mtujax, or if its
             tensors do not fit its configuration (every one is listed).
     """
-    path = _locate(name_or_path)
+    path = locate(name_or_path)
     config = describe(path).config
     if dtype is not None:
         try:
@@ -215,8 +215,19 @@ def is_run(weights: str | os.PathLike) -> bool:
     return name not in _bundled_paths() and (Path(name).is_dir() or "://" in name)
 
 
-def _locate(name_or_path):
-    """The path meant by a bundled name or a path."""
+def locate(name_or_path: str | os.PathLike) -> Path:
+    """The path meant by a bundled name or a path.
+
+    Args:
+        name_or_path: as `load` takes it.
+
+    Returns:
+        It; of a file that is no bundled one, whether it is there or not.
+
+    Raises:
+        UnknownWeightsError: if it is neither a bundled name nor ends as a weights file.
+        WeightsError: if it is a PyTorch checkpoint, or a bundled name with a suffix.
+    """
     path = Path(name_or_path)
     paths, name = _bundled_paths(), str(name_or_path)
     if path.suffix == ".safetensors":
