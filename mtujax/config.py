@@ -8,7 +8,9 @@ import dataclasses
 from typing import Literal
 
 DTYPES = ("float32", "bfloat16", "float16")
-MOTION_STRIDE = 4  # the motion grid is a quarter of the frame (Sec. 3.4)
+ACTIVATIONS = ("relu", "leaky")
+MOTION_STRIDE = 4  # the motion grid is a quarter of the features' (Sec. 3.4)
+LEAKY_SLOPE = 0.1  # below zero, of the activation "leaky"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,11 @@ class ModelConfig:
             detail features alone (Table 2).
         motion_layer: features pass a stride-4 convolution before matching; off, their
             4x4 averages are matched directly (the ablations without injection, 4.3.1).
+        patch: side p in pixels of the squares that enter as one (space-to-depth): the
+            layers run on a grid of H / p x W / p, and the last one's output becomes
+            pixels again. 1 in the published networks.
+        activation: after every layer but the last: "relu" as published, or "leaky",
+            whose slope of `LEAKY_SLOPE` below zero keeps a gradient alive.
         last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
             not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's
@@ -50,6 +57,8 @@ class ModelConfig:
     motion_compensation: bool = True
     structure_injection: bool = True
     motion_layer: bool = True
+    patch: int = 1
+    activation: Literal["relu", "leaky"] = "relu"
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -58,8 +67,15 @@ class ModelConfig:
         """Refuses settings that are out of range or contradict each other."""
         units = tuple(self.matching_units) if self.motion_compensation else ()
         object.__setattr__(self, "matching_units", units)
-        for name, low in (("num_units", 1), ("channels", 1), ("num_blocks", 0)):
+        lows = {"num_units": 1, "channels": 1, "num_blocks": 0, "patch": 1}
+        for name, low in lows.items():
             _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
+        _require(
+            self.activation in ACTIVATIONS,
+            "activation",
+            self.activation,
+            f"one of {ACTIVATIONS}",
+        )
         _require(self.search_radius >= 0, "search_radius", self.search_radius, ">= 0")
         _require(self.lookback >= 1, "lookback", self.lookback, ">= 1")
         _require(self.lookahead in (0, 1, 2), "lookahead", self.lookahead, "0, 1 or 2")
@@ -84,6 +100,11 @@ class ModelConfig:
     def window(self) -> int:
         """Number of blurry frames the network reads at once."""
         return self.lookback + 1 + self.lookahead
+
+    @property
+    def cell(self) -> int:
+        """Side in pixels of a cell of the motion grid; frames are padded to it."""
+        return MOTION_STRIDE * self.patch
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:

@@ -1,8 +1,8 @@
 """The multi-task unit and its parts: detail network, motion layer, deblur layer.
 
 Reference: Son et al. 2022, Sec. 3.3 and Fig. 4; layer sizes from the released models.
-Letters: B batch, H W pixels (multiples of 4), h w motion grid (H / 4, W / 4), C
-channels, D displacements.
+Letters: B batch, H W patches of p x p pixels (multiples of 4), h w motion grid
+(H / 4, W / 4), C channels, D displacements.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from mtujax.blocks import Conv, ResidualBlock, UpConv
 from mtujax.config import ModelConfig
 from mtujax.ops.correlation import best_displacement, cost_volume, match
-from mtujax.ops.resample import area_downsample
+from mtujax.ops.resample import area_downsample, depth_to_space
 from mtujax.ops.warp import displace
 
 
@@ -24,26 +24,29 @@ class DetailNetwork(nn.Module):
     Attributes:
         channels: C.
         num_blocks: residual blocks at the lowest resolution.
+        activation: after every layer.
         dtype: compute precision.
     """
 
     channels: int
     num_blocks: int
+    activation: str = "relu"
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps x [B, H, W, 2C] to detail features [B, H, W, C]; H, W multiples of 4."""
-        c, dtype = self.channels, self.dtype
-        full = Conv(c, kernel=5, padding=2, dtype=dtype, name="encode_1")(x)
-        half = Conv(c, stride=2, dtype=dtype, name="encode_2")(full)
-        entry = Conv(2 * c, stride=2, dtype=dtype, name="encode_3")(half)
+        c = self.channels
+        like = {"activation": self.activation, "dtype": self.dtype}
+        full = Conv(c, kernel=5, padding=2, name="encode_1", **like)(x)
+        half = Conv(c, stride=2, name="encode_2", **like)(full)
+        entry = Conv(2 * c, stride=2, name="encode_3", **like)(half)
         y = entry
         for k in range(self.num_blocks):
-            y = ResidualBlock(2 * c, dtype=dtype, name=f"block_{k}")(y)
-        y = entry + Conv(2 * c, dtype=dtype, name="block_end")(y)
-        y = half + UpConv(c, dtype=dtype, name="decode_1")(y)
-        return full + UpConv(c, dtype=dtype, name="decode_2")(y)
+            y = ResidualBlock(2 * c, name=f"block_{k}", **like)(y)
+        y = entry + Conv(2 * c, name="block_end", **like)(y)
+        y = half + UpConv(c, name="decode_1", **like)(y)
+        return full + UpConv(c, name="decode_2", **like)(y)
 
 
 class MotionLayer(nn.Module):
@@ -51,10 +54,12 @@ class MotionLayer(nn.Module):
 
     Attributes:
         channels: C; the output has 2C.
+        activation: after the layer.
         dtype: compute precision.
     """
 
     channels: int
+    activation: str = "relu"
     dtype: str = "float32"
 
     @nn.compact
@@ -66,6 +71,7 @@ class MotionLayer(nn.Module):
             kernel=5,
             stride=4,
             padding=1,
+            activation=self.activation,
             dtype=self.dtype,
             name="layer",
         )(features)
@@ -76,17 +82,21 @@ class DeblurLayer(nn.Module):
 
     Attributes:
         residual_learning: whether the blurry frame is added.
+        patch: side p of the squares of pixels that each place gives.
         dtype: compute precision; the image itself is float32.
     """
 
     residual_learning: bool = True
+    patch: int = 1
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, features: jax.Array, blurry: jax.Array) -> jax.Array:
-        """Maps features [B, H, W, C] and blurry [B, H, W, 3] to an image like it."""
-        image = Conv(3, relu=False, dtype=self.dtype, name="layer")(features)
-        image = image.astype(jnp.float32)
+        """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it."""
+        layer = Conv(
+            3 * self.patch**2, activation=None, dtype=self.dtype, name="layer"
+        )
+        image = depth_to_space(layer(features).astype(jnp.float32), self.patch)
         return blurry + image if self.residual_learning else image
 
 
@@ -113,7 +123,7 @@ class UnitOutputs(NamedTuple):
         motion: motion features [B, h, w, 2C].
         displacement: the one in use, own or handed down [B, h, w, 2].
         volume: cost volume [B, h, w, D].
-        image: restored frame [B, H, W, 3].
+        image: restored frame [B, pH, pW, 3].
     """
 
     detail: jax.Array
@@ -150,7 +160,7 @@ class MultiTaskUnit(nn.Module):
         Args:
             x: [B, H, W, 2C] input features.
             structure: [B, H, W, C] structure features f^b_t.
-            blurry: [B, H, W, 3] the frame in [0, 1].
+            blurry: [B, pH, pW, 3] the frame in [0, 1].
             previous: features of the previous frame.
             displacement: [B, h, w, 2] int32 from an earlier unit, or None.
             train: also compute the cost volume and the intermediate image.
@@ -161,7 +171,7 @@ class MultiTaskUnit(nn.Module):
         cfg = self.config
         last = self.index == cfg.num_units - 1
         detail = DetailNetwork(
-            cfg.channels, cfg.num_blocks, dtype=cfg.dtype, name="detail"
+            cfg.channels, cfg.num_blocks, cfg.activation, cfg.dtype, name="detail"
         )(x)
         motion = volume = features = image = None
         if self.index in cfg.matching_units:
@@ -173,7 +183,9 @@ class MultiTaskUnit(nn.Module):
                 warped = displace(warped, displacement)
             features = jnp.concatenate([detail, warped], axis=-1)
         if last or train:
-            deblur = DeblurLayer(cfg.residual_learning, dtype=cfg.dtype, name="deblur")
+            deblur = DeblurLayer(
+                cfg.residual_learning, cfg.patch, cfg.dtype, name="deblur"
+            )
             image = deblur(detail if features is None else features, blurry)
         return UnitOutputs(detail, features, motion, displacement, volume, image)
 
@@ -182,7 +194,8 @@ class MultiTaskUnit(nn.Module):
         injected = detail + structure if cfg.structure_injection else detail
         if not cfg.motion_layer:
             return area_downsample(injected)
-        return MotionLayer(cfg.channels, dtype=cfg.dtype, name="motion")(injected)
+        layer = MotionLayer(cfg.channels, cfg.activation, cfg.dtype, name="motion")
+        return layer(injected)
 
     def _match(self, motion, previous, train):
         """The displacement [B, h, w, 2] and, in training, the volume it comes from."""

@@ -1,8 +1,8 @@
 """`MTUNet`: multi-task units stacked into the network for one frame (Sec. 3.2, Fig. 3).
 
 Everything that one frame hands to the next is in `RecurrentState`. Letters: B batch,
-H W pixels, H' W' the same rounded up to multiples of 4, h w motion grid
-(H' / 4, W' / 4), C channels, N units, M matching units, D displacements.
+H W pixels, H' W' the same rounded up to multiples of 4p, p side of a patch, h w motion
+grid (H' / 4p, W' / 4p), C channels, N units, M matching units, D displacements.
 """
 
 import functools
@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.blocks import Conv, kernel_init
-from mtujax.config import MOTION_STRIDE, ModelConfig
+from mtujax.config import ModelConfig
 from mtujax.mtu import MultiTaskUnit, Previous
-from mtujax.ops.resample import pad_frames, padded_size
+from mtujax.ops.resample import pad_frames, padded_size, space_to_depth
 
 
 @flax.struct.dataclass
@@ -26,7 +26,7 @@ class RecurrentState:
 
     Attributes:
         motion: per matching unit, its motion features [B, h, w, 2C].
-        detail: detail features of the last unit [B, H', W', C].
+        detail: detail features of the last unit [B, H' / p, W' / p, C].
         restored: restored frame [B, H', W', 3] float32; in [0, 1] outside of training.
         is_first: bool [B]; True where the next frame starts a video, so that nothing
             else here is read.
@@ -80,7 +80,7 @@ class MTUNet(nn.Module):
                 f"({cfg.lookback} past, the current, {cfg.lookahead} future)"
             )
         height, width = window.shape[2:4]
-        window = pad_frames(window)
+        window = pad_frames(window, cfg.cell)
         blurry = window[:, cfg.lookback]
         structure, x = self._input_features(state, window)
         units, displacement = [], None
@@ -96,7 +96,7 @@ class MTUNet(nn.Module):
         return _next_state(state, units, train), _outputs(units, height, width, train)
 
     def _input_features(self, state, window):
-        """Structure features [B, H', W', C] and the first unit's input, with 2C."""
+        """Structure features [B, H' / p, W' / p, C], the first unit's input with 2C."""
         cfg = self.config
         before = window[:, cfg.lookback - 1]
         first = state.is_first.reshape(-1, 1, 1, 1)
@@ -104,10 +104,13 @@ class MTUNet(nn.Module):
         past = [window[:, k] for k in range(cfg.lookback)]
         future = [window[:, cfg.lookback + 1 + k] for k in range(cfg.lookahead)]
         temporal = jnp.concatenate([*past, restored, *future], axis=-1)
-        structure = Conv(cfg.channels, dtype=cfg.dtype, name="structure")(
-            window[:, cfg.lookback]
+        like = {"activation": cfg.activation, "dtype": cfg.dtype}
+        structure = Conv(cfg.channels, name="structure", **like)(
+            space_to_depth(window[:, cfg.lookback], cfg.patch)
         )
-        temporal = Conv(cfg.channels, dtype=cfg.dtype, name="temporal")(temporal)
+        temporal = Conv(cfg.channels, name="temporal", **like)(
+            space_to_depth(temporal, cfg.patch)
+        )
         return structure, jnp.concatenate([structure, temporal], axis=-1)
 
 
@@ -151,14 +154,15 @@ def initial_state(model: MTUNet, batch: int, height: int, width: int) -> Recurre
         Zeros of the shapes in `RecurrentState`, with `is_first` True for every video.
     """
     cfg = model.config
-    rows, columns = padded_size(height, width)
-    grid = (batch, rows // MOTION_STRIDE, columns // MOTION_STRIDE)
+    rows, columns = padded_size(height, width, cfg.cell)
+    grid = (batch, rows // cfg.cell, columns // cfg.cell)
+    places = (batch, rows // cfg.patch, columns // cfg.patch)
     channels = cfg.channels * (2 if cfg.motion_layer else 1)
     return RecurrentState(
         motion=tuple(
             jnp.zeros((*grid, channels), cfg.dtype) for _ in cfg.matching_units
         ),
-        detail=jnp.zeros((batch, rows, columns, cfg.channels), cfg.dtype),
+        detail=jnp.zeros((*places, cfg.channels), cfg.dtype),
         restored=jnp.zeros((batch, rows, columns, 3), jnp.float32),
         is_first=jnp.ones((batch,), bool),
     )
@@ -195,8 +199,9 @@ def param_shapes(model: MTUNet) -> dict:
 @functools.cache
 def _shapes(model):
     # Kept: to trace a network takes longer than to draw its weights.
-    window = jnp.zeros((1, model.config.window, 8, 8, 3))
-    state = initial_state(model, 1, 8, 8)
+    side = 2 * model.config.cell
+    window = jnp.zeros((1, model.config.window, side, side, 3))
+    state = initial_state(model, 1, side, side)
     key = jax.random.key(0)
     tree = jax.eval_shape(lambda key: model.init(key, state, window, True), key)
     leaves, structure = jax.tree.flatten(tree["params"])

@@ -9,36 +9,71 @@ import numpy as np
 from mtujax.config import MOTION_STRIDE
 
 
-def padded_size(height: int, width: int) -> tuple[int, int]:
-    """The next multiples of 4 (pixels): the sizes that the network works on.
+def padded_size(
+    height: int, width: int, cell: int = MOTION_STRIDE
+) -> tuple[int, int]:
+    """The next multiples of a cell (pixels): the sizes that the network works on.
 
     Args:
         height: rows of a [H, W] frame.
         width: its columns.
+        cell: `ModelConfig.cell`, 4 in the published networks.
 
     Returns:
         (rows, columns), each at least its argument.
     """
-    s = MOTION_STRIDE
-    return -(-height // s) * s, -(-width // s) * s
+    return -(-height // cell) * cell, -(-width // cell) * cell
 
 
-def pad_frames(frames: jax.Array) -> jax.Array:
-    """Extends frames below and to the right, by reflection, to multiples of 4.
+def pad_frames(frames: jax.Array, cell: int = MOTION_STRIDE) -> jax.Array:
+    """Extends frames below and to the right, by reflection, to multiples of a cell.
 
     Args:
         frames: [..., H, W, C] with at least one pixel.
+        cell: `ModelConfig.cell`, 4 in the published networks.
 
     Returns:
         [..., H', W', C] with H', W' from `padded_size`.
     """
     height, width = frames.shape[-3:-1]
-    rows, columns = padded_size(height, width)
+    rows, columns = padded_size(height, width, cell)
     if (rows, columns) == (height, width):
         return frames
     pads = [(0, 0)] * frames.ndim
     pads[-3], pads[-2] = (0, rows - height), (0, columns - width)
     return jnp.pad(frames, pads, mode="reflect")
+
+
+def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
+    """Makes each square of pixels one place with more channels.
+
+    Args:
+        x: [..., pH, pW, C].
+        patch: side p of the squares.
+
+    Returns:
+        [..., H, W, p p C], the pixels of a square row by row.
+    """
+    if patch == 1:
+        return x
+    pattern = "... (h p) (w q) c -> ... h w (p q c)"
+    return einops.rearrange(x, pattern, p=patch, q=patch)
+
+
+def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
+    """The inverse of `space_to_depth`.
+
+    Args:
+        x: [..., H, W, p p C].
+        patch: side p of the squares.
+
+    Returns:
+        [..., pH, pW, C].
+    """
+    if patch == 1:
+        return x
+    pattern = "... h w (p q c) -> ... (h p) (w q) c"
+    return einops.rearrange(x, pattern, p=patch, q=patch)
 
 
 def area_downsample(x: jax.Array) -> jax.Array:
