@@ -93,9 +93,7 @@ class DeblurLayer(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array, blurry: jax.Array) -> jax.Array:
         """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it."""
-        layer = Conv(
-            3 * self.patch**2, activation=None, dtype=self.dtype, name="layer"
-        )
+        layer = Conv(3 * self.patch**2, activation=None, dtype=self.dtype, name="layer")
         image = depth_to_space(layer(features).astype(jnp.float32), self.patch)
         return blurry + image if self.residual_learning else image
 

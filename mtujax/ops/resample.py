@@ -9,9 +9,7 @@ import numpy as np
 from mtujax.config import MOTION_STRIDE
 
 
-def padded_size(
-    height: int, width: int, cell: int = MOTION_STRIDE
-) -> tuple[int, int]:
+def padded_size(height: int, width: int, cell: int = MOTION_STRIDE) -> tuple[int, int]:
     """The next multiples of a cell (pixels): the sizes that the network works on.
 
     Args:
