@@ -38,6 +38,9 @@ class ModelConfig:
             pixels again. 1 in the published networks.
         activation: after every layer but the last: "relu" as published, or "leaky",
             whose slope of `LEAKY_SLOPE` below zero keeps a gradient alive.
+        motion_samples: samples of the frame on either side of each pixel, along its
+            motion, that are a further input; the deblur layers weight them as well
+            (`ops.steering`). 0 in the published networks.
         last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
             not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's
@@ -59,6 +62,7 @@ class ModelConfig:
     motion_layer: bool = True
     patch: int = 1
     activation: Literal["relu", "leaky"] = "relu"
+    motion_samples: int = 0
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -68,6 +72,7 @@ class ModelConfig:
         units = tuple(self.matching_units) if self.motion_compensation else ()
         object.__setattr__(self, "matching_units", units)
         lows = {"num_units": 1, "channels": 1, "num_blocks": 0, "patch": 1}
+        lows["motion_samples"] = 0
         for name, low in lows.items():
             _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
         _require(

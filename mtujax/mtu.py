@@ -91,10 +91,22 @@ class DeblurLayer(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, features: jax.Array, blurry: jax.Array) -> jax.Array:
-        """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it."""
-        layer = Conv(3 * self.patch**2, activation=None, dtype=self.dtype, name="layer")
+    def __call__(
+        self, features: jax.Array, blurry: jax.Array, along: jax.Array | None = None
+    ) -> jax.Array:
+        """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it.
+
+        With samples `along` the motion [B, pH, pW, S] the layer also gives a weight for
+        each, a filter of every pixel's own, whose result is added to all three colours.
+        """
+        count = 0 if along is None else along.shape[-1]
+        channels = (3 + count) * self.patch**2
+        layer = Conv(channels, activation=None, dtype=self.dtype, name="layer")
         image = depth_to_space(layer(features).astype(jnp.float32), self.patch)
+        if along is not None:
+            weights = image[..., 3:]
+            filtered = jnp.sum(weights * along, axis=-1, keepdims=True)
+            image = image[..., :3] + filtered
         return blurry + image if self.residual_learning else image
 
 
@@ -152,6 +164,7 @@ class MultiTaskUnit(nn.Module):
         previous: Previous,
         displacement: jax.Array | None,
         train: bool,
+        along: jax.Array | None = None,
     ) -> UnitOutputs:
         """Runs the unit on one frame.
 
@@ -162,6 +175,7 @@ class MultiTaskUnit(nn.Module):
             previous: features of the previous frame.
             displacement: [B, h, w, 2] int32 from an earlier unit, or None.
             train: also compute the cost volume and the intermediate image.
+            along: [B, pH, pW, 2S] samples along the motion, or None.
 
         Returns:
             `UnitOutputs`.
@@ -184,7 +198,7 @@ class MultiTaskUnit(nn.Module):
             deblur = DeblurLayer(
                 cfg.residual_learning, cfg.patch, cfg.dtype, name="deblur"
             )
-            image = deblur(detail if features is None else features, blurry)
+            image = deblur(detail if features is None else features, blurry, along)
         return UnitOutputs(detail, features, motion, displacement, volume, image)
 
     def _motion_features(self, structure, detail):

@@ -18,6 +18,7 @@ from mtujax.blocks import Conv, kernel_init
 from mtujax.config import ModelConfig
 from mtujax.mtu import MultiTaskUnit, Previous
 from mtujax.ops.resample import pad_frames, padded_size, space_to_depth
+from mtujax.ops.steering import steered_samples
 
 
 @flax.struct.dataclass
@@ -82,20 +83,29 @@ class MTUNet(nn.Module):
         height, width = window.shape[2:4]
         window = pad_frames(window, cfg.cell)
         blurry = window[:, cfg.lookback]
-        structure, x = self._input_features(state, window)
+        along, steered = None, []
+        if cfg.motion_samples:
+            along, features = steered_samples(
+                window,
+                lookback=cfg.lookback,
+                samples=cfg.motion_samples,
+                patch=cfg.patch,
+            )
+            steered = [features]
+        structure, x = self._input_features(state, window, steered)
         units, displacement = [], None
         for i in range(cfg.num_units):
             matched = i in cfg.matching_units
             motion = state.motion[cfg.matching_units.index(i)] if matched else None
             previous = Previous(motion, state.detail, state.is_first)
             unit = MultiTaskUnit(cfg, i, name=f"unit_{i}")(
-                x, structure, blurry, previous, displacement, train
+                x, structure, blurry, previous, displacement, train, along
             )
             x, displacement = unit.features, unit.displacement
             units.append(unit)
         return _next_state(state, units, train), _outputs(units, height, width, train)
 
-    def _input_features(self, state, window):
+    def _input_features(self, state, window, steered):
         """Structure features [B, H' / p, W' / p, C], the first unit's input with 2C."""
         cfg = self.config
         before = window[:, cfg.lookback - 1]
@@ -108,8 +118,9 @@ class MTUNet(nn.Module):
         structure = Conv(cfg.channels, name="structure", **like)(
             space_to_depth(window[:, cfg.lookback], cfg.patch)
         )
+        temporal = [space_to_depth(temporal, cfg.patch), *steered]
         temporal = Conv(cfg.channels, name="temporal", **like)(
-            space_to_depth(temporal, cfg.patch)
+            jnp.concatenate(temporal, axis=-1)
         )
         return structure, jnp.concatenate([structure, temporal], axis=-1)
 
