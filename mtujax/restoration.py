@@ -99,7 +99,8 @@ class Restoration:
         self._on_note(f"{where} of an interrupted run")
 
     def _restore(self, folder, every, overwrite=False):
-        target = Target(self._reader, self._output, self._options, folder)
+        cell = self._network[0].config.cell
+        target = Target(self._reader, self._output, self._options, folder, cell)
         self.size = target.size
         for note in target.notes:
             self._on_note(note)
