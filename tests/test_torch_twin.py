@@ -36,6 +36,9 @@ SWITCHES = {
     "without motion layer": {"motion_layer": False, "structure_injection": False},
     "last unit reads the warped": {"last_unit_reads_warped": True},
     "zero initial features": {"initial_features": "zero"},
+    "slope below zero": {"activation": "leaky"},
+    "patches of 2": {"patch": 2, "activation": "leaky"},
+    "patches of 3": {"patch": 3, "last_unit_reads_warped": True},
     "paper": {
         name: getattr(PAPER_TEXT, name)
         for name in (
@@ -141,6 +144,7 @@ QUICK = (
     "without motion layer",
     "without motion compensation",
     "paper",
+    "patches of 2",
 )
 
 
@@ -164,8 +168,20 @@ def test_both_networks_agree_with_every_switch(switch):
         np.testing.assert_allclose(outputs["restored"], restored[:, t], atol=1e-5)
 
 
-def test_both_networks_agree_on_what_training_reads():
-    config = dataclasses.replace(SMALL, matching_units=(0, 1))
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 9)])
+def test_both_networks_reflect_frames_smaller_than_a_cell_alike(size):
+    config = dataclasses.replace(SMALL, patch=4)
+    twin, tensors = random_twin(config)
+    clip = random_clip(1, 2, *size)
+    restored, _ = twin.restore_clip(torch.from_numpy(clip))
+    steps = flax_steps(MTUNet(config), to_params(tensors, config), clip)
+    for t, outputs in enumerate(steps):
+        np.testing.assert_allclose(outputs["restored"], restored[:, t], atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [{}, slow({"patch": 2, "activation": "leaky"})])
+def test_both_networks_agree_on_what_training_reads(form):
+    config = dataclasses.replace(SMALL, matching_units=(0, 1), **form)
     twin, tensors = random_twin(config, training_layers=True)
     params = to_params(tensors, config)
     for layer, name in (("kernel", "weight"), ("bias", "bias")):
