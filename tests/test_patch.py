@@ -9,7 +9,9 @@ import pytest
 from conftest import TINY, lively_params, slow
 from moving import decibels, panned
 
-from mtujax.config import LEAKY_SLOPE, ModelConfig
+from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
+from mtujax.convert import convert, find_preset, torch_names
+from mtujax.findings import UnknownWeightsError
 from mtujax.memory import step_bytes
 from mtujax.network import MTUNet, inference_params, init_params, initial_state
 from mtujax.operations import network_operations, parameter_count
@@ -258,3 +260,16 @@ def test_a_weights_file_keeps_the_form_and_older_ones_have_none(tmp_path):
 def test_a_form_that_cannot_be_is_refused(field, message):
     with pytest.raises(ValueError, match=message):
         ModelConfig(**field)
+
+
+@pytest.mark.parametrize("form", [{"patch": 2}, {"activation": "leaky"}])
+def test_no_checkpoint_is_of_a_form_of_our_own(form, tmp_path, monkeypatch):
+    target = tmp_path / "own.safetensors"
+    own = dataclasses.replace(PRESETS["mtu2"], **form)
+    monkeypatch.setitem(PRESETS, "own", own)
+    with pytest.raises(UnknownWeightsError, match="'own': a form of our own .patch="):
+        convert(tmp_path / "any.pytorch", target, preset="own")
+    # Nor is one taken for it that has the names of its tensors.
+    shapes = {name: (1,) for name in torch_names(own)}
+    assert find_preset({n: np.zeros(s) for n, s in shapes.items()}) is None
+    assert not target.exists()

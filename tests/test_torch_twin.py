@@ -63,11 +63,13 @@ def random_twin(config, *, training_layers=False, **options):
     return twin, tensors
 
 
-def random_clip(batch, time, height, width, channels=3):
+def random_clip(batch, time, height, width, channels=3, cell=4):
     """Noise that moves by one and by two cells of the motion grid each frame."""
     shape = (batch, height, width, channels)
     noise = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
-    frames = [np.roll(noise, (4 * t, -8 * t), axis=(1, 2)) for t in range(time)]
+    frames = [
+        np.roll(noise, (cell * t, -2 * cell * t), axis=(1, 2)) for t in range(time)
+    ]
     return np.stack(frames, axis=1)
 
 
@@ -154,7 +156,8 @@ QUICK = (
 def test_both_networks_agree_with_every_switch(switch):
     config = dataclasses.replace(SMALL, **SWITCHES[switch])
     twin, tensors = random_twin(config)
-    clip = random_clip(2, 3, 30, 25)
+    patch = config.patch
+    clip = random_clip(2, 3, 30 * patch, 25 * patch, cell=config.cell)
     restored, displacement = twin.restore_clip(torch.from_numpy(clip))
     model, params = MTUNet(config), to_params(tensors, config)
     for t, outputs in enumerate(flax_steps(model, params, clip)):
