@@ -18,7 +18,6 @@ import speed_trace
 from core import compare, matcher_runners, torch_module
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params
-from mtujax.config import MOTION_STRIDE
 from mtujax.machine import load_average
 from mtujax.memory import available_bytes, out_of_memory, readable
 from mtujax.operations import (
@@ -284,7 +283,7 @@ def like(name, usual):
 
 def matcher(shape, config):
     """Milliseconds of the matchers alone, at this size and in float32."""
-    rows, columns = (n // MOTION_STRIDE for n in shape[1:3])
+    rows, columns = (n // config.cell for n in shape[1:3])
     runners = matcher_runners(rows, columns, 2 * config.channels)
     runners.pop("twin loop", None)  # plainly right, and much slower
     return compare(runners, MATCHER_ROUNDS)

@@ -22,7 +22,6 @@ from core import torch_module
 
 import mtujax
 from mtujax import PRESETS, MTUNet, init_params, parallel
-from mtujax.config import MOTION_STRIDE
 from mtujax.feeds import open_feed
 from mtujax.operations import compiled_memory
 from mtujax.schemes import RELEASE
@@ -173,7 +172,7 @@ def random_batch(config, args):
     """Clips with their neighbours, and labels, on the device."""
     rng, time, size = np.random.default_rng(0), args.frames, args.size
     length = config.lookback + time + config.lookahead
-    grid = (args.batch, time, size // MOTION_STRIDE, size // MOTION_STRIDE)
+    grid = (args.batch, time, size // config.cell, size // config.cell)
     batch = {
         "blurry": rng.random((args.batch, length, size, size, 3), np.float32),
         "sharp": rng.random((args.batch, time, size, size, 3), np.float32),

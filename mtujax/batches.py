@@ -43,7 +43,8 @@ def read_batch(model: MTUNet, batch: Batch, *, labelled: bool = True) -> Frames:
             uint8, or float in [0, 1]. If the network matches, also its labels: `motion`
             int [B, T, h, w] and `motion_valid` bool alike, or `flow` [B, T, H, W, 2] in
             pixels and `valid` bool [B, T, H, W], False in frames with none before
-            them. H and W must be multiples of 4. Others are not read.
+            them. H and W must be multiples of
+            `ModelConfig.cell`. Others are not read.
         labelled: read labels, which a loss without a motion term does not need.
 
     Returns:
@@ -73,16 +74,17 @@ def read_batch(model: MTUNet, batch: Batch, *, labelled: bool = True) -> Frames:
         )
     targets = {"sharp": sharp}
     if labelled and config.matching_units:
-        targets |= _motion_targets(batch, config.search_radius)
+        targets |= _motion_targets(batch, config)
     index, targets = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (index, targets))
     return Frames(frames, index, targets)
 
 
-def _motion_targets(batch, radius):
+def _motion_targets(batch, config):
     if {"motion", "motion_valid"} <= batch.keys():
         motion, valid = batch["motion"], batch["motion_valid"]
     elif {"flow", "valid"} <= batch.keys():
-        motion, valid = motion_labels(batch["flow"], batch["valid"], radius=radius)
+        rule = {"radius": config.search_radius, "cell": config.cell}
+        motion, valid = motion_labels(batch["flow"], batch["valid"], **rule)
     else:
         raise UserError(
             "batch without motion labels: give motion and motion_valid, or flow and "

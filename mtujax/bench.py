@@ -21,6 +21,7 @@ from mtujax.operations import (
     compiled_flops,
     network_operations,
 )
+from mtujax.ops.resample import padded_size
 from mtujax.optimized import inference_form, needed_operations
 from mtujax.report_inputs import BENCH, VERSION
 from mtujax.subjects import open_subject
@@ -52,7 +53,7 @@ class BenchOptions:
         weights: bundled name, path of a `.safetensors` file or folder of a run; None
             with `preset`.
         preset: network of drawn weights, which take the same time; None with `weights`.
-        size: (W, H) of the frames in pixels, multiples of 4.
+        size: (W, H) of the frames in pixels, multiples of the network's cell.
         dtype: compute precision; None leaves the network's own.
         frames: timed frames.
         batch: videos B that advance together.
@@ -84,12 +85,7 @@ class BenchOptions:
             raise UsageError(
                 f"size {width}x{height}: at least {_LEAST}x{_LEAST} pixels"
             )
-        if width % MOTION_STRIDE or height % MOTION_STRIDE:
-            fit = [-(-n // MOTION_STRIDE) * MOTION_STRIDE for n in self.size]
-            raise UsageError(
-                f"size {width}x{height}: sides must be multiples of {MOTION_STRIDE}, "
-                f"to which frames are padded; give {fit[0]}x{fit[1]}"
-            )
+        _check_size(self.size, MOTION_STRIDE)
         if self.dtype is not None and self.dtype not in DTYPES:
             raise UsageError(
                 f"unknown dtype {self.dtype!r}; one of {', '.join(DTYPES)}"
@@ -118,12 +114,13 @@ def run(
         All that was found, as JSON has it: what `mtujax report` reads and more.
 
     Raises:
-        UserError: if weights do not load, the preset is unknown, or PyTorch is asked
-            for and missing.
+        UserError: if weights do not load, the preset is unknown, the size is no
+            multiple of its cell, or PyTorch is asked for and missing.
     """
     others = load_average()
     subject = _subject(options)
     model, params = subject.model, subject.params
+    _check_size(options.size, model.config.cell)
     width, height = options.size
     shape = (options.batch, height, width, 3)
     draw = np.random.default_rng(0).integers
@@ -164,6 +161,15 @@ def run(
         "memory_bytes": memory._asdict(),
         "torch": _beside(taken, first, options.batch) if twins else None,
     }
+
+
+def _check_size(size, cell):
+    height, width = padded_size(*size[::-1], cell)
+    if (width, height) != tuple(size):
+        raise UsageError(
+            f"size {size[0]}x{size[1]}: sides must be multiples of {cell}, to which "
+            f"frames are padded; give {width}x{height}"
+        )
 
 
 def _twins(config, params, shape):

@@ -10,6 +10,7 @@ from typing import Literal
 DTYPES = ("float32", "bfloat16", "float16")
 ACTIVATIONS = ("relu", "leaky")
 MOTION_STRIDE = 4  # the motion grid is a quarter of the features' (Sec. 3.4)
+LARGEST_PATCH = 8  # a search radius of 10 cells is then 320 pixels, a cell 32
 LEAKY_SLOPE = 0.1  # below zero, of the activation "leaky"
 
 
@@ -35,7 +36,7 @@ class ModelConfig:
             4x4 averages are matched directly (the ablations without injection, 4.3.1).
         patch: side p in pixels of the squares that enter as one (space-to-depth): the
             layers run on a grid of H / p x W / p, and the last one's output becomes
-            pixels again. 1 in the published networks.
+            pixels again. 1 in the published networks, `LARGEST_PATCH` at most.
         activation: after every layer but the last: "relu" as published, or "leaky",
             whose slope of `LEAKY_SLOPE` below zero keeps a gradient alive.
         motion_samples: samples of the frame on either side of each pixel, along its
@@ -75,6 +76,8 @@ class ModelConfig:
         lows["motion_samples"] = 0
         for name, low in lows.items():
             _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
+        small = self.patch <= LARGEST_PATCH
+        _require(small, "patch", self.patch, f"<= {LARGEST_PATCH}")
         _require(
             self.activation in ACTIVATIONS,
             "activation",

@@ -148,19 +148,26 @@ def convert(
     Args:
         checkpoint: the `.pytorch` file.
         output: the `.safetensors` file to write.
-        preset: name in `PRESETS`; None finds it.
+        preset: name in `PRESETS`, of a published network; None finds it.
 
     Returns:
         What was done.
 
     Raises:
-        UnknownWeightsError: if `preset` is no preset.
+        UnknownWeightsError: if `preset` is no preset, or not a published network's.
         WeightsError: if the checkpoint is not one of that network, listing every
             missing, unexpected and mis-shaped tensor, or if nothing can be written.
     """
     if preset is not None and preset not in PRESETS:
         raise UnknownWeightsError(
             f"unknown preset {preset!r}; one of {', '.join(PRESETS)}"
+        )
+    if preset is not None and preset not in _published():
+        config = PRESETS[preset]
+        raise UnknownWeightsError(
+            f"preset {preset!r}: a form of our own (patch={config.patch}, "
+            f"activation={config.activation!r}), of which no PyTorch checkpoint is; "
+            f"one of {', '.join(_published())}"
         )
     tensors, sha256 = read_checkpoint(checkpoint)
     preset = _fitting_preset(checkpoint, tensors, preset)
@@ -203,7 +210,14 @@ def _fitting_preset(checkpoint, tensors, preset):
 def _nearest_preset(tensors):
     """The preset whose names differ least; no two presets share all their names."""
     found = {name for name in tensors if not name.startswith("deblur_layer.")}
-    return min(PRESETS, key=lambda name: len(found ^ torch_names(PRESETS[name]).keys()))
+    names = {name: torch_names(config) for name, config in _published().items()}
+    return min(names, key=lambda name: len(found ^ names[name].keys()))
+
+
+def _published():
+    """The presets that checkpoints are of: those without patches, with ReLU."""
+    plain = ModelConfig.patch, ModelConfig.activation
+    return {n: c for n, c in PRESETS.items() if (c.patch, c.activation) == plain}
 
 
 def _training_shapes(config):

@@ -1,8 +1,8 @@
 """What the network looks at: its features on two frames, and motion by each kind.
 
 Reference: Son et al. 2022, Sec. 3.1 and Figs. 2, 5 and 6. Letters: T time, H W pixels,
-H' W' the same rounded up to multiples of 4, h w motion grid, C channels, r search
-radius.
+H' W' the same rounded up to multiples of 4p, p side of a patch, h w motion grid, C
+channels, r search radius.
 """
 
 import dataclasses
@@ -12,13 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtujax.config import MOTION_STRIDE
 from mtujax.motion_accuracy import alignment_accuracy
 from mtujax.motion_labels import inside
 from mtujax.network import MTUNet, initial_state
 from mtujax.ops.correlation import match
 from mtujax.ops.resample import area_downsample, pad_frames
 from mtujax.ops.unit_range import to_unit_range
-from mtujax.ops.warp import displace
+from mtujax.ops.warp import displace, upsampled_flow
 from mtujax.recurrent import clip_windows, window_at
 
 KINDS = ("detail", "structure", "injected")
@@ -34,10 +35,11 @@ class FrameFeatures:
     Attributes:
         blurry: [H, W, 3] in [0, 1].
         restored: [H, W, 3], clamped to [0, 1].
-        detail: [H', W', C] detail features f_t^1.
-        structure: [H', W', C] structure features f_t^b.
+        detail: [H' / p, W' / p, C] detail features f_t^1.
+        structure: [H' / p, W' / p, C] structure features f_t^b.
         motion: [h, w, 2C] features of the motion layer, which reads both if the network
             injects structure; None without such a layer.
+        patch: p.
     """
 
     blurry: np.ndarray
@@ -45,6 +47,7 @@ class FrameFeatures:
     detail: np.ndarray
     structure: np.ndarray
     motion: np.ndarray | None
+    patch: int = 1
 
     def to_match(self, kind: str) -> np.ndarray:
         """Features on the motion grid.
@@ -52,7 +55,7 @@ class FrameFeatures:
         Args:
             kind: one of `KINDS`. "injected" are those of the motion layer where there
                 is one, else the average of detail plus structure; the other two are
-                averaged over 4x4 pixels, as in the paper's models without that layer.
+                averaged over 4x4 places, as in the paper's models without that layer.
 
         Returns:
             [h, w, 2C] or [h, w, C] float32.
@@ -78,7 +81,7 @@ class Alignment:
 
     Attributes:
         aligned: [H, W, 3] in [0, 1], black where its source lies outside.
-        error: [h, w] mean absolute difference of the two at 1/4 scale, over the
+        error: [ph, pw] mean absolute difference of the two at 1/4 scale, over the
             channels; NaN there.
         psnr: of the two at 1/4 scale, dB (`motion_accuracy`).
         displacement: [h, w, 2] int32 (dx, dy) in cells.
@@ -117,7 +120,8 @@ def clip_features(
     for t in range(at + 1):
         state, restored, kept = _step(model, params, state, frames, index, t)
         if t >= at - 1:
-            found.append(_frame_features(frames[:, t], restored, kept))
+            patch = model.config.patch
+            found.append(_frame_features(frames[:, t], restored, kept, patch))
     return found
 
 
@@ -136,7 +140,7 @@ def _step(model, params, state, frames, index, t):
     return state, outputs["restored"], kept["intermediates"]
 
 
-def _frame_features(frame, restored, kept):
+def _frame_features(frame, restored, kept, patch):
     def first(module):
         return np.asarray(module["__call__"][0][0], np.float32)
 
@@ -147,6 +151,7 @@ def _frame_features(frame, restored, kept):
         detail=first(unit["detail"]),
         structure=first(kept["structure"]),
         motion=first(unit["motion"]) if "motion" in unit else None,
+        patch=patch,
     )
 
 
@@ -169,7 +174,11 @@ def motion_between(
 
 
 def align(
-    displacement: np.ndarray, previous: np.ndarray, current: np.ndarray
+    displacement: np.ndarray,
+    previous: np.ndarray,
+    current: np.ndarray,
+    *,
+    patch: int = 1,
 ) -> Alignment:
     """Moves the previous sharp frame by a displacement, block by block.
 
@@ -177,12 +186,13 @@ def align(
         displacement: [h, w, 2] int (dx, dy) in cells, from `motion_between`.
         previous: [H, W, 3] uint8, sharp.
         current: [H, W, 3] uint8, the sharp frame after it.
+        patch: p, of the network.
 
     Returns:
         The moved frame with its errors.
     """
     moves = np.asarray(displacement, np.int32)[None]
-    aligned, error, psnr = _align(moves, previous[None], current[None])
+    aligned, error, psnr = _align(moves, previous[None], current[None], patch)
     return Alignment(
         aligned=np.asarray(aligned[0]),
         error=np.asarray(error[0]),
@@ -191,12 +201,14 @@ def align(
     )
 
 
-@jax.jit
-def _align(moves, previous, current):
+@functools.partial(jax.jit, static_argnames="patch")
+def _align(displacement, previous, current, patch):
     before, now = to_unit_range(previous), to_unit_range(current)
-    moved = displace(pad_frames(before), moves)
-    error = jnp.abs(area_downsample(moved) - area_downsample(pad_frames(now)))
+    padded = [pad_frames(frame, patch * MOTION_STRIDE) for frame in (before, now)]
+    moves = upsampled_flow(displacement, patch).astype(jnp.int32)
+    moved = displace(padded[0], moves)
+    error = jnp.abs(area_downsample(moved) - area_downsample(padded[1]))
     error = jnp.where(inside(moves), jnp.mean(error, axis=-1), jnp.nan)
     height, width = now.shape[1:3]
-    psnr = alignment_accuracy(moves, before, now)["psnr"]
+    psnr = alignment_accuracy(displacement, before, now, patch=patch)["psnr"]
     return moved[:, :height, :width], error, psnr

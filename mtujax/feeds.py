@@ -115,7 +115,9 @@ def _host_feed(config: RunConfig, samples: Samples, **options) -> Feed:
         batch=parallel.local_batch(config.batch),
         augment=Augment(data.turn, data.turn) if data.turn else None,
         noise=Noise(0.0, data.noise) if data.noise else None,
-        labels=MotionLabels(config.model.search_radius, data.every_cell),
+        labels=MotionLabels(
+            config.model.search_radius, data.every_cell, config.model.cell
+        ),
     )
     size = (data.crop, data.crop)
     samples.check(*size)
@@ -191,7 +193,11 @@ def _motion(config, source, place):
     from mtujax.teacher_weights import load_teacher
 
     params = load_teacher(data.teacher)[1]
-    settings = dict(radius=config.model.search_radius, every_cell=data.every_cell)
+    settings = dict(
+        radius=config.model.search_radius,
+        every_cell=data.every_cell,
+        cell=config.model.cell,
+    )
 
     def prepare(params, batch):
         return batch | label_motion(params, batch["sharp"], **settings)
@@ -272,5 +278,6 @@ def _as_trained(clip, config):
         valid.at[:, 0].set(False),  # nothing is before it
         radius=model.search_radius,
         every_cell=data.every_cell,
+        cell=model.cell,
     )
     return batch | {"motion": motion, "motion_valid": counts}

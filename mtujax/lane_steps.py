@@ -109,9 +109,12 @@ def lane_step(
     sharp, found = given["sharp"], {}
     found["protocols"] = {p.name: p.score(restored, sharp) for p in setup.protocols}
     if setup.motion:
-        found["motion"] = alignment_accuracy(displacement, memory.sharp, sharp)
+        patch = setup.model.config.patch
+        pair = memory.sharp, sharp
+        found["motion"] = alignment_accuracy(displacement, *pair, patch=patch)
     if setup.motion and setup.exact:
-        error = end_point_error(displacement, given["exact"], given["known"])
+        exact = given["exact"], given["known"]
+        error = end_point_error(displacement, *exact, patch=patch)
         found["motion"]["end_point_error"] = error
     shown = (
         to_unit_range(restored) if restored.dtype == jnp.uint8 else _levels(restored)

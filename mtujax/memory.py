@@ -74,7 +74,8 @@ def plan(
     whole = need_of(Stream(model, params))
     if whole is None or _free(whole) <= available:
         return Plan(None, whole and _free(whole))
-    tiles = list(tilings(height, width, default_overlap(model.config)))
+    config = model.config
+    tiles = list(tilings(height, width, default_overlap(config), config.cell))
     known, area = whole, height * width
     for tile in tiles:
         # Compiled only if it may fit: what a step computes with grows with its area.

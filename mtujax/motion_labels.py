@@ -1,6 +1,6 @@
 """Labels of the motion loss on the device: `data.labels.MotionLabels`, in JAX.
 
-Letters: H W pixels, h w cells of 4x4 pixels, r search radius in cells.
+Letters: H W pixels, h w cells of s x s pixels, r search radius in cells.
 """
 
 import einops
@@ -10,8 +10,6 @@ from jax import lax
 
 from mtujax.config import MOTION_STRIDE
 
-_PIXELS = MOTION_STRIDE**2
-
 
 def motion_labels(
     flow: jax.Array,
@@ -19,21 +17,23 @@ def motion_labels(
     *,
     radius: int = 10,
     every_cell: bool = False,
+    cell: int = MOTION_STRIDE,
 ) -> tuple[jax.Array, jax.Array]:
     """Turns flows into classes and says which cells count.
 
-    A flow is averaged over the valid ones of 4x4 pixels, divided by 4, clamped to the
-    search radius and rounded half to even; the release averages all pixels.
+    A flow is averaged over the valid pixels of a cell, divided by its side, clamped to
+    the search radius and rounded half to even; the release averages all pixels.
 
     Args:
         flow: [..., H, W, 2] backward flow (dx, dy) in pixels; H and W are multiples
-            of 4.
+            of s.
         valid: bool [..., H, W], False where it means nothing; None if it
             means something everywhere.
         radius: search radius r in cells.
         every_cell: let all pixels and every cell count, as in the release, whose flow
             network gives no mask. Without it, a cell counts if half of its pixels are
             valid and its displacement is within the radius and leads to a cell.
+        cell: s, `ModelConfig.cell`.
 
     Returns:
         int32 [..., h, w] classes (dy + r)(2r + 1) + (dx + r), and bool [..., h, w].
@@ -42,15 +42,15 @@ def motion_labels(
     if valid is not None and not every_cell:
         pixels &= valid
     flow = jnp.where(pixels[..., None], flow, 0)
-    count = _sums(pixels[..., None].astype(flow.dtype))
-    least = _PIXELS if every_cell else jnp.maximum(count, 1)
-    cells = jnp.round(_sums(flow) / least / MOTION_STRIDE)
+    count = _sums(pixels[..., None].astype(flow.dtype), cell)
+    least = cell**2 if every_cell else jnp.maximum(count, 1)
+    cells = jnp.round(_sums(flow, cell) / least / cell)
     near = jnp.clip(cells, -radius, radius)
     classes = (near + radius).astype(jnp.int32)
     classes = classes[..., 1] * (2 * radius + 1) + classes[..., 0]
     if every_cell:
         return classes, jnp.ones(classes.shape, bool)
-    counts = (count[..., 0] >= _PIXELS / 2) & jnp.all(near == cells, axis=-1)
+    counts = (count[..., 0] >= cell**2 / 2) & jnp.all(near == cells, axis=-1)
     return classes, counts & inside(near)
 
 
@@ -69,7 +69,6 @@ def inside(moves: jax.Array) -> jax.Array:
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 
-def _sums(values):
-    side = MOTION_STRIDE
+def _sums(values, side):
     pattern = "... (h p) (w q) c -> ... h w c"
     return einops.reduce(values, pattern, "sum", p=side, q=side)

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mtujax.config import MOTION_STRIDE
 from mtujax.network import MTUNet, initial_state
 from mtujax.ops.correlation import match
 from mtujax.ops.resample import padded_size
@@ -61,7 +60,7 @@ def network_operations(
         return model.apply({"params": params}, state, window)
 
     total = multiply_adds(frame, params, state, window)
-    rows, columns = (n // MOTION_STRIDE for n in padded_size(height, width))
+    rows, columns = (n // cfg.cell for n in padded_size(height, width, cfg.cell))
     channels = cfg.channels * (2 if cfg.motion_layer else 1)
     cells, units = batch * rows * columns, len(cfg.matching_units)
     grid = jax.ShapeDtypeStruct((batch, rows, columns, channels), jnp.float32)

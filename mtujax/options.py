@@ -11,7 +11,7 @@ from mtujax.errors import UsageError
 from mtujax.video.codecs import CONTAINERS, check_settings
 from mtujax.views import VIEWS
 
-_LEAST_TILE = 16 * MOTION_STRIDE  # smaller ones would be overlap alone
+_LEAST_TILE = 16  # cells; smaller ones would be overlap alone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,23 @@ class Options:
         if self.save_motion is not None:
             self._check_motion(input, output)
 
+    def check_tile(self, cell: int) -> None:
+        """Refuses tiles that a network cannot take.
+
+        Args:
+            cell: side of its motion grid's cells in pixels, `ModelConfig.cell`.
+
+        Raises:
+            UsageError: if they are too small, or no multiples of it.
+        """
+        if not isinstance(self.tile, tuple):
+            return
+        least, size = _LEAST_TILE * cell, f"{self.tile[1]}x{self.tile[0]}"
+        if min(self.tile) < least:
+            raise UsageError(f"tile {size}: at least {least}x{least} pixels")
+        if any(side % cell for side in self.tile):
+            raise UsageError(f"tile {size}: sides must be multiples of {cell}")
+
     def _check_numbers(self):
         if self.dtype is not None and self.dtype not in DTYPES:
             near = difflib.get_close_matches(str(self.dtype), DTYPES, n=1, cutoff=0.4)
@@ -86,11 +103,7 @@ class Options:
                 raise UsageError(f"{name} {value}: must be 0 or more")
         if end is not None and end <= (start or 0):
             raise UsageError(f"end {end:g}: must be after the start, {start or 0:g}")
-        if isinstance(self.tile, tuple) and min(self.tile) < _LEAST_TILE:
-            raise UsageError(
-                f"tile {self.tile[1]}x{self.tile[0]}: at least "
-                f"{_LEAST_TILE}x{_LEAST_TILE} pixels"
-            )
+        self.check_tile(MOTION_STRIDE)
 
     def _check_no_encoder(self, output):
         for name in ("codec", "crf", "preset"):

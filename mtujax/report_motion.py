@@ -61,7 +61,7 @@ def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:
         UserError: without matplotlib, or if a file cannot be written.
     """
     found = [
-        align(motion_between(pair.before, pair.now, kind, radius=radius), *pair.sharp)
+        _aligned(pair, motion_between(pair.before, pair.now, kind, radius=radius))
         for kind in KINDS
     ]
     residual = pair.now.restored - pair.now.blurry
@@ -73,7 +73,7 @@ def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:
         "motion found between the two blurry frames with detail features, structure "
         "features and structure-injected features of the first unit, and (f)-(h) the "
         "mean absolute errors of that at 1/4 scale, as is their PSNR. Detail and "
-        "structure features are averages over 4x4 pixels; injected ones come from the "
+        "structure features are averages over 4x4 places; injected ones come from the "
         f"motion layer, as in the network. {pair.title}"
     )
     with printed(path, size, caption) as figure:
@@ -103,13 +103,14 @@ def draw_search(pairs: Sequence[Pair], path: Path) -> list[Path]:
         UserError: without matplotlib, or if a file cannot be written.
     """
     size = _size(pairs[0].sharp[0], rows=2 * len(pairs), columns=4)
+    cell = MOTION_STRIDE * pairs[0].now.patch
     caption = (
         "How far motion is searched for, after Fig. 6 of the paper. The previous sharp "
         "frame moved onto the current one, and the mean absolute errors of that at 1/4 "
         "scale, as is their PSNR (black, grey: the source lies outside): not moved, "
         "moved as the first unit finds with a search radius of "
-        f"{_RADII[0]} and of {_RADII[1]} cells of 4 pixels, and moved by the exact "
-        "motion rounded to whole cells. Other "
+        f"{_RADII[0]} and of {_RADII[1]} cells of {cell} pixels, and moved by the "
+        "exact motion rounded to whole cells. Other "
         f"methods of the paper's figure are not shown. From the top: "
         + " ".join(pair.title for pair in pairs)
     )
@@ -133,23 +134,27 @@ def _by_radius(pair) -> list[Alignment]:
     for radius in _RADII:
         moves.append(motion_between(pair.before, pair.now, "injected", radius=radius))
     moves.append(_exact(pair, grid))
-    return [align(move, *pair.sharp) for move in moves]
+    return [_aligned(pair, move) for move in moves]
+
+
+def _aligned(pair, moves):
+    return align(moves, *pair.sharp, patch=pair.now.patch)
 
 
 def _exact(pair, grid):
     """The exact flow in whole cells, [h, w, 2]."""
+    cell = MOTION_STRIDE * pair.now.patch
     rows, columns = (
-        (0, MOTION_STRIDE * n - size)
-        for n, size in zip(grid, pair.flow.shape[:2], strict=True)
+        (0, cell * n - size) for n, size in zip(grid, pair.flow.shape[:2], strict=True)
     )
     flow = np.pad(pair.flow, (rows, columns, (0, 0)), mode="edge")
-    radius = int(np.abs(flow).max() / MOTION_STRIDE) + 1
-    return np.asarray(_in_cells(flow, radius))
+    radius = int(np.abs(flow).max() / cell) + 1
+    return np.asarray(_in_cells(flow, radius, cell))
 
 
-@functools.partial(jax.jit, static_argnames="radius")
-def _in_cells(flow, radius):
-    classes, _ = motion_labels(flow, radius=radius, every_cell=True)
+@functools.partial(jax.jit, static_argnames=("radius", "cell"))
+def _in_cells(flow, radius, cell):
+    classes, _ = motion_labels(flow, radius=radius, every_cell=True, cell=cell)
     return displacement_from_class(classes, radius=radius)
 
 

@@ -55,12 +55,15 @@ class Restoration:
                 expected, None if unknown.
 
         Raises:
-            UsageError: for motion asked of a network that has none.
+            UsageError: for motion asked of a network that has none, or tiles that it
+                cannot take.
         """
         self._reader, self._output, self._options = reader, output, options
         self._network, self._on_note, self._progress = network, on_note, progress
         self.frames = self.resumed = self.cuts = 0
         self._segment_cuts, self._job, self._total = 0, None, expected(reader, options)
+        self._cell = network[0].config.cell
+        options.check_tile(self._cell)
         if options.save_motion is not None and not network[0].config.matching_units:
             raise UsageError(
                 f"save_motion {options.save_motion}: this network matches no motion"
@@ -99,7 +102,8 @@ class Restoration:
         self._on_note(f"{where} of an interrupted run")
 
     def _restore(self, folder, every, overwrite=False):
-        target = Target(self._reader, self._output, self._options, folder)
+        where = self._output, self._options, folder
+        target = Target(self._reader, *where, self._cell)
         self.size = target.size
         for note in target.notes:
             self._on_note(note)

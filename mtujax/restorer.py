@@ -234,10 +234,12 @@ class Restorer:
     def _shrink(self):
         """Decides on tiles of half the area, where memory has run out."""
         (height, width, _), _ = self._kind
-        tile, whole = self._tiles.get(self._kind), padded_size(height, width)
+        config = self._model.config
+        tile = self._tiles.get(self._kind)
+        whole = padded_size(height, width, config.cell)
         area = math.prod(map(min, tile or whole, whole))
-        overlap = default_overlap(self._model.config)
-        smaller = [t for t in tilings(height, width, overlap) if math.prod(t) < area]
+        sizes = tilings(height, width, default_overlap(config), config.cell)
+        smaller = [t for t in sizes if math.prod(t) < area]
         halves = [t for t in smaller if 2 * math.prod(t) <= area]
         tried = f"in tiles of {_size(tile)}" if tile else "as a whole"
         failed = f"frames of {width}x{height}: out of memory {tried}"

@@ -49,7 +49,7 @@ class DataConfig:
         variant: of a dataset, as gopro's blur_gamma; None takes the default.
         split: part of a dataset.
         frames: targets of a clip. 13 in the paper.
-        crop: side of the square crop in pixels, a multiple of 4. 256 in the paper.
+        crop: side of the square crop in pixels. 256 in the paper.
         see_before: let a clip of a dataset see the video before it; the release repeats
             the clip's first frame.
         turn: probability that a dataset's clip is turned; a flip has the same.
@@ -111,8 +111,6 @@ class DataConfig:
                 raise UsageError(f"data.{name} {value!r}: {nearest(value, choices)}")
         _at_least(self, 1, "frames crop longest subframes threads", "data.")
         _at_least(self, 0, "workers noise", "data.")
-        if self.crop % 4:
-            raise UsageError(f"data.crop {self.crop}: must be a multiple of 4")
         for name, share in {
             "turn": self.turn,
             "exposure.compressed": self.exposure.compressed,
@@ -136,7 +134,7 @@ class ValidationConfig:
         split: of a dataset.
         clips: how many, but for the fixed set, which is whole.
         frames: of each.
-        size: (rows, columns) of each frame's middle, multiples of 4.
+        size: (rows, columns) of each frame's middle.
         every: updates from one validation to the next; 0 for none.
         images: how many clips are shown as images.
     """
@@ -150,17 +148,13 @@ class ValidationConfig:
     images: int = 4
 
     def __post_init__(self):
-        """Refuses sizes that the network cannot take.
+        """Refuses numbers that mean nothing.
 
         Raises:
             UsageError: naming the field.
         """
         _at_least(self, 1, "clips frames", "validation.")
         _at_least(self, 0, "every images", "validation.")
-        if any(side < 16 or side % 4 for side in self.size):
-            raise UsageError(
-                f"validation.size {self.size}: sides are multiples of 4, at least 16"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +225,12 @@ class RunConfig:
             raise UsageError("train.schedule timed: give max_minutes, in which it ends")
         if self.seed >= 2**32:
             raise UsageError(f"seed {self.seed}: must be below 2**32")
+        cell, crop, size = self.model.cell, self.data.crop, self.validation.size
+        rule = f"must be a multiple of {cell}, 4 * model.patch"
+        if crop % cell:
+            raise UsageError(f"data.crop {crop}: {rule}")
+        if min(size) < 16 or any(side % cell for side in size):
+            raise UsageError(f"validation.size {size}: each {rule}, and at least 16")
 
 
 _FREE = frozenset(

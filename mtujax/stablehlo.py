@@ -1,7 +1,8 @@
 """The step of one frame as a program of its own: StableHLO with its weights inside.
 
 It runs where JAX does, without this package, on frames of any size that is a multiple
-of 4. Letters: B videos, H W pixels, h w motion grid (H / 4, W / 4), C channels.
+of the motion grid's cell. Letters: B videos, s side of a cell in pixels, h w motion
+grid.
 """
 
 import importlib.metadata
@@ -12,7 +13,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from mtujax.config import MOTION_STRIDE, ModelConfig
+from mtujax.config import ModelConfig
 from mtujax.errors import UserError
 from mtujax.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.unit_range import from_unit_range, to_unit_range
@@ -21,12 +22,12 @@ from mtujax.outputs import whole_output
 PLATFORMS = ("cpu", "cuda", "tpu")
 STEP, MODULE, MANIFEST = "step.jax", "step.stablehlo", "manifest.json"
 _LEAST = 4  # cells of a side
-_NOTES = (
+_NOTES = (  # but for the side of a cell
     "state, restored = step(state, window). `window` holds the blurry frames oldest "
     "first; past the ends of a video the outermost one is repeated. Before the first "
     "frame of a video each array of `state` is filled with its `start`.",
     "In shapes b is the number of videos, h and w are rows and columns of the motion "
-    "grid: frames are 4h x 4w pixels; others are extended by reflection.",
+    "grid: frames are {cell}h x {cell}w pixels; others are extended by reflection.",
     "step.jax is for jax.export.deserialize (needs flatbuffers), step.stablehlo is the "
     "same as portable bytecode for other runtimes: its function `main` takes and gives "
     "what `module` lists, in that order; `platform` is an int32, the place in "
@@ -85,13 +86,13 @@ def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
 
     Returns:
         A program from the state (arrays by name) and a window of frames
-        [B, n, 4h, 4w, 3] uint8 to the next state and the restored frame
-        [B, 4h, 4w, 3] uint8.
+        [B, n, sh, sw, 3] uint8 to the next state and the restored frame
+        [B, sh, sw, 3] uint8.
     """
     b, h, w = jax.export.symbolic_shape(
         "b, h, w", constraints=[f"h >= {_LEAST}", f"w >= {_LEAST}"]
     )
-    size = b, MOTION_STRIDE * h, MOTION_STRIDE * w
+    size = b, model.config.cell * h, model.config.cell * w
 
     def step(state, window):
         state, outputs = model.apply(
@@ -121,18 +122,16 @@ def _unnamed(arrays):
 
 def _manifest(config: ModelConfig, about):
     b, h, w = jax.export.symbolic_shape("b, h, w")
-    model = MTUNet(config)
-    state = jax.eval_shape(
-        lambda: _named(initial_state(model, b, MOTION_STRIDE * h, MOTION_STRIDE * w))
-    )
+    model, cell = MTUNet(config), config.cell
+    state = jax.eval_shape(lambda: _named(initial_state(model, b, cell * h, cell * w)))
     content = {
         "format": 1,
         "lookback": config.lookback,
         "lookahead": config.lookahead,
         "frames": {
             "dtype": "uint8",
-            "multiple": MOTION_STRIDE,
-            "least": _LEAST * MOTION_STRIDE,
+            "multiple": cell,
+            "least": _LEAST * cell,
             "order": "RGB",
         },
         "state": {
@@ -150,7 +149,7 @@ def _manifest(config: ModelConfig, about):
         "platforms": PLATFORMS,
         "versions": {n: importlib.metadata.version(n) for n in ("mtujax", "jax")},
         **about,
-        "notes": _NOTES,
+        "notes": [note.replace("{cell}", str(cell)) for note in _NOTES],
     }
     return (json.dumps(content, indent=1) + "\n").encode()
 

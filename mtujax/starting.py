@@ -45,7 +45,8 @@ def first_params(
     flat = flatten_dict(inference_params(given), sep="/")
     shapes = {name: value.shape for name, value in flat.items()}
     findings = shape_findings(shapes, expected_shapes(model.config))
-    if findings:
+    # Of the same shapes, but they have learnt to be read otherwise.
+    if findings or network.activation != model.config.activation:
         fields = differing_fields(to_dict(network), to_dict(model.config))
         raise UserError(
             f"init_from {init_from}: not weights of this network: "

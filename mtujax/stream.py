@@ -24,8 +24,8 @@ class Step(NamedTuple):
     Attributes:
         restored: [H, W, 3] or [B, H, W, 3], as the frame came in.
         displacement: [h, w, 2] or [B, h, w, 2] int32 (dx, dy), in cells of the motion
-            grid, of the last unit that matched; h, w are H / 4, W / 4 rounded up. None
-            for a network without motion compensation.
+            grid, of the last unit that matched; h, w are H, W over `ModelConfig.cell`,
+            rounded up. None for a network without motion compensation.
     """
 
     restored: Frame

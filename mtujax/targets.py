@@ -21,7 +21,7 @@ from mtujax.video.raw import parse_rate
 from mtujax.video.reader import VideoReader
 from mtujax.views import compare, motion_picture, view_size
 
-_MOTION_RADIUS = 4  # grid cells of full colour: hand-held motion is mostly shorter
+_FULL_COLOUR = 16  # pixels of motion: hand-held motion is mostly shorter
 _TURNED = ("mpeg",)  # containers that cannot say how a frame is to be turned
 
 
@@ -58,6 +58,7 @@ class Target:
         output: Path,
         options: Options,
         folder: Path | None,
+        cell: int,
     ):
         """Chooses how to write.
 
@@ -66,12 +67,14 @@ class Target:
             output: file, folder or "-".
             options: what the user chose.
             folder: where unfinished work waits; None only for a pipe.
+            cell: side of a cell of the motion grid in pixels.
 
         Raises:
             UserError: if the output cannot hold this video.
         """
         self._reader, self._output, self._options = reader, output, options
         self._extras = self._motion = None
+        self._cell = cell
         self.notes = []
         info = _video_info(reader, options)
         self._rate, self._turn = float(info.rate), Orientation()
@@ -197,7 +200,8 @@ class Target:
         picture = motion_picture(
             orientation.turn_vectors(frame.displacement),
             (info.width, info.height),
-            radius=_MOTION_RADIUS,
+            radius=_FULL_COLOUR / self._cell,
+            cell=self._cell,
         )
         return orientation.upright(picture)
 

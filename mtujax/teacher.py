@@ -102,25 +102,31 @@ def flow(params: dict, current: jax.Array, previous: jax.Array) -> jax.Array:
     return area_resize(half, height, width) * scale
 
 
-@functools.partial(jax.jit, static_argnames=("radius", "every_cell"))
+@functools.partial(jax.jit, static_argnames=("radius", "every_cell", "cell"))
 def label_motion(
-    params: dict, sharp: jax.Array, *, radius: int = 10, every_cell: bool = False
+    params: dict,
+    sharp: jax.Array,
+    *,
+    radius: int = 10,
+    every_cell: bool = False,
+    cell: int = MOTION_STRIDE,
 ) -> dict[str, jax.Array]:
     """True displacements of sharp clips, by the release's rule.
 
-    The flow from each frame to the one before is averaged over 4x4 pixels, divided by
-    4, clamped to the radius and rounded half to even. One pair of frames of each clip
-    is worked on at a time, which bounds the memory.
+    The flow from each frame to the one before is averaged over a cell, divided by its
+    side, clamped to the radius and rounded half to even. One pair of frames of each
+    clip is worked on at a time, which bounds the memory.
 
     Args:
         params: of `LiteFlowNet`.
         sharp: [B, T, H, W, 3] clips, uint8 or float in [0, 1]; H and W are multiples
-            of 4.
+            of the cell.
         radius: search radius r in cells.
         every_cell: let every cell count, as in the release. Without it, cells are
             invalid whose motion was clamped, leads out of the frame, or does not lead
             back (which needs the flow both ways: twice the work), and the whole first
             frame, which has none before it and gets a flow of 0.
+        cell: side of a cell in pixels, `ModelConfig.cell`.
 
     Returns:
         "motion" int32 [B, T, h, w], classes (dy + r)(2r + 1) + (dx + r), and
@@ -131,10 +137,11 @@ def label_motion(
     """
     chex.assert_rank(sharp, 5)
     batch, _, height, width, _ = sharp.shape
-    if height % MOTION_STRIDE or width % MOTION_STRIDE:
+    if height % cell or width % cell:
         raise ValueError(
-            f"frames of {(height, width)}: sides must be multiples of {MOTION_STRIDE}"
+            f"frames of {(height, width)}: sides must be multiples of {cell}"
         )
+    rule = {"radius": radius, "every_cell": every_cell, "cell": cell}
 
     def of_pair(frames):
         current, previous = frames
@@ -146,13 +153,13 @@ def label_motion(
             back = jnp.concatenate([previous, current])
             found, forth = jnp.split(flow(params, there, back), 2)
             known = leads_back(found, forth)
-        return motion_labels(found, known, radius=radius, every_cell=every_cell)
+        return motion_labels(found, known, **rule)
 
     frames = jnp.moveaxis(sharp, 1, 0)
     labels = lax.map(of_pair, (frames[1:], frames[:-1]))
     nothing = jnp.zeros((batch, height, width, 2))
     unknown = jnp.zeros((batch, height, width), bool)
-    first = motion_labels(nothing, unknown, radius=radius, every_cell=every_cell)
+    first = motion_labels(nothing, unknown, **rule)
     parts = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, labels)
     motion, valid = (jnp.moveaxis(part, 0, 1) for part in parts)
     return {"motion": motion, "motion_valid": valid}

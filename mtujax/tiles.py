@@ -4,8 +4,9 @@ The recurrent state stays that of the whole frame: each tile reads its part of i
 the network and writes its core of the next one. So a tile knows beyond its core what
 its neighbours found in the frame before, and any other tiles, or none, can go on.
 
-Letters: B batch, H' W' the frame rounded up to multiples of 4, p q rows and columns of
-a tile, h w motion grid (H' / 4, W' / 4), C channels.
+Letters: B batch, H' W' the frame rounded up to multiples of s, side of a cell in
+pixels (`ModelConfig.cell`), p q rows and columns of a tile, h w motion grid, C
+channels.
 """
 
 import functools
@@ -26,7 +27,7 @@ from mtujax.ops.unit_range import from_unit_range, to_unit_range
 from mtujax.stream import Stream
 
 _RAMP = 16  # pixels over which one tile fades into the next
-_LEAST_OVERLAP = 8
+_LEAST_CELLS = 2  # of an overlap
 
 
 class TiledStream(Stream):
@@ -52,26 +53,25 @@ class TiledStream(Stream):
         Args:
             model: the network.
             params: its (inference) parameters.
-            tile: (rows, columns) in pixels, multiples of 4; a smaller frame is one
+            tile: (rows, columns) in pixels, multiples of s; a smaller frame is one
                 tile of its own size.
             overlap: pixels that neighbours share at least, in rows and in columns, but
                 not more than half a tile; None takes `default_overlap`.
 
         Raises:
-            ValueError: for a tile that is no multiple of 4 or smaller than 16 pixels,
-                or an overlap of less than 8.
+            ValueError: for a tile that is no multiple of s or smaller than 4 s, or an
+                overlap of less than 2 s.
         """
         super().__init__(model, params)
-        least = 2 * _LEAST_OVERLAP
-        if min(tile) < least or any(t % MOTION_STRIDE for t in tile):
-            raise ValueError(
-                f"tile {tile}: give (rows, columns), multiples of {MOTION_STRIDE}, at "
-                f"least {least}"
-            )
+        cell = model.config.cell
+        least = _LEAST_CELLS * cell
+        if min(tile) < 2 * least or any(t % cell for t in tile):
+            wanted = f"multiples of {cell}, at least {2 * least}"
+            raise ValueError(f"tile {tile}: give (rows, columns), {wanted}")
         if overlap is None:
             overlap = default_overlap(model.config)
-        if overlap < _LEAST_OVERLAP:
-            raise ValueError(f"overlap {overlap}: must be {_LEAST_OVERLAP} or more")
+        if overlap < least:
+            raise ValueError(f"overlap {overlap}: must be {least} or more")
         self._tile, self._overlap = tuple(tile), overlap
 
     def lowered(self, shape: tuple[int, ...], dtype) -> jax.stages.Lowered:
@@ -87,26 +87,24 @@ class TiledStream(Stream):
         state, window = self._abstract(shape, dtype)
         nothing = jax.eval_shape(lambda: _nothing(self._model, shape))
         place = self._layout(shape)[0]
-        return _tile_step.lower(
-            self._model, self._params, state, window, nothing, place
-        )
+        network = self._model, self._params
+        return _tile_step.lower(*network, state, window, nothing, place)
 
     def _begin(self, kind):
         super()._begin(kind)
         self._places = jax.device_put(self._layout(kind.batched))
 
     def _layout(self, shape):
-        sides = zip(padded_size(*shape[1:3]), self._tile, strict=True)
-        rows, columns = (parts(size, tile, self._overlap) for size, tile in sides)
-        return list(itertools.product(rows, columns))
+        cell = self._model.config.cell
+        sides = zip(padded_size(*shape[1:3], cell), self._tile, strict=True)
+        axes = [parts(size, tile, self._overlap, cell) for size, tile in sides]
+        return list(itertools.product(*axes))
 
     def _run(self, window):
         shape, dtype = window[0].shape, window[0].dtype
-        done = _nothing(self._model, shape)
+        network, done = (self._model, self._params), _nothing(self._model, shape)
         for place in self._places:
-            done = _tile_step(
-                self._model, self._params, self._state, window, done, place
-            )
+            done = _tile_step(*network, self._state, window, done, place)
         self._state, *outputs = _close(done, shape, dtype)
         return outputs
 
@@ -118,7 +116,7 @@ def default_overlap(config: ModelConfig) -> int:
         config: of the network.
 
     Returns:
-        Pixels: 144 for a search radius of 10 and 8 residual blocks.
+        Pixels: 144 for a search radius of 10 and 8 residual blocks without patches.
     """
     # Each cell of a core must see all that it may be matched with: the search radius
     # and the 2 cells of the pooling window; and what blocks look at around those, in
@@ -126,23 +124,26 @@ def default_overlap(config: ModelConfig) -> int:
     # mtu2 at most 6 uint8 values in a million differ from whole frames, by 1; without
     # the blocks' part 7000 do, by up to 6.
     cells = config.search_radius + 2 + config.num_blocks // 2
-    return 2 * MOTION_STRIDE * cells + _RAMP
+    return 2 * config.cell * cells + max(_RAMP, config.cell)
 
 
-def tilings(height: int, width: int, overlap: int) -> Iterator[tuple[int, int]]:
+def tilings(
+    height: int, width: int, overlap: int, cell: int = MOTION_STRIDE
+) -> Iterator[tuple[int, int]]:
     """Ever smaller tiles, each side as small as its number of tiles allows.
 
     Args:
         height: rows of the frame in pixels.
         width: its columns.
         overlap: pixels that neighbours share.
+        cell: s.
 
     Yields:
         (rows, columns) of a tile; each time its longer side shrinks, until a tile would
         be more than half overlap.
     """
-    least = max(2 * overlap, 2 * _LEAST_OVERLAP)
-    sides = [_sides(n, overlap, least) for n in padded_size(height, width)]
+    least = 2 * max(overlap, _LEAST_CELLS * cell)
+    sides = [_sides(n, overlap, least, cell) for n in padded_size(height, width, cell)]
     while True:
         longest = max((0, 1), key=lambda axis: (len(sides[axis]) > 1, sides[axis][0]))
         if len(sides[longest]) == 1:
@@ -151,12 +152,12 @@ def tilings(height: int, width: int, overlap: int) -> Iterator[tuple[int, int]]:
         yield sides[0][0], sides[1][0]
 
 
-def _sides(size, overlap, least):
-    """What 1, 2, ... tiles along an axis must measure, each a multiple of 4."""
+def _sides(size, overlap, least, cell):
+    """What 1, 2, ... tiles along an axis must measure, each a multiple of a cell."""
     found = [size]
     for count in itertools.count(2):
         shared = size + (count - 1) * overlap
-        side = -(-shared // (count * MOTION_STRIDE)) * MOTION_STRIDE
+        side = -(-shared // (count * cell)) * cell
         if side < least or side > found[-1]:
             return found
         if side < found[-1]:
@@ -167,9 +168,9 @@ class Part(NamedTuple):
     """A tile's place along one axis of the frame.
 
     Attributes:
-        origin: int32 [], its first pixel, a multiple of 4.
+        origin: int32 [], its first pixel, a multiple of s.
         weights: [p] float32 in [0, 1], its share of each pixel of the restored frame.
-        core: bool [p / 4], which cells of the motion grid are its own.
+        core: bool [p / s], which cells of the motion grid are its own.
     """
 
     origin: np.ndarray
@@ -177,29 +178,30 @@ class Part(NamedTuple):
     core: np.ndarray
 
 
-def parts(size: int, tile: int, overlap: int) -> list[Part]:
+def parts(size: int, tile: int, overlap: int, cell=MOTION_STRIDE) -> list[Part]:
     """Divides one axis among tiles of equal size that overlap.
 
     Two cores touch in the middle of an overlap. There one tile fades into the next
     along a straight ramp; what is nearer to a tile's border is discarded.
 
     Args:
-        size: pixels of the axis, a multiple of 4.
-        tile: pixels of a tile, a multiple of 4; `size` if that is less.
-        overlap: pixels that neighbours share at least, 8 or more; half a tile at most.
+        size: pixels of the axis, a multiple of s.
+        tile: pixels of a tile, a multiple of s; `size` if that is less.
+        overlap: pixels that neighbours share at least, from 2 s to half a tile.
+        cell: s.
 
     Returns:
         The tiles in order. Their weights sum to one at every pixel, and every cell is
         in one core.
     """
-    s, tile = MOTION_STRIDE, min(tile, size)
+    s, tile = cell, min(tile, size)
     overlap = min(-(-overlap // s) * s, tile // (2 * s) * s)
     stride = tile - overlap
     count = 1 if tile == size else -(-(size - tile) // stride) + 1
     origins = s * np.rint(np.linspace(0, (size - tile) / s, count)).astype(int)
     seams = (origins[1:] + origins[:-1] + tile) // (2 * s) * s
     lows, highs = [-np.inf, *seams], [*seams, np.inf]
-    # Seams may lie 2 pixels off the middle. A lone tile has none.
+    # Seams may lie half a cell off the middle. A lone tile has none.
     ramp = max(s, min(_RAMP, overlap - s))
 
     def risen(pixels, seam):
@@ -224,7 +226,8 @@ class _Done(NamedTuple):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _nothing(model, shape):
     state = initial_state(model, *shape[:3])
-    grid = [n // MOTION_STRIDE for n in padded_size(*shape[1:3])]
+    cell = model.config.cell
+    grid = [n // cell for n in padded_size(*shape[1:3], cell)]
     matched = bool(model.config.matching_units)
     displacement = jnp.zeros((shape[0], *grid, 2), jnp.int32) if matched else None
     return _Done(state, displacement)
@@ -234,11 +237,11 @@ def _nothing(model, shape):
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
 def _tile_step(model, params, state, window, done, place):
     """Adds one tile of a frame to what is done of it."""
-    rows, columns = place
-    window = [_cut(pad_frames(frame), place) for frame in window]
+    (rows, columns), cell, patch = place, model.config.cell, model.config.patch
+    window = [_cut(pad_frames(frame, cell), place) for frame in window]
     before = RecurrentState(
-        motion=tuple(_cut(m, place, MOTION_STRIDE) for m in state.motion),
-        detail=_cut(state.detail, place),
+        motion=tuple(_cut(m, place, cell) for m in state.motion),
+        detail=_cut(state.detail, place, patch),
         restored=_cut(state.restored, place),
         is_first=state.is_first,
     )
@@ -248,14 +251,14 @@ def _tile_step(model, params, state, window, done, place):
     share = weights[None, :, :, None] * outputs["restored"]
     restored = _cut(done.state.restored, place) + share
     state = RecurrentState(
-        motion=tuple(map(_with_core(place), done.state.motion, after.motion)),
-        detail=_with_core(place, 1)(done.state.detail, after.detail),
+        motion=tuple(map(_with_core(place, cell), done.state.motion, after.motion)),
+        detail=_with_core(place, patch)(done.state.detail, after.detail),
         restored=_put(done.state.restored, restored, place),
         is_first=after.is_first,
     )
     displacement = done.displacement
     if displacement is not None:
-        displacement = _with_core(place)(displacement, outputs["displacement"])
+        displacement = _with_core(place, cell)(displacement, outputs["displacement"])
     return _Done(state, displacement)
 
 
@@ -265,7 +268,7 @@ def _start(place, scale):
 
 
 def _cut(array, place, scale=1):
-    """A tile's part of [B, H', W', C], or of [B, h, w, C] with `scale` 4."""
+    """A tile's part of [B, rows, columns, C], whose places are `scale` pixels wide."""
     rows, columns = (len(part.weights) // scale for part in place)
     size = array.shape[0], rows, columns, array.shape[-1]
     return lax.dynamic_slice(array, _start(place, scale), size)
@@ -275,11 +278,11 @@ def _put(array, tile, place, scale=1):
     return lax.dynamic_update_slice(array, tile, _start(place, scale))
 
 
-def _with_core(place, scale=MOTION_STRIDE):
+def _with_core(place, scale):
     """Puts the core of a tile into what the other tiles have put theirs."""
     core = place[0].core[:, None] & place[1].core[None, :]
-    cell = MOTION_STRIDE // scale
-    core = einops.repeat(core, "h w -> 1 (h p) (w q) 1", p=cell, q=cell)
+    side = len(place[0].weights) // len(place[0].core) // scale
+    core = einops.repeat(core, "h w -> 1 (h p) (w q) 1", p=side, q=side)
 
     def put(array, tile):
         kept = jnp.where(core, tile, _cut(array, place, scale))

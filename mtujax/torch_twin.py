@@ -4,9 +4,11 @@ Written from the paper and the released checkpoints' tensor names, which its par
 carry, so `load_state_dict(strict=True)` accepts a released state dict. Arrays at the
 doors are laid out as in `network.py`; inside they are NCHW. Imported late: needs torch.
 Letters: B batch, T time, K window, H W pixels, H' W' the same rounded up to multiples
-of 4, h w motion grid (H' / 4, W' / 4), C channels. Images are in [0, 1].
+of 4p, p side of a patch, h w motion grid (H' / 4p, W' / 4p), C channels. Images are in
+[0, 1].
 """
 
+import functools
 from typing import Literal, NamedTuple
 
 import einops
@@ -14,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mtujax.config import MOTION_STRIDE, ModelConfig
+from mtujax.config import LEAKY_SLOPE, MOTION_STRIDE, ModelConfig
 from mtujax.torch_ops import cost_volume, displace, match_banded, match_loop
 
 
@@ -23,7 +25,7 @@ class TwinState(NamedTuple):
 
     Attributes:
         motion: per matching unit, its motion features [B, 2C, h, w].
-        detail: detail features of the last unit [B, C, H', W'].
+        detail: detail features of the last unit [B, C, H' / p, W' / p].
         restored: restored frame [B, 3, H', W'] float32; in [0, 1] outside of training.
         is_first: bool [B]; True where the next frame starts a video.
     """
@@ -37,24 +39,24 @@ class TwinState(NamedTuple):
 class DetailNetwork(nn.Module):
     """F^n: a U-Net whose output both tasks share."""
 
-    def __init__(self, channels: int, num_blocks: int):
-        """Makes the layers for `channels` C and `num_blocks` residual blocks."""
+    def __init__(self, config: ModelConfig):
+        """Makes the layers."""
         super().__init__()
-        c = channels
-        self.enc1 = _conv_relu(2 * c, c, 5, padding=2)
-        self.enc2 = _conv_relu(c, c, stride=2)
-        self.enc3 = _conv_relu(c, 2 * c, stride=2)
+        c, conv = config.channels, functools.partial(_conv, config.activation)
+        self.enc1 = conv(2 * c, c, 5, padding=2)
+        self.enc2 = conv(c, c, 3, stride=2)
+        self.enc3 = conv(c, 2 * c, 3, stride=2)
         self.RBs = nn.ModuleList(
-            nn.Sequential(*_conv_relu(2 * c, 2 * c), *_conv_relu(2 * c, 2 * c))
-            for _ in range(num_blocks)
+            nn.Sequential(*conv(2 * c, 2 * c, 3), *conv(2 * c, 2 * c, 3))
+            for _ in range(config.num_blocks)
         )
-        self.RB_end = _conv_relu(2 * c, 2 * c)
-        up = {"kernel_size": 4, "stride": 2, "padding": 1}
-        self.dec1 = nn.Sequential(nn.ConvTranspose2d(2 * c, c, **up), nn.ReLU())
-        self.dec2 = nn.Sequential(nn.ConvTranspose2d(c, c, **up), nn.ReLU())
+        self.RB_end = conv(2 * c, 2 * c, 3)
+        up = {"layer": nn.ConvTranspose2d, "padding": 1, "stride": 2}
+        self.dec1 = conv(2 * c, c, 4, **up)
+        self.dec2 = conv(c, c, 4, **up)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps x [B, 2C, H', W'] to detail features [B, C, H', W']."""
+        """Maps x [B, 2C, H, W] to detail features [B, C, H, W]; multiples of 4."""
         full = self.enc1(x)
         half = self.enc2(full)
         entry = y = self.enc3(half)
@@ -93,38 +95,39 @@ class TorchMTUNet(nn.Module):
             raise ValueError(
                 f"implementation={implementation!r}: must be 'banded' or 'loop'"
             )
-        c, units = config.channels, config.num_units
+        c, units, image = config.channels, config.num_units, 3 * config.patch**2
+        conv = functools.partial(_conv, config.activation)
         self.config = config
         self.match = match_banded if implementation == "banded" else match_loop
-        self.base_conv = _conv_relu(3, c)
-        self.inp_prev_conv = _conv_relu(3 * config.window, c)
-        self.HGs = nn.ModuleList(
-            DetailNetwork(c, config.num_blocks) for _ in range(units)
-        )
+        self.base_conv = conv(image, c, 3)
+        self.inp_prev_conv = conv(image * config.window, c, 3)
+        self.HGs = nn.ModuleList(DetailNetwork(config) for _ in range(units))
         self.motion_layer = nn.ModuleList(
-            _conv_relu(c, 2 * c, 5, stride=MOTION_STRIDE)
+            conv(c, 2 * c, 5, stride=MOTION_STRIDE)
             for _ in (config.matching_units if config.motion_layer else ())
         )
         self.deblur_layer = nn.ModuleList(
-            nn.Conv2d(2 * c, 3, 3, padding=1)
+            nn.Conv2d(2 * c, image, 3, padding=1)
             for _ in range(units - 1 if training_layers else 0)
         )
-        self.out = nn.Conv2d(2 * c if config.last_unit_reads_warped else c, 3, 3, 1, 1)
+        last = 2 * c if config.last_unit_reads_warped else c
+        self.out = nn.Conv2d(last, image, 3, padding=1)
         for name, value in self.named_parameters():
             nn.init.normal_(value, std=0.03 if name.endswith("weight") else 0.0)
 
     def initial_state(self, batch: int, height: int, width: int) -> TwinState:
         """Makes the recurrent carry before the first frame of `batch` videos [H, W]."""
         cfg, like = self.config, self.out.weight
-        rows, columns = (-(-n // MOTION_STRIDE) for n in (height, width))
-        full = (rows * MOTION_STRIDE, columns * MOTION_STRIDE)
+        rows, columns = (-(-n // cfg.cell) for n in (height, width))
+        full = (rows * cfg.cell, columns * cfg.cell)
+        places = (rows * MOTION_STRIDE, columns * MOTION_STRIDE)
         channels = cfg.channels * (2 if cfg.motion_layer else 1)
         return TwinState(
             motion=tuple(
                 like.new_zeros((batch, channels, rows, columns))
                 for _ in cfg.matching_units
             ),
-            detail=like.new_zeros((batch, cfg.channels, *full)),
+            detail=like.new_zeros((batch, cfg.channels, *places)),
             restored=like.new_zeros((batch, 3, *full), dtype=torch.float32),
             is_first=torch.ones(batch, dtype=torch.bool, device=like.device),
         )
@@ -145,7 +148,7 @@ class TorchMTUNet(nn.Module):
             `cost_volume` as `MTUNet` has them.
         """
         height, width = window.shape[2:4]
-        window = _pad_frames(window)
+        window = _pad_frames(window, self.config.cell)
         blurry = window[:, self.config.lookback]
         structure, x = self._input_features(state, window)
         motions, volumes, images, displacement = [], [], [], None
@@ -192,15 +195,15 @@ class TorchMTUNet(nn.Module):
         return restored, torch.stack([s["displacement"] for s in steps], dim=1)
 
     def _input_features(self, state, window):
-        """Structure features [B, C, H', W'] and the first unit's input, with 2C."""
+        """Structure features [B, C, H' / p, W' / p], the first unit's input with 2C."""
         back, dtype = self.config.lookback, self.out.weight.dtype
         restored = torch.where(
             _per_video(state.is_first), window[:, back - 1], state.restored
         )
         past, future = window[:, :back].unbind(1), window[:, back + 1 :].unbind(1)
         images = torch.cat([*past, restored, *future], dim=1)
-        structure = self.base_conv(window[:, back].to(dtype))
-        temporal = self.inp_prev_conv(images.to(dtype))
+        structure = self.base_conv(self._patches(window[:, back]).to(dtype))
+        temporal = self.inp_prev_conv(self._patches(images).to(dtype))
         return structure, torch.cat([structure, temporal], dim=1)
 
     def _motion_features(self, place, structure, detail):
@@ -221,7 +224,7 @@ class TorchMTUNet(nn.Module):
         return displacement, volume
 
     def _with_warped(self, state, detail, displacement):
-        """The unit's own and the previous frame's moved features [B, 2C, H', W']."""
+        """The unit's own and the previous frame's moved features, with 2C channels."""
         warped = self._or_initial(state, state.detail, detail)
         if displacement is not None:
             warped = displace(warped, displacement)
@@ -233,27 +236,36 @@ class TorchMTUNet(nn.Module):
         start = own if own_start else torch.zeros_like(own)
         return torch.where(_per_video(state.is_first), start, stored)
 
+    def _patches(self, images):
+        """[B, C, H', W'] to [B, p p C, H' / p, W' / p]."""
+        p = self.config.patch
+        pattern = "b c (h p) (w q) -> b (p q c) h w"
+        return einops.rearrange(images, pattern, p=p, q=p)
+
     def _image(self, layer, features, blurry):
-        image = layer(features).float()
+        p, pattern = self.config.patch, "b (p q c) h w -> b c (h p) (w q)"
+        image = einops.rearrange(layer(features).float(), pattern, p=p, q=p)
         return blurry + image if self.config.residual_learning else image
 
 
-def _conv_relu(features, out, kernel=3, *, stride=1, padding=1):
-    conv = nn.Conv2d(features, out, kernel, stride=stride, padding=padding)
-    return nn.Sequential(conv, nn.ReLU())
+def _conv(activation, *features, padding=1, layer=nn.Conv2d, **options):
+    after = nn.ReLU() if activation == "relu" else nn.LeakyReLU(LEAKY_SLOPE)
+    return nn.Sequential(layer(*features, padding=padding, **options), after)
 
 
 def _per_video(flag):
     return flag.reshape(-1, 1, 1, 1)
 
 
-def _pad_frames(window):
+def _pad_frames(window, cell):
     """Reflects [B, K, H, W, 3] to [B, K, 3, H', W'], below and to the right."""
-    batch, _, height, width, _ = window.shape
-    frames = einops.rearrange(window, "b k h w c -> (b k) c h w")
-    missing = (0, -width % MOTION_STRIDE, 0, -height % MOTION_STRIDE)
-    frames = F.pad(frames, missing, mode="reflect")
-    return einops.rearrange(frames, "(b k) c h w -> b k c h w", b=batch)
+    # There and back as often as it takes, which torch's own padding does once only.
+    for axis in (2, 3):
+        size = window.shape[axis]
+        place = torch.arange(-(-size // cell) * cell, device=window.device)
+        place = (size - 1 - place % max(2 * size - 2, 1)).abs()
+        window = window.index_select(axis, size - 1 - place)
+    return einops.rearrange(window, "b k h w c -> b k c h w")
 
 
 def _next_state(state, motions, detail, restored, train):

@@ -90,7 +90,11 @@ def view_size(kind: str, width: int, height: int) -> tuple[int, int]:
 
 
 def motion_picture(
-    displacement: np.ndarray, size: tuple[int, int], *, radius: float
+    displacement: np.ndarray,
+    size: tuple[int, int],
+    *,
+    radius: float,
+    cell: int = MOTION_STRIDE,
 ) -> np.ndarray:
     """Colours the motion that the network found, by the Middlebury colour wheel.
 
@@ -103,17 +107,19 @@ def motion_picture(
         displacement: [h, w, 2] int (dx, dy) in cells of the motion grid, backward.
         size: (W, H) of the frame in pixels; h and w cover it, padded to whole cells.
         radius: length in cells that is fully saturated; longer ones look the same. One
-            value for a whole video keeps it from flickering; 4 suits a held camera.
+            value for a whole video keeps it from flickering; 16 pixels suit a held
+            camera.
+        cell: side of a cell in pixels, `ModelConfig.cell`.
 
     Returns:
-        [H, W, 3] uint8 RGB, each cell a square of `MOTION_STRIDE` pixels.
+        [H, W, 3] uint8 RGB, each cell a square of `cell` pixels.
 
     Raises:
         ValueError: if the displacement does not cover the size, or for a radius of 0 or
             less.
     """
     width, height = size
-    grid = tuple(-(-side // MOTION_STRIDE) for side in (height, width))
+    grid = tuple(-(-side // cell) for side in (height, width))
     if displacement.shape != (*grid, 2):
         raise ValueError(
             f"displacement of {list(displacement.shape)}: {width}x{height} pixels have "
@@ -126,7 +132,7 @@ def motion_picture(
     every = np.arange(-reach, reach + 1, dtype=np.float32) / np.float32(radius)
     colours = flow_colours(np.stack(np.meshgrid(every, every), axis=-1))
     cells = colours[displacement[..., 1] + reach, displacement[..., 0] + reach]
-    scale = {"fx": MOTION_STRIDE, "fy": MOTION_STRIDE}
+    scale = {"fx": cell, "fy": cell}
     pixels = cv2.resize(cells, None, **scale, interpolation=cv2.INTER_NEAREST)
     return np.ascontiguousarray(pixels[:height, :width])
 

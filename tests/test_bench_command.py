@@ -1,5 +1,6 @@
 """`mtujax bench` as it is used; times are not looked at, what they are of is."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -172,6 +173,15 @@ def test_a_preset_has_drawn_weights_and_half_precision(monkeypatch, tiny):
     assert found["method"]["config"]["dtype"] == "float16"
     sizes = [math.prod(shape) for shape in expected_shapes(tiny[0].config).values()]
     assert found["method"]["parameters"] == sum(sizes)
+
+
+def test_a_network_of_patches_is_timed_on_whole_cells(monkeypatch, tiny):
+    config = dataclasses.replace(tiny[0].config, patch=2, activation="leaky")
+    monkeypatch.setitem(PRESETS, "small", config)
+    options = BenchOptions(weights=None, preset="small", size=(24, 16), frames=1)
+    assert run(options)["method"]["config"]["patch"] == 2
+    with pytest.raises(UsageError, match="20x16: .* multiples of 8, .* give 24x16"):
+        run(dataclasses.replace(options, size=(20, 16)))
 
 
 @pytest.mark.parametrize(

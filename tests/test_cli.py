@@ -147,6 +147,7 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
         ("deblur a b.mp4 --save-motion b.mp4", "is the input or output itself"),
         ("deblur a b.mp4 --tile big", "size 'big'"),
         ("deblur a b.mp4 --tile 8x8", "tile 8x8: at least"),
+        ("deblur a b.mp4 --tile 66x64", "tile 66x64: sides must be multiples of 4"),
         ("deblur a b/ --crf 20", "is no video file"),
         ("deblur - b.mp4", "give --size 640x360 and --rate 30"),
         ("deblur - b.mp4 --size 640 --rate 30", "640"),

@@ -1,12 +1,15 @@
 """Motion of an evaluation beside the exact flow that lies by a filmed set's frames."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
 import evaluated
+import jax
 import numpy as np
 import pytest
+from conftest import SMALLEST
 
 from mtujax.data.flowfiles import write_npz
 from mtujax.data.synthesize import Filming, filmed, write_set
@@ -14,6 +17,7 @@ from mtujax.errors import UserError
 from mtujax.evaluation import evaluate
 from mtujax.evaluation_tally import Tally
 from mtujax.motion_accuracy import end_point_error
+from mtujax.network import MTUNet, init_params
 from mtujax.protocols import PROTOCOLS
 from mtujax.results import Video, read_results
 from mtujax.stream import Stream
@@ -42,6 +46,16 @@ def expected(network, clip):
     for k in range(1, len(clip.blurry)):
         given = clip.flow[k][None].astype(np.float16), clip.valid[k][None]
         yield float(end_point_error(steps[k].displacement[None], *given)[0])
+
+
+@pytest.mark.slow
+def test_a_network_of_patches_is_measured_on_the_same_frames(filmed_set, tmp_path):
+    model = MTUNet(dataclasses.replace(SMALLEST, patch=2, activation="leaky"))
+    params = init_params(model, jax.random.key(1))
+    options = dict(dataset="pairs", path=filmed_set, out=tmp_path, motion=True)
+    found = evaluate((model, params), protocols=["rt-paper"], **options).motion_total
+    assert (found.pairs, found.known) == (4, 4)
+    assert all(np.isfinite(value) for value in found.means.values())
 
 
 def test_the_end_point_error_is_that_of_the_flow_beside_the_frames(

@@ -1,13 +1,15 @@
 """What figures are drawn from: features, the motion that they show, its alignment."""
 
 import features
+import jax
 import numpy as np
 import pytest
 from features import HEIGHT, RADIUS, STEP, WIDTH, moving
 from jax import lax
 
+from mtujax.config import ModelConfig
 from mtujax.feature_maps import align, clip_features, motion_between
-from mtujax.network import initial_state
+from mtujax.network import MTUNet, inference_params, init_params, initial_state
 from mtujax.recurrent import restore_clip
 
 network, seen = features.network, features.seen
@@ -61,6 +63,25 @@ def test_averaged_features_are_those_of_4x4_pixels(seen):
     )
     with pytest.raises(ValueError, match="must be one of detail, structure, injected"):
         now.to_match("motion")
+
+
+def test_features_of_patches_have_the_motion_of_their_cells():
+    fields = dict(num_units=1, channels=4, num_blocks=1, search_radius=RADIUS)
+    model = MTUNet(ModelConfig(**fields, patch=2))
+    params = inference_params(init_params(model, jax.random.key(0)))
+    clip = moving()
+    before, now = clip_features(model, params, clip, 1)
+    assert (now.patch, now.detail.shape) == (2, (24, 32, 4))
+    found = motion_between(before, now, "structure", radius=1)
+    assert found.shape == (6, 8, 2)
+    # Left of it cells are pooled with those that have no source, or a border in it.
+    assert (found[1:-1, 4:-2] == [-STEP // 8, 0]).all()
+    moves = np.broadcast_to([-STEP // 8, 0], (6, 8, 2))
+    coarse = align(moves, clip[0], clip[1], patch=2)
+    fine = align(2 * moves.repeat(2, 0).repeat(2, 1), clip[0], clip[1])
+    np.testing.assert_array_equal(coarse.aligned, fine.aligned)
+    np.testing.assert_array_equal(coarse.error[:, :15], fine.error[:, :15])
+    assert coarse.psnr == fine.psnr > 60
 
 
 def test_a_frame_before_the_clip_has_no_features(network):

@@ -176,3 +176,15 @@ def test_blur_made_on_the_device_needs_no_input_pipeline(photos):
     words = [sys.executable, "-c", WITHOUT, str(photos)]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("made_on", ["host", "device"])
+def test_labels_are_of_the_cells_of_the_network(photos, made_on):
+    run = config(photos, made_on=made_on)
+    run = dataclasses.replace(run, model=dataclasses.replace(MODEL, patch=2))
+    feed = open_feed(run)
+    (batch,) = take(feed, 1)
+    if feed.prepare:
+        batch = jax.jit(feed.prepare)(feed.constants, batch)
+    assert batch["motion"].shape == batch["motion_valid"].shape == (4, 2, 4, 4)
+    assert np.any(batch["motion_valid"])

@@ -82,6 +82,18 @@ def test_the_true_motion_aligns_perfectly_and_no_other(rng):
     assert float(alignment_accuracy(-displacement, previous, current)["psnr"][0]) < 40
 
 
+def test_larger_cells_are_measured_on_the_same_squares(pair, rng):
+    displacement = rng.integers(-1, 2, (2, 9, 10, 2))  # cells of 8 pixels
+    finer = 2 * displacement.repeat(2, 1).repeat(2, 2)
+    flow = rng.normal(0, 8, (2, 66, 75, 2))
+    found = alignment_accuracy(displacement, *pair, patch=2)
+    for name, value in alignment_accuracy(finer, *pair).items():
+        np.testing.assert_array_equal(found[name], value)
+    np.testing.assert_array_equal(
+        end_point_error(displacement, flow, patch=2), end_point_error(finer, flow)
+    )
+
+
 def test_where_every_source_lies_outside_there_is_no_score(pair):
     displacement = np.full((2, 17, 19, 2), 40)
     found = alignment_accuracy(displacement, *pair)

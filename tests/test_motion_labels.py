@@ -9,47 +9,53 @@ from mtujax.errors import UsageError
 from mtujax.motion_labels import motion_labels
 
 
-def on_device(flow, valid, radius, every_cell):
-    found = motion_labels(
-        jnp.asarray(flow), jnp.asarray(valid), radius=radius, every_cell=every_cell
-    )
+def on_device(flow, valid, radius, every_cell, cell=4):
+    rule = dict(radius=radius, every_cell=every_cell, cell=cell)
+    found = motion_labels(jnp.asarray(flow), jnp.asarray(valid), **rule)
     return tuple(map(np.asarray, found))
 
 
-def on_host(flow, valid, radius, every_cell):
-    return MotionLabels(radius, every_cell).of(flow, valid)
+def on_host(flow, valid, radius, every_cell, cell=4):
+    return MotionLabels(radius, every_cell, cell).of(flow, valid)
 
 
 BOTH = pytest.mark.parametrize("label", [on_host, on_device])
 
 
-def naive(flow, valid, radius, every_cell):
+def naive(flow, valid, radius, every_cell, cell):
     frames, height, width, _ = flow.shape
-    classes = np.zeros((frames, height // 4, width // 4), int)
+    classes = np.zeros((frames, height // cell, width // cell), int)
     good = np.zeros(classes.shape, bool)
     for t, y, x in np.ndindex(classes.shape):
         total, count = np.zeros(2), 0
-        for j, i in np.ndindex(4, 4):
-            if every_cell or valid[t, 4 * y + j, 4 * x + i]:
-                total += flow[t, 4 * y + j, 4 * x + i]
+        for j, i in np.ndindex(cell, cell):
+            if every_cell or valid[t, cell * y + j, cell * x + i]:
+                total += flow[t, cell * y + j, cell * x + i]
                 count += 1
         mean = total / max(count, 1)
-        dx, dy = (round(float(v) / 4) for v in mean)  # Python rounds half to even
+        dx, dy = (round(float(v) / cell) for v in mean)  # Python rounds half to even
         near = [max(-radius, min(radius, v)) for v in (dx, dy)]
-        inside = 0 <= x + dx < width // 4 and 0 <= y + dy < height // 4
+        inside = 0 <= x + dx < width // cell and 0 <= y + dy < height // cell
         classes[t, y, x] = (near[1] + radius) * (2 * radius + 1) + near[0] + radius
-        good[t, y, x] = every_cell or (count >= 8 and near == [dx, dy] and bool(inside))
+        enough = 2 * count >= cell**2
+        good[t, y, x] = every_cell or (enough and near == [dx, dy] and bool(inside))
     return classes, good
 
 
 @BOTH
 @pytest.mark.parametrize("every_cell", [False, True])
-def test_classes_equal_a_naive_loop(label, every_cell, rng):
-    flow = rng.normal(0, 9, (3, 24, 32, 2)).round(2).astype(np.float32)
-    flow += rng.normal(0, 16, (3, 6, 8, 2)).repeat(4, 1).repeat(4, 2).round(2)
-    valid = rng.random((3, 24, 32)) < rng.random((3, 6, 8)).repeat(4, 1).repeat(4, 2)
-    classes, good = label(flow, valid, 3, every_cell)
-    expected = naive(flow.astype(np.float64), valid, 3, every_cell)
+@pytest.mark.parametrize("cell", [4, 8, 16])  # 16: more pixels than a byte counts
+def test_classes_equal_a_naive_loop(label, every_cell, cell, rng):
+    def spread(x):
+        return x.repeat(cell, 1).repeat(cell, 2)
+
+    size = (3, 6 * cell, 8 * cell)
+    flow = rng.normal(0, 9, (*size, 2)).round(2).astype(np.float32)
+    flow += spread(rng.normal(0, 4 * cell, (3, 6, 8, 2))).round(2)
+    valid = rng.random(size) < spread(rng.random((3, 6, 8)))
+    valid[:, :cell, :cell] = True
+    classes, good = label(flow, valid, 3, every_cell, cell)
+    expected = naive(flow.astype(np.float64), valid, 3, every_cell, cell)
     np.testing.assert_array_equal(classes, expected[0])
     np.testing.assert_array_equal(good, expected[1])
     assert (classes.dtype, good.dtype) == (np.int32, bool)

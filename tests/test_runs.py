@@ -198,6 +198,9 @@ def test_another_configuration_is_refused_with_the_fields_that_differ(
     other = dataclasses.replace(config.model, search_radius=2)
     with pytest.raises(UserError, match="search_radius.*; choose another run=$"):
         runs.train(of(config, model=other))
+    form = dataclasses.replace(config.model, patch=2, activation="leaky")
+    with pytest.raises(UserError, match=r"model.activation: .*model.patch: 1 there, 2"):
+        runs.train(of(config, model=form))
     # What a network starts from does not matter once it has begun.
     stop_after(2)
     assert runs.train(of(config, init_from="nowhere")).updates == 2

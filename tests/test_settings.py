@@ -55,7 +55,7 @@ def changed(path, value):
         ("train.scheme", "papr", "train.scheme 'papr'"),
         ("data.name", "gpro", "data.name 'gpro': did you mean gopro?"),
         ("data.motion", "optical", "data.motion 'optical': there are auto, kept"),
-        ("validation.size", [250, 256], "validation.size .* multiples of 4"),
+        ("validation.size", [250, 256], "validation.size .* multiple of 4"),
         ("model.num_units", 0, "model: num_units=0: must be >= 1"),
         ("batch", 0, "batch 0: must be 1 or more"),
         ("log_every", 0, "log_every 0"),

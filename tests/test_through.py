@@ -1,15 +1,18 @@
 """Clips as people have them through the whole command, network included."""
 
+import dataclasses
 from fractions import Fraction
 
+import jax
 import media
 import numpy as np
 import pytest
 from conftest import slow
 
 from mtujax.deblur import deblur_video
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 from mtujax.frames import FolderReader
+from mtujax.network import MTUNet, inference_params, init_params
 
 
 def through(tmp_path, tiny, source, name="out.mp4", **options):
@@ -168,6 +171,19 @@ def test_a_motion_video_has_the_same_frames_at_the_same_times(tmp_path, tiny):
     after, _ = through(tmp_path, tiny, source, save_motion=motion)
     assert seconds(media.probe(motion)) == seconds(after)
     assert media.probe(motion).size == (64, 48)
+
+
+def test_a_network_of_patches_goes_the_whole_way(tmp_path, tiny):
+    model = MTUNet(dataclasses.replace(tiny[0].config, patch=2, activation="leaky"))
+    network = model, inference_params(init_params(model, jax.random.key(0)))
+    source = media.odd_size(tmp_path / "in.mp4")
+    motion = tmp_path / "motion.mkv"
+    after, report = through(tmp_path, network, source, "o.mkv", save_motion=motion)
+    assert after.size == media.probe(motion).size == media.probe(source).size
+    assert report.frames == 20
+    for tile, said in (((64, 96), "at least 128x128"), ((128, 132), "multiples of 8")):
+        with pytest.raises(UsageError, match=f"tile {tile[1]}x{tile[0]}: .*{said}"):
+            through(tmp_path, network, source, "t.mkv", tile=tile)
 
 
 def test_tiles_give_nearly_the_same_video(tmp_path, tiny):

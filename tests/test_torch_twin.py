@@ -36,6 +36,9 @@ SWITCHES = {
     "without motion layer": {"motion_layer": False, "structure_injection": False},
     "last unit reads the warped": {"last_unit_reads_warped": True},
     "zero initial features": {"initial_features": "zero"},
+    "slope below zero": {"activation": "leaky"},
+    "patches of 2": {"patch": 2, "activation": "leaky"},
+    "patches of 3": {"patch": 3, "last_unit_reads_warped": True},
     "paper": {
         name: getattr(PAPER_TEXT, name)
         for name in (
@@ -60,11 +63,13 @@ def random_twin(config, *, training_layers=False, **options):
     return twin, tensors
 
 
-def random_clip(batch, time, height, width, channels=3):
+def random_clip(batch, time, height, width, channels=3, cell=4):
     """Noise that moves by one and by two cells of the motion grid each frame."""
     shape = (batch, height, width, channels)
     noise = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
-    frames = [np.roll(noise, (4 * t, -8 * t), axis=(1, 2)) for t in range(time)]
+    frames = [
+        np.roll(noise, (cell * t, -2 * cell * t), axis=(1, 2)) for t in range(time)
+    ]
     return np.stack(frames, axis=1)
 
 
@@ -141,6 +146,7 @@ QUICK = (
     "without motion layer",
     "without motion compensation",
     "paper",
+    "patches of 2",
 )
 
 
@@ -150,7 +156,8 @@ QUICK = (
 def test_both_networks_agree_with_every_switch(switch):
     config = dataclasses.replace(SMALL, **SWITCHES[switch])
     twin, tensors = random_twin(config)
-    clip = random_clip(2, 3, 30, 25)
+    patch = config.patch
+    clip = random_clip(2, 3, 30 * patch, 25 * patch, cell=config.cell)
     restored, displacement = twin.restore_clip(torch.from_numpy(clip))
     model, params = MTUNet(config), to_params(tensors, config)
     for t, outputs in enumerate(flax_steps(model, params, clip)):
@@ -164,8 +171,20 @@ def test_both_networks_agree_with_every_switch(switch):
         np.testing.assert_allclose(outputs["restored"], restored[:, t], atol=1e-5)
 
 
-def test_both_networks_agree_on_what_training_reads():
-    config = dataclasses.replace(SMALL, matching_units=(0, 1))
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 9)])
+def test_both_networks_reflect_frames_smaller_than_a_cell_alike(size):
+    config = dataclasses.replace(SMALL, patch=4)
+    twin, tensors = random_twin(config)
+    clip = random_clip(1, 2, *size)
+    restored, _ = twin.restore_clip(torch.from_numpy(clip))
+    steps = flax_steps(MTUNet(config), to_params(tensors, config), clip)
+    for t, outputs in enumerate(steps):
+        np.testing.assert_allclose(outputs["restored"], restored[:, t], atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [{}, slow({"patch": 2, "activation": "leaky"})])
+def test_both_networks_agree_on_what_training_reads(form):
+    config = dataclasses.replace(SMALL, matching_units=(0, 1), **form)
     twin, tensors = random_twin(config, training_layers=True)
     params = to_params(tensors, config)
     for layer, name in (("kernel", "weight"), ("bias", "bias")):

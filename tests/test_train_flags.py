@@ -137,6 +137,12 @@ def test_flags_besides_the_configuration():
         ("--config=configs/mtu2.py", "must come once, before all --config.FIELD"),
         ("--coordinator=host", "--coordinator=host: must be HOST:PORT, auto or none"),
         ("--coordinator=host:1", "--coordinator needs --processes and --process"),
+        ("--config.model.patch=0", "model: patch=0: must be >= 1"),
+        ("--config.model.activation=elu", "model.activation 'elu': must be 'relu' or"),
+        (
+            "--config.model.patch=3",
+            "data.crop .* must be a multiple of 12",
+        ),
         ("--coordinator=h:1 --processes=2", "--coordinator needs --processes and"),
         ("--processes=2", "--processes and --process need --coordinator"),
         ("--coordinator=none --process=0", "--processes and --process need --coordin"),

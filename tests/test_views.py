@@ -178,6 +178,13 @@ def test_motion_is_drawn_in_squares_and_cropped_to_the_frame(rng):
             assert tuple(picture[y, x]) == one_cell(*displacement[y // 4, x // 4], 4)
 
 
+def test_larger_cells_are_drawn_in_larger_squares(rng):
+    displacement = rng.integers(-3, 4, (2, 3, 2), np.int32)
+    picture = motion_picture(displacement, (18, 9), radius=2, cell=8)
+    finer = motion_picture(displacement.repeat(2, 0).repeat(2, 1), (24, 16), radius=2)
+    np.testing.assert_array_equal(picture, finer[:9, :18])
+
+
 def test_longer_motion_than_the_radius_keeps_its_hue():
     assert one_cell(-9, 3, radius=2) == one_cell(-3, 1, radius=2)
     assert one_cell(-1, 0, radius=4) != one_cell(-1, 0, radius=2)

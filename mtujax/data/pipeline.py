@@ -10,7 +10,6 @@ import dataclasses
 
 import numpy as np
 
-from mtujax.config import MOTION_STRIDE
 from mtujax.data.augment import Augment, Noise
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.labels import MotionLabels
@@ -28,7 +27,7 @@ class BatchSpec:
 
     Attributes:
         crop: side of the square crop in pixels, or its rows and columns; multiples of
-            4. The release has 256.
+            `labels.cell`. The release has 256.
         batch: clips of this host. The release has 8 in all.
         augment: how often clips are turned and flipped; None: never.
         noise: of the blurry frames; None: none is added.
@@ -47,11 +46,9 @@ class BatchSpec:
         Raises:
             UsageError: naming the field.
         """
-        for side in self.size:
-            if side < MOTION_STRIDE or side % MOTION_STRIDE:
-                raise UsageError(
-                    f"crop {self.crop}: sides are multiples of {MOTION_STRIDE} pixels"
-                )
+        cell = self.labels.cell
+        if any(side < cell or side % cell for side in self.size):
+            raise UsageError(f"crop {self.crop}: sides are multiples of {cell} pixels")
         if self.batch < 1:
             raise UsageError(f"batch {self.batch}: at least 1")
 
@@ -114,8 +111,9 @@ def training_batches(
 
     Returns:
         A `grain.DatasetIterator` of dicts: "blurry" uint8 [B, L, h, w, 3], "sharp"
-        uint8 [B, T, h, w, 3]; with motion, "motion" int32 [B, T, h/4, w/4], classes
-        (dy + r)(2r + 1) + (dx + r), and "motion_valid" bool likewise; and "record"
+        uint8 [B, T, h, w, 3]; with motion, "motion" int32 [B, T, h/s, w/s], classes
+        (dy + r)(2r + 1) + (dx + r), of cells of s
+        pixels, and "motion_valid" bool likewise; and "record"
         int32 [B], what each was drawn from, which `Samples.describe` names.
         `get_state()` gives what `set_state` goes on from, with as many workers. A
         damaged file ends it with a `UserError` that names it.

@@ -65,18 +65,19 @@ def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
     return einops.rearrange(moved, "b h w (p q c) -> b (h p) (w q) c", **size)
 
 
-def upsampled_flow(displacement: jax.Array) -> jax.Array:
-    """Turns a displacement map into a flow at full resolution.
+def upsampled_flow(displacement: jax.Array, side: int = MOTION_STRIDE) -> jax.Array:
+    """Turns a displacement map into a flow on a finer grid, that of pixels as a rule.
 
     Args:
         displacement: [B, h, w, 2] integer (dx, dy) in grid cells.
+        side: s of a cell in places of the finer grid; `ModelConfig.cell` for pixels.
 
     Returns:
-        [B, 4h, 4w, 2] float32 (dx, dy) in pixels: nearest neighbour, values times 4.
+        [B, sh, sw, 2] float32 (dx, dy) in its places: nearest neighbour, values times
+        s.
     """
-    flow = displacement.astype(jnp.float32) * MOTION_STRIDE
-    size = {"p": MOTION_STRIDE, "q": MOTION_STRIDE}
-    return einops.repeat(flow, "b h w d -> b (h p) (w q) d", **size)
+    flow = displacement.astype(jnp.float32) * side
+    return einops.repeat(flow, "b h w d -> b (h p) (w q) d", p=side, q=side)
 
 
 def _gather(source, y, x):
