@@ -1,10 +1,15 @@
 """Dead channels: counted by layer, and told of in the log."""
 
 import dataclasses
+import importlib
+import json
+import pathlib
+import sys
 
 import jax
 import numpy as np
 import pytest
+import sets
 from conftest import SMALLEST, TINY, lively_params
 from flax.traverse_util import flatten_dict, unflatten_dict
 from moving import panned
@@ -15,6 +20,9 @@ from mtujax.network import MTUNet, init_params
 from mtujax.schemes import TrainConfig
 from mtujax.starting import spread_params
 from mtujax.training import init_train_state, train_step
+from mtujax.weights import save_weights
+
+ROOT = pathlib.Path(__file__).parent.parent
 
 LEAKY = dataclasses.replace(TINY, activation="leaky")
 
@@ -158,3 +166,34 @@ def test_more_than_a_fifth_in_a_layer_is_warned_of_with_what_helps():
     assert warning.startswith("warning: 83% of the channels of unit_0/motion are dead")
     for remedy in ("learning_rate", "warmup", "model.activation=leaky"):
         assert remedy in warning
+
+
+# The benchmark.
+
+
+def test_the_benchmark_prints_the_layers_with_dead_channels(
+    tiny, frames, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = importlib.import_module("activity")
+    model, params = tiny
+    params = with_channels(params, "temporal", 0.0, -1.0, [0, 2, 3])
+    params = with_channels(params, "temporal", 0.0, 1.0, [1])
+    save_weights(tmp_path / "mine.safetensors", model.config, params)
+    (tmp_path / "clip").mkdir()
+    for number, frame in enumerate(frames):
+        sets.write(tmp_path / "clip" / f"{number}.png", frame[..., ::-1])
+    words = [tmp_path / "clip", "--weights", tmp_path / "mine.safetensors"]
+    words += ["--frames", 1, "--json", tmp_path / "out"]
+    monkeypatch.setattr(sys, "argv", ["activity.py", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        benchmark.main()
+    said = capsys.readouterr().out
+    assert not ended.value.code
+    assert "**mine, 1 frames**" in said and "| temporal | 3 of 4 | 75% |" in said
+    [file] = (tmp_path / "out").iterdir()
+    layers = json.loads(file.read_text())["layers"]
+    assert layers == {
+        name: list(found)
+        for name, found in dead_channels(model, params, [frames[:1]]).items()
+    }
