@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtujax.activity import dead_channels
 from mtujax.data.clips import Clips, ClipSpec, open_frames
 from mtujax.data.photos import read_photos, scaled_down
 from mtujax.data.synthetic import synthesize
@@ -22,6 +23,7 @@ from mtujax.recurrent import restore_clip
 from mtujax.settings import RunConfig
 
 _SEED = 20220  # of clips filmed for validation: no run's own seed changes them
+_LOOKED_AT = 2  # frames of each clip, for dead channels: one begins, one goes on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Verdict:
         blurry: the same of the blurry frames.
         by_clip: dB by name.
         images: [H, 3 W, 3] uint8 by name: the middle frame blurry, restored, sharp.
+        dead: (dead channels, channels) by layer, from `dead_channels`.
     """
 
     psnr: float
     blurry: float
     by_clip: dict[str, float]
     images: dict[str, np.ndarray]
+    dead: dict[str, tuple[int, int]]
 
 
 def open_clips(config: RunConfig) -> list[Clip]:
@@ -186,7 +190,9 @@ class Judge:
                 images[clip.name] = np.concatenate(row, axis=1)
         mean = float(np.mean(list(scores.values())))
         blurry = float(np.mean(list(self._blurry.values())))
-        return Verdict(mean, blurry, scores, images)
+        seen = [clip.blurry[:_LOOKED_AT] for clip in self._clips]
+        dead = dead_channels(self._model, params, seen)
+        return Verdict(mean, blurry, scores, images, dead)
 
 
 @functools.partial(jax.jit, static_argnums=0)

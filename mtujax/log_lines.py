@@ -1,10 +1,14 @@
 """The words of a training log: one line on some updates, or on a validation."""
 
+import itertools
 import math
 from collections.abc import Mapping
 
 GRADIENTS, RATES = "grad_norm_", "learning_rate"
 """How names of gradient norms and learning rates begin; other terms are losses."""
+
+MOST_DEAD = 0.2
+"""Share of a layer's channels above which dead ones are warned of."""
 
 
 def update_line(
@@ -103,6 +107,54 @@ def validation_line(
     if psnr > best[0]:
         return f"{line}; the best so far"
     return f"{line}; the best was {best[0]:.2f} dB at update {best[1]}"
+
+
+def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A line on the dead channels found at a validation, perhaps one that warns.
+
+    Args:
+        step: when it was.
+        dead: (dead channels, channels) by layer, as "structure" or "unit_0/encode_1".
+
+    Returns:
+        As "dead channels at update 500: 14 of 1144; unit_0 encode_1 3/26, motion
+        11/52", and a warning if a layer has more than `MOST_DEAD`; none for {}.
+    """
+    if not dead:
+        return []
+    lost, channels = map(sum, zip(*dead.values(), strict=True))
+    line = f"dead channels at update {step}: {lost} of {channels}"
+    named = [(name, found) for name, found in dead.items() if found[0]]
+    for unit, layers in itertools.groupby(named, key=lambda one: _unit(one[0])):
+        counts = (f"{name.removeprefix(unit)} {n}/{of}" for name, (n, of) in layers)
+        line += "; " + unit.replace("/", " ") + ", ".join(counts)
+    worst = worst_share(dead)
+    if worst <= MOST_DEAD:
+        return [line]
+    layer = max(dead, key=lambda name: dead[name][0] / dead[name][1])
+    return [
+        line,
+        f"warning: {worst:.0%} of the channels of {layer} are dead, and training "
+        "hardly revives any: begin another run= with a lower train.learning_rate, a "
+        "longer train.warmup or model.activation=leaky",
+    ]
+
+
+def worst_share(dead: Mapping[str, tuple[int, int]]) -> float:
+    """The largest share of dead channels.
+
+    Args:
+        dead: (dead channels, channels) by layer; one at least.
+
+    Returns:
+        That of the layer with the largest, in [0, 1].
+    """
+    return max(lost / channels for lost, channels in dead.values())
+
+
+def _unit(layer):
+    """The beginning "unit_0/" of a layer's name, or "" of one outside of units."""
+    return layer[: layer.find("/") + 1]
 
 
 def _named(terms, beginning, word, write):

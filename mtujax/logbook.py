@@ -173,7 +173,7 @@ class Logbook:
 
         Args:
             step: updates done before it.
-            scores: dB: "psnr", "psnr_blurry" and clips' own by name.
+            scores: dB: "psnr", "psnr_blurry" and clips' own by name; others as well.
             images: [H, W, 3] uint8 by name: blurry, restored and sharp side by side.
 
         Raises:

@@ -14,6 +14,7 @@ from mtujax.errors import UserError
 from mtujax.feeds import Feed
 from mtujax.horizon import Horizon
 from mtujax.judging import Judge, Verdict
+from mtujax.log_lines import dead_lines, worst_share
 from mtujax.logbook import Logbook
 from mtujax.mappings import to_dict
 from mtujax.network import MTUNet
@@ -195,11 +196,11 @@ class Loop:
         if self._judge and (last or self._crossed(position, config.validation.every)):
             self._verdict = verdict = self._judge(state.ema)
             psnr = verdict.psnr
-            log.validation(
-                position,
-                {"psnr": psnr, "psnr_blurry": verdict.blurry, **verdict.by_clip},
-                verdict.images,
-            )
+            scores = {"psnr": psnr, "psnr_blurry": verdict.blurry, **verdict.by_clip}
+            scores["dead_channels"] = worst_share(verdict.dead)
+            log.validation(position, scores, verdict.images)
+            for line in dead_lines(position, verdict.dead):
+                log.note(line)
         regular = (config.save_every, config.keep_every)
         due = any(self._crossed(position, every) for every in regular if every)
         if due or last or stopped or psnr is not None:

@@ -37,10 +37,10 @@ FLOORS = {
         torch_twin video_sums weights widths
     """.split(),
     4: """
-        agreement archive checkpoints config_files convert_command deblur endpoints
-        evaluation_folder evaluation_tally evaluation_text export feature_maps
-        options parallel restoration runfolder settings sinks subjects targets
-        timing torch_timing train_flags training
+        activity agreement archive checkpoints config_files convert_command deblur
+        endpoints evaluation_folder evaluation_tally evaluation_text export
+        feature_maps options parallel restoration runfolder settings sinks subjects
+        targets timing torch_timing train_flags training
     """.split(),
     5: """
         __main__ arguments bench bench_command bench_text data_arguments

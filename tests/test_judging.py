@@ -9,6 +9,7 @@ from conftest import SMALLEST
 from motions import panned
 from skimage.metrics import peak_signal_noise_ratio
 
+from mtujax.activity import dead_channels
 from mtujax.data.clips import Clips, ClipSpec, open_frames
 from mtujax.errors import UserError
 from mtujax.judging import Clip, Judge, open_clips
@@ -88,6 +89,7 @@ def test_the_scores_are_those_of_eight_bit_frames(tiny, rng):
         peak_signal_noise_ratio(a, b) for a, b in zip(sharp, restored, strict=True)
     ]
     np.testing.assert_allclose(verdict.by_clip["noise"], np.mean(expected), atol=1e-3)
+    assert verdict.dead == dead_channels(model, params, [blurry[:2], sharp[:2]])
     assert verdict.psnr == pytest.approx(np.mean(list(verdict.by_clip.values())))
     noisy = [peak_signal_noise_ratio(a, b) for a, b in zip(sharp, blurry, strict=True)]
     # Equal frames count 100 dB.

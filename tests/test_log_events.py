@@ -75,7 +75,8 @@ def test_tensorboard_has_curves_and_images(book, run, rng):
     rates = {"learning_rate": lambda made: 0.5}
     with book(rates=rates) as log:
         train(log, [10], 1.5, grad_norm_total=2.0)
-        log.validation(10, {"psnr": 30.25}, {"mug": image})
+        scores = {"psnr": 30.25, "dead_channels": 0.5}
+        log.validation(10, scores, {"mug": image})
     found = events(files(run)[0])
     assert found[0].file_version == "brain.Event:2"
     assert scalars(found) == {
@@ -84,6 +85,7 @@ def test_tensorboard_has_curves_and_images(book, run, rng):
         ("learning_rate/all", 10): 0.5,
         ("skipped", 10): 0.0,
         ("validation/psnr", 10): 30.25,
+        ("validation/dead_channels", 10): 0.5,
     }
     (value,) = [v for e in found for v in e.summary.value if v.image.height]
     assert (value.tag, value.image.height, value.image.width) == ("images/mug", 8, 24)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import pathlib
+import re
 import signal
 
 import jax
@@ -20,12 +21,13 @@ from mtujax.errors import UserError
 from mtujax.export import state_like
 from mtujax.loop import Loop
 from mtujax.mappings import to_dict
-from mtujax.network import MTUNet
+from mtujax.network import MTUNet, inference_params
 from mtujax.schemes import TrainConfig
 from mtujax.settings import DataConfig, RunConfig, ValidationConfig
 from mtujax.starting import first_params
 from mtujax.stopping import Interrupted
 from mtujax.training import init_train_state
+from mtujax.weights import save_weights
 
 pytest.importorskip("grain")
 pytest.importorskip("orbax.checkpoint")
@@ -252,6 +254,22 @@ def test_a_run_starts_from_the_weights_of_another(config, tmp_path, stop_after):
     ]
     distances = [np.abs(x - leaves[1]).mean() for x in (leaves[0], leaves[2])]
     assert distances[0] < 0.1 * distances[1]
+
+
+def test_a_validation_warns_of_dead_channels(config, tmp_path, capsys):
+    params = inference_params(first_params(MTUNet(SMALLEST)))
+    layer = params["structure"]["conv"]
+    layer["kernel"], layer["bias"] = 0 * layer["kernel"], layer["bias"] - 1
+    save_weights(tmp_path / "dead.safetensors", SMALLEST, params)
+    given = str(tmp_path / "dead.safetensors")
+    runs.train(of(config, init_from=given, train_learning_rate=1e-6))
+    said = capsys.readouterr().out
+    for update in (4, 6):  # no gradient revives them
+        line = rf"dead channels at update {update}: \d+ of 48; structure 4/4"
+        assert re.search(line, said)
+    assert said.count("warning: 100% of the channels of structure are dead") == 2
+    with open(tmp_path / "run" / "validation.csv") as file:
+        assert [row["dead_channels"] for row in csv.DictReader(file)] == ["1", "1"]
 
 
 def test_a_state_goes_on_with_other_data_but_not_with_another_network(
