@@ -39,6 +39,8 @@ class ModelConfig:
             pixels again. 1 in the published networks, `LARGEST_PATCH` at most.
         activation: after every layer but the last: "relu" as published, or "leaky",
             whose slope of `LEAKY_SLOPE` below zero keeps a gradient alive.
+        first_kernel: side of the kernel of each unit's first layer, odd; 5 in the
+            published networks.
         motion_samples: samples of the frame on either side of each pixel, along its
             motion, that are a further input; the deblur layers weight them as well
             (`ops.steering`). 0 in the published networks.
@@ -63,6 +65,7 @@ class ModelConfig:
     motion_layer: bool = True
     patch: int = 1
     activation: Literal["relu", "leaky"] = "relu"
+    first_kernel: int = 5
     motion_samples: int = 0
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
@@ -73,11 +76,13 @@ class ModelConfig:
         units = tuple(self.matching_units) if self.motion_compensation else ()
         object.__setattr__(self, "matching_units", units)
         lows = {"num_units": 1, "channels": 1, "num_blocks": 0, "patch": 1}
-        lows["motion_samples"] = 0
+        lows |= {"motion_samples": 0}
         for name, low in lows.items():
             _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
         small = self.patch <= LARGEST_PATCH
         _require(small, "patch", self.patch, f"<= {LARGEST_PATCH}")
+        odd = self.first_kernel >= 1 and self.first_kernel % 2 == 1
+        _require(odd, "first_kernel", self.first_kernel, "odd, and >= 1")
         _require(
             self.activation in ACTIVATIONS,
             "activation",

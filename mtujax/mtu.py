@@ -17,6 +17,8 @@ from mtujax.ops.correlation import best_displacement, cost_volume, match
 from mtujax.ops.resample import area_downsample, depth_to_space
 from mtujax.ops.warp import displace
 
+_FILTER_SCALE = 8.0  # of weights: neighbours differ little, so their effect is small
+
 
 class DetailNetwork(nn.Module):
     """F^n: a U-Net whose output both tasks share.
@@ -24,12 +26,14 @@ class DetailNetwork(nn.Module):
     Attributes:
         channels: C.
         num_blocks: residual blocks at the lowest resolution.
+        first_kernel: side of the first layer's kernel.
         activation: after every layer.
         dtype: compute precision.
     """
 
     channels: int
     num_blocks: int
+    first_kernel: int = 5
     activation: str = "relu"
     dtype: str = "float32"
 
@@ -38,7 +42,8 @@ class DetailNetwork(nn.Module):
         """Maps x [B, H, W, 2C] to detail features [B, H, W, C]; H, W multiples of 4."""
         c = self.channels
         like = {"activation": self.activation, "dtype": self.dtype}
-        full = Conv(c, kernel=5, padding=2, name="encode_1", **like)(x)
+        k = self.first_kernel
+        full = Conv(c, kernel=k, padding=k // 2, name="encode_1", **like)(x)
         half = Conv(c, stride=2, name="encode_2", **like)(full)
         entry = Conv(2 * c, stride=2, name="encode_3", **like)(half)
         y = entry
@@ -106,7 +111,7 @@ class DeblurLayer(nn.Module):
         if along is not None:
             weights = image[..., 3:]
             filtered = jnp.sum(weights * along, axis=-1, keepdims=True)
-            image = image[..., :3] + filtered
+            image = image[..., :3] + _FILTER_SCALE * filtered
         return blurry + image if self.residual_learning else image
 
 
@@ -183,7 +188,12 @@ class MultiTaskUnit(nn.Module):
         cfg = self.config
         last = self.index == cfg.num_units - 1
         detail = DetailNetwork(
-            cfg.channels, cfg.num_blocks, cfg.activation, cfg.dtype, name="detail"
+            cfg.channels,
+            cfg.num_blocks,
+            cfg.first_kernel,
+            cfg.activation,
+            cfg.dtype,
+            name="detail",
         )(x)
         motion = volume = features = image = None
         if self.index in cfg.matching_units:
