@@ -11,6 +11,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+FORMS = ("paper", "release", "psnr")
+"""Of the deblurring loss."""
+
+_FLOOR = 0.5 / 255  # below which errors do not show
+
 
 def restoration_loss(
     restored: jax.Array,
@@ -18,19 +23,21 @@ def restoration_loss(
     intermediate: jax.Array | None = None,
     *,
     intermediate_weight: float = 0.1,
-    form: Literal["paper", "release"] = "paper",
+    form: Literal["paper", "release", "psnr"] = "paper",
 ) -> jax.Array:
     """Deblurring loss of one frame: `sum_n lambda_n mean |I^{r,n} - I^GT|`, Eq. 1.
 
     The release's form takes mean squared plus mean absolute error, and the mean over
-    the units n < N in place of their sum.
+    the units n < N in place of their sum. "psnr" is minus the mean PSNR in dB of the
+    frames, with the error of half of an 8-bit level added: each frame counts by what it
+    gains, however blurry it is, and sharp ones by what they lose.
 
     Args:
         restored: [B, H, W, 3] output of the last unit, in [0, 1]; lambda_N = 1.
         sharp: [B, H, W, 3] ground truth.
         intermediate: [B, N - 1, H, W, 3] outputs of the other units, or None.
         intermediate_weight: lambda_n for n < N.
-        form: "paper" or "release".
+        form: "paper", "release" or "psnr".
 
     Returns:
         A scalar. The mean is over pixels and channels.
@@ -38,18 +45,21 @@ def restoration_loss(
     Raises:
         ValueError: for another form.
     """
-    if form not in ("paper", "release"):
-        raise ValueError(f'form {form!r}: must be "paper" or "release"')
+    if form not in FORMS:
+        raise ValueError(f"form {form!r}: must be {' or '.join(FORMS)}")
     chex.assert_equal_shape([restored, sharp])
     loss = _error(restored - sharp, form)
     if intermediate is None or intermediate.shape[1] == 0:
         return loss
     others = _error(intermediate - sharp[:, None], form)
-    count = intermediate.shape[1] if form == "paper" else 1
+    count = 1 if form == "release" else intermediate.shape[1]
     return loss + intermediate_weight * count * others
 
 
 def _error(difference, form):
+    if form == "psnr":
+        square = jnp.mean(difference**2, axis=(-3, -2, -1))
+        return jnp.mean(10 * jnp.log10(square + _FLOOR**2))
     absolute = jnp.mean(jnp.abs(difference))
     return absolute if form == "paper" else absolute + jnp.mean(difference**2)
 

@@ -67,7 +67,7 @@ def _losses(outputs, target, config, axis_name):
         outputs["restored"],
         target["sharp"],
         outputs["intermediate"],
-        form=config.scheme,
+        form=config.loss or config.scheme,
     )
     if "motion" not in target:
         return {"deblur": deblur}

@@ -21,6 +21,7 @@ from mtujax.errors import UsageError, UserError
 
 _CHOICES = {
     "scheme": ("paper", "release"),
+    "loss": (None, "paper", "release", "psnr"),
     "schedule": ("cosine", "drops", "constant", "timed"),
 }
 _POSITIVE = ("steps", "learning_rate", "clip_norm", "loss_scale")
@@ -34,6 +35,8 @@ class TrainConfig:
         steps: updates in all, but for the schedule "timed". With `frames_per_update`,
             a clip gives several.
         scheme: "paper" or "release", as above; each with its own deblurring loss.
+        loss: deblurring loss in place of the scheme's: "paper", "release" or "psnr", as
+            `losses.restoration_loss` has them; None takes the scheme's.
         frames_per_update: frames of a clip from one update to the next, 1 in the
             release; None for one update a clip.
         bptt: frames through which the gradient goes back in time: 1 detaches what each
@@ -54,6 +57,7 @@ class TrainConfig:
 
     steps: int
     scheme: Literal["paper", "release"] = "paper"
+    loss: Literal["paper", "release", "psnr"] | None = None
     frames_per_update: int | None = None
     bptt: int | None = 1
     remat: bool = False
@@ -84,7 +88,9 @@ class TrainConfig:
         """
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
-                raise UsageError(f"{name} {value!r}: must be {' or '.join(choices)}")
+                raise UsageError(
+                    f"{name} {value!r}: must be {' or '.join(map(str, choices))}"
+                )
         for name in _POSITIVE:
             if not 0 < getattr(self, name) < math.inf:
                 raise UsageError(

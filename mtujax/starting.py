@@ -31,7 +31,8 @@ def first_params(
         UserError: if they are not of this network; names the fields that differ.
     """
     params = init_params(model, jax.random.key(seed))
-    params = spread_params(params) if spread else params
+    if spread:
+        params = spread_params(params, motion_samples=model.config.motion_samples)
     if init_from is None:
         return params
     if is_run(init_from):
@@ -56,7 +57,7 @@ def first_params(
     return unflatten_dict(flatten_dict(params, sep="/") | given, sep="/")
 
 
-def spread_params(params: dict) -> dict:
+def spread_params(params: dict, *, motion_samples: int = 0) -> dict:
     """Rescales drawn weights, so that a few thousand updates are enough to learn.
 
     The published 0.03, which a million updates outlive, makes features fade from layer
@@ -66,17 +67,21 @@ def spread_params(params: dict) -> dict:
 
     Args:
         params: from `init_params`.
+        motion_samples: of the network. The filters that weight them start at 0: the
+            first frames would cost more than they gain.
 
     Returns:
         A tree like it.
     """
+    colours = np.arange(3 + 2 * motion_samples) < 3
 
     def rescale(path, kernel):
         names = [part.key for part in path]
         if names[-1] != "kernel":
             return kernel
         if "deblur" in names:
-            return 0.02 * kernel
+            outputs = np.tile(colours, kernel.shape[-1] // len(colours))
+            return 0.02 * kernel * outputs
         first = names[0] in ("structure", "temporal")
         kernel = kernel - kernel.mean((0, 1) if first else (0, 1, 2), keepdims=True)
         # Each output of a transposed convolution sums 4 of its 16 taps.
