@@ -87,7 +87,7 @@ else
 endif
 
 train-on-export: $(READY)
-	$(call TRAIN_ON,export $(if $(OUT),'$(OUT)'))
+	$(call TRAIN_ON,export) $(if $(OUT),--out '$(OUT)')
 
 score: $(READY)
 	@test -n '$(HELD_OUT)$(REAL)' || { echo "make score: HELD_OUT=FOLDER is missing, see docs/validation.md; or REAL=FOLDER" >&2; exit 2; }

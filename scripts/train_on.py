@@ -2,7 +2,7 @@
 
     python scripts/train_on.py start --photos PHOTOS [--recipe bundled_fast] [--hours 8]
     python scripts/train_on.py stop
-    python scripts/train_on.py export [OUT]
+    python scripts/train_on.py export [--out mine.safetensors]
 
 A wheel of this checkout goes into an environment of its own, with train.py and the
 configurations beside it, so that changes to the checkout do not touch what is running:
@@ -217,13 +217,13 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=("start", "stop", "export"))
     add = parser.add_argument
-    add("out", nargs="?", type=Path, help="file that `export` writes")
     add("--recipe", default="bundled_fast", help="of configs/, perhaps with :cpu, :gpu")
     add("--home", type=Path, default=default_home(), help="environments and runs")
     add("--photos", type=Path, help="photographs to train on")
     add("--cutouts", type=Path, help="objects in front of them")
     add("--held-out", type=Path, help="photographs to be judged by")
     add("--hours", type=float, help="save and stop after that time")
+    add("--out", type=Path, help="file that `export` writes [in HOME/RECIPE]")
     add("--extras", default="train", help="of the package; on a GPU train,cuda")
     args, args.flags = parser.parse_known_args(argv)
     for word in args.flags:

@@ -116,7 +116,7 @@ def test_other_data_take_over_the_whole_state(choose, folder, argv):
     assert (again.run, again.flags) == (folder / "run-002", ())
 
 
-def test_another_scheme_takes_over_the_averaged_weights(choose, folder, argv, tmp_path):
+def test_another_scheme_takes_over_the_averaged_weights(choose, folder, tmp_path):
     export_weights(str(folder / "run-001"), tmp_path / "mine.safetensors")
     flags = "--config.train.scheme=release", "--config.data.frames=4"
     start = choose(*flags)
@@ -125,7 +125,6 @@ def test_another_scheme_takes_over_the_averaged_weights(choose, folder, argv, tm
     taken = pathlib.Path(start.flags[0].split("=")[1])
     same = (load(path)[1] for path in (taken, tmp_path / "mine.safetensors"))
     jax.tree.map(np.testing.assert_array_equal, *same)
-    assert finish(start, argv, *flags).updates == 4  # all of them its own
 
 
 def test_another_network_begins_anew_and_keeps_the_old_run(choose, folder):
@@ -172,13 +171,10 @@ def test_what_cannot_be_exported_is_told(choose, folder):
 
 
 def test_without_a_run_the_bundled_weights_of_the_network_begin(scripts, tmp_path):
-    names = {
-        "mtu2": "bundled_mtu2",
-        "mtu1": "bundled_mtu1",
-        "mtu1_live": "bundled_live",
-    }
-    names = {name: names[name] for name in names if name in {w.name for w in bundled()}}
-    for name, recipe in names.items():
+    recipes = {"mtu1": "bundled_mtu1", "mtu1_live": "bundled_live"}
+    there = {w.name for w in bundled()}
+    for name in there:  # which these are changes with time
+        recipe = recipes.get(name, f"bundled_{name}")
         words = ["train.py", f"--config=configs/{recipe}.py:gpu"]  # bfloat16
         start = scripts[1].choose(tmp_path, words, CONFIGS)
         assert start.run == tmp_path / "run-001"
@@ -283,7 +279,9 @@ def test_training_is_stopped_refused_exported_and_gone_on_with(
         wait_for(recipe / "run-001" / "log.csv", r"^4,", process)
         _, err = driven(*words).communicate(timeout=60)
         assert f"trained already, by process {process.pid}" in err
-        out, err = driven("export", "mine.safetensors").communicate(timeout=120)
+        out, err = driven("export", "--out", "mine.safetensors").communicate(
+            timeout=120
+        )
         assert "mine.safetensors: update " in out, err
         assert load(tmp_path / "mine.safetensors")[0].config.channels == 4
         out, err = driven("stop").communicate(timeout=120)
