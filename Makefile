@@ -14,8 +14,20 @@ FLAGS ?=
 # The seven photographs of the fixed validation set (docs/validation.md), for `make score`.
 HELD_OUT ?=
 WEIGHTS ?= mtu2
+# Real scenes in the layout `pairs`, for `make score` as well; it does not need them.
+REAL ?=
+# Of `make train-on` (docs/training.md): objects for the blur, hours until it stops, its
+# folder outside the clone, and what of the package is installed there (train,cuda).
+CUTOUTS ?=
+HOURS ?=
+HOME_DIR ?=
+EXTRAS ?= train
+STOP ?=
+OUT ?=
+# The recipe of these: RECIPE if it is given, else the one that learns most.
+train-on train-on-export: RECIPE = bundled_fast
 
-.PHONY: demo test test-slow gpu bench weights score lint format clean
+.PHONY: demo test test-slow gpu bench weights train-on train-on-export score lint format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -64,12 +76,30 @@ weights: $(READY)
 	$(BIN)/python train.py --config=configs/$(RECIPE).py:$$form --config.data.path='$(PHOTOS)' --config.run='$(RUN)' $(FLAGS)
 	$(BIN)/mtujax export '$(RUN)' '$(RUN)/$(patsubst live,mtu1_live,$(patsubst bundled_%,%,$(RECIPE))).safetensors' --overwrite
 
+TRAIN_ON = $(BIN)/python scripts/train_on.py $(1) --recipe '$(RECIPE)' $(if $(HOME_DIR),--home '$(HOME_DIR)')
+
+train-on: $(READY)
+ifneq ($(STOP),)
+	$(call TRAIN_ON,stop)
+else
+	@test -n '$(PHOTOS)' || { echo "make train-on: PHOTOS=FOLDER is missing, see docs/training.md" >&2; exit 2; }
+	$(call TRAIN_ON,start) --photos '$(PHOTOS)' $(if $(CUTOUTS),--cutouts '$(CUTOUTS)') $(if $(HELD_OUT),--held-out '$(HELD_OUT)') $(if $(HOURS),--hours $(HOURS)) --extras $(EXTRAS) $(FLAGS)
+endif
+
+train-on-export: $(READY)
+	$(call TRAIN_ON,export) $(if $(OUT),--out '$(OUT)')
+
 score: $(READY)
-	@test -n '$(HELD_OUT)' || { echo "make score: HELD_OUT=FOLDER is missing, see docs/validation.md" >&2; exit 2; }
+	@test -n '$(HELD_OUT)$(REAL)' || { echo "make score: HELD_OUT=FOLDER is missing, see docs/validation.md; or REAL=FOLDER" >&2; exit 2; }
 	mkdir -p scores
+ifneq ($(HELD_OUT),)
 	test -d scores/validation || $(BIN)/mtujax data synthesize --validation '$(HELD_OUT)' scores/validation
 	test -d scores/frames/richardson_lucy_motion || $(BIN)/python benchmarks/classical.py scores/validation scores/frames --json benchmarks/results
-	$(BIN)/python benchmarks/bundled.py scores/validation --weights $(WEIGHTS) --beside scores/frames --json benchmarks/results
+endif
+ifneq ($(REAL),)
+	test -d scores/real/richardson_lucy_motion || $(BIN)/python benchmarks/classical.py '$(REAL)' scores/real --methods richardson_lucy_motion
+endif
+	$(BIN)/python benchmarks/bundled.py $(if $(HELD_OUT),scores/validation --beside scores/frames) $(if $(REAL),--real '$(REAL)' --real-beside scores/real) --weights $(WEIGHTS) --json benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -3,8 +3,8 @@
     python benchmarks/classical.py SET OUT [--methods unsharp ...] [--json FOLDER]
     python eval.py --results=OUT/unsharp --dataset=pairs --path=SET
 
-Reads the split `test` of a set in the layout `pairs` and writes OUT/METHOD/VIDEO/FRAME
-and OUT/METHOD/chosen.json. Methods, by scikit-image:
+Reads the split `test` of a set in the layout `pairs`, or all of one without splits, and
+writes OUT/METHOD/{VIDEO/FRAME,chosen.json}. Methods, by scikit-image:
 
     unsharp                 unsharp masking of frames as they are stored
     richardson_lucy         Richardson-Lucy deconvolution in linear light, where blur
@@ -33,6 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 import record
 import skimage
+from bundled import split_of
 from skimage.filters import unsharp_mask
 from skimage.restoration import richardson_lucy
 
@@ -137,7 +138,7 @@ class Clips:
 
     def __init__(self, path):
         """Lists them."""
-        self._videos = Videos("pairs", path, split="test")
+        self._videos = Videos("pairs", path, split=split_of(path)[0])
         self.lengths = {v.name: v.frames for v in self._videos.source.videos}
         self._numbers = {name: number for number, name in enumerate(self.lengths)}
         self._motions = {}

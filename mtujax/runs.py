@@ -9,7 +9,6 @@ import functools
 import jax
 
 from mtujax import parallel
-from mtujax.archive import read_extra, unpack
 from mtujax.checkpoints import Checkpoints
 from mtujax.errors import UserError
 from mtujax.export import CHECKPOINTS, state_like
@@ -22,7 +21,7 @@ from mtujax.network import MTUNet
 from mtujax.runfolder import CONFIG, open_run
 from mtujax.schemes import check_precision, learning_rates
 from mtujax.settings import RunConfig, config_of, fixed_fields, state_fields
-from mtujax.starting import first_params
+from mtujax.starting import first_params, state_of_another
 from mtujax.stopping import Interrupted, Stopper
 from mtujax.training import TrainState, init_train_state
 
@@ -164,22 +163,10 @@ def _first_state(
         notes = [*restored.notes, *going]
         return restored.state, restored.extra["batches"], notes
     if config.go_on_from:
-        return _state_of_another(config)
+        return state_of_another(config)
     given = config.init_from
     params = first_params(
         MTUNet(config.model), seed=config.seed, spread=config.spread, init_from=given
     )
     notes = [f"starting from the weights of {given}"] if given else []
     return init_train_state(config.train, params), 0, notes
-
-
-def _state_of_another(config):
-    """That of `go_on_from`, where the structure agrees; the rest is noted."""
-    given = config.go_on_from
-    old = config_of(read_extra(given)["config"], given)
-    differing = differing_fields(state_fields(old), state_fields(config))
-    if differing:
-        raise UserError(f"{given}: is of another configuration: {'; '.join(differing)}")
-    state, extra = unpack(given, state_like(config))
-    changed = differing_fields(fixed_fields(old), fixed_fields(config))
-    return state, extra["batches"], [f"going on from {given}", *changed]

@@ -1,14 +1,18 @@
-"""The weights that a new run starts from."""
+"""The weights, or the whole state, that a new run starts from."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from mtujax.archive import read_extra, unpack
 from mtujax.errors import UserError
+from mtujax.export import read_run, state_like
 from mtujax.findings import shape_findings
 from mtujax.mappings import differing_fields, to_dict
 from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.settings import RunConfig, config_of, fixed_fields, state_fields
+from mtujax.training import TrainState
 from mtujax.weights import expected_shapes, is_run, load
 
 
@@ -36,8 +40,6 @@ def first_params(
     if init_from is None:
         return params
     if is_run(init_from):
-        from mtujax.export import read_run
-
         config, found = read_run(init_from)
         network, given = config.model, found.state.ema
     else:
@@ -90,3 +92,25 @@ def spread_params(params: dict, *, motion_samples: int = 0) -> dict:
         return kernel * gain * (10.0 if first else 0.3 if "conv_1" in names else 1.0)
 
     return jax.tree_util.tree_map_with_path(rescale, params)
+
+
+def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
+    """Takes the exported state of another run, if its structure agrees.
+
+    Args:
+        config: of the run that begins; its `go_on_from` names the state.
+
+    Returns:
+        The state, how many batches it has seen, and notes on what is otherwise now.
+
+    Raises:
+        UserError: if it is of another network or scheme, or cannot be read.
+    """
+    given = config.go_on_from
+    old = config_of(read_extra(given)["config"], given)
+    differing = differing_fields(state_fields(old), state_fields(config))
+    if differing:
+        raise UserError(f"{given}: is of another configuration: {'; '.join(differing)}")
+    state, extra = unpack(given, state_like(config))
+    changed = differing_fields(fixed_fields(old), fixed_fields(config))
+    return state, extra["batches"], [f"going on from {given}", *changed]
