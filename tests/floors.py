@@ -16,9 +16,9 @@ FLOORS = {
         data.synthesize data.synthetic data.textures data.validation frame_kinds frames
         horizon jobs lanes launch log_lines log_tables loss_scale losses machine
         mappings metrics motion_labels ops.conv ops.correlation ops.resample
-        ops.steering ops.unit_range ops.warp outputs pipeline progress report_files report_methods
-        schemes
-        state_bytes stopping tables tensor_files torch_checkpoint torch_ops
+        ops.steering ops.unit_range ops.warp outputs pipeline progress report_files
+        report_methods schemes state_bytes stopping tables tensor_files
+        torch_checkpoint torch_ops
         torch_teacher video.codecs video.decoding video.deinterlace video.extras
         video.hdr video.info video.joining video.orientation video.packets
         video.pixels video.raw video.reader video.tags video.writer views
