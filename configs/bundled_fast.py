@@ -46,12 +46,13 @@ def get_config(device: str = "gpu") -> ConfigDict:
     config.data.frames = 8
     config.data.crop = 256
     config.data.shake.speed = (2.0, 24.0)
-    config.data.exposure.duty = (0.3, 1.0)
+    config.data.exposure.duty = (0.4, 1.0)
     config.data.exposure.compressed = 0.2
     config.data.exposure.sharp = 0.1
+    config.data.exposure.averaged = 0.5
     config.validation.every = 5000
     if device == "cpu":
-        config.batch = 4
+        config.batch = 2
         config.save_every = 500
         config.model.dtype = "float32"
         config.train.warmup = 200

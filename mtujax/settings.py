@@ -115,6 +115,7 @@ class DataConfig:
             "turn": self.turn,
             "exposure.compressed": self.exposure.compressed,
             "exposure.sharp": self.exposure.sharp,
+            "exposure.averaged": self.exposure.averaged,
         }.items():
             if not 0 <= share <= 1:
                 raise UsageError(f"data.{name} {share}: is a probability, from 0 to 1")

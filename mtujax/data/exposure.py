@@ -32,6 +32,8 @@ class Exposure:
         crf: of H.264: 18 hardly shows, 28 does.
         sharp: share of clips that are exposed for the shortest time, whatever `duty`
             says: they move and do not smear.
+        averaged: share of clips whose frames are averages of display values, as data
+            sets make them of high-speed video, in place of light; without highlights.
     """
 
     duty: tuple[float, float] = (0.15, 1.0)
@@ -45,6 +47,7 @@ class Exposure:
     compressed: float = 0.0
     crf: tuple[int, int] = (18, 28)
     sharp: float = 0.0
+    averaged: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Sensor:
         shot: noise variance per unit of light.
         read: noise in the dark.
         crf: of H.264, or None for no compression.
+        averaged: whether "light" is display values, here and below.
     """
 
     duty: np.ndarray
@@ -68,6 +72,7 @@ class Sensor:
     shot: float = 0.0
     read: float = 0.0
     crf: int | None = None
+    averaged: bool = False
 
     @classmethod
     def draw(
@@ -96,7 +101,9 @@ class Sensor:
         )
         # Drawn last and only where asked for: all else is as it was without it.
         if exposure.sharp and rng.uniform() < exposure.sharp:
-            return dataclasses.replace(sensor, duty=np.full(frames, _SHORTEST))
+            sensor = dataclasses.replace(sensor, duty=np.full(frames, _SHORTEST))
+        if exposure.averaged and rng.uniform() < exposure.averaged:
+            sensor = dataclasses.replace(sensor, averaged=True)
         return sensor
 
     def light(self, image: np.ndarray) -> np.ndarray:
@@ -108,7 +115,9 @@ class Sensor:
         Returns:
             `image`, scaled by the gain, highlights expanded.
         """
-        if self.highlights > 1:
+        if self.averaged:
+            image[:] = srgb_from_linear(image)
+        elif self.highlights > 1:
             red, green, blue = image[..., 0], image[..., 1], image[..., 2]
             peak = np.maximum(np.maximum(red, green), blue)
             bright = peak > _BRIGHT
@@ -149,13 +158,14 @@ class Sensor:
             [..., 3] uint8.
         """
         steps = np.clip(light, 0.0, 1.0) * np.float32(_LEVELS) + np.float32(0.5)
-        return _response(self.contrast)[steps.astype(np.uint16)]
+        return _response(self.contrast, self.averaged)[steps.astype(np.uint16)]
 
 
 @functools.lru_cache(maxsize=4)
-def _response(contrast):
-    """Display value, uint8, of each of 65536 levels of light."""
-    y = srgb_from_linear(np.arange(_LEVELS + 1) / _LEVELS)
+def _response(contrast, averaged):
+    """Display value, uint8, of each of 65536 levels of light, or of display values."""
+    levels = np.arange(_LEVELS + 1) / _LEVELS
+    y = levels if averaged else srgb_from_linear(levels)
     y = y + contrast * (y * y * (3 - 2 * y) - y)
     return np.rint(y * 255).astype(np.uint8)
 

@@ -29,6 +29,7 @@ class Sensor(NamedTuple):
         shot: [] noise variance per unit of light.
         read: [] noise in the dark.
         coding: [] step of the quantiser that codes the frames; 0 for none.
+        averaged: bool [] whether "light" is display values, here and below.
     """
 
     duty: jax.Array
@@ -38,6 +39,7 @@ class Sensor(NamedTuple):
     shot: jax.Array
     read: jax.Array
     coding: jax.Array | float = 0.0
+    averaged: jax.Array | bool = False
 
 
 def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
@@ -64,7 +66,9 @@ def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
     step = quantiser_step(uniform(rate, exposure.crf))
     still = jax.random.fold_in(rng_key, len(keys) + 1)
     sharp = jax.random.bernoulli(still, exposure.sharp)
+    display = jax.random.fold_in(rng_key, len(keys) + 2)
     return Sensor(
+        averaged=jax.random.bernoulli(display, exposure.averaged),
         duty=jnp.where(sharp, _SHORTEST, jnp.clip(duty, _SHORTEST, 1.0)),
         coding=jnp.where(pressed, step, 0.0),
         **settings,
@@ -83,7 +87,8 @@ def scene_light(sensor: Sensor, image: jax.Array) -> jax.Array:
     """
     peak = image.max(axis=-1, keepdims=True)
     share = jnp.maximum(peak - _BRIGHT, 0) / (1 - _BRIGHT)
-    return image * (sensor.gain * (1 + (sensor.highlights - 1) * share**2))
+    light = image * (1 + (sensor.highlights - 1) * share**2)
+    return sensor.gain * jnp.where(sensor.averaged, _displayed(image), light)
 
 
 def noisy(sensor: Sensor, light: jax.Array, rng_key: jax.Array) -> jax.Array:
@@ -113,8 +118,13 @@ def develop(sensor: Sensor, light: jax.Array) -> jax.Array:
         [..., 3] uint8.
     """
     x = jnp.clip(light, 0, 1)
-    # IEC 61966-2-1; the power of zero is not taken.
-    curve = 1.055 * jnp.maximum(x, 0.0031308) ** (1 / 2.4) - 0.055
-    y = jnp.where(x <= 0.0031308, x * 12.92, curve)
+    y = jnp.where(sensor.averaged, x, _displayed(x))
     y = y + sensor.contrast * (y * y * (3 - 2 * y) - y)
     return jnp.round(y * 255).astype(jnp.uint8)
+
+
+def _displayed(light):
+    """Display values of light [..., 3] in [0, 1]; IEC 61966-2-1."""
+    # The power of zero is not taken.
+    curve = 1.055 * jnp.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
+    return jnp.where(light <= 0.0031308, light * 12.92, curve)
