@@ -83,7 +83,7 @@ def spread_params(params: dict, *, motion_samples: int = 0) -> dict:
             return kernel
         if "deblur" in names:
             outputs = np.tile(colours, kernel.shape[-1] // len(colours))
-            return 0.02 * kernel * outputs
+            return 0.02 * kernel * outputs.reshape(1, 1, 1, -1)
         first = names[0] in ("structure", "temporal")
         kernel = kernel - kernel.mean((0, 1) if first else (0, 1, 2), keepdims=True)
         # Each output of a transposed convolution sums 4 of its 16 taps.

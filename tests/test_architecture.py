@@ -66,14 +66,14 @@ def test_walls_stand(name, path):
         assert not roots & {"flax", "optax"}
 
 
-def test_no_file_is_over_300_lines():
+def test_no_file_is_over_450_lines():
     folders = "mtujax", "configs", "tests", "benchmarks", "examples", "scripts"
     files = [
         *ROOT.glob("*.py"),
         *(f for d in folders for f in (ROOT / d).rglob("*.py")),
     ]
     lengths = {f.relative_to(ROOT): len(f.read_text().splitlines()) for f in files}
-    assert files and not {f for f, n in lengths.items() if n > 300}
+    assert files and not {f for f, n in lengths.items() if n > 450}
 
 
 def test_inference_needs_no_training_stack():

@@ -8,12 +8,13 @@ from conftest import slow
 from scipy.fft import dctn, idctn
 
 from mtujax.data.exposure import Exposure
+from mtujax.data.exposure import Sensor as HostSensor
 from mtujax.data.h264 import OFFSET, YCBCR, through_h264
 from mtujax.metrics import psnr
 from mtujax.ops.unit_range import to_unit_range
 from mtujax.synthesis.clips import make_generator
 from mtujax.synthesis.coding import coded, quantiser_step
-from mtujax.synthesis.sensor import draw_sensor
+from mtujax.synthesis.sensor import Sensor, develop, draw_sensor, scene_light
 
 STEP = 12.0
 
@@ -86,6 +87,21 @@ def test_a_share_of_the_clips_is_sharp_and_nothing_else_changes():
     for name in ("gain", "highlights", "contrast", "shot", "read", "coding"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(some, name))
     assert abs(np.corrcoef(some.coding > 0, sharp)[0, 1]) < 0.07
+
+
+def test_display_values_are_averaged_as_on_the_host(rng):
+    photo = rng.random((9, 7, 3)).astype(np.float32)
+    settings = dict(gain=0.9, highlights=3.0, contrast=0.2, shot=0.0, read=0.0)
+    for averaged in (False, True):
+        host = HostSensor(duty=np.ones(1), averaged=averaged, **settings)
+        device = Sensor(duty=jnp.ones(1), averaged=averaged, **settings)
+        expected = host.develop(host.light(photo.copy()))
+        found = develop(device, scene_light(device, jnp.asarray(photo)))
+        assert np.abs(np.asarray(found, int) - expected).max() <= 1
+    keys = jax.random.split(jax.random.key(0), 2000)
+    exposure = Exposure(averaged=0.25)
+    drawn = jax.vmap(lambda key: draw_sensor(key, 2, exposure))(keys)
+    assert np.mean(drawn.averaged) == pytest.approx(0.25, abs=0.03)
 
 
 @pytest.mark.parametrize("crf", [slow(18), 23, slow(28)])

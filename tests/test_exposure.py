@@ -113,6 +113,26 @@ def test_light_is_averaged_and_not_what_is_displayed():
     np.testing.assert_allclose(blurry, 188, atol=5)
 
 
+def test_a_share_of_the_clips_averages_display_values_as_data_sets_do():
+    """The same stripes come out as the mean of 0 and 255."""
+    photo = np.zeros((200, 400, 3), np.float32)
+    photo[:, np.arange(400) % 20 < 10] = 1.0
+    blurry = filmed(before(panning(20.0), photo), 1.0, averaged=True).blurry
+    np.testing.assert_allclose(blurry[0, 20:-20, 30:-30], 127, atol=5)
+    made = [
+        Sensor.draw(np.random.default_rng(seed), 2, Exposure(averaged=0.3))
+        for seed in range(400)
+    ]
+    assert np.mean([s.averaged for s in made]) == pytest.approx(0.3, abs=0.07)
+
+
+def test_a_clip_of_display_values_shows_the_photograph_as_it_is(rng):
+    photo = rng.integers(0, 256, (9, 7, 3), np.uint8)
+    sensor = Sensor(duty=np.ones(1), highlights=4.0, averaged=True)
+    shown = sensor.develop(sensor.light(linear_from_srgb(photo)))
+    assert np.abs(shown.astype(int) - photo).max() <= 1
+
+
 def test_highlights_are_brighter_than_white_and_clipped_after_averaging():
     photo = np.full((200, 300, 3), 0.1, np.float32)
     photo[:, 145:155] = 1.0

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from skimage.metrics import peak_signal_noise_ratio
 
 from mtujax.losses import motion_loss, restoration_loss
 
@@ -17,6 +18,33 @@ def test_the_restoration_loss_is_equation_1(rng):
         expected += 0.1 * np.abs(intermediate[:, n] - sharp).mean()
     found = restoration_loss(restored, sharp, intermediate)
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_psnr_is_minus_the_mean_psnr_of_the_frames(rng):
+    sharp = rng.random((3, 24, 25, 3)).astype(np.float32)
+    noise = rng.normal(size=sharp.shape) * np.reshape([0.01, 0.05, 0.2], (3, 1, 1, 1))
+    restored = (sharp + noise).astype(np.float32)
+    each = [
+        peak_signal_noise_ratio(*x, data_range=1)
+        for x in zip(sharp, restored, strict=True)
+    ]
+    found = restoration_loss(restored, sharp, form="psnr")
+    assert found == pytest.approx(-np.mean(each), abs=0.1)
+    # Of equal frames it ends at half of an 8-bit level, with a finite gradient.
+    grad = jax.grad(lambda x: restoration_loss(x, sharp, form="psnr"))(sharp)
+    assert restoration_loss(sharp, sharp, form="psnr") == pytest.approx(
+        -54.15, abs=0.01
+    )
+    assert np.all(np.asarray(grad) == 0)
+    others = np.stack([restored, sharp], axis=1)
+    both = restoration_loss(restored, sharp, others, form="psnr")
+    assert both == pytest.approx(float(found) + 0.1 * (float(found) - 54.15), abs=0.02)
+
+
+def test_another_form_of_the_loss_is_refused(rng):
+    image = rng.random((1, 4, 4, 3)).astype(np.float32)
+    with pytest.raises(ValueError, match="form 'ssim': must be paper or release or"):
+        restoration_loss(image, image, form="ssim")
 
 
 def test_a_network_of_one_unit_has_no_intermediate_term(rng):
