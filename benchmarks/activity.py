@@ -13,7 +13,7 @@ import numpy as np
 import record
 
 from mtujax.activity import dead_channels
-from mtujax.config import DTYPES
+from mtujax.config import DEFAULT_WEIGHTS, DTYPES
 from mtujax.endpoints import open_reader
 from mtujax.scripts import run_script
 from mtujax.subjects import open_subject
@@ -69,7 +69,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("clips", nargs="+", help="folders of blurry frames, or videos")
-    add("--weights", default="mtu2", help="bundled name, file or training run")
+    add("--weights", default=DEFAULT_WEIGHTS, help="bundled name, file or training run")
     add("--frames", type=frame_count, default=15, help="of each, at most")
     add("--dtype", choices=DTYPES, help="compute precision")
     record.add_json(parser)

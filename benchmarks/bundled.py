@@ -38,6 +38,7 @@ from bundled_text import (
 )
 
 from mtujax import restore_clip
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.folders import find
 from mtujax.data.images import read_image
 from mtujax.errors import UserError
@@ -218,7 +219,7 @@ def main():
     add = parser.add_argument
     add("set", nargs="?", type=pathlib.Path, help="folder in the layout `pairs`")
     add("--real", type=pathlib.Path, help="folder of real scenes, likewise")
-    add("--weights", default="mtu2", help="bundled name, file or training run")
+    add("--weights", default=DEFAULT_WEIGHTS, help="bundled name, file or training run")
     add("--beside", type=pathlib.Path, help="folder with frames of other methods")
     add("--real-beside", type=pathlib.Path, help="the same, of the real scenes")
     add("--quick", action="store_true", help="few short clips, for a trial")

@@ -19,6 +19,7 @@ import record
 from bundled import Clips
 from bundled_text import PAPER, TOTAL, psnr_of, ratios
 
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.images import read_image
 from mtujax.evaluation import evaluate
 from mtujax.frames import FolderWriter, ImageKind
@@ -122,7 +123,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("set", type=pathlib.Path, help="folder in the layout `pairs`")
-    add("--weights", default="mtu2", help="bundled name, file or training run")
+    add("--weights", default=DEFAULT_WEIGHTS, help="bundled name, file or training run")
     add("--shares", type=a_share, nargs="+", default=SHARES, help="of the errors")
     record.add_json(parser)
     args = parser.parse_args()

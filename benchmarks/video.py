@@ -22,6 +22,7 @@ import record
 
 import mtujax
 from mtujax import deblur_video, load
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.restorer import Restorer
 from mtujax.sinks import VideoSink
 from mtujax.video.codecs import choose
@@ -65,7 +66,7 @@ def write_clip(path, width, height, count):
 
 def stages(width, height, count, rounds):
     """Frames per second of each stage and of the whole; medians over the rounds."""
-    model, params = load("mtu2")
+    model, params = load(DEFAULT_WEIGHTS)
     with tempfile.TemporaryDirectory() as folder:
         clip = pathlib.Path(folder) / "clip.mp4"
         write_clip(clip, width, height, count)

@@ -11,9 +11,12 @@ than `mtu2` on real scenes.
 Paper: has nothing like it.
 """
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
 from configs import default
+from mtujax.config import PRESETS
 from mtujax.errors import UsageError
 
 
@@ -22,13 +25,7 @@ def get_config(device: str = "gpu") -> ConfigDict:
     config = default.get_config()
     config.run = "runs/bundled_fast"
     config.spread = True
-    config.model.num_units = 1
-    config.model.channels = 32
-    config.model.patch = 2
-    config.model.activation = "leaky"
-    config.model.first_kernel = 3
-    config.model.motion_samples = 8
-    config.model.last_unit_reads_warped = True
+    config.model.update(dataclasses.asdict(PRESETS["fast"]))
     config.model.dtype = "bfloat16"
     config.batch = 16
     config.train.steps = 100_000

@@ -30,6 +30,7 @@ from live_source import Shot, clock, open_source, prepared
 
 import mtujax
 from mtujax.compile_cache import use_cache
+from mtujax.config import LIVE_WEIGHTS
 from mtujax.errors import UsageError, UserError
 from mtujax.explain import explain
 from mtujax.outputs import check_output, whole_output
@@ -38,7 +39,6 @@ from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
 from mtujax.views import compare, view_size
 
-WEIGHTS = "mtu1_live"  # causal: restored with, unless --weights says otherwise
 KEPT = 100_000  # frames that the final statistics look back on
 TICK = Fraction(1, 90_000)  # seconds; the clock of a recording
 
@@ -208,7 +208,7 @@ def parse(words):
     raw = argparse.RawDescriptionHelpFormatter
     parser = Parser("live.py", None, title, details, formatter_class=raw)
     parser.add_argument("source", help="camera number, video file, URL")
-    parser.add_argument("--weights", default=WEIGHTS, help="bundled name or file")
+    parser.add_argument("--weights", default=LIVE_WEIGHTS, help="bundled name or file")
     parser.add_argument("--size", type=size_of, help="WIDTHxHEIGHT to resize to")
     dtypes = ("float32", "bfloat16", "float16")
     parser.add_argument("--dtype", choices=dtypes, help="precision to compute in")

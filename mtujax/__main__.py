@@ -15,6 +15,7 @@ import typer
 
 from mtujax.arguments import seconds, tile_size
 from mtujax.bench_command import bench
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.convert_command import convert
 from mtujax.data_command import app as data_app
 from mtujax.errors import UsageError
@@ -102,7 +103,7 @@ def deblur(
     ],
     weights: Annotated[
         str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
-    ] = "mtu2",
+    ] = DEFAULT_WEIGHTS,
     dtype: Annotated[
         str | None,
         typer.Option(help="float32 (exact), bfloat16 or float16 (for GPUs)."),
@@ -198,7 +199,7 @@ def demo(
     ] = Path("demo"),
     weights: Annotated[
         str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
-    ] = "mtu2",
+    ] = DEFAULT_WEIGHTS,
 ):
     """Deblur a clip made from a photograph and show what was gained."""
     from mtujax.demo import run

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from mtujax.config import DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
+from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
 from mtujax.convert import from_params
 from mtujax.errors import UsageError, UserError
 from mtujax.machine import load_average, machine
@@ -62,7 +62,7 @@ class BenchOptions:
         plain: time the network as it was trained, not in its inference form.
     """
 
-    weights: str | None = "mtu2"
+    weights: str | None = DEFAULT_WEIGHTS
     preset: str | None = None
     size: tuple[int, int] = (1280, 720)
     dtype: str | None = None

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
 
@@ -57,7 +58,7 @@ def bench(
     restored form is at hand.
     """
     if weights is None and preset is None:
-        weights = "mtu2"
+        weights = DEFAULT_WEIGHTS
     elif weights is not None and preset is not None:
         raise UsageError(f"--preset {preset}: not with --weights, which have theirs")
     from mtujax.bench import BenchOptions, run

@@ -1,7 +1,8 @@
 """Sizes and switches of the network, as frozen dataclasses.
 
-`PRESETS` are the five networks the authors released; `PAPER_TEXT` is the network as the
-paper's text has it. Reference: Son et al. 2022, Sec. 3; sizes from the released models.
+`PUBLISHED` are the five networks the authors released, `PAPER_TEXT` is the network as
+the paper's text has it. Reference: Son et al. 2022, Sec. 3; sizes from the released
+models.
 """
 
 import dataclasses
@@ -125,13 +126,33 @@ def _require(holds: bool, name: str, value: object, rule: str) -> None:
         raise ValueError(f"{name}={value!r}: must be {rule}")
 
 
-PRESETS: dict[str, ModelConfig] = {
+PUBLISHED: dict[str, ModelConfig] = {
     "mtu1": ModelConfig(num_units=1),
     "mtu2": ModelConfig(num_units=2),
     "mtu4": ModelConfig(num_units=4),
     "mtu10": ModelConfig(num_units=10),
     "mtu10_l": ModelConfig(num_units=10, channels=48, num_blocks=6),
 }
+"""The networks that the authors released."""
+
+_FAST = ModelConfig(
+    num_units=1,
+    channels=32,
+    patch=2,
+    activation="leaky",
+    first_kernel=3,
+    motion_samples=8,
+    last_unit_reads_warped=True,
+)
+
+PRESETS: dict[str, ModelConfig] = PUBLISHED | {
+    "fast": _FAST,
+    "fast_live": dataclasses.replace(_FAST, lookback=1, lookahead=0),
+}
+"""The released networks and two of our own: for files, and causal, for live video."""
+
+DEFAULT_WEIGHTS, LIVE_WEIGHTS = "mtu2", "mtu1_live"
+"""Bundled weights that are used unless others are named: for files, for live video."""
 
 PAPER_TEXT = ModelConfig(
     lookback=1,

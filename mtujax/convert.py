@@ -13,7 +13,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 
-from mtujax.config import PRESETS, ModelConfig
+from mtujax.config import PRESETS, PUBLISHED, ModelConfig
 from mtujax.findings import UnknownWeightsError, WeightsError, refuse, shape_findings
 from mtujax.torch_checkpoint import read_checkpoint
 from mtujax.weights import expected_shapes, save_weights
@@ -162,12 +162,12 @@ def convert(
         raise UnknownWeightsError(
             f"unknown preset {preset!r}; one of {', '.join(PRESETS)}"
         )
-    if preset is not None and preset not in _published():
+    if preset is not None and preset not in PUBLISHED:
         config = PRESETS[preset]
         raise UnknownWeightsError(
             f"preset {preset!r}: a form of our own (patch={config.patch}, "
             f"activation={config.activation!r}), of which no PyTorch checkpoint is; "
-            f"one of {', '.join(_published())}"
+            f"one of {', '.join(PUBLISHED)}"
         )
     tensors, sha256 = read_checkpoint(checkpoint)
     preset = _fitting_preset(checkpoint, tensors, preset)
@@ -210,14 +210,8 @@ def _fitting_preset(checkpoint, tensors, preset):
 def _nearest_preset(tensors):
     """The preset whose names differ least; no two presets share all their names."""
     found = {name for name in tensors if not name.startswith("deblur_layer.")}
-    names = {name: torch_names(config) for name, config in _published().items()}
+    names = {name: torch_names(config) for name, config in PUBLISHED.items()}
     return min(names, key=lambda name: len(found ^ names[name].keys()))
-
-
-def _published():
-    """The presets that checkpoints are of: those without patches, with ReLU."""
-    plain = ModelConfig.patch, ModelConfig.activation
-    return {n: c for n, c in PRESETS.items() if (c.patch, c.activation) == plain}
 
 
 def _training_shapes(config):

@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.cuts import DEFAULT_THRESHOLD
 from mtujax.endpoints import is_folder, is_pipe, open_reader
 from mtujax.errors import UsageError
@@ -62,7 +63,7 @@ def deblur_video(
     input: str | os.PathLike,
     output: str | os.PathLike,
     *,
-    weights: str | os.PathLike | tuple[MTUNet, dict] = "mtu2",
+    weights: str | os.PathLike | tuple[MTUNet, dict] = DEFAULT_WEIGHTS,
     dtype: str | None = None,
     overwrite: bool = False,
     resume: bool = False,

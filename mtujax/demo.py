@@ -13,6 +13,7 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.camera import Shake
 from mtujax.data.exposure import Exposure
 from mtujax.data.synthetic import read_photo, synthesize
@@ -53,7 +54,7 @@ _FILES = ("side_by_side.mp4", "side_by_side.png", "scores.json")
 
 
 def run(
-    folder: Path, *, weights: str = "mtu2", say: Callable[[str], None] = print
+    folder: Path, *, weights: str = DEFAULT_WEIGHTS, say: Callable[[str], None] = print
 ) -> float:
     """Makes the clip, deblurs it with bundled weights and shows what was gained.
 

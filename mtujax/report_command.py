@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
 
@@ -93,7 +94,9 @@ def _figures(measured, shown, crops):
     (weights, without, photo, size), (folders, number, box) = shown, crops
     size = parse_size(size)
     strips = read_folders(folders, number, box) if folders else None
-    seen = look(Shown(tuple(weights or ("mtu2",)), without, photo, size), _to_stderr)
+    seen = look(
+        Shown(tuple(weights or (DEFAULT_WEIGHTS,)), without, photo, size), _to_stderr
+    )
     draw = [
         lambda out: draw_efficiency(measured, out / "efficiency"),
         lambda out: draw_pictures(seen, out),

@@ -48,10 +48,10 @@ def method_of(name: str, config: ModelConfig | None) -> Method:
     if preset is None:
         return Method(name, name)
     if config.dtype not in _HALF:
-        return Method(preset, _LABELS[preset])
+        return Method(preset, _LABELS.get(preset, preset))
     if preset == "mtu2":
         return Method("mtu2_hp", _LABELS["mtu2_hp"])
-    return Method(f"{preset}_hp", f"{_LABELS[preset]} {config.dtype}")
+    return Method(f"{preset}_hp", f"{_LABELS.get(preset, preset)} {config.dtype}")
 
 
 def _preset(config):

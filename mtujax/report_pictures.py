@@ -12,6 +12,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.camera import Shake
 from mtujax.data.exposure import Exposure
 from mtujax.data.synthetic import BlurredClip, read_photo, synthesize
@@ -43,7 +44,7 @@ class Shown:
         size: (W, H) of the frames in pixels.
     """
 
-    weights: tuple[str, ...] = ("mtu2",)
+    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
     without: str | None = None
     photo: Path | None = None
     size: tuple[int, int] = (640, 360)
