@@ -8,12 +8,12 @@ READY := $(VENV)/.ready
 # `make weights` the configuration, the run that it goes on with, and more for train.py.
 PHOTOS ?=
 MINUTES ?= 30
-RECIPE ?= bundled_mtu2
+RECIPE ?= bundled_fast
 RUN ?= runs/$(RECIPE)
 FLAGS ?=
 # The seven photographs of the fixed validation set (docs/validation.md), for `make score`.
 HELD_OUT ?=
-WEIGHTS ?= mtu2
+WEIGHTS ?= fast
 # Real scenes in the layout `pairs`, for `make score` as well; it does not need them.
 REAL ?=
 # Of `make train-on` (docs/training.md): objects for the blur, hours until it stops, its
@@ -57,7 +57,7 @@ gpu: $(READY)
 	XLA_FLAGS= $(BIN)/python -m pytest -m gpu
 	$(MAKE) bench
 ifneq ($(PHOTOS),)
-	$(MAKE) weights RECIPE=bundled_mtu2 RUN=runs/gpu FLAGS='--config.init_from=mtu2 --config.train.schedule=timed --config.max_minutes=$(MINUTES)'
+	$(MAKE) weights RECIPE=bundled_fast RUN=runs/gpu FLAGS='--config.init_from=fast --config.train.schedule=timed --config.max_minutes=$(MINUTES)'
 endif
 
 bench: $(READY)
