@@ -53,7 +53,7 @@ def steered_samples(
     grey = _grey(current)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     along = along_motion(grey[..., None], motion, jnp.asarray(steps))
-    found = [along[..., 0] - grey]
+    found = [along[..., 0] - grey[None]]
     for neighbour, step in ((before, -1.0), (after, 1.0)):
         (aligned,) = along_motion(neighbour, motion, jnp.asarray([step]))
         found.append(jnp.moveaxis(aligned - current, -1, 0))
@@ -131,8 +131,7 @@ def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.A
     corners = jnp.moveaxis(corners, 0, -2).reshape(batch, -1, 4 * channels)
     corners = lax.optimization_barrier(corners)
     motion = jnp.repeat(jnp.repeat(motion, side, axis=1), side, axis=2)
-    x0 = jnp.arange(width, dtype=jnp.float32) + edge
-    y0 = jnp.arange(height, dtype=jnp.float32)[:, None] + edge
+    x0, y0 = (at + edge for at in _places(height, width))
 
     def sample(step):
         x = jnp.clip(x0 + step * motion[..., 0], 0, columns - 1)
@@ -166,24 +165,29 @@ def _refined(motion, before, after):
 
 def _shifted(image, motion):
     """`image` [B, h, w] at each pixel plus its motion, bilinear, its edge repeated."""
-    _, height, width = image.shape
-    x = jnp.arange(width, dtype=jnp.float32) + motion[..., 0]
-    y = jnp.arange(height, dtype=jnp.float32)[:, None] + motion[..., 1]
+    batch, height, width = image.shape
+    x, y = (at + motion[..., k] for k, at in enumerate(_places(height, width)))
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
     left, top = jnp.floor(x), jnp.floor(y)
     across, down = x - left, y - top
     left, top = left.astype(jnp.int32), top.astype(jnp.int32)
     right = jnp.minimum(left + 1, width - 1)
     bottom = jnp.minimum(top + 1, height - 1)
-    flat = image.reshape(len(image), -1)
+    flat = image.reshape(batch, -1)
 
     def at(y, x):
-        index = (y * width + x).reshape(len(image), -1)
+        index = (y * width + x).reshape(batch, -1)
         return jnp.take_along_axis(flat, index, axis=1).reshape(x.shape)
 
     upper = at(top, left) * (1 - across) + at(top, right) * across
     lower = at(bottom, left) * (1 - across) + at(bottom, right) * across
     return upper * (1 - down) + lower * down
+
+
+def _places(height, width):
+    """The pixels' x [1, 1, w] and y [1, h, 1]."""
+    x, y = (jnp.arange(n, dtype=jnp.float32) for n in (width, height))
+    return x[None, None, :], y[None, :, None]
 
 
 def _slopes(image):
@@ -210,7 +214,7 @@ def _halved(image):
     """Averages 2x2 pixels of [B, h, w]; an odd row or column is left out."""
     rows, columns = (n // 2 for n in image.shape[1:])
     image = image[:, : 2 * rows, : 2 * columns]
-    return image.reshape(len(image), rows, 2, columns, 2).mean((2, 4))
+    return image.reshape(-1, rows, 2, columns, 2).mean((2, 4))
 
 
 def _resampled(x, size, step):
