@@ -163,11 +163,10 @@ def convert(
             f"unknown preset {preset!r}; one of {', '.join(PRESETS)}"
         )
     if preset is not None and preset not in _published():
-        config = PRESETS[preset]
+        own = ", ".join(f"{n}={v!r}" for n, v in _own_form(PRESETS[preset]).items())
         raise UnknownWeightsError(
-            f"preset {preset!r}: a form of our own (patch={config.patch}, "
-            f"activation={config.activation!r}), of which no PyTorch checkpoint is; "
-            f"one of {', '.join(_published())}"
+            f"preset {preset!r}: a form of our own ({own}), of which no PyTorch "
+            f"checkpoint is; one of {', '.join(_published())}"
         )
     tensors, sha256 = read_checkpoint(checkpoint)
     preset = _fitting_preset(checkpoint, tensors, preset)
@@ -215,9 +214,15 @@ def _nearest_preset(tensors):
 
 
 def _published():
-    """The presets that checkpoints are of: those without patches, with ReLU."""
-    plain = ModelConfig.patch, ModelConfig.activation
-    return {n: c for n, c in PRESETS.items() if (c.patch, c.activation) == plain}
+    """The presets that checkpoints are of."""
+    return {name: config for name, config in PRESETS.items() if not _own_form(config)}
+
+
+def _own_form(config):
+    """The settings in which a network differs from all that were published."""
+    names = "patch", "activation", "first_kernel", "motion_samples"
+    given = {name: getattr(config, name) for name in names}
+    return {n: v for n, v in given.items() if v != getattr(ModelConfig, n)}
 
 
 def _training_shapes(config):

@@ -11,7 +11,8 @@ from moving import decibels, panned, worst_block
 from mtujax import tiles
 from mtujax.network import MTUNet, inference_params
 from mtujax.stream import Stream
-from mtujax.tiles import TiledStream, default_overlap, parts, tilings
+from mtujax.tiles import TiledStream
+from mtujax.tilings import default_overlap, parts, tilings
 from mtujax.weights import load
 
 
