@@ -18,12 +18,13 @@ from mtujax.ops.steering import (
 )
 
 
-def texture(height, width, channels=3, seed=0):
-    """Soft noise that has something to follow everywhere."""
-    noise = np.random.default_rng(seed).random((height, width, channels))
-    noise = cv2.GaussianBlur(noise, (0, 0), 3)
-    noise = (noise - noise.min()) / (noise.max() - noise.min())
-    return noise.astype(np.float32)
+def texture(height, width, seed=0):
+    """[H, W, 3] noise of all sizes, as in pictures: something to follow everywhere."""
+    rng, total = np.random.default_rng(seed), 0.0
+    for size in (1.5, 4, 10, 25):
+        noise = cv2.GaussianBlur(rng.normal(size=(height, width, 3)), (0, 0), size)
+        total += size**0.3 * noise / noise.std()
+    return np.float32((total - total.min()) / (total.max() - total.min()))
 
 
 def moved(scene, transform, size):
@@ -53,6 +54,12 @@ def at(image, y, x):
     upper = image[top, left] * (left + 1 - x) + image[top, right] * (x - left)
     lower = image[bottom, left] * (left + 1 - x) + image[bottom, right] * (x - left)
     return upper * (top + 1 - y) + lower * (y - top)
+
+
+def assert_found(motion, wanted):
+    """Within 0.3 pixels, but for the few that see what the frame does not show."""
+    error = np.abs(motion - wanted)[48:-48, 48:-48]
+    assert error.size and np.quantile(error, 0.98) < 0.3
 
 
 @pytest.mark.parametrize("patch", [1, 2])
@@ -86,11 +93,9 @@ def test_places_of_a_frame_of_more_pixels_than_float32_counts_are_exact():
     [(0.4, -0.3), (2.5, 1.25), (-6, 3.5), (11, -8), slow((20, 0)), (-14, 20)],
 )
 def test_a_known_shift_is_found_to_a_third_of_a_pixel(velocity):
-    frames = shifts(velocity, (160, 192))
-    motion = np.asarray(frame_motion(*frames, patch=2))
+    motion = np.asarray(frame_motion(*shifts(velocity, (160, 192)), patch=2))
     assert motion.shape == (1, 80, 96, 2) and motion.dtype == np.float32
-    inside = motion[0, 24:-24, 24:-24]
-    np.testing.assert_allclose(inside - np.float32(velocity), 0, atol=0.3)
+    assert_found(motion[0].repeat(2, 0).repeat(2, 1), np.float32(velocity))
 
 
 def test_a_small_turn_is_found():
@@ -105,18 +110,16 @@ def test_a_small_turn_is_found():
     y, x = np.mgrid[: size[0], : size[1]] - np.float64(size)[:, None, None] / 2
     # With y downwards; half the way from the frame before to the one after.
     wanted = np.sin(np.deg2rad(angle)) * np.stack([-y, x], axis=-1)
-    error = (motion - wanted)[24:-24, 24:-24]
     assert np.abs(wanted).max() > 1.5
-    np.testing.assert_allclose(error, 0, atol=0.3)
+    assert_found(motion, wanted)
 
 
 @pytest.mark.parametrize("missing", [0, 2])
 def test_at_the_ends_of_a_video_the_other_neighbour_tells_the_motion(missing):
-    velocity = (5, -3)
-    frames = shifts(velocity, (128, 128))
+    velocity = (11, -8)
+    frames = shifts(velocity, (160, 192))
     frames[missing] = frames[1]
-    inside = np.asarray(frame_motion(*frames))[0, 40:-40, 40:-40]
-    np.testing.assert_allclose(inside - np.float32(velocity), 0, atol=0.3)
+    assert_found(np.asarray(frame_motion(*frames))[0], np.float32(velocity))
 
 
 def test_each_video_of_a_batch_has_its_own_ends():
@@ -137,10 +140,13 @@ def test_any_size_has_a_motion_and_still_frames_none(size):
     assert not np.asarray(frame_motion(frames[0], frames[1], frames[0])).any()
 
 
-def test_motion_beyond_40_pixels_is_cut_off(rng):
-    frames = rng.random((3, 1, 256, 256, 3)).astype(np.float32)
-    frames = [cv2.GaussianBlur(f[0], (0, 0), 24)[None] for f in frames]
-    assert np.abs(frame_motion(*frames)).max() == 40  # of frames that share nothing
+def test_motion_beyond_40_pixels_is_cut_off():
+    scene = cv2.GaussianBlur(texture(500, 600), (0, 0), 20)
+    scene = (scene - scene.min()) / (scene.max() - scene.min())
+    matrices = [np.float64([[1, 0, 44 * t], [0, 1, 0]]) for t in (-1, 0, 1)]
+    frames = [moved(scene, matrix, (224, 320)) for matrix in matrices]
+    middle = np.asarray(frame_motion(*frames))[0, 80:-80, 120:-120]
+    assert (middle[..., 0] == 40).mean() > 0.9
 
 
 @pytest.mark.parametrize("size", [(7, 9), (1, 1), (2, 5)])
@@ -171,7 +177,7 @@ def test_resampling_is_linear_between_centres(rng, count, step):
 
 
 def test_an_iteration_solves_each_windows_equations(rng):
-    before, after = (texture(20, 24, 1, seed) for seed in (1, 2))
+    before, after = (texture(20, 24, seed)[..., 0] for seed in (1, 2))
     motion = rng.normal(0, 1.5, (1, 20, 24, 2)).astype(np.float32)
     y, x = np.mgrid[:20, :24].astype(float)
 
@@ -182,7 +188,7 @@ def test_an_iteration_solves_each_windows_equations(rng):
     def mean(values, side):
         return scipy.ndimage.uniform_filter(values, side, mode="nearest")
 
-    first, second = shifted(before[..., 0], -1), shifted(after[..., 0], 1)
+    first, second = shifted(before, -1), shifted(after, 1)
     wide = np.pad((first + second) / 2, 1, mode="edge")
     slopes = [wide[1:-1, 2:] - wide[1:-1, :-2], wide[2:, 1:-1] - wide[:-2, 1:-1]]
     slopes = [slope / 2 for slope in slopes]
@@ -197,7 +203,7 @@ def test_an_iteration_solves_each_windows_equations(rng):
     assert (np.abs(step) > 1).any() and (np.abs(step) < 1).any()
     wanted = motion[0] + np.clip(step, -1, 1)
     wanted = np.stack([mean(wanted[..., k], 3) for k in (0, 1)], axis=-1)
-    corners = (steering._corners(image[None]) for image in (before, after))
+    corners = (steering._corners(image[None, ..., None]) for image in (before, after))
     found = steering._refined(motion, *corners)
     np.testing.assert_allclose(found[0], wanted, atol=1e-3)
 
