@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import TINY, lively_params, slow
 from moving import decibels, panned
+from restoring import restored_by, steps_of
 
 from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
 from mtujax.convert import convert, find_preset, torch_names
@@ -32,14 +33,6 @@ def network(**fields):
     """Weights of about trained size, of the form with other fields."""
     model = MTUNet(dataclasses.replace(FORM, **fields))
     return model, inference_params(lively_params(model, scale=2.0))
-
-
-def steps_of(stream, frames):
-    return [s for frame in frames for s in stream.advance(frame)] + stream.finish()
-
-
-def restored_by(stream, frames):
-    return np.stack([step.restored for step in steps_of(stream, frames)])
 
 
 def test_a_square_of_pixels_becomes_one_place_and_back(rng):
