@@ -163,11 +163,10 @@ def convert(
             f"unknown preset {preset!r}; one of {', '.join(PRESETS)}"
         )
     if preset is not None and preset not in PUBLISHED:
-        config = PRESETS[preset]
+        own = ", ".join(f"{n}={v!r}" for n, v in _own_form(PRESETS[preset]).items())
         raise UnknownWeightsError(
-            f"preset {preset!r}: a form of our own (patch={config.patch}, "
-            f"activation={config.activation!r}), of which no PyTorch checkpoint is; "
-            f"one of {', '.join(PUBLISHED)}"
+            f"preset {preset!r}: a form of our own ({own}), of which no PyTorch "
+            f"checkpoint is; one of {', '.join(PUBLISHED)}"
         )
     tensors, sha256 = read_checkpoint(checkpoint)
     preset = _fitting_preset(checkpoint, tensors, preset)
@@ -212,6 +211,13 @@ def _nearest_preset(tensors):
     found = {name for name in tensors if not name.startswith("deblur_layer.")}
     names = {name: torch_names(config) for name, config in PUBLISHED.items()}
     return min(names, key=lambda name: len(found ^ names[name].keys()))
+
+
+def _own_form(config):
+    """The settings in which a network differs from all that were published."""
+    names = "patch", "activation", "first_kernel", "motion_samples"
+    given = {name: getattr(config, name) for name in names}
+    return {n: v for n, v in given.items() if v != getattr(ModelConfig, n)}
 
 
 def _training_shapes(config):

@@ -12,7 +12,8 @@ from mtujax.errors import UserError
 from mtujax.network import MTUNet
 from mtujax.operations import CompiledMemory, compiled_memory
 from mtujax.stream import Stream
-from mtujax.tiles import TiledStream, default_overlap, tilings
+from mtujax.tiles import TiledStream
+from mtujax.tilings import default_overlap, tilings
 
 # Of the free memory: a CPU's kernels take a sixth more than the compiler says, and
 # allocators leave gaps.

@@ -18,7 +18,7 @@ from mtujax.blocks import Conv, kernel_init
 from mtujax.config import ModelConfig
 from mtujax.mtu import MultiTaskUnit, Previous
 from mtujax.ops.resample import pad_frames, padded_size, space_to_depth
-from mtujax.ops.steering import steered_samples
+from mtujax.ops.steering import steered_samples, window_motion
 
 
 @flax.struct.dataclass
@@ -52,7 +52,11 @@ class MTUNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, state: RecurrentState, window: jax.Array, train: bool = False
+        self,
+        state: RecurrentState,
+        window: jax.Array,
+        train: bool = False,
+        motion: jax.Array | None = None,
     ) -> tuple[RecurrentState, dict[str, jax.Array]]:
         """Restores the frame in the middle of `window`.
 
@@ -62,6 +66,8 @@ class MTUNet(nn.Module):
                 oldest first; any H and W.
             train: also compute what only the losses read, and feed the frame back
                 without clamping it to [0, 1].
+            motion: [B, H' / p, W' / p, 2] the motion that samples are taken along, if
+                it is known better than from `window`; None finds it.
 
         Returns:
             The next state and a dict: `restored` [B, H, W, 3] (not clamped) and, with
@@ -83,15 +89,7 @@ class MTUNet(nn.Module):
         height, width = window.shape[2:4]
         window = pad_frames(window, cfg.cell)
         blurry = window[:, cfg.lookback]
-        along, steered = None, []
-        if cfg.motion_samples:
-            along, features = steered_samples(
-                window,
-                lookback=cfg.lookback,
-                samples=cfg.motion_samples,
-                patch=cfg.patch,
-            )
-            steered = [features]
+        along, steered = self._steered(window, motion)
         structure, x = self._input_features(state, window, steered)
         units, displacement = [], None
         for i in range(cfg.num_units):
@@ -104,6 +102,19 @@ class MTUNet(nn.Module):
             x, displacement = unit.features, unit.displacement
             units.append(unit)
         return _next_state(state, units, train), _outputs(units, height, width, train)
+
+    def _steered(self, window, motion):
+        """Samples along the motion, and what the first layer reads of them; or none."""
+        cfg = self.config
+        if not cfg.motion_samples:
+            return None, []
+        place = {"lookback": cfg.lookback, "patch": cfg.patch}
+        if motion is None:
+            motion = window_motion(window, **place)
+        along, features = steered_samples(
+            window, motion, samples=cfg.motion_samples, **place
+        )
+        return along, [features]
 
     def _input_features(self, state, window, steered):
         """Structure features [B, H' / p, W' / p, C], the first unit's input with 2C."""

@@ -20,7 +20,8 @@ from mtujax.network import MTUNet
 from mtujax.ops.resample import padded_size
 from mtujax.snapshots import unpack
 from mtujax.stream import Step, Stream
-from mtujax.tiles import TiledStream, default_overlap, tilings
+from mtujax.tiles import TiledStream
+from mtujax.tilings import default_overlap, tilings
 
 _IN_FLIGHT = 2  # results the device may still be computing while the host encodes
 _WARM_UP = 8  # frames restored anew, before the first one missing, when a state is lost

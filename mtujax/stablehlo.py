@@ -16,12 +16,13 @@ import jax.numpy as jnp
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
 from mtujax.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.steering import PYRAMID_SIDE
 from mtujax.ops.unit_range import from_unit_range, to_unit_range
 from mtujax.outputs import whole_output
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 STEP, MODULE, MANIFEST = "step.jax", "step.stablehlo", "manifest.json"
-_LEAST = 4  # cells of a side
+_LEAST = 4  # cells of a side, of any network
 _NOTES = (  # but for the side of a cell
     "state, restored = step(state, window). `window` holds the blurry frames oldest "
     "first; past the ends of a video the outermost one is repeated. Before the first "
@@ -89,8 +90,9 @@ def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
         [B, n, sh, sw, 3] uint8 to the next state and the restored frame
         [B, sh, sw, 3] uint8.
     """
+    least = _least(model.config)
     b, h, w = jax.export.symbolic_shape(
-        "b, h, w", constraints=[f"h >= {_LEAST}", f"w >= {_LEAST}"]
+        "b, h, w", constraints=[f"h >= {least}", f"w >= {least}"]
     )
     size = b, model.config.cell * h, model.config.cell * w
 
@@ -104,6 +106,11 @@ def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
     shape = (size[0], model.config.window, *size[1:], 3)
     window = jax.ShapeDtypeStruct(shape, jnp.uint8)
     return jax.export.export(jax.jit(step), platforms=PLATFORMS)(state, window)
+
+
+def _least(config):
+    """Cells of a side, at least: as many as all levels of the motion's pyramid need."""
+    return max(_LEAST, -(-PYRAMID_SIDE // config.cell) * bool(config.motion_samples))
 
 
 def _named(state):
@@ -131,7 +138,7 @@ def _manifest(config: ModelConfig, about):
         "frames": {
             "dtype": "uint8",
             "multiple": cell,
-            "least": _LEAST * cell,
+            "least": _least(config) * cell,
             "order": "RGB",
         },
         "state": {

@@ -4,30 +4,25 @@ The recurrent state stays that of the whole frame: each tile reads its part of i
 the network and writes its core of the next one. So a tile knows beyond its core what
 its neighbours found in the frame before, and any other tiles, or none, can go on.
 
-Letters: B batch, H' W' the frame rounded up to multiples of s, side of a cell in
-pixels (`ModelConfig.cell`), p q rows and columns of a tile, h w motion grid, C
+Letters: B batch, s side of a cell in pixels (`ModelConfig.cell`), h w motion grid, C
 channels.
 """
 
 import functools
 import itertools
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import einops
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.resample import pad_frames, padded_size
+from mtujax.ops.steering import window_motion
 from mtujax.ops.unit_range import from_unit_range, to_unit_range
 from mtujax.stream import Stream
-
-_RAMP = 16  # pixels over which one tile fades into the next
-_LEAST_CELLS = 2  # of an overlap
+from mtujax.tilings import LEAST_CELLS, default_overlap, parts
 
 
 class TiledStream(Stream):
@@ -64,7 +59,7 @@ class TiledStream(Stream):
         """
         super().__init__(model, params)
         cell = model.config.cell
-        least = _LEAST_CELLS * cell
+        least = LEAST_CELLS * cell
         if min(tile) < 2 * least or any(t % cell for t in tile):
             wanted = f"multiples of {cell}, at least {2 * least}"
             raise ValueError(f"tile {tile}: give (rows, columns), {wanted}")
@@ -87,8 +82,9 @@ class TiledStream(Stream):
         state, window = self._abstract(shape, dtype)
         nothing = jax.eval_shape(lambda: _nothing(self._model, shape))
         place = self._layout(shape)[0]
+        motion = jax.eval_shape(lambda window: _motion(self._model, window), window)
         network = self._model, self._params
-        return _tile_step.lower(*network, state, window, nothing, place)
+        return _tile_step.lower(*network, state, window, motion, nothing, place)
 
     def _begin(self, kind):
         super()._begin(kind)
@@ -103,117 +99,11 @@ class TiledStream(Stream):
     def _run(self, window):
         shape, dtype = window[0].shape, window[0].dtype
         network, done = (self._model, self._params), _nothing(self._model, shape)
+        motion = _motion(self._model, window)
         for place in self._places:
-            done = _tile_step(*network, self._state, window, done, place)
+            done = _tile_step(*network, self._state, window, motion, done, place)
         self._state, *outputs = _close(done, shape, dtype)
         return outputs
-
-
-def default_overlap(config: ModelConfig) -> int:
-    """The overlap with which tiles cannot be told from whole frames.
-
-    Args:
-        config: of the network.
-
-    Returns:
-        Pixels: 144 for a search radius of 10 and 8 residual blocks without patches.
-    """
-    # Each cell of a core must see all that it may be matched with: the search radius
-    # and the 2 cells of the pooling window; and what blocks look at around those, in
-    # effect a quarter of a cell per convolution. Of six clips restored with the bundled
-    # mtu2 at most 6 uint8 values in a million differ from whole frames, by 1; without
-    # the blocks' part 7000 do, by up to 6.
-    cells = config.search_radius + 2 + config.num_blocks // 2
-    return 2 * config.cell * cells + max(_RAMP, config.cell)
-
-
-def tilings(
-    height: int, width: int, overlap: int, cell: int = MOTION_STRIDE
-) -> Iterator[tuple[int, int]]:
-    """Ever smaller tiles, each side as small as its number of tiles allows.
-
-    Args:
-        height: rows of the frame in pixels.
-        width: its columns.
-        overlap: pixels that neighbours share.
-        cell: s.
-
-    Yields:
-        (rows, columns) of a tile; each time its longer side shrinks, until a tile would
-        be more than half overlap.
-    """
-    least = 2 * max(overlap, _LEAST_CELLS * cell)
-    sides = [_sides(n, overlap, least, cell) for n in padded_size(height, width, cell)]
-    while True:
-        longest = max((0, 1), key=lambda axis: (len(sides[axis]) > 1, sides[axis][0]))
-        if len(sides[longest]) == 1:
-            return
-        sides[longest].pop(0)
-        yield sides[0][0], sides[1][0]
-
-
-def _sides(size, overlap, least, cell):
-    """What 1, 2, ... tiles along an axis must measure, each a multiple of a cell."""
-    found = [size]
-    for count in itertools.count(2):
-        shared = size + (count - 1) * overlap
-        side = -(-shared // (count * cell)) * cell
-        if side < least or side > found[-1]:
-            return found
-        if side < found[-1]:
-            found.append(side)
-
-
-class Part(NamedTuple):
-    """A tile's place along one axis of the frame.
-
-    Attributes:
-        origin: int32 [], its first pixel, a multiple of s.
-        weights: [p] float32 in [0, 1], its share of each pixel of the restored frame.
-        core: bool [p / s], which cells of the motion grid are its own.
-    """
-
-    origin: np.ndarray
-    weights: np.ndarray
-    core: np.ndarray
-
-
-def parts(size: int, tile: int, overlap: int, cell=MOTION_STRIDE) -> list[Part]:
-    """Divides one axis among tiles of equal size that overlap.
-
-    Two cores touch in the middle of an overlap. There one tile fades into the next
-    along a straight ramp; what is nearer to a tile's border is discarded.
-
-    Args:
-        size: pixels of the axis, a multiple of s.
-        tile: pixels of a tile, a multiple of s; `size` if that is less.
-        overlap: pixels that neighbours share at least, from 2 s to half a tile.
-        cell: s.
-
-    Returns:
-        The tiles in order. Their weights sum to one at every pixel, and every cell is
-        in one core.
-    """
-    s, tile = cell, min(tile, size)
-    overlap = min(-(-overlap // s) * s, tile // (2 * s) * s)
-    stride = tile - overlap
-    count = 1 if tile == size else -(-(size - tile) // stride) + 1
-    origins = s * np.rint(np.linspace(0, (size - tile) / s, count)).astype(int)
-    seams = (origins[1:] + origins[:-1] + tile) // (2 * s) * s
-    lows, highs = [-np.inf, *seams], [*seams, np.inf]
-    # Seams may lie half a cell off the middle. A lone tile has none.
-    ramp = max(s, min(_RAMP, overlap - s))
-
-    def risen(pixels, seam):
-        return np.clip((pixels - seam) / ramp + 0.5, 0.0, 1.0)
-
-    found = []
-    for origin, low, high in zip(origins, lows, highs, strict=True):
-        pixels, cells = origin + np.arange(tile), origin + np.arange(0, tile, s)
-        weights = risen(pixels + 0.5, low) - risen(pixels + 0.5, high)
-        core = (low <= cells) & (cells < high)
-        found.append(Part(np.int32(origin), np.float32(weights), core))
-    return found
 
 
 class _Done(NamedTuple):
@@ -233,9 +123,20 @@ def _nothing(model, shape):
     return _Done(state, displacement)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _motion(model, window):
+    """The motion that samples are taken along: near its border a tile would miss it."""
+    cfg = model.config
+    if not cfg.motion_samples:
+        return None
+    frames = [to_unit_range(pad_frames(frame, cfg.cell)) for frame in window]
+    frames = jnp.stack(frames, axis=1)
+    return window_motion(frames, lookback=cfg.lookback, patch=cfg.patch)
+
+
 # The state of the frame before is not donated: the next tile reads it, too.
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=4)
-def _tile_step(model, params, state, window, done, place):
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=5)
+def _tile_step(model, params, state, window, motion, done, place):
     """Adds one tile of a frame to what is done of it."""
     (rows, columns), cell, patch = place, model.config.cell, model.config.patch
     window = [_cut(pad_frames(frame, cell), place) for frame in window]
@@ -246,7 +147,9 @@ def _tile_step(model, params, state, window, done, place):
         is_first=state.is_first,
     )
     window = to_unit_range(jnp.stack(window, axis=1))
-    after, outputs = model.apply({"params": params}, before, window)
+    if motion is not None:
+        motion = _cut(motion, place, patch)
+    after, outputs = model.apply({"params": params}, before, window, motion=motion)
     weights = rows.weights[:, None] * columns.weights[None, :]
     share = weights[None, :, :, None] * outputs["restored"]
     restored = _cut(done.state.restored, place) + share

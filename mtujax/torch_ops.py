@@ -1,4 +1,4 @@
-"""Matching and moving of features in PyTorch, for the twin network.
+"""Matching and moving of features, and laying out of images, for the twin network.
 
 Two matchers that must agree: a loop over all displacements that is plainly right, and a
 banded one that is fast. Displacement (dx, dy) has class (dy + r)(2r + 1) + (dx + r).
@@ -140,6 +140,39 @@ def displace(source: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
     moved = einops.rearrange(source, "b c h w -> b c (h w)").gather(2, index)
     moved = einops.rearrange(moved, "b c (h w) -> b c h w", w=width)
     return torch.where(inside[:, None], moved, 0)
+
+
+def pad_frames(window: torch.Tensor, cell: int) -> torch.Tensor:
+    """Extends frames by reflection, below and to the right, to multiples of a cell.
+
+    Args:
+        window: [B, K, H, W, 3].
+        cell: in pixels.
+
+    Returns:
+        [B, K, 3, H', W'].
+    """
+    # There and back as often as it takes, which torch's own padding does once only.
+    for axis in (2, 3):
+        size = window.shape[axis]
+        place = torch.arange(-(-size // cell) * cell, device=window.device)
+        place = (size - 1 - place % max(2 * size - 2, 1)).abs()
+        window = window.index_select(axis, size - 1 - place)
+    return einops.rearrange(window, "b k h w c -> b k c h w")
+
+
+def space_to_depth(images: torch.Tensor, patch: int) -> torch.Tensor:
+    """Makes each square of pixels one place with more channels.
+
+    Args:
+        images: [B, C, pH, pW].
+        patch: side p of the squares.
+
+    Returns:
+        [B, p p C, H, W], the pixels of a square row by row.
+    """
+    pattern = "b c (h p) (w q) -> b (p q c) h w"
+    return einops.rearrange(images, pattern, p=patch, q=patch)
 
 
 def _unit_norm(features: torch.Tensor) -> torch.Tensor:

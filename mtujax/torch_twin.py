@@ -17,7 +17,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from mtujax.config import LEAKY_SLOPE, MOTION_STRIDE, ModelConfig
-from mtujax.torch_ops import cost_volume, displace, match_banded, match_loop
+from mtujax.torch_ops import (
+    cost_volume,
+    displace,
+    match_banded,
+    match_loop,
+    pad_frames,
+    space_to_depth,
+)
+from mtujax.torch_steering import FILTER_SCALE, steered_channels, steered_input
 
 
 class TwinState(NamedTuple):
@@ -43,7 +51,8 @@ class DetailNetwork(nn.Module):
         """Makes the layers."""
         super().__init__()
         c, conv = config.channels, functools.partial(_conv, config.activation)
-        self.enc1 = conv(2 * c, c, 5, padding=2)
+        first = config.first_kernel
+        self.enc1 = conv(2 * c, c, first, padding=first // 2)
         self.enc2 = conv(c, c, 3, stride=2)
         self.enc3 = conv(c, 2 * c, 3, stride=2)
         self.RBs = nn.ModuleList(
@@ -97,21 +106,23 @@ class TorchMTUNet(nn.Module):
             )
         c, units, image = config.channels, config.num_units, 3 * config.patch**2
         conv = functools.partial(_conv, config.activation)
+        steered = steered_channels(config.motion_samples, config.patch)
+        out = image + 2 * config.motion_samples * config.patch**2
         self.config = config
         self.match = match_banded if implementation == "banded" else match_loop
         self.base_conv = conv(image, c, 3)
-        self.inp_prev_conv = conv(image * config.window, c, 3)
+        self.inp_prev_conv = conv(image * config.window + steered, c, 3)
         self.HGs = nn.ModuleList(DetailNetwork(config) for _ in range(units))
         self.motion_layer = nn.ModuleList(
             conv(c, 2 * c, 5, stride=MOTION_STRIDE)
             for _ in (config.matching_units if config.motion_layer else ())
         )
         self.deblur_layer = nn.ModuleList(
-            nn.Conv2d(2 * c, image, 3, padding=1)
+            nn.Conv2d(2 * c, out, 3, padding=1)
             for _ in range(units - 1 if training_layers else 0)
         )
         last = 2 * c if config.last_unit_reads_warped else c
-        self.out = nn.Conv2d(last, image, 3, padding=1)
+        self.out = nn.Conv2d(last, out, 3, padding=1)
         for name, value in self.named_parameters():
             nn.init.normal_(value, std=0.03 if name.endswith("weight") else 0.0)
 
@@ -148,9 +159,10 @@ class TorchMTUNet(nn.Module):
             `cost_volume` as `MTUNet` has them.
         """
         height, width = window.shape[2:4]
-        window = _pad_frames(window, self.config.cell)
+        window = pad_frames(window, self.config.cell)
         blurry = window[:, self.config.lookback]
-        structure, x = self._input_features(state, window)
+        along, steered = steered_input(window, self.config)
+        structure, x = self._input_features(state, window, steered)
         motions, volumes, images, displacement = [], [], [], None
         for i, network in enumerate(self.HGs):
             detail = network(x)
@@ -163,8 +175,8 @@ class TorchMTUNet(nn.Module):
             if not last or self.config.last_unit_reads_warped:
                 x = self._with_warped(state, detail, displacement)
             if train and not last:
-                images.append(self._image(self.deblur_layer[i], x, blurry))
-        images.append(self._image(self.out, x, blurry))
+                images.append(self._image(self.deblur_layer[i], x, blurry, along))
+        images.append(self._image(self.out, x, blurry, along))
         outputs = _outputs(images, displacement, volumes, (height, width), train)
         return _next_state(state, motions, detail, images[-1], train), outputs
 
@@ -194,7 +206,7 @@ class TorchMTUNet(nn.Module):
             return restored, None
         return restored, torch.stack([s["displacement"] for s in steps], dim=1)
 
-    def _input_features(self, state, window):
+    def _input_features(self, state, window, steered):
         """Structure features [B, C, H' / p, W' / p], the first unit's input with 2C."""
         back, dtype = self.config.lookback, self.out.weight.dtype
         restored = torch.where(
@@ -202,8 +214,11 @@ class TorchMTUNet(nn.Module):
         )
         past, future = window[:, :back].unbind(1), window[:, back + 1 :].unbind(1)
         images = torch.cat([*past, restored, *future], dim=1)
-        structure = self.base_conv(self._patches(window[:, back]).to(dtype))
-        temporal = self.inp_prev_conv(self._patches(images).to(dtype))
+        patch = self.config.patch
+        blurry = space_to_depth(window[:, back], patch)
+        structure = self.base_conv(blurry.to(dtype))
+        images = torch.cat([space_to_depth(images, patch), *steered], dim=1)
+        temporal = self.inp_prev_conv(images.to(dtype))
         return structure, torch.cat([structure, temporal], dim=1)
 
     def _motion_features(self, place, structure, detail):
@@ -236,15 +251,12 @@ class TorchMTUNet(nn.Module):
         start = own if own_start else torch.zeros_like(own)
         return torch.where(_per_video(state.is_first), start, stored)
 
-    def _patches(self, images):
-        """[B, C, H', W'] to [B, p p C, H' / p, W' / p]."""
-        p = self.config.patch
-        pattern = "b c (h p) (w q) -> b (p q c) h w"
-        return einops.rearrange(images, pattern, p=p, q=p)
-
-    def _image(self, layer, features, blurry):
+    def _image(self, layer, features, blurry, along):
         p, pattern = self.config.patch, "b (p q c) h w -> b c (h p) (w q)"
         image = einops.rearrange(layer(features).float(), pattern, p=p, q=p)
+        if along is not None:
+            filtered = (image[:, 3:] * along).sum(dim=1, keepdim=True)
+            image = image[:, :3] + FILTER_SCALE * filtered
         return blurry + image if self.config.residual_learning else image
 
 
@@ -255,17 +267,6 @@ def _conv(activation, *features, padding=1, layer=nn.Conv2d, **options):
 
 def _per_video(flag):
     return flag.reshape(-1, 1, 1, 1)
-
-
-def _pad_frames(window, cell):
-    """Reflects [B, K, H, W, 3] to [B, K, 3, H', W'], below and to the right."""
-    # There and back as often as it takes, which torch's own padding does once only.
-    for axis in (2, 3):
-        size = window.shape[axis]
-        place = torch.arange(-(-size // cell) * cell, device=window.device)
-        place = (size - 1 - place % max(2 * size - 2, 1)).abs()
-        window = window.index_select(axis, size - 1 - place)
-    return einops.rearrange(window, "b k h w c -> b k c h w")
 
 
 def _next_state(state, motions, detail, restored, train):

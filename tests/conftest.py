@@ -69,9 +69,9 @@ def rng():
 
 
 @functools.partial(jax.jit, static_argnames=("model", "train"))
-def apply(model, params, state, window, train=False):
+def apply(model, params, state, window, train=False, motion=None):
     """One frame, compiled once per configuration and shape."""
-    return model.apply({"params": params}, state, window, train)
+    return model.apply({"params": params}, state, window, train, motion)
 
 
 def lively_params(model, scale=4.0):

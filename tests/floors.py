@@ -18,17 +18,17 @@ FLOORS = {
         mappings metrics motion_labels ops.conv ops.correlation ops.resample
         ops.steering ops.unit_range ops.warp outputs pipeline progress report_files
         report_methods schemes state_bytes stopping tables tensor_files
-        torch_checkpoint torch_ops
-        torch_teacher video.codecs video.decoding video.deinterlace video.extras
-        video.hdr video.info video.joining video.orientation video.packets
-        video.pixels video.raw video.reader video.tags video.writer views
+        torch_checkpoint torch_ops torch_steering torch_teacher video.codecs
+        video.decoding video.deinterlace video.extras video.hdr video.info
+        video.joining video.orientation video.packets video.pixels video.raw
+        video.reader video.tags video.writer views
     """.split(),
     2: """
         blocks consistency log_events motion_accuracy mtu network orbax_store
         protocols report report_style report_times stablehlo synthesis.clips
         synthesis.coding synthesis.exposures synthesis.film synthesis.homographies
         synthesis.motion synthesis.resident synthesis.scenes synthesis.sensor
-        synthesis.textures teacher teacher_layers totals training_progress
+        synthesis.textures teacher teacher_layers tilings totals training_progress
     """.split(),
     3: """
         batches convert convert_teacher evaluation_data evaluation_frames logbook memory
@@ -154,6 +154,7 @@ INSIDE = {
         "network": "blocks mtu",
         "objectives": "batches recurrent",
         "optimized": "operations weights widths",
+        "ops.steering": "ops.resample",
         "options": "endpoints",
         "parallel": "training",
         "report_command": "report_pictures",
@@ -190,6 +191,7 @@ INSIDE = {
         "teacher": "teacher_layers",
         "tensor_files": "outputs",
         "tiles": "stream",
+        "torch_steering": "torch_ops",
         "train_command": "runs scripts",
         "train_flags": "config_files settings",
         "video.codecs": "video.info",
@@ -227,7 +229,9 @@ ONLY = {
     "tensorflow_datasets": """
         data.builders.base data.builders.pairs data.prepare
     """.split(),
-    "torch": "torch_checkpoint torch_ops torch_teacher torch_timing torch_twin".split(),
+    "torch": """
+        torch_checkpoint torch_ops torch_steering torch_teacher torch_timing torch_twin
+    """.split(),
     "typer": """
         __main__ bench_command convert_command data_arguments data_command explain
         export_command flow_command report_command

@@ -28,6 +28,14 @@ def streamed(network, items):
     return out + runner.finish()
 
 
+def steps_of(stream, frames):
+    return [s for frame in frames for s in stream.advance(frame)] + stream.finish()
+
+
+def restored_by(stream, frames):
+    return np.stack([step.restored for step in steps_of(stream, frames)])
+
+
 def assert_near(found, expected, least=45):
     """Every frame is there once, in order: each is the nearest to its own."""
     assert len(found) == len(expected)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import TINY, lively_params, slow
 from moving import decibels, panned
+from restoring import restored_by, steps_of
 
 from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
 from mtujax.convert import convert, find_preset, torch_names
@@ -20,7 +21,8 @@ from mtujax.optimized import inference_form
 from mtujax.recurrent import restore_clip
 from mtujax.stablehlo import export_step
 from mtujax.stream import Stream
-from mtujax.tiles import TiledStream, default_overlap, parts, tilings
+from mtujax.tiles import TiledStream
+from mtujax.tilings import default_overlap, parts, tilings
 from mtujax.weights import describe, load, locate, save_weights
 
 FORM = dataclasses.replace(TINY, patch=2, activation="leaky")
@@ -31,14 +33,6 @@ def network(**fields):
     """Weights of about trained size, of the form with other fields."""
     model = MTUNet(dataclasses.replace(FORM, **fields))
     return model, inference_params(lively_params(model, scale=2.0))
-
-
-def steps_of(stream, frames):
-    return [s for frame in frames for s in stream.advance(frame)] + stream.finish()
-
-
-def restored_by(stream, frames):
-    return np.stack([step.restored for step in steps_of(stream, frames)])
 
 
 def test_a_square_of_pixels_becomes_one_place_and_back(rng):
@@ -262,12 +256,16 @@ def test_a_form_that_cannot_be_is_refused(field, message):
         ModelConfig(**field)
 
 
-@pytest.mark.parametrize("form", [{"patch": 2}, {"activation": "leaky"}])
+@pytest.mark.parametrize(
+    "form",
+    [{"patch": 2}, {"activation": "leaky"}, {"first_kernel": 3}, {"motion_samples": 2}],
+)
 def test_no_checkpoint_is_of_a_form_of_our_own(form, tmp_path, monkeypatch):
     target = tmp_path / "own.safetensors"
     own = dataclasses.replace(PRESETS["mtu2"], **form)
     monkeypatch.setitem(PRESETS, "own", own)
-    with pytest.raises(UnknownWeightsError, match="'own': a form of our own .patch="):
+    own_form = "'own': a form of our own .{}={!r}.,".format(*next(iter(form.items())))
+    with pytest.raises(UnknownWeightsError, match=own_form):
         convert(tmp_path / "any.pytorch", target, preset="own")
     # Nor is one taken for it that has the names of its tensors.
     shapes = {name: (1,) for name in torch_names(own)}

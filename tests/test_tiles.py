@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from conftest import TINY, lively_params, slow
 from moving import decibels, panned, worst_block
+from restoring import restored_by, steps_of
 
 from mtujax import tiles
 from mtujax.network import MTUNet, inference_params
 from mtujax.stream import Stream
-from mtujax.tiles import TiledStream, default_overlap, parts, tilings
+from mtujax.tiles import TiledStream
+from mtujax.tilings import default_overlap, parts, tilings
 from mtujax.weights import load
 
 
@@ -19,14 +21,6 @@ from mtujax.weights import load
 def params():
     """Weights of about trained size: livelier ones make chaos of any difference."""
     return inference_params(lively_params(MTUNet(TINY), scale=2.0))
-
-
-def steps_of(stream, frames):
-    return [s for frame in frames for s in stream.advance(frame)] + stream.finish()
-
-
-def restored_by(stream, frames):
-    return np.stack([step.restored for step in steps_of(stream, frames)])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ Letters: B batch, H W pixels, h w pixels of a level or patches, C channels, p si
 patch, K window, S samples.
 """
 
+import einops
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -16,26 +17,27 @@ from jax import lax
 from mtujax.config import MOTION_STRIDE
 from mtujax.ops.resample import area_downsample, space_to_depth
 
+LARGEST_MOTION = 40.0  # pixels a frame, in x and in y, at which motion is cut off
 _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
+PYRAMID_SIDE = MOTION_STRIDE * 2 ** (_LEVELS - 1)  # of frames that have all levels
 _ITERATIONS = 3  # on each level
 _WINDOW = 5  # side of the window that is taken to move as one
 _SMOOTH = 3  # side of the average over neighbouring motions
 _DAMPING = 1e-4  # squared gradient below which there is nothing to follow
 _STEP = 1.0  # pixels of a level that an iteration moves at most
-_REACH = 40.0  # pixels a frame at which motion is cut off
-_MARGIN = 24  # pixels beyond the frame, repeated from its edge, that samples may be of
 _GREY = (0.299, 0.587, 0.114)
 _CONTRAST, _FAR, _SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its length
 
 
 def steered_samples(
-    window: jax.Array, *, lookback: int, samples: int, patch: int
+    window: jax.Array, motion: jax.Array, *, lookback: int, samples: int, patch: int
 ) -> tuple[jax.Array, jax.Array]:
     """What a frame and its neighbours are along the motion of each patch.
 
     Args:
         window: [B, K, H, W, 3] blurry frames in [0, 1], oldest first; H and W are
             multiples of 4p.
+        motion: [B, H / p, W / p, 2] from `window_motion`.
         lookback: frames of the window before the current one.
         samples: S on either side, the outermost a frame's motion away.
         patch: side p of a patch; its pixels share a motion.
@@ -47,13 +49,11 @@ def steered_samples(
         leads (RGB), the motion (dx, dy) and its length, scaled to be of order 1. Both
         float32, without gradient.
     """
-    current, before = window[:, lookback], window[:, lookback - 1]
-    after = window[:, min(lookback + 1, window.shape[1] - 1)]
-    motion = frame_motion(before, current, after, patch=patch)
+    before, current, after = _middle(window, lookback)
     grey = _grey(current)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     along = along_motion(grey[..., None], motion, jnp.asarray(steps))
-    found = [along[..., 0] - grey]
+    found = [along[..., 0] - grey[None]]
     for neighbour, step in ((before, -1.0), (after, 1.0)):
         (aligned,) = along_motion(neighbour, motion, jnp.asarray([step]))
         found.append(jnp.moveaxis(aligned - current, -1, 0))
@@ -68,6 +68,21 @@ def steered_samples(
         jnp.minimum(length / _SLOW, 1),
     ]
     return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
+
+
+def window_motion(window: jax.Array, *, lookback: int, patch: int) -> jax.Array:
+    """The motion of `frame_motion` through the current frame of a window.
+
+    Args:
+        window: [B, K, H, W, 3] blurry frames in [0, 1], oldest first; H and W are
+            multiples of 4p.
+        lookback: frames of the window before the current one.
+        patch: side p of the patches that a motion is given for.
+
+    Returns:
+        [B, H / p, W / p, 2] float32 (dx, dy) in pixels a frame.
+    """
+    return frame_motion(*_middle(window, lookback), patch=patch)
 
 
 def frame_motion(
@@ -88,25 +103,24 @@ def frame_motion(
         [B, H / p, W / p, 2] float32 (dx, dy) in pixels a frame, each at most 40.
     """
     alone = [jnp.all(x == current, axis=(1, 2, 3)) for x in (before, after)]
-    first, second = (
-        area_downsample(_grey(x)[..., None])[..., 0] for x in (before, after)
-    )
-    pyramid = [(first, second)]
-    while len(pyramid) < _LEVELS and _divisible(first.shape[1:]):
-        first, second = _halved(first), _halved(second)
-        pyramid.append((first, second))
-    motion = jnp.zeros((*first.shape, 2), jnp.float32)
+    pair = [area_downsample(_grey(x)[..., None]) for x in (before, after)]
+    pyramid = [pair]
+    while len(pyramid) < _LEVELS and _divisible(pair[0].shape[1:3]):
+        pair = [_halved(x) for x in pair]
+        pyramid.append(pair)
+    motion = jnp.zeros((*pair[0].shape[:3], 2), jnp.float32)
     for level, pair in enumerate(reversed(pyramid)):
         if level:
-            motion = 2 * _resampled(motion, pair[0].shape[1:], 0.5)
+            motion = 2 * _resampled(motion, pair[0].shape[1:3], 0.5)
+        corners = [_corners(x) for x in pair]
         # A loop, where unrolled iterations would be compiled as one, for long.
         motion = lax.fori_loop(
-            0, _ITERATIONS, lambda _, v, pair=pair: _refined(v, *pair), motion
+            0, _ITERATIONS, lambda _, v, c=corners: _refined(v, *c), motion
         )
     size = [n // patch for n in current.shape[1:3]]
     motion = MOTION_STRIDE * _resampled(motion, size, patch / MOTION_STRIDE)
     motion = jnp.where((alone[0] | alone[1])[:, None, None, None], 2 * motion, motion)
-    return jnp.clip(motion, -_REACH, _REACH)
+    return jnp.clip(motion, -LARGEST_MOTION, LARGEST_MOTION)
 
 
 def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.Array:
@@ -118,41 +132,49 @@ def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.A
         steps: [S] shares of the motion.
 
     Returns:
-        [S, B, H, W, C]; beyond a margin of 24 pixels around the frame what lies there.
+        [S, B, H, W, C]; beyond the frame its edge is repeated.
     """
-    batch, height, width, channels = image.shape
-    side, edge = height // motion.shape[1], _MARGIN
-    pads = ((0, 0), (edge, edge + 1), (edge, edge + 1), (0, 0))
-    padded = jnp.pad(image, pads, mode="edge")
-    rows, columns = height + 2 * edge, width + 2 * edge
-    # The four corners of each place side by side: one row of memory to fetch.
-    corners = [padded[:, i : rows + i, j : columns + j] for i in (0, 1) for j in (0, 1)]
-    corners = lax.optimization_barrier(jnp.stack(corners))
-    corners = jnp.moveaxis(corners, 0, -2).reshape(batch, -1, 4 * channels)
-    corners = lax.optimization_barrier(corners)
+    side, corners = image.shape[1] // motion.shape[1], _corners(image)
     motion = jnp.repeat(jnp.repeat(motion, side, axis=1), side, axis=2)
-    x0 = jnp.arange(width, dtype=jnp.float32) + edge
-    y0 = jnp.arange(height, dtype=jnp.float32)[:, None] + edge
+    return lax.map(lambda step: _sampled(corners, step * motion), steps)
 
-    def sample(step):
-        x = jnp.clip(x0 + step * motion[..., 0], 0, columns - 1)
-        y = jnp.clip(y0 + step * motion[..., 1], 0, rows - 1)
-        left = jnp.minimum(jnp.floor(x), columns - 2).astype(jnp.int32)
-        top = jnp.minimum(jnp.floor(y), rows - 2).astype(jnp.int32)
-        across, down = (x - left)[..., None], (y - top)[..., None]
-        index = lax.optimization_barrier((top * columns + left).reshape(batch, -1, 1))
-        found = lax.optimization_barrier(jnp.take_along_axis(corners, index, axis=1))
-        found = found.reshape(batch, height, width, 4, channels)
-        upper = found[..., 0, :] * (1 - across) + found[..., 1, :] * across
-        lower = found[..., 2, :] * (1 - across) + found[..., 3, :] * across
-        return upper * (1 - down) + lower * down
 
-    return lax.map(sample, steps)
+def _middle(window, lookback):
+    """The frames before, at and after the current one; where none is after, itself."""
+    after = min(lookback + 1, window.shape[1] - 1)
+    return window[:, lookback - 1], window[:, lookback], window[:, after]
+
+
+def _corners(image):
+    """[B, H, W, 4C]: each pixel of [B, H, W, C] and those right of and below it."""
+    batch, height, width, channels = image.shape
+    padded = jnp.pad(image, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
+    # Side by side: one row of memory to fetch.
+    corners = [padded[:, i : height + i, j : width + j] for i in (0, 1) for j in (0, 1)]
+    corners = lax.optimization_barrier(jnp.stack(corners))
+    corners = jnp.moveaxis(corners, 0, -2).reshape(batch, height, width, 4 * channels)
+    return lax.optimization_barrier(corners)
+
+
+def _sampled(corners, motion):
+    """The image that has these corners at each pixel plus its motion, bilinear."""
+    batch, height, width, channels = corners.shape
+    x, y = (at + motion[..., k] for k, at in enumerate(_places(height, width)))
+    x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
+    left, top = jnp.floor(x).astype(jnp.int32), jnp.floor(y).astype(jnp.int32)
+    across, down = (x - left)[..., None], (y - top)[..., None]
+    index = lax.optimization_barrier((top * width + left).reshape(batch, -1, 1))
+    rows = corners.reshape(batch, -1, channels)
+    found = lax.optimization_barrier(jnp.take_along_axis(rows, index, axis=1))
+    found = found.reshape(batch, height, width, 4, channels // 4)
+    upper = found[..., 0, :] * (1 - across) + found[..., 1, :] * across
+    lower = found[..., 2, :] * (1 - across) + found[..., 3, :] * across
+    return upper * (1 - down) + lower * down
 
 
 def _refined(motion, before, after):
-    """An iteration of Lucas-Kanade on [B, h, w] images."""
-    first, second = _shifted(before, -motion), _shifted(after, motion)
+    """An iteration of Lucas-Kanade between two images, given by their corners."""
+    first, second = _sampled(before, -motion)[..., 0], _sampled(after, motion)[..., 0]
     across, down = _slopes((first + second) / 2)
     change = second - first
     products = [across**2, down**2, across * down, across * change, down * change]
@@ -164,26 +186,10 @@ def _refined(motion, before, after):
     return _mean(motion + jnp.clip(step, -_STEP, _STEP), _SMOOTH)
 
 
-def _shifted(image, motion):
-    """`image` [B, h, w] at each pixel plus its motion, bilinear, its edge repeated."""
-    _, height, width = image.shape
-    x = jnp.arange(width, dtype=jnp.float32) + motion[..., 0]
-    y = jnp.arange(height, dtype=jnp.float32)[:, None] + motion[..., 1]
-    x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
-    left, top = jnp.floor(x), jnp.floor(y)
-    across, down = x - left, y - top
-    left, top = left.astype(jnp.int32), top.astype(jnp.int32)
-    right = jnp.minimum(left + 1, width - 1)
-    bottom = jnp.minimum(top + 1, height - 1)
-    flat = image.reshape(len(image), -1)
-
-    def at(y, x):
-        index = (y * width + x).reshape(len(image), -1)
-        return jnp.take_along_axis(flat, index, axis=1).reshape(x.shape)
-
-    upper = at(top, left) * (1 - across) + at(top, right) * across
-    lower = at(bottom, left) * (1 - across) + at(bottom, right) * across
-    return upper * (1 - down) + lower * down
+def _places(height, width):
+    """The pixels' x [1, 1, w] and y [1, h, 1]."""
+    x, y = (jnp.arange(n, dtype=jnp.float32) for n in (width, height))
+    return x[None, None, :], y[None, :, None]
 
 
 def _slopes(image):
@@ -207,10 +213,10 @@ def _mean(x, side):
 
 
 def _halved(image):
-    """Averages 2x2 pixels of [B, h, w]; an odd row or column is left out."""
-    rows, columns = (n // 2 for n in image.shape[1:])
+    """Averages 2x2 pixels of [B, h, w, C]; an odd row or column is left out."""
+    rows, columns = (n // 2 for n in image.shape[1:3])
     image = image[:, : 2 * rows, : 2 * columns]
-    return image.reshape(len(image), rows, 2, columns, 2).mean((2, 4))
+    return einops.reduce(image, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)
 
 
 def _resampled(x, size, step):
