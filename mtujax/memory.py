@@ -130,9 +130,13 @@ def _free(need):
 
 def _analysed(stream, shape, dtype):
     """What one step of a stream takes; None if the compiler does not tell it."""
-    found = compiled_memory(stream.lowered(shape, dtype).compile())
+    programs = stream.lowered(shape, dtype), *stream.lowered_ahead(shape, dtype)
+    found = [compiled_memory(program.compile()) for program in programs]
+    if None in found:
+        return None
     frame = math.prod(shape) * jnp.dtype(dtype).itemsize
-    return found and CompiledMemory(found.held + _FRAMES * frame, found.temporary)
+    temporary = max(part.temporary for part in found)
+    return CompiledMemory(found[0].held + _FRAMES * frame, temporary)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -259,6 +259,20 @@ class Stream:
         state, window = self._abstract(shape, dtype)
         return _step.lower(self._model, self._params, state, window)
 
+    def lowered_ahead(
+        self, shape: tuple[int, ...], dtype
+    ) -> tuple[jax.stages.Lowered, ...]:
+        """What runs ahead of `lowered` and may need more memory in between.
+
+        Args:
+            shape: (B, H, W, 3) of the frames.
+            dtype: theirs.
+
+        Returns:
+            Computations that take and give nothing which `lowered` does not.
+        """
+        return ()
+
     def _abstract(self, shape, dtype):
         model, frame = self._model, jax.ShapeDtypeStruct(shape, dtype)
         state = jax.eval_shape(lambda: initial_state(model, *shape[:3]))

@@ -86,6 +86,23 @@ class TiledStream(Stream):
         network = self._model, self._params
         return _tile_step.lower(*network, state, window, motion, nothing, place)
 
+    def lowered_ahead(
+        self, shape: tuple[int, ...], dtype
+    ) -> tuple[jax.stages.Lowered, ...]:
+        """The motion of the whole frame, if tiles need it; see `Stream.lowered_ahead`.
+
+        Args:
+            shape: (B, H, W, 3) of the whole frames.
+            dtype: theirs.
+
+        Returns:
+            None or one.
+        """
+        if not self._model.config.motion_samples:
+            return ()
+        _, window = self._abstract(shape, dtype)
+        return (_motion.lower(self._model, window),)
+
     def _begin(self, kind):
         super()._begin(kind)
         self._places = jax.device_put(self._layout(kind.batched))
@@ -129,9 +146,9 @@ def _motion(model, window):
     cfg = model.config
     if not cfg.motion_samples:
         return None
-    frames = [to_unit_range(pad_frames(frame, cfg.cell)) for frame in window]
-    frames = jnp.stack(frames, axis=1)
-    return window_motion(frames, lookback=cfg.lookback, patch=cfg.patch)
+    window = [to_unit_range(pad_frames(frame, cfg.cell)) for frame in window]
+    window = jnp.stack(window, axis=1)
+    return window_motion(window, lookback=cfg.lookback, patch=cfg.patch)
 
 
 # The state of the frame before is not donated: the next tile reads it, too.

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, lively_params, slow
+from conftest import TINY, apply, lively_params, slow
 from moving import decibels, panned, worst_block
 from restoring import restored_by
 
@@ -131,6 +131,9 @@ def test_tiles_take_less_memory_and_samples_take_some():
     # At least the samples and the four corners of each pixel of what they are of.
     least = 200 * 500 * 4 * (4 + 12)
     assert step_bytes(without, fewer, *size) + least < whole
+    # Of tiles much smaller than the frame, finding its motion takes most.
+    small = [step_bytes(model, params, 800, 1000, np.uint8, (n, n)) for n in (96, 104)]
+    assert small[1] - small[0] < 4 * 1000
 
 
 @pytest.mark.parametrize("tile", [None, slow((64, 64))])
@@ -147,7 +150,7 @@ def test_an_interrupted_stream_goes_on_bit_for_bit(tile):
     before = [s for frame in frames[:4] for s in stream.advance(frame)]
     later = make()
     later.resume(stream.snapshot())
-    rest = [s for frame in frames[4:] for s in later.advance(frame)]
+    rest = [s for frame in frames[len(before) :] for s in later.advance(frame)]
     found = np.stack([s.restored for s in before + rest + later.finish()])
     np.testing.assert_array_equal(found, restored_by(make(), frames))
 
@@ -189,7 +192,7 @@ def test_channels_of_zeros_change_nothing(fields):
 @pytest.mark.parametrize("patch, least", [(2, 4), slow(1, 8), slow(3, 4)])
 def test_the_exported_step_does_the_same_from_the_least_size_on(patch, least):
     pytest.importorskip("flatbuffers")
-    model, params = network(patch=patch)
+    model, params = network(patch=patch, num_units=1, num_blocks=0)
     exported, cell = export_step(model, params), model.config.cell
     assert least * cell >= PYRAMID_SIDE  # of which each level is there in any case
     manifest = json.loads(stablehlo._manifest(model.config, {}))
@@ -199,7 +202,7 @@ def test_the_exported_step_does_the_same_from_the_least_size_on(patch, least):
         window = panned(5, *size)[None].repeat(2, 0)
         state = initial_state(model, 2, *size)
         _, found = exported.call(stablehlo._named(state), window)
-        _, outputs = model.apply({"params": params}, state, window / np.float32(255))
+        _, outputs = apply(model, params, state, window / np.float32(255))
         wanted = np.clip(np.rint(outputs["restored"] * 255), 0, 255)
         error = np.abs(np.asarray(found, int) - wanted)
         assert error.max() <= 1 and (error > 0).mean() < 0.01
