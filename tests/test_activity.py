@@ -128,6 +128,7 @@ def trained(config, updates):
     return dead_channels(model, state.params, clip)
 
 
+@pytest.mark.slow
 def test_a_network_with_a_slope_below_zero_stays_alive_in_training():
     small = dataclasses.replace(SMALLEST, activation="leaky")
     assert worst_share(trained(small, 300)) == 0

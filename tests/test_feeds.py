@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 import sets
+from conftest import slow
 from motions import panned
 
 from mtujax.config import ModelConfig
@@ -178,7 +179,7 @@ def test_blur_made_on_the_device_needs_no_input_pipeline(photos):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("made_on", ["host", "device"])
+@pytest.mark.parametrize("made_on", ["host", slow("device")])
 def test_labels_are_of_the_cells_of_the_network(photos, made_on):
     run = config(photos, made_on=made_on)
     run = dataclasses.replace(run, model=dataclasses.replace(MODEL, patch=2))

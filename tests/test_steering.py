@@ -122,6 +122,7 @@ def test_at_the_ends_of_a_video_the_other_neighbour_tells_the_motion(missing):
     assert_found(np.asarray(frame_motion(*frames))[0], np.float32(velocity))
 
 
+@pytest.mark.slow
 def test_each_video_of_a_batch_has_its_own_ends():
     frames = shifts((5, -3), (64, 96))
     first = [frames[1], frames[1], frames[2]]
@@ -130,7 +131,9 @@ def test_each_video_of_a_batch_has_its_own_ends():
     np.testing.assert_allclose(together, apart, atol=1e-3)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (8, 40), (24, 40), (72, 16), (104, 88)])
+@pytest.mark.parametrize(
+    "size", [(8, 8), (24, 40), slow((8, 40)), slow((72, 16)), slow((104, 88))]
+)
 def test_any_size_has_a_motion_and_still_frames_none(size):
     frames = shifts((1.5, 0.5), size)
     motion = np.asarray(frame_motion(*frames))

@@ -95,6 +95,7 @@ def finish(start, argv, *flags):
     return train(read_flags([*words, "--config.train.steps=4"], CONFIGS).config)
 
 
+@pytest.mark.slow
 def test_the_same_configuration_goes_on_with_the_run(choose, folder):
     start = choose("--config.max_minutes=5")
     assert (start.run, start.flags) == (folder / "run-001", ())
@@ -105,6 +106,7 @@ def test_a_run_without_a_checkpoint_counts_for_nothing(choose, folder):
     assert choose().run == folder / "run-001"
 
 
+@pytest.mark.slow
 def test_other_data_take_over_the_whole_state(choose, folder, argv):
     flag = "--config.train.learning_rate=1e-4"
     start = choose(flag)
