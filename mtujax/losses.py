@@ -14,7 +14,7 @@ from jax import lax
 FORMS = ("paper", "release", "psnr")
 """Of the deblurring loss."""
 
-_FLOOR = 0.5 / 255  # below which errors do not show
+_ENOUGH = 0.01  # error of a frame that need not gain: almost perfect ones could most
 
 
 def restoration_loss(
@@ -29,8 +29,8 @@ def restoration_loss(
 
     The release's form takes mean squared plus mean absolute error, and the mean over
     the units n < N in place of their sum. "psnr" is minus the mean PSNR in dB of the
-    frames, with the error of half of an 8-bit level added: each frame counts by what it
-    gains, however blurry it is, and sharp ones by what they lose.
+    frames, an error of 40 dB added to each: a frame counts by what it gains, however
+    blurry it is, and one that is sharp enough no more.
 
     Args:
         restored: [B, H, W, 3] output of the last unit, in [0, 1]; lambda_N = 1.
@@ -59,7 +59,7 @@ def restoration_loss(
 def _error(difference, form):
     if form == "psnr":
         square = jnp.mean(difference**2, axis=(-3, -2, -1))
-        return jnp.mean(10 * jnp.log10(square + _FLOOR**2))
+        return jnp.mean(10 * jnp.log10(square + _ENOUGH**2))
     absolute = jnp.mean(jnp.abs(difference))
     return absolute if form == "paper" else absolute + jnp.mean(difference**2)
 
