@@ -6,8 +6,8 @@ r"""The bundled network for files: patches, and samples of each frame along its 
 
 A quarter of the places, a third of MTU2's time a frame. Nothing in it dies: below
 zero the activation keeps a slope. bundled_fast.py:cpu does without a GPU.
-Expected: docs/training-log.md has every stretch; after an hour on 2 CPU cores better
-than `mtu2` on real scenes.
+Expected: 70 minutes on one CPU core (docs/training-log.md), for the 26.63 dB of the
+bundled weights on the fixed validation set (docs/models.md); blurry 25.85 dB.
 Paper: has nothing like it.
 """
 

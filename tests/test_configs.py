@@ -93,7 +93,12 @@ def test_a_header_has_command_hours_and_the_papers_score(name):
 
 @pytest.mark.parametrize(
     "name, weights",
-    [("bundled_mtu2", "mtu2"), ("bundled_mtu1", "mtu1"), ("bundled_live", "mtu1_live")],
+    [
+        ("bundled_fast", "fast"),
+        ("bundled_mtu2", "mtu2"),
+        ("bundled_mtu1", "mtu1"),
+        ("bundled_live", "mtu1_live"),
+    ],
 )
 def test_a_recipe_expects_what_its_bundled_weights_reach(name, weights):
     (entry,) = (entry for entry in bundled() if entry.name == weights)

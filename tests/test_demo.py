@@ -11,6 +11,7 @@ import pytest
 
 import mtujax
 from mtujax import demo
+from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.camera import Shake
 from mtujax.data.exposure import Exposure
 from mtujax.data.synthetic import read_photo, synthesize
@@ -65,9 +66,9 @@ def test_the_demo_gains_and_shows_it(tmp_path, monkeypatch):
     told = json.loads((tmp_path / "demo" / "scores.json").read_text())
     assert told["restored"]["psnr"] - told["blurry"]["psnr"] == pytest.approx(gain)
     assert told["blurry"]["ssim"] < told["restored"]["ssim"] < 1
-    (file,) = (file for file in bundled() if file.name == "mtu2")
+    (file,) = (file for file in bundled() if file.name == DEFAULT_WEIGHTS)
     digest = hashlib.sha256(file.path.read_bytes()).hexdigest()
-    assert told["weights"] == {"name": "mtu2", "sha256": digest}
+    assert told["weights"] == {"name": DEFAULT_WEIGHTS, "sha256": digest}
     picture = cv2.imread(str(tmp_path / "demo" / "side_by_side.png"))
     assert picture.shape == (2 * 120 + 2, 2 * 160 + 2, 3)
     with av.open(str(tmp_path / "demo" / "side_by_side.mp4")) as video:
@@ -79,7 +80,7 @@ def test_the_demo_gains_and_shows_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, least",
     # Trained without sharp clips that move: 33.7, 34.5 and 37.4 dB.
-    [("mtu1", 36.5), ("mtu1_live", 37), ("mtu2", 42)],
+    [("mtu1", 36.5), ("mtu1_live", 37), ("mtu2", 42), ("fast", 33)],
 )
 def test_what_is_sharp_stays_as_it_is_though_it_moves(name, least):
     photo = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
