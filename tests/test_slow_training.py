@@ -164,8 +164,8 @@ def test_two_processes_train_as_one_does(tmp_path):
     together, alone = tmp_path / "together", tmp_path / "alone"
     address = coordinator()
     # An update agrees to 1e-6, with matching as well: test_parallel.py. Over many of
-    # them roundings grow where a ReLU or an arg-max decides otherwise: to 3e-5 seen
-    # here. What no process shared would show as 1e-2.
+    # them roundings grow where a ReLU decides otherwise: to 3e-5 on one processor, in
+    # single weights to 1.05e-4 on another. What no process shared would show as 1e-2.
     alike = [*QUICK, "--config.model.motion_compensation=False"]
     words = [*alike, f"--config.run={together}", f"--coordinator={address}"]
     one_device = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
@@ -179,4 +179,7 @@ def test_two_processes_train_as_one_does(tmp_path):
     train(*alike, f"--config.run={alone}")
     changes = {"motion_compensation": False}
     ends = [state_of(run, **changes) for run in (together, alone)]
-    assert_same(*ends, atol=1e-4)
+    assert_same(*ends, atol=5e-4)
+    leaves = zip(*(jax.tree.leaves(end.state.params) for end in ends), strict=True)
+    apart = np.concatenate([np.abs(np.subtract(a, b)).ravel() for a, b in leaves])
+    assert apart.mean() < 5e-5  # 1.1e-5 there
