@@ -26,7 +26,7 @@ from mtujax.feeds import open_feed
 from mtujax.operations import compiled_memory
 from mtujax.schemes import RELEASE
 from mtujax.settings import DataConfig, RunConfig
-from mtujax.training import init_train_state, train_step
+from mtujax.training import init_train_state, make_step, train_step
 
 PHOTOS = pathlib.Path(mtujax.__file__).parent / "assets"
 SCHEMES = {
@@ -137,7 +137,7 @@ def with_blur(case, args):
     feed = open_feed(RunConfig(model.config, config, data, batch=args.batch))
     state = first_state(model, config)
     inputs = parallel.replicated(feed.constants), next(feed.start(0))
-    step, row = parallel.make_step(model, config, feed.prepare), {}
+    step, row = make_step(model, config, feed.prepare), {}
     if jax.device_count() == 1:
         step, row = compiled(step.lower(state, *inputs))
     row |= compare({"mtujax": ours(step, state, *inputs)}, args, config)
@@ -151,7 +151,7 @@ def on_all_devices(case, args):
     wide = argparse.Namespace(**vars(args) | {"batch": args.batch * count})
     state = first_state(model, config)
     inputs = None, random_batch(model.config, wide)
-    step = parallel.make_step(model, config)
+    step = make_step(model, config)
     row = compare({"mtujax": ours(step, state, *inputs)}, wide, config)
     return show(case, row, f"{count} devices, each with as many clips")
 

@@ -89,7 +89,6 @@ def _options(
     """Deblur videos. In a clone, train.py trains networks and eval.py scores them."""
 
 
-@app.command()
 def deblur(
     input: Annotated[
         str,
@@ -192,7 +191,6 @@ def deblur(
     )
 
 
-@app.command()
 def demo(
     output: Annotated[
         Path, typer.Argument(help="Folder for the clip and the comparison.")
@@ -208,7 +206,6 @@ def demo(
     run(output, weights=weights)
 
 
-@app.command("weights")
 def list_weights():
     """List the weights that come with the package."""
     from mtujax.weights import bundled
@@ -221,11 +218,6 @@ def list_weights():
         )
         for key, value in file.metadata.items():
             print(f"  {key}: {value}")
-
-
-app.add_typer(data_app, name="data")
-for _command in (convert, bench, report, export):
-    app.command()(_command)
 
 
 def _to_stdout(line):
@@ -251,6 +243,11 @@ def _device():
     kind = device.device_kind
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"
 
+
+for _command in (deblur, demo, convert, bench, report, export):
+    app.command()(_command)
+app.command("weights")(list_weights)
+app.add_typer(data_app, name="data")
 
 if __name__ == "__main__":
     main()

@@ -20,7 +20,7 @@ from mtujax.mappings import to_dict
 from mtujax.network import MTUNet
 from mtujax.settings import RunConfig
 from mtujax.stopping import Stopper
-from mtujax.training import TrainState
+from mtujax.training import TrainState, make_step
 
 _ASK_EVERY = 8  # batches after which several processes ask each other whether to stop
 _NAMED = 8  # records in a message
@@ -99,7 +99,7 @@ class Loop:
         self.end = config.train.steps
         self._checkpoints, self._judge = checkpoints, judge
         model = MTUNet(config.model)
-        self._step = parallel.make_step(model, config.train, feed.prepare)
+        self._step = make_step(model, config.train, feed.prepare)
         self._constants = parallel.replicated(feed.constants)
         self._updates = updates_of_batch(config)
         most = config.most_skipped // self._updates + 2

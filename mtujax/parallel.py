@@ -14,9 +14,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtujax.errors import UserError
 from mtujax.machine import cores
-from mtujax.network import MTUNet
-from mtujax.schemes import TrainConfig
-from mtujax.training import clip_step
 
 AXIS = "devices"
 """Name of the axis over which gradients are averaged."""
@@ -143,31 +140,17 @@ def replicated(tree):
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-@functools.lru_cache(maxsize=4)
-def make_step(
-    model: MTUNet, config: TrainConfig, prepare: Callable | None = None
-) -> Callable:
-    """The step of a run on all devices there are, one or many.
-
-    Asked for again, it is the same function, which is compiled already.
+def data_parallel(step: Callable) -> Callable:
+    """Compiles a step for all devices there are, one or many.
 
     Args:
-        model: the network.
-        config: how to train.
-        prepare: pure function of constants and a batch that gives what `clip_step`
-            takes, done on the device: labels, or whole clips; None for nothing.
+        step: pure function of a state, constants, a batch, a further scalar or None,
+            and `axis_name=`, over which it averages its gradients if it is not None.
 
     Returns:
         A function of the state, whose buffers it reuses, and the constants, both
-        `replicated`, this process's batch [b, ...] and, for a "timed" schedule, the
-        updates [] at its end; it returns the next state and the scalars.
+        `replicated`, this process's batch [b, ...] and the scalar.
     """
-
-    def step(state, constants, batch, end=None, axis_name=None):
-        batch = prepare(constants, batch) if prepare else batch
-        settings = dict(model=model, config=config, axis_name=axis_name)
-        return clip_step(state, batch, end=end, **settings)
-
     if jax.device_count() == 1:
         return jax.jit(step, donate_argnums=0)
     axes = dict(in_axes=(None, None, 0, None), out_axes=(None, None))

@@ -4,6 +4,9 @@ The step is pure and knows nothing of files; of devices it knows the name of the
 over which gradients are averaged, or none. Reference: Sec. 3.5.
 """
 
+import functools
+from collections.abc import Callable
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,7 @@ from mtujax.errors import UserError
 from mtujax.loss_scale import LossScale, adjusted, first_scale
 from mtujax.network import MTUNet, initial_state
 from mtujax.objectives import gradients
+from mtujax.parallel import data_parallel
 from mtujax.schemes import TrainConfig, make_optimizers, reads_labels
 from mtujax.widths import matrix_multiple, resized, wider
 
@@ -203,3 +207,31 @@ train_step = jax.jit(
     donate_argnames="state",
 )
 """`clip_step`, compiled for one device; reuses the buffers of `state`."""
+
+
+@functools.lru_cache(maxsize=4)
+def make_step(
+    model: MTUNet, config: TrainConfig, prepare: Callable | None = None
+) -> Callable:
+    """The step of a run on all devices there are, one or many.
+
+    Asked for again, it is the same function, which is compiled already.
+
+    Args:
+        model: the network.
+        config: how to train.
+        prepare: pure function of constants and a batch that gives what `clip_step`
+            takes, done on the device: labels, or whole clips; None for nothing.
+
+    Returns:
+        A function of the state, whose buffers it reuses, and the constants, both
+        `parallel.replicated`, this process's batch [b, ...] and, for a "timed"
+        schedule, the updates [] at its end; it returns the next state and the scalars.
+    """
+
+    def step(state, constants, batch, end=None, axis_name=None):
+        batch = prepare(constants, batch) if prepare else batch
+        settings = dict(model=model, config=config, axis_name=axis_name)
+        return clip_step(state, batch, end=end, **settings)
+
+    return data_parallel(step)

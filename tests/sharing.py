@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from mtujax import parallel
+from mtujax import training
 from mtujax.config import ModelConfig
 from mtujax.network import MTUNet, init_params
 from mtujax.schemes import TrainConfig
@@ -32,18 +32,18 @@ def make_batch(count=2, seed=0):
 
 
 def tracings(replace=setattr):
-    """A list that grows whenever a step of `parallel.make_step` is traced from now on.
+    """A list that grows whenever a step of `training.make_step` is traced from now on.
 
     With `replace`, as of a monkeypatch, this can be undone.
     """
-    parallel.make_step.cache_clear()  # what another test has traced is not traced again
-    traced, step = [], parallel.clip_step
+    training.make_step.cache_clear()  # what another test has traced is not traced again
+    traced, step = [], training.clip_step
 
     def noted(*args, **settings):
         traced.append(step)
         return step(*args, **settings)
 
-    replace(parallel, "clip_step", noted)
+    replace(training, "clip_step", noted)
     return traced
 
 

@@ -15,7 +15,7 @@ from sharing import CONFIGS, MODEL, make_batch, tracings, trained
 from mtujax import parallel
 from mtujax.errors import UserError
 from mtujax.network import MTUNet
-from mtujax.training import train_step
+from mtujax.training import make_step, train_step
 
 
 def assert_same(found, expected, atol):
@@ -46,7 +46,7 @@ def test_two_devices_update_as_one_does(name, model, monkeypatch):
     )
     assert jax.local_device_count() == 2
     traced = tracings(monkeypatch.setattr)
-    shared = parallel.make_step(model, config)
+    shared = make_step(model, config)
 
     def step(state, batch):
         return shared(state, None, batch)
@@ -104,11 +104,12 @@ assert jax.device_count() == 2 and jax.local_device_count() == 1
 assert parallel.local_batch(2) == 1 and parallel.is_first() == (process == 0)
 import numpy as np
 import sharing as t
+from mtujax.training import make_step
 config = t.CONFIGS["release"]
 batches = [t.make_batch(seed=k) for k in range(3)]
 own = [{n: x[process:process + 1] for n, x in b.items()} for b in batches]
 traced = t.tracings()
-shared = parallel.make_step(t.MODEL, config)
+shared = make_step(t.MODEL, config)
 step = lambda state, batch: shared(state, None, batch)
 state, _ = t.trained(step, config, own, place=parallel.replicated)
 assert len(traced) == 1, traced

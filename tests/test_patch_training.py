@@ -17,7 +17,7 @@ from mtujax.objectives import frame_losses
 from mtujax.schemes import TrainConfig
 from mtujax.settings import DataConfig, RunConfig, ValidationConfig
 from mtujax.starting import first_params
-from mtujax.training import train_step
+from mtujax.training import make_step, train_step
 from mtujax.weights import save_weights
 
 CONFIG = dataclasses.replace(SMALLEST, patch=2, activation="leaky")
@@ -65,7 +65,7 @@ def test_two_devices_update_as_one_does(scheme):
         batches,
         MODEL,
     )
-    shared = parallel.make_step(MODEL, config)
+    shared = make_step(MODEL, config)
     two = trained(
         lambda state, batch: shared(state, None, batch),
         config,

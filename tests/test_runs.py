@@ -15,7 +15,7 @@ from conftest import SMALLEST
 from motions import panned
 from sharing import tracings
 
-from mtujax import parallel, runs
+from mtujax import loop, runs
 from mtujax.archive import pack
 from mtujax.errors import UserError
 from mtujax.export import state_like
@@ -26,7 +26,7 @@ from mtujax.schemes import TrainConfig
 from mtujax.settings import DataConfig, RunConfig, ValidationConfig
 from mtujax.starting import first_params
 from mtujax.stopping import Interrupted
-from mtujax.training import init_train_state
+from mtujax.training import init_train_state, make_step
 from mtujax.weights import save_weights
 
 pytest.importorskip("grain")
@@ -133,12 +133,12 @@ def test_a_run_goes_on_with_fewer_devices(config, tmp_path, monkeypatch, stop_af
     stop_after(3)
     runs.train(config)
     monkeypatch.undo()
-    parallel.make_step.cache_clear()
+    make_step.cache_clear()
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(jax, "local_device_count", lambda: 1)
     runs.train(config)
     assert_same(final_state(config), final_state(whole), atol=1e-6)
-    parallel.make_step.cache_clear()
+    make_step.cache_clear()
 
 
 @pytest.mark.slow
@@ -213,7 +213,7 @@ def run_out_of_memory(config, monkeypatch):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(parallel, "make_step", lambda *_: full)
+        patch.setattr(loop, "make_step", lambda *_: full)
         with pytest.raises(UserError, match="a smaller batch.*or train.remat=True"):
             runs.train(config)
 

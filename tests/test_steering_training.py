@@ -14,7 +14,7 @@ from mtujax.errors import UserError
 from mtujax.network import MTUNet, init_params, initial_state
 from mtujax.objectives import frame_losses
 from mtujax.starting import first_params
-from mtujax.training import train_step
+from mtujax.training import make_step, train_step
 from mtujax.weights import save_weights
 
 CONFIG = dataclasses.replace(
@@ -51,7 +51,7 @@ def test_both_schemes_lower_the_loss(scheme):
 def test_two_devices_and_wider_channels_update_as_one_narrow_does(scheme):
     config, batches = CONFIGS[scheme], [make_batch(seed=k) for k in range(2)]
     settings = {"model": MODEL, "config": config}
-    shared = parallel.make_step(MODEL, config)
+    shared = make_step(MODEL, config)
     one, wide, two = (
         trained(step, config, batches, MODEL, *place)[0].params
         for step, *place in (

@@ -18,6 +18,7 @@ from mtujax.horizon import Horizon
 from mtujax.loop import Loop
 from mtujax.schemes import TrainConfig, learning_rate
 from mtujax.settings import DataConfig, RunConfig, ValidationConfig
+from mtujax.training import make_step
 
 TIMED = TrainConfig(steps=1000, schedule="timed", warmup=10, learning_rate=7e-4)
 
@@ -48,7 +49,7 @@ def test_updates_are_those_of_a_cosine_with_that_end():
     timed = dataclasses.replace(cosine, schedule="timed", steps=1)
 
     def run(config, *end):
-        step = parallel.make_step(MODEL, config)
+        step = make_step(MODEL, config)
 
         def update(state, batch):
             return step(state, None, batch, *end)
