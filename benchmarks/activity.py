@@ -12,12 +12,12 @@ import argparse
 import numpy as np
 import record
 
-from mtujax.activity import dead_channels
+from mtujax.cli.script import run_script
+from mtujax.common.text import Column, Table, markdown
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES
-from mtujax.endpoints import open_reader
-from mtujax.scripts import run_script
-from mtujax.subjects import open_subject
-from mtujax.table_text import Column, Table, markdown
+from mtujax.evaluation.method import open_subject
+from mtujax.model.activity import dead_channels
+from mtujax.video.inputs import open_reader
 
 
 def first_frames(path, count):

@@ -38,17 +38,18 @@ from bundled_text import (
 )
 
 from mtujax import restore_clip
+from mtujax.cli.script import run_script
+from mtujax.common.dataclass_json import plain
+from mtujax.common.progress import FrameProgress
+from mtujax.common.text import markdown
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.folders import find
 from mtujax.data.images import read_image
 from mtujax.errors import UserError
-from mtujax.evaluation import evaluate
-from mtujax.ops.unit_range import to_unit_range
-from mtujax.progress import FrameProgress
-from mtujax.results import plain, to_json
-from mtujax.scripts import run_script
-from mtujax.subjects import open_subject
-from mtujax.table_text import markdown
+from mtujax.evaluation.api import evaluate
+from mtujax.evaluation.method import open_subject
+from mtujax.evaluation.results import to_json
+from mtujax.ops.resampling import to_unit_range
 
 QUICK = 2, 5  # clips, and frames of each
 REST, SETTLED = 10, 4  # frames of a clip at rest; those before its changes count

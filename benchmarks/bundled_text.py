@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from mtujax.table_text import Column, Table
+from mtujax.common.text import Column, Table
 
 PAPER, KOEHLER = "rt-paper", "koehler"
 ALL_FRAMES = "kair"  # the protocol of the real scenes

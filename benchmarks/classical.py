@@ -38,16 +38,16 @@ from skimage.filters import unsharp_mask
 from skimage.restoration import richardson_lucy
 
 from mtujax import psnr
-from mtujax.data.motion import dis_flow
-from mtujax.data.synthetic import linear_from_srgb, srgb_from_linear
+from mtujax.cli.script import run_script
+from mtujax.common.files import whole_output
+from mtujax.common.progress import FrameProgress
+from mtujax.data.flow import dis_flow
 from mtujax.errors import UserError
-from mtujax.evaluation_data import Videos
-from mtujax.metrics import MOST_PSNR
-from mtujax.ops.unit_range import from_unit_range, to_unit_range
-from mtujax.outputs import whole_output
-from mtujax.progress import FrameProgress
-from mtujax.protocols import PROTOCOLS
-from mtujax.scripts import run_script
+from mtujax.evaluation.dataset import Videos
+from mtujax.metrics.image import MOST_PSNR
+from mtujax.metrics.protocols import PROTOCOLS
+from mtujax.ops.resampling import from_unit_range, to_unit_range
+from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 
 AS_IT_IS = "as it is"
 

@@ -20,7 +20,7 @@ import numpy as np
 import record
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params, initial_state, match
-from mtujax.ops.correlation import IMPLEMENTATIONS
+from mtujax.ops.matching import IMPLEMENTATIONS
 
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280)}
 
@@ -83,8 +83,8 @@ def step_runners(preset, height, width):
 
 
 def twin_runner(torch, config, params, window, layout):
-    from mtujax.convert import from_params
-    from mtujax.torch_twin import TorchMTUNet
+    from mtujax.torch_port.network import TorchMTUNet
+    from mtujax.weights.convert import from_params
 
     twin = TorchMTUNet(config)
     tensors = from_params(params, config)
@@ -116,7 +116,7 @@ def matcher_runners(height, width, channels=52):
         runners[usual] = lambda f=find: jax.block_until_ready(f(query, key))
     torch = torch_module()
     if torch:
-        from mtujax.torch_ops import match_banded, match_loop
+        from mtujax.torch_port.layers import match_banded, match_loop
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         pair = torch.from_numpy(features).permute(0, 1, 4, 2, 3).contiguous().to(device)

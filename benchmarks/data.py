@@ -23,12 +23,13 @@ import numpy as np
 import record
 
 import mtujax
-from mtujax.data.clips import ClipSpec, open_frames
-from mtujax.data.objects import Objects
+from mtujax.data.clips import ClipSpec
+from mtujax.data.locate import open_frames
 from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.data.prepare import prepare
-from mtujax.data.synthetic import synthesize
-from mtujax.synthesis.clips import make_generator
+from mtujax.synthesis.device.clip import make_generator
+from mtujax.synthesis.host.clip import synthesize
+from mtujax.synthesis.settings import Objects
 
 BATCH, FRAMES, SIZE = 8, 13, 256
 PHOTO = pathlib.Path(mtujax.__file__).parent / "assets" / "arches.jpg"

@@ -18,9 +18,9 @@ import numpy as np
 import record
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params
-from mtujax.data.clips import open_frames
-from mtujax.evaluation import evaluate
-from mtujax.protocols import DEFAULT, PROTOCOLS
+from mtujax.data.locate import open_frames
+from mtujax.evaluation.api import evaluate
+from mtujax.metrics.protocols import DEFAULT, PROTOCOLS
 
 
 def main():

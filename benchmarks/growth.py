@@ -22,12 +22,13 @@ from speed_row import OURS, PLAIN, both_forms
 from speed_text import device, ms, versions
 
 from mtujax import PRESETS
+from mtujax.bench.timing import Network
+from mtujax.common.hardware import out_of_memory
+from mtujax.common.text import Column, Table, markdown, readable
 from mtujax.config import DTYPES, ModelConfig
-from mtujax.memory import available_bytes, out_of_memory, readable
-from mtujax.operations import compiled_memory
-from mtujax.stream import Stream
-from mtujax.table_text import Column, Table, markdown
-from mtujax.timing import Network
+from mtujax.deblur.memory import available_bytes
+from mtujax.model.cost import compiled_memory
+from mtujax.model.stream import Stream
 
 MARK = "<!-- growth -->"
 SMALL = {

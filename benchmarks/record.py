@@ -4,8 +4,8 @@ import argparse
 import json
 import pathlib
 
-from mtujax.machine import machine
-from mtujax.outputs import whole_output
+from mtujax.common.files import whole_output
+from mtujax.common.hardware import machine
 
 
 def add_json(parser: argparse.ArgumentParser):

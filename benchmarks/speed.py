@@ -32,10 +32,10 @@ import speed_text
 from speed_floor import floor
 
 from mtujax import PRESETS
+from mtujax.common.hardware import load_average
 from mtujax.config import DTYPES
-from mtujax.machine import load_average
-from mtujax.operations import achieved
-from mtujax.optimized import needed_operations
+from mtujax.model.cost import achieved
+from mtujax.model.inference import needed_operations
 
 HERE = pathlib.Path(__file__).parent
 SIZES = {

@@ -8,8 +8,8 @@ import tempfile
 from speed_text import device, fastest_twin
 from speed_trace import PARTS
 
-from mtujax.outputs import whole_output
-from mtujax.report_style import COLOURS, TEXT_WIDTH, printed
+from mtujax.common.files import whole_output
+from mtujax.report.style import COLOURS, TEXT_WIDTH, printed
 
 HEIGHT = 2.7  # inches of a row of panels
 NETWORKS = {  # colour and marker: either tells them apart

@@ -18,18 +18,19 @@ import speed_trace
 from core import compare, matcher_runners, torch_module
 
 from mtujax import PRESETS, MTUNet, inference_params, init_params
-from mtujax.machine import load_average
-from mtujax.memory import available_bytes, out_of_memory, readable
-from mtujax.operations import (
+from mtujax.bench.timing import Network, measure, peak_memory, ratio, statistics, timed
+from mtujax.common.files import whole_output
+from mtujax.common.hardware import load_average, out_of_memory
+from mtujax.common.text import readable
+from mtujax.deblur.memory import available_bytes
+from mtujax.model.cost import (
     compiled_bytes,
     compiled_flops,
     compiled_memory,
     network_operations,
 )
-from mtujax.optimized import inference_form
-from mtujax.outputs import whole_output
-from mtujax.stream import Stream
-from mtujax.timing import Network, measure, peak_memory, ratio, statistics, timed
+from mtujax.model.inference import inference_form
+from mtujax.model.stream import Stream
 
 OURS, PLAIN, ALONE, COMPILED = "optimized", "plain", "without matching", "compiled"
 WARM_UP, LEAST = 2, 3  # rounds that do not count, and those that must

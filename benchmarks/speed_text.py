@@ -6,9 +6,8 @@ import math
 from bundled_text import Limit, limit_table
 from speed_trace import PARTS
 
-from mtujax.bench_text import BUSY
-from mtujax.memory import readable
-from mtujax.table_text import Column, Table, markdown
+from mtujax.bench.run import BUSY
+from mtujax.common.text import Column, Table, markdown, readable
 
 TWIN, COMPILED, ALONE = "twin", "twin compiled", "without matching"
 MARK = "<!-- speed -->"

@@ -3,8 +3,8 @@
 import torch
 from torch.utils._pytree import tree_map
 
-from mtujax.convert import from_params
-from mtujax.torch_timing import Twin
+from mtujax.torch_port.timing import Twin
+from mtujax.weights.convert import from_params
 
 
 def make_twin(config, params, shape, *, compiled=False):

@@ -93,8 +93,8 @@ def child(clip, out, cache, weights):
     import jax
     from jax import monitoring
 
-    from mtujax.compile_cache import use_cache
-    from mtujax.deblur import deblur_video
+    from mtujax.common.hardware import use_cache
+    from mtujax.deblur.api import deblur_video
 
     use_cache(cache)
     counts = dict.fromkeys(EVENTS.values(), 0)
@@ -120,7 +120,7 @@ def child(clip, out, cache, weights):
 
 def table(rows):
     """The times and counts as Markdown."""
-    from mtujax.table_text import Column, Table, markdown
+    from mtujax.common.text import Column, Table, markdown
 
     names = list(rows[0]["first"])
     heads = ["weights", "size", "start", *names]

@@ -19,15 +19,15 @@ import record
 from bundled import Clips
 from bundled_text import PAPER, TOTAL, psnr_of, ratios
 
+from mtujax.cli.script import run_script
+from mtujax.common.dataclass_json import plain
+from mtujax.common.progress import FrameProgress
+from mtujax.common.text import Column, Table, markdown
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.images import read_image
-from mtujax.evaluation import evaluate
-from mtujax.frames import FolderWriter, ImageKind
-from mtujax.ops.unit_range import from_unit_range, to_unit_range
-from mtujax.progress import FrameProgress
-from mtujax.results import plain
-from mtujax.scripts import run_script
-from mtujax.table_text import Column, Table, markdown
+from mtujax.evaluation.api import evaluate
+from mtujax.ops.resampling import from_unit_range, to_unit_range
+from mtujax.video.image_folder import FolderWriter, ImageKind
 
 SHARES = 1.0, 0.5, 0.35, 0.25, 0.1
 

@@ -1,8 +1,9 @@
 """A training step of the PyTorch twin: the baseline of `train.py`, imported late.
 
-The same mathematics as `mtujax.training.clip_step`, written the way PyTorch is fast:
-gradients frame by frame, and only of the parameters that an optimiser owns. Letters:
-B batch, T time, L frames given, H W pixels, h w motion grid, C channels, r radius.
+The same mathematics as `mtujax.training.step.clip_step`, written the way PyTorch is
+fast: gradients frame by frame, and only of the parameters that an optimiser owns.
+Letters: B batch, T time, L frames given, H W pixels, h w motion grid, C channels, r
+radius.
 """
 
 import contextlib
@@ -13,11 +14,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mtujax.convert import from_params
-from mtujax.network import inference_params
-from mtujax.schemes import loss_weights
-from mtujax.torch_ops import displacement_from_class
-from mtujax.torch_twin import TorchMTUNet
+from mtujax.model.network import inference_params
+from mtujax.torch_port.layers import displacement_from_class
+from mtujax.torch_port.network import TorchMTUNet
+from mtujax.training.optimizers import loss_weights
+from mtujax.weights.convert import from_params
 
 TILE = 32  # columns per band
 POOL = 5

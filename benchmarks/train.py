@@ -22,11 +22,10 @@ from core import torch_module
 
 import mtujax
 from mtujax import PRESETS, MTUNet, init_params, parallel
-from mtujax.feeds import open_feed
-from mtujax.operations import compiled_memory
-from mtujax.schemes import RELEASE
-from mtujax.settings import DataConfig, RunConfig
-from mtujax.training import init_train_state, make_step, train_step
+from mtujax.model.cost import compiled_memory
+from mtujax.training.config import RELEASE, DataConfig, RunConfig
+from mtujax.training.inputs import open_feed
+from mtujax.training.step import init_train_state, make_step, train_step
 
 PHOTOS = pathlib.Path(mtujax.__file__).parent / "assets"
 SCHEMES = {

@@ -23,8 +23,8 @@ import record
 import mtujax
 from mtujax import deblur_video, load
 from mtujax.config import DEFAULT_WEIGHTS
-from mtujax.restorer import Restorer
-from mtujax.sinks import VideoSink
+from mtujax.deblur.output import VideoSink
+from mtujax.deblur.restorer import Restorer
 from mtujax.video.codecs import choose
 from mtujax.video.info import VideoInfo
 from mtujax.video.reader import VideoReader

@@ -6,7 +6,7 @@ r"""The bundled MTU2: blur as wide as hand-held clips go, made from photographs.
 
 On a GPU: bfloat16, blur made on the device. Without one, bundled_mtu2.py:cpu takes
 small crops and float32. A third of the clips is compressed: by H.264 on the host, by
-what is like it on the device (mtujax/synthesis/coding.py). A fifth is sharp though it
+what is like it on the device (synthesis/device/sensor.py). A fifth is sharp though it
 moves, or the network takes motion itself for blur and sharpens what is sharp.
 CUTOUTS may be left out. The run goes on where it stopped; another run, on another
 device or of the other form, by --config.go_on_from=STATE with what

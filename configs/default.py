@@ -3,16 +3,15 @@ r"""What the other configurations start from: the release's training of MTU2.
     python train.py --config=configs/default.py --config.data.path=DVD \
         --config.data.teacher=liteflownet.safetensors
 
-Every value is the default of its dataclass (mtujax/settings.py, schemes.py and
+Every value is the default of its dataclass (mtujax/training/config.py, schemes.py and
 config.py say what each means) but for those below. Expected: as configs/mtu2.py.
 """
 
 from ml_collections import ConfigDict
 
 from mtujax.config import PRESETS
-from mtujax.config_files import to_config_dict
-from mtujax.schemes import RELEASE
-from mtujax.settings import DataConfig, RunConfig
+from mtujax.training.config import RELEASE, DataConfig, RunConfig
+from mtujax.training.config_dict import to_config_dict
 
 
 def get_config() -> ConfigDict:

@@ -29,15 +29,15 @@ import numpy as np
 from live_source import Shot, clock, open_source, prepared
 
 import mtujax
-from mtujax.compile_cache import use_cache
+from mtujax.bench.timing import statistics
+from mtujax.cli.script import explain
+from mtujax.common.files import check_output, whole_output
+from mtujax.common.hardware import use_cache
 from mtujax.config import LIVE_WEIGHTS
+from mtujax.deblur.comparison import compare, view_size
 from mtujax.errors import UsageError, UserError
-from mtujax.explain import explain
-from mtujax.outputs import check_output, whole_output
-from mtujax.timing import statistics
 from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
-from mtujax.views import compare, view_size
 
 KEPT = 100_000  # frames that the final statistics look back on
 TICK = Fraction(1, 90_000)  # seconds; the clock of a recording

@@ -135,6 +135,7 @@ PUBLISHED: dict[str, ModelConfig] = {
 }
 """The networks that the authors released."""
 
+
 _FAST = ModelConfig(
     num_units=1,
     channels=32,
@@ -145,14 +146,17 @@ _FAST = ModelConfig(
     last_unit_reads_warped=True,
 )
 
+
 PRESETS: dict[str, ModelConfig] = PUBLISHED | {
     "fast": _FAST,
     "fast_live": dataclasses.replace(_FAST, lookback=1, lookahead=0),
 }
 """The released networks and two of our own: for files, and causal, for live video."""
 
+
 DEFAULT_WEIGHTS, LIVE_WEIGHTS = "mtu2", "mtu1_live"
 """Bundled weights that are used unless others are named: for files, for live video."""
+
 
 PAPER_TEXT = ModelConfig(
     lookback=1,

@@ -1,4 +1,4 @@
-"""What a user can mend: errors whose message is one line and needs no traceback."""
+"""Errors that a user can mend, and weights that cannot be read."""
 
 
 class UserError(Exception):
@@ -19,3 +19,11 @@ class UsageError(UserError):
     """
 
     status = 2
+
+
+class WeightsError(UserError, ValueError):
+    """Weights that cannot be used; the first line says why and what to do."""
+
+
+class UnknownWeightsError(UsageError, WeightsError):
+    """A name that is no bundled weights and no path, or no preset."""

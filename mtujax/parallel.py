@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mtujax.common.hardware import cores
 from mtujax.errors import UserError
-from mtujax.machine import cores
 
 AXIS = "devices"
 """Name of the axis over which gradients are averaged."""

@@ -18,16 +18,16 @@ from pathlib import Path
 
 from train_on import environment_of, mark_of, saved_runs
 
+from mtujax.cli.script import run_script
+from mtujax.cli.train import read_flags
+from mtujax.common.dataclass_json import differing_fields, to_dict
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
-from mtujax.export import read_run
-from mtujax.mappings import differing_fields, to_dict
-from mtujax.network import MTUNet
-from mtujax.scripts import run_script
-from mtujax.settings import RunConfig, fixed_fields
-from mtujax.starting import first_params, state_of_another
-from mtujax.train_flags import read_flags
-from mtujax.weights import bundled
+from mtujax.model.network import MTUNet
+from mtujax.training.config import RunConfig, fixed_fields
+from mtujax.training.run import first_params, state_of_another
+from mtujax.training.run_folder import read_run
+from mtujax.weights.files import bundled
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 
 from mtujax.config import ModelConfig
-from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.weights import expected_shapes, save_weights
+from mtujax.model.network import MTUNet, expected_shapes, inference_params, init_params
+from mtujax.weights.files import save_weights
 
 # Two devices, so that a test can tell a replicated computation from a single one.
 jax.config.update("jax_num_cpu_devices", 2)

@@ -9,8 +9,8 @@ import pytest
 import sets
 from conftest import SMALLEST
 
-from mtujax.evaluation import evaluate
-from mtujax.network import MTUNet, init_params
+from mtujax.evaluation.api import evaluate
+from mtujax.model.network import MTUNet, init_params
 
 LENGTHS = {"GOPR1": 3, "GOPR2": 5, "GOPR3": 4, "GOPR4": 1}
 FRAMES = sum(LENGTHS.values())

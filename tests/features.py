@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mtujax.config import ModelConfig
-from mtujax.feature_maps import clip_features
-from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.model.network import MTUNet, inference_params, init_params
+from mtujax.report.feature_maps import clip_features
 
 RADIUS = 3
 STEP = 8  # pixels, two cells

@@ -4,7 +4,7 @@ import dataclasses
 
 import av
 
-from mtujax.sinks import VideoSink
+from mtujax.deblur.output import VideoSink
 from mtujax.video.codecs import choose
 from mtujax.video.reader import VideoReader
 

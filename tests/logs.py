@@ -5,7 +5,7 @@ import resource
 
 import jax.numpy as jnp
 
-from mtujax.logbook import Logbook
+from mtujax.training.logger import Logbook
 
 
 class Clock:

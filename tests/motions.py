@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mtujax.data.sources import KINDS, FrameSource, VideoInfo
+from mtujax.data.frames import KINDS, FrameSource, VideoInfo
 
 
 class ArrayFrames(FrameSource):

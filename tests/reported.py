@@ -3,8 +3,8 @@
 import dataclasses
 import json
 
+from mtujax.common.dataclass_json import to_dict
 from mtujax.config import PRESETS
-from mtujax.mappings import to_dict
 
 
 def method(name="mtu2", preset="mtu2", dtype="float32", parameters=1_037_325):

@@ -7,8 +7,8 @@ import pytest
 from conftest import TINY, lively_params
 from moving import decibels, panned
 
-from mtujax.network import MTUNet, inference_params
-from mtujax.stream import Stream
+from mtujax.model.network import MTUNet, inference_params
+from mtujax.model.stream import Stream
 
 CUT = "cut"
 FRAMES = 14

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from states import make_state
 
-from mtujax.checkpoints import Checkpoints
+from mtujax.training.checkpoints import Checkpoints
 
 EXTRA = {"batches": 7, "config": {"train": {"steps": 20, "drops": [[3, 0.25]]}}}
 

@@ -3,11 +3,10 @@
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from mtujax.data.camera import CameraPath, Waves
-from mtujax.data.exposure import Exposure
-from mtujax.data.layers import Layer, Scene
-from mtujax.data.objects import ObjectPath
-from mtujax.data.textures import photo_texture
+from mtujax.synthesis.host.camera import CameraPath, ObjectPath, Waves
+from mtujax.synthesis.host.scene import Layer, Scene
+from mtujax.synthesis.host.textures import photo_texture
+from mtujax.synthesis.settings import Exposure
 
 
 def exposure(**changes):

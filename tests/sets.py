@@ -6,7 +6,7 @@ import os
 import cv2
 import numpy as np
 
-from mtujax.data.layouts import dataset
+from mtujax.data.datasets import dataset
 
 GOPRO = {
     "train": {"GOPR0372_07_00": 5, "GOPR0374_11_03": 4},

@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 
-from mtujax import training
 from mtujax.config import ModelConfig
-from mtujax.network import MTUNet, init_params
-from mtujax.schemes import TrainConfig
-from mtujax.training import init_train_state
+from mtujax.model.network import MTUNet, init_params
+from mtujax.training import step as training
+from mtujax.training.config import TrainConfig
+from mtujax.training.step import init_train_state
 
 MODEL = MTUNet(ModelConfig(num_units=2, channels=4, num_blocks=0, search_radius=1))
 CONFIGS = {
@@ -32,7 +32,7 @@ def make_batch(count=2, seed=0):
 
 
 def tracings(replace=setattr):
-    """A list that grows whenever a step of `training.make_step` is traced from now on.
+    """A list that grows whenever `make_step`'s step is traced from now on.
 
     With `replace`, as of a monkeypatch, this can be undone.
     """

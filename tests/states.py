@@ -6,8 +6,8 @@ import jax
 import numpy as np
 from sharing import CONFIGS, MODEL
 
-from mtujax.network import init_params
-from mtujax.training import init_train_state
+from mtujax.model.network import init_params
+from mtujax.training.step import init_train_state
 
 
 @functools.cache

@@ -14,13 +14,13 @@ from conftest import SMALLEST, TINY, lively_params
 from flax.traverse_util import flatten_dict, unflatten_dict
 from moving import panned
 
-from mtujax.activity import dead_channels
-from mtujax.log_lines import dead_lines, worst_share
-from mtujax.network import MTUNet, init_params
-from mtujax.schemes import TrainConfig
-from mtujax.starting import spread_params
-from mtujax.training import init_train_state, train_step
-from mtujax.weights import save_weights
+from mtujax.model.activity import dead_channels
+from mtujax.model.network import MTUNet, init_params
+from mtujax.training.config import TrainConfig
+from mtujax.training.progress import dead_lines, worst_share
+from mtujax.training.run import spread_params
+from mtujax.training.step import init_train_state, train_step
+from mtujax.weights.files import save_weights
 
 ROOT = pathlib.Path(__file__).parent.parent
 

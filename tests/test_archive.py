@@ -9,8 +9,8 @@ import pytest
 import safetensors.numpy
 from states import assert_same, leaves, like, make_state
 
-from mtujax.archive import MANIFEST, pack, read_extra, unpack
 from mtujax.errors import UsageError, UserError
+from mtujax.training.export import MANIFEST, pack, read_extra, unpack
 
 EXTRA = {"batches": 7, "config": {"train": {"steps": 20, "learning_rate": 1e-4}}}
 LIMIT = 5000
@@ -113,7 +113,7 @@ def test_a_folder_without_a_manifest_is_no_archive(tmp_path):
 
 
 def test_another_format_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("mtujax.archive.FORMAT", 9)
+    monkeypatch.setattr("mtujax.training.export.FORMAT", 9)
     pack({"x": np.zeros(2)}, {}, tmp_path / "a")
     with pytest.raises(UserError, match="of format 9, this version reads 1"):
         unpack(tmp_path / "a", {"x": np.zeros(2)})

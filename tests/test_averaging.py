@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from media_clip import clip as write_clip
 
-from mtujax.data.averaging import averaged, clips_of_video, video_rate
-from mtujax.data.exposure import linear_from_srgb, srgb_from_linear
 from mtujax.errors import UsageError, UserError
+from mtujax.synthesis.averaging import averaged, clips_of_video, video_rate
+from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 from mtujax.video.reader import VideoReader
 
 

@@ -9,14 +9,13 @@ import sys
 import pytest
 
 import mtujax.__main__ as command
-from mtujax.bench import BenchOptions, run
-from mtujax.bench_text import as_text
+from mtujax.bench.run import BenchOptions, as_text, run
+from mtujax.bench.timing import STAGES
+from mtujax.common.files import digest
 from mtujax.config import PRESETS
 from mtujax.errors import UsageError
-from mtujax.report_inputs import read_measured
-from mtujax.state_bytes import digest
-from mtujax.timing import STAGES
-from mtujax.weights import expected_shapes
+from mtujax.model.network import expected_shapes
+from mtujax.report.inputs import read_measured
 
 STATISTICS = {"p50", "p95", "p99", "mean", "min", "max", "count"}
 KEYS = {
@@ -222,9 +221,13 @@ def test_without_torch_the_twin_is_refused_before_anything_runs(
     capsys, monkeypatch, tmp_path, weights_file
 ):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for name in ("mtujax.torch_timing", "mtujax.torch_twin", "mtujax.torch_ops"):
+    for name in (
+        "mtujax.torch_port.timing",
+        "mtujax.torch_port.network",
+        "mtujax.torch_port.layers",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr("mtujax.bench.Network", None)
+    monkeypatch.setattr("mtujax.bench.run.Network", None)
     path = tmp_path / "bench.json"
     assert call("--weights", weights_file, "--torch", "--json", path) == 1
     error = capsys.readouterr().err

@@ -11,16 +11,16 @@ import pytest
 import sets
 from logs import full_disk
 
-from mtujax import data_command
+from mtujax.cli import data as data_command
 from mtujax.data import prepare as preparing
-from mtujax.data.clips import open_frames
-from mtujax.data.layouts import DATASETS, dataset
+from mtujax.data.datasets import DATASETS, dataset
+from mtujax.data.locate import open_frames
 from mtujax.data.prepare import prepare
 from mtujax.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
-from mtujax.data.builders.load import builder, prepared  # noqa: E402
+from mtujax.data.tfds import builder, prepared  # noqa: E402
 
 OWN = sets.FORMS["pairs"]
 VERSION = "1.0.0"
@@ -90,7 +90,7 @@ def test_slices_of_splits_and_reading_by_name_work_as_usual_in_tfds(own, out):
 
 
 def test_a_builder_is_found_by_name_class_and_config(own, out):
-    from mtujax.data.builders.gopro import Gopro
+    from mtujax.data.builders import Gopro
 
     assert tfds.builder("gopro", data_dir=out).builder_config.name == "blur_gamma"
     linear = builder("gopro", config="blur", data_dir=out)
@@ -121,8 +121,9 @@ def test_tfds_says_where_to_get_a_set_and_how_it_should_lie(name, out):
 def test_tensorflow_is_never_imported_and_tfds_only_where_it_is_needed(own, out):
     code = (
         "import sys\n"
-        "from mtujax import data_command\n"
-        "from mtujax.data.clips import Clips, ClipSpec, open_frames\n"
+        "from mtujax.cli import data\n"
+        "from mtujax.data.clips import Clips, ClipSpec\n"
+        "from mtujax.data.locate import open_frames\n"
         "from mtujax.data.prepare import prepare\n"
         f"prepare('pairs', {str(own)!r}, {str(out)!r}, raw=True)\n"
         f"source = open_frames('pairs', {str(out)!r}, split='train')\n"
@@ -137,9 +138,7 @@ def test_tensorflow_is_never_imported_and_tfds_only_where_it_is_needed(own, out)
 
 
 def test_without_the_training_extra_the_way_out_is_named(own, out, monkeypatch):
-    for name in [n for n in sys.modules if n.startswith("mtujax.data.builders.p")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "mtujax.data.builders.base")
+    monkeypatch.delitem(sys.modules, "mtujax.data.builders")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(UserError, match=r"pip install 'mtujax\[train\]'"):
         prepare("pairs", own, out)

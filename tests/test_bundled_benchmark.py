@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import sets
 
+from mtujax.common.text import markdown
 from mtujax.config import PRESETS
-from mtujax.results import Evaluation, Method, Scored
-from mtujax.table_text import markdown
-from mtujax.totals import Sums
-from mtujax.video_sums import ConsistencySums, ProtocolScores, VideoScores
+from mtujax.evaluation.results import Evaluation, Method, Scored
+from mtujax.evaluation.scores import ConsistencySums, ProtocolScores, Sums, VideoScores
 
 DEVICES = "a CPU alone", "half an hour of a GPU"
 ROOT = pathlib.Path(__file__).parent.parent

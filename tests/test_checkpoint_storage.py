@@ -11,9 +11,9 @@ import saving
 from saving import EXTRA, save_all
 from states import assert_same, like, make_state
 
-from mtujax import orbax_store
-from mtujax.checkpoints import Checkpoints
 from mtujax.errors import UserError
+from mtujax.training import checkpoint_store as orbax_store
+from mtujax.training.checkpoints import Checkpoints
 
 two, copy = saving.two, saving.copy
 

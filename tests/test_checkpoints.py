@@ -8,8 +8,8 @@ import saving
 from saving import EXTRA, save_all
 from states import assert_same, leaves, like, make_state
 
-from mtujax.checkpoints import Checkpoints
 from mtujax.errors import UserError
+from mtujax.training.checkpoints import Checkpoints
 
 two, copy = saving.two, saving.copy
 
@@ -236,7 +236,7 @@ def test_a_state_of_another_structure_is_told_leaf_by_leaf(two):
 
 
 def test_a_format_of_the_future_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("mtujax.checkpoints.FORMAT", 2)
+    monkeypatch.setattr("mtujax.training.checkpoints.FORMAT", 2)
     save_all(tmp_path, (1,))
     with pytest.raises(UserError, match="of format 2, this version reads 1"):
         Checkpoints(str(tmp_path))

@@ -12,7 +12,7 @@ import pytest
 from ports import coordinator
 from states import assert_same, like, make_state
 
-from mtujax.checkpoints import Checkpoints
+from mtujax.training.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.slow
 TESTS = str(pathlib.Path(__file__).parent)
@@ -21,7 +21,7 @@ SAVES = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from states import like, make_state
-from mtujax.checkpoints import Checkpoints
+from mtujax.training.checkpoints import Checkpoints
 with Checkpoints(sys.argv[2]) as checkpoints:
     found = checkpoints.restore(like())
     step = 0 if found is None else found.step
@@ -68,7 +68,7 @@ from mtujax import parallel
 process, folder = int(sys.argv[1]), sys.argv[4]
 parallel.start(sys.argv[2], 2, process)
 from states import assert_same, like, make_state
-from mtujax.checkpoints import Checkpoints
+from mtujax.training.checkpoints import Checkpoints
 state = jax.pmap(lambda s, x: s, in_axes=(None, 0), out_axes=None)(
     make_state(1), jax.numpy.zeros(1))
 with Checkpoints(folder) as checkpoints:

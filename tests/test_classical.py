@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import sets
 
-from mtujax.data.synthetic import linear_from_srgb, srgb_from_linear
-from mtujax.evaluation import evaluate
+from mtujax.evaluation.api import evaluate
+from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIGMA = 1.4

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from conftest import slow
 
-import mtujax.__main__ as command
-from mtujax.arguments import seconds
-from mtujax.cuts import DEFAULT_THRESHOLD
+import mtujax.cli.app as command
+import mtujax.cli.deblur as deblur_command
+from mtujax.cli.deblur import seconds
+from mtujax.video.scene_cuts import DEFAULT_THRESHOLD
 
 
 def write_folder(path, count, height=16, width=24):
@@ -191,7 +192,7 @@ def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
         def list_weights():
             raise error
 
-        monkeypatch.setattr("mtujax.weights.bundled", list_weights)
+        monkeypatch.setattr("mtujax.weights.files.bundled", list_weights)
         return run("weights")
 
     full = type("XlaRuntimeError", (RuntimeError,), {})("RESOURCE_EXHAUSTED: 9 GiB")
@@ -205,7 +206,7 @@ def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
         printed = capsys.readouterr().err
         assert one_line(printed) and said in printed
     with pytest.raises(ZeroDivisionError):
-        monkeypatch.setattr("mtujax.weights.bundled", lambda: 1 / 0)
+        monkeypatch.setattr("mtujax.weights.files.bundled", lambda: 1 / 0)
         command.main(["weights"])
 
 
@@ -231,7 +232,7 @@ def test_times_are_seconds_or_clock_times():
 
 
 def test_the_default_threshold_is_that_of_the_detector():
-    assert command._DEFAULT_CUT == DEFAULT_THRESHOLD
+    assert deblur_command._DEFAULT_CUT == DEFAULT_THRESHOLD
 
 
 def test_a_data_set_is_checked_through_the_real_process(tmp_path):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import sets
 
-from mtujax.data.cache import CachedFrames, verify_cache
-from mtujax.data.clips import Clips, ClipSpec, open_frames
+from mtujax.data.array_cache import CachedFrames, verify_cache
+from mtujax.data.clips import Clips, ClipSpec
+from mtujax.data.frames import FolderFrames, Window
+from mtujax.data.locate import open_frames
 from mtujax.data.prepare import prepare
-from mtujax.data.sources import FolderFrames, Window
 from mtujax.errors import UsageError, UserError
 
 OWN = sets.FORMS["pairs"]

@@ -10,13 +10,7 @@ import numpy as np
 import pytest
 
 from mtujax.errors import UsageError, UserError
-from mtujax.video.codecs import (
-    CODECS,
-    CONTAINERS,
-    MPEG2_RATES,
-    check_settings,
-    choose,
-)
+from mtujax.video.codecs import CODECS, CONTAINERS, MPEG2_RATES, check_settings, choose
 from mtujax.video.info import VideoInfo
 from mtujax.video.reader import VideoReader
 from mtujax.video.writer import VideoWriter

@@ -7,14 +7,20 @@ import pytest
 from conftest import slow
 from scipy.fft import dctn, idctn
 
-from mtujax.data.exposure import Exposure
-from mtujax.data.exposure import Sensor as HostSensor
-from mtujax.data.h264 import OFFSET, YCBCR, through_h264
-from mtujax.metrics import psnr
-from mtujax.ops.unit_range import to_unit_range
-from mtujax.synthesis.clips import make_generator
-from mtujax.synthesis.coding import coded, quantiser_step
-from mtujax.synthesis.sensor import Sensor, develop, draw_sensor, scene_light
+from mtujax.metrics.image import psnr
+from mtujax.ops.resampling import to_unit_range
+from mtujax.synthesis.device.clip import make_generator
+from mtujax.synthesis.device.sensor import (
+    Sensor,
+    coded,
+    develop,
+    draw_sensor,
+    quantiser_step,
+    scene_light,
+)
+from mtujax.synthesis.host.sensor import OFFSET, YCBCR, through_h264
+from mtujax.synthesis.host.sensor import Sensor as HostSensor
+from mtujax.synthesis.settings import Exposure
 
 STEP = 12.0
 

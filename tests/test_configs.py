@@ -10,12 +10,13 @@ import pytest
 from conftest import slow
 
 import mtujax
+from mtujax.cli.script import config_titles
+from mtujax.cli.train import read_flags
 from mtujax.config import PAPER_TEXT
 from mtujax.errors import UsageError
-from mtujax.schemes import RELEASE
-from mtujax.settings import DataConfig, RunConfig, state_fields
-from mtujax.train_flags import config_titles, read_flags
-from mtujax.weights import bundled, expected_shapes
+from mtujax.model.network import expected_shapes
+from mtujax.training.config import RELEASE, DataConfig, RunConfig, state_fields
+from mtujax.weights.files import bundled
 
 ROOT = Path(__file__).parent.parent
 NAMES = [Path(path).stem for path in config_titles(ROOT / "configs")]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from mtujax.consistency import temporal_consistency, warping_error
-from mtujax.data.motion import dis_flow, estimate_motion
+from mtujax.data.flow import dis_flow, estimate_motion
+from mtujax.metrics.temporal import temporal_consistency, warping_error
 
 
 def naive_error(previous, current, flow, counts):

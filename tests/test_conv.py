@@ -7,7 +7,7 @@ import pytest
 from conftest import slow
 from jax import lax
 
-from mtujax.ops.conv import (
+from mtujax.ops.convolution import (
     DIMENSIONS,
     conv2d,
     conv_general_dilated,

@@ -12,12 +12,13 @@ import pytest
 import recordings
 from conftest import slow
 
-from mtujax.__main__ import main
-from mtujax.agreement import check
+from mtujax.cli.app import main
 from mtujax.config import PRESETS, ModelConfig
-from mtujax.convert import convert, find_preset, from_params, torch_names
-from mtujax.torch_checkpoint import read_checkpoint
-from mtujax.weights import UnknownWeightsError, WeightsError, describe, load
+from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.torch_port.verify import check
+from mtujax.weights.convert import convert, find_preset, from_params, torch_names
+from mtujax.weights.files import describe, load
+from mtujax.weights.torch_reader import read_checkpoint
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
@@ -114,7 +115,7 @@ def test_the_check_notices_other_weights(tmp_path, target):
 
 
 def test_the_check_has_a_clip_of_its_own_that_moves(tmp_path, target):
-    from mtujax.agreement import _moving_texture
+    from mtujax.torch_port.verify import _moving_texture
 
     clip = _moving_texture(time=3, side=32)
     assert clip.shape == (3, 32, 32, 3)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtujax.ops.correlation import (
+from mtujax.ops.matching import (
     IMPLEMENTATIONS,
     best_displacement,
     cost_volume,

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mtujax.cuts import DEFAULT_THRESHOLD, MEMORY, PATIENCE, shots
+from mtujax.video.scene_cuts import DEFAULT_THRESHOLD, MEMORY, PATIENCE, shots
 
 HEIGHT, WIDTH = 90, 160
 

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from conftest import slow
 
-from mtujax.deblur import deblur_video
-from mtujax.errors import UsageError, UserError
-from mtujax.stream import Stream
+from mtujax.deblur.api import deblur_video
+from mtujax.errors import UnknownWeightsError, UsageError, UserError
+from mtujax.model.stream import Stream
 from mtujax.video.info import VideoInfo
 from mtujax.video.reader import VideoReader
 from mtujax.video.writer import VideoWriter
-from mtujax.weights import UnknownWeightsError
 
 
 def scene(rng, count, height=16, width=24):

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mtujax.video import deinterlace
-from mtujax.video.deinterlace import is_interlaced
+from mtujax.video import decoding as deinterlace
+from mtujax.video.decoding import is_interlaced
 
 HEIGHT, WIDTH, SPEED = 96, 160, 3  # SPEED in pixels per field
 TICK = Fraction(1, 25)

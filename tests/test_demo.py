@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import mtujax
-from mtujax import demo
+from mtujax.cli import demo
 from mtujax.config import DEFAULT_WEIGHTS
-from mtujax.data.camera import Shake
-from mtujax.data.exposure import Exposure
-from mtujax.data.synthetic import read_photo, synthesize
 from mtujax.errors import UserError
-from mtujax.weights import bundled
+from mtujax.synthesis.host.clip import synthesize
+from mtujax.synthesis.photos import read_photo
+from mtujax.synthesis.settings import Exposure, Shake
+from mtujax.weights.files import bundled
 
 
 def test_a_file_in_the_way_of_the_demo_is_named(tmp_path):

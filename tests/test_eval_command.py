@@ -14,15 +14,21 @@ import sets
 from conftest import SMALLEST
 from ports import coordinator
 
-from mtujax import eval_command, evaluation
+from mtujax.cli import evaluate as eval_command
+from mtujax.cli.evaluate import read_eval_flags
 from mtujax.config import PRESETS
-from mtujax.config_files import check_field
 from mtujax.errors import UsageError, UserError
-from mtujax.eval_flags import read_eval_flags
-from mtujax.protocols import PROTOCOLS
-from mtujax.results import Evaluation, Method, Scored, Video, read_results
-from mtujax.totals import Sums
-from mtujax.video_sums import MotionSums, ProtocolScores, VideoScores
+from mtujax.evaluation import api as evaluation
+from mtujax.evaluation.results import Evaluation, Method, Scored, read_results
+from mtujax.evaluation.scores import (
+    MotionSums,
+    ProtocolScores,
+    Sums,
+    Video,
+    VideoScores,
+)
+from mtujax.metrics.protocols import PROTOCOLS
+from mtujax.training.config_dict import check_field
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -205,10 +211,10 @@ def test_the_help_lists_flags_protocols_and_configurations(command):
 
 
 def test_a_missing_library_is_named_with_the_extra(monkeypatch, capsys):
-    for name in ("mtujax.eval_command", "mtujax.eval_flags", "mtujax.train_flags"):
+    for name in ("mtujax.cli.evaluate", "mtujax.cli.evaluate", "mtujax.cli.train"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "ml_collections", None)
-    monkeypatch.delitem(sys.modules, "mtujax.scripts", raising=False)
+    monkeypatch.delitem(sys.modules, "mtujax.cli.script", raising=False)
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(ROOT / "eval.py"), run_name="__main__")
     assert caught.value.code == 1

@@ -20,14 +20,14 @@ from evaluated import FORM, FRAMES, LENGTHS, SIZE
 from skimage.metrics import peak_signal_noise_ratio
 
 import mtujax
-from mtujax.consistency import warping_error
-from mtujax.data.motion import dis_flow, estimate_motion
+from mtujax.data.flow import dis_flow, estimate_motion
 from mtujax.errors import UserError
-from mtujax.evaluation import evaluate
-from mtujax.motion_accuracy import alignment_accuracy
-from mtujax.network import MTUNet, init_params
-from mtujax.results import read_results
-from mtujax.stream import Stream
+from mtujax.evaluation.api import evaluate
+from mtujax.evaluation.results import read_results
+from mtujax.metrics.motion import alignment_accuracy
+from mtujax.metrics.temporal import warping_error
+from mtujax.model.network import MTUNet, init_params
+from mtujax.model.stream import Stream
 
 network, gopro = evaluated.network, evaluated.gopro
 run, whole = evaluated.run, evaluated.whole

@@ -11,11 +11,11 @@ import pytest
 import sets
 from evaluated import FORM, SIZE
 
-from mtujax import evaluation
 from mtujax.data.prepare import prepare
 from mtujax.errors import UsageError, UserError
-from mtujax.evaluation_data import Videos
-from mtujax.results import read_results
+from mtujax.evaluation import api as evaluation
+from mtujax.evaluation.dataset import Videos
+from mtujax.evaluation.results import read_results
 
 gopro, run, whole = evaluated.gopro, evaluated.run, evaluated.whole
 network, score, made = evaluated.network, evaluated.score, evaluated.made

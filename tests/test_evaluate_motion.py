@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 
-from mtujax.data.flowfiles import write_npz
-from mtujax.data.synthesize import Filming, filmed, write_set
+from mtujax.data.flow import write_npz
 from mtujax.errors import UserError
-from mtujax.evaluation import evaluate
-from mtujax.evaluation_tally import Tally
-from mtujax.motion_accuracy import end_point_error
-from mtujax.network import MTUNet, init_params
-from mtujax.protocols import PROTOCOLS
-from mtujax.results import Video, read_results
-from mtujax.stream import Stream
+from mtujax.evaluation.api import evaluate
+from mtujax.evaluation.results import read_results
+from mtujax.evaluation.scores import Tally, Video
+from mtujax.metrics.motion import end_point_error
+from mtujax.metrics.protocols import PROTOCOLS
+from mtujax.model.network import MTUNet, init_params
+from mtujax.model.stream import Stream
+from mtujax.synthesis.sets import Filming, filmed, write_set
 
 network = evaluated.network
 SIDE = dict(width=56, height=48)

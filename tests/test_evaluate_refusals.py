@@ -14,8 +14,8 @@ from conftest import SMALLEST
 from evaluated import FORM
 
 from mtujax.errors import UsageError, UserError
-from mtujax.evaluation import evaluate
-from mtujax.network import MTUNet, init_params
+from mtujax.evaluation.api import evaluate
+from mtujax.model.network import MTUNet, init_params
 
 network, gopro, whole = evaluated.network, evaluated.gopro, evaluated.whole
 score, made = evaluated.score, evaluated.made

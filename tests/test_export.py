@@ -8,15 +8,16 @@ from flax.traverse_util import flatten_dict
 from sharing import CONFIGS, MODEL
 from states import assert_same, like, make_state
 
-from mtujax import export, weights
-from mtujax.archive import unpack
-from mtujax.checkpoints import Checkpoints
+from mtujax.cli.weights import export as command
+from mtujax.common.dataclass_json import to_dict
 from mtujax.errors import UsageError, UserError
-from mtujax.export_command import export as command
-from mtujax.mappings import to_dict
-from mtujax.network import inference_params
-from mtujax.runfolder import RunFolder
-from mtujax.settings import DataConfig, RunConfig
+from mtujax.model.network import inference_params
+from mtujax.training import export
+from mtujax.training.checkpoints import Checkpoints
+from mtujax.training.config import DataConfig, RunConfig
+from mtujax.training.export import unpack
+from mtujax.training.run_folder import RunFolder, state_like
+from mtujax.weights import files as weights
 
 CONFIG = RunConfig(MODEL.config, CONFIGS["release"], DataConfig(name="gopro"))
 
@@ -44,7 +45,7 @@ def run(tmp_path_factory):
 
 
 def test_the_state_expected_is_that_of_the_run():
-    assert export.state_like(CONFIG) == like()
+    assert state_like(CONFIG) == like()
 
 
 def test_exported_weights_are_the_moving_average_for_inference(run, tmp_path):

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from scenery import before, exposure, panning, psnr, waves
 
-from mtujax.data.exposure import (
-    Exposure,
+from mtujax.synthesis.host.clip import film
+from mtujax.synthesis.host.sensor import (
     Sensor,
     linear_from_srgb,
     moments,
     srgb_from_linear,
+    through_h264,
 )
-from mtujax.data.h264 import through_h264
-from mtujax.data.synthetic import film
+from mtujax.synthesis.settings import Exposure
 
 
 def filmed(scene, duty, **settings):

@@ -8,9 +8,9 @@ from features import HEIGHT, RADIUS, STEP, WIDTH, moving
 from jax import lax
 
 from mtujax.config import ModelConfig
-from mtujax.feature_maps import align, clip_features, motion_between
-from mtujax.network import MTUNet, inference_params, init_params, initial_state
-from mtujax.recurrent import restore_clip
+from mtujax.model.clip import restore_clip
+from mtujax.model.network import MTUNet, inference_params, init_params, initial_state
+from mtujax.report.feature_maps import align, clip_features, motion_between
 
 network, seen = features.network, features.seen
 

@@ -19,9 +19,8 @@ from motions import panned
 
 from mtujax.config import ModelConfig
 from mtujax.errors import UsageError, UserError
-from mtujax.feeds import open_feed
-from mtujax.schemes import TrainConfig
-from mtujax.settings import DataConfig, RunConfig
+from mtujax.training.config import DataConfig, RunConfig, TrainConfig
+from mtujax.training.inputs import open_feed
 
 pytest.importorskip("grain")
 
@@ -159,11 +158,11 @@ import sys
 for name in ("av", "grain", "tensorflow_datasets", "ml_collections"):
     sys.modules[name] = None  # as if it were not installed
 import jax
-from mtujax import runs
+from mtujax.training import run
 from mtujax.config import ModelConfig
-from mtujax.feeds import open_feed
-from mtujax.schemes import TrainConfig
-from mtujax.settings import DataConfig, RunConfig
+from mtujax.training.inputs import open_feed
+from mtujax.training.config import TrainConfig
+from mtujax.training.config import DataConfig, RunConfig
 data = DataConfig(path=sys.argv[1], crop=32, frames=2, made_on="device")
 feed = open_feed(RunConfig(ModelConfig(), TrainConfig(steps=1), data, batch=2))
 batch = next(feed.start(0))

@@ -11,11 +11,8 @@ import pytest
 
 import mtujax
 from mtujax.config import ModelConfig
-from mtujax.data.camera import Shake
-from mtujax.data.exposure import Exposure
-from mtujax.data.objects import Objects
-from mtujax.schemes import TrainConfig
-from mtujax.settings import DataConfig, RunConfig, ValidationConfig
+from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 
 PACKAGE = pathlib.Path(mtujax.__file__).parent
 
@@ -103,7 +100,7 @@ def test_every_field_is_read(kind):
 
 
 @pytest.mark.parametrize("kind", [Shake, Objects, Exposure], ids=lambda k: k.__name__)
-@pytest.mark.parametrize("part", ["data", "synthesis"])
+@pytest.mark.parametrize("part", ["synthesis/host", "synthesis/device"])
 def test_blur_is_made_by_the_same_settings_on_the_host_and_on_the_device(kind, part):
     assert unread(kind, CALLED[kind], package_reads(part)) == []
 

@@ -2,8 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
+from mtujax.common.files import natural_key
 from mtujax.errors import UserError
-from mtujax.frames import FolderReader, FolderWriter, natural_key
+from mtujax.video.image_folder import FolderReader, FolderWriter
 
 
 def folder(path, **images):

@@ -8,12 +8,12 @@ import pytest
 import recordings
 
 from mtujax.config import PRESETS
-from mtujax.convert import to_params
-from mtujax.network import MTUNet, inference_params
-from mtujax.ops.correlation import match
-from mtujax.optimized import inference_form
-from mtujax.recurrent import restore_clip
-from mtujax.stream import Stream
+from mtujax.model.clip import restore_clip
+from mtujax.model.inference import inference_form
+from mtujax.model.network import MTUNet, inference_params
+from mtujax.model.stream import Stream
+from mtujax.ops.matching import match
+from mtujax.weights.convert import to_params
 
 pytestmark = pytest.mark.gpu
 

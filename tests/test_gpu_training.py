@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from sharing import CONFIGS, MODEL, make_batch, trained
 
-from mtujax import runs
-from mtujax.network import MTUNet
-from mtujax.schemes import TrainConfig
-from mtujax.settings import DataConfig, RunConfig, ValidationConfig
-from mtujax.training import train_step
+from mtujax.model.network import MTUNet
+from mtujax.training import run as runs
+from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
+from mtujax.training.step import train_step
 
 pytestmark = pytest.mark.gpu
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mtujax
-from mtujax.video.hdr import (
+from mtujax.video.color import (
     HLG,
     PQ,
     REFERENCE_WHITE,

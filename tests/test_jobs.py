@@ -3,8 +3,8 @@ import os
 import numpy as np
 import pytest
 
+from mtujax.deblur.resume import Job
 from mtujax.errors import UserError
-from mtujax.jobs import Job
 
 SETTINGS = {"input": "a.mp4", "crf": None}
 

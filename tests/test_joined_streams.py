@@ -9,7 +9,7 @@ import pytest
 from av.stream import Disposition
 from joined import copy, packets
 
-from mtujax.video.tags import file_tags
+from mtujax.video.side_streams import file_tags
 
 
 def kinds(path):

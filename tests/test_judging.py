@@ -9,14 +9,14 @@ from conftest import SMALLEST
 from motions import panned
 from skimage.metrics import peak_signal_noise_ratio
 
-from mtujax.activity import dead_channels
-from mtujax.data.clips import Clips, ClipSpec, open_frames
+from mtujax.data.clips import Clips, ClipSpec
+from mtujax.data.locate import open_frames
 from mtujax.errors import UserError
-from mtujax.judging import Clip, Judge, open_clips
-from mtujax.network import inference_params
-from mtujax.recurrent import restore_clip
-from mtujax.schemes import TrainConfig
-from mtujax.settings import DataConfig, RunConfig, ValidationConfig
+from mtujax.model.activity import dead_channels
+from mtujax.model.clip import restore_clip
+from mtujax.model.network import inference_params
+from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
+from mtujax.training.validation import Clip, Judge, open_clips
 
 
 def config(data, **validation):

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from mtujax.lanes import Place, in_order, moments, share_out, window_ends
+from mtujax.common.threads import in_order
+from mtujax.evaluation.schedule import Place, moments, share_out, window_ends
 
 LENGTHS = {3: 5, 0: 2, 7: 1, 4: 4, 9: 3}
 

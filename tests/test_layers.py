@@ -5,10 +5,11 @@ import pytest
 from scenery import before, panning, psnr, rectangle, rest, warped, waves
 from scipy.ndimage import binary_erosion
 
-from mtujax.data.camera import CameraPath, Shake, apply, corners
-from mtujax.data.exposure import Sensor
-from mtujax.data.layers import MIXED, backward_flow
-from mtujax.data.synthetic import film
+from mtujax.synthesis.host.camera import CameraPath, apply, corners
+from mtujax.synthesis.host.clip import film
+from mtujax.synthesis.host.scene import MIXED, backward_flow
+from mtujax.synthesis.host.sensor import Sensor
+from mtujax.synthesis.settings import Shake
 
 
 def filmed(scene, frames=2, duty=0.0):

@@ -6,10 +6,10 @@ import pytest
 import sets
 from conftest import slow
 
-from mtujax import data_command
+from mtujax.cli import data as data_command
 from mtujax.data.check import check
+from mtujax.data.datasets import DATASETS
 from mtujax.data.folders import find
-from mtujax.data.layouts import DATASETS
 from mtujax.errors import UsageError, UserError
 
 PUBLISHED = [name for name in sets.FORMS if not name.startswith("pairs")]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from camera import EXAMPLES, Camera, frame
 
+from mtujax.deblur.comparison import compare
 from mtujax.errors import UsageError, UserError
-from mtujax.stream import Stream
-from mtujax.views import compare
+from mtujax.model.stream import Stream
 
 source = camera.source
 

@@ -8,7 +8,7 @@ import pytest
 from logs import full_disk, open_book, train
 
 from mtujax.errors import UserError
-from mtujax.log_tables import Table
+from mtujax.training.log_files import Table
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from logged import Underway, lines, steps_of
 
-from mtujax.logbook import Logbook
-from mtujax.schemes import TrainConfig, learning_rates
+from mtujax.training.config import TrainConfig
+from mtujax.training.logger import Logbook
+from mtujax.training.optimizers import learning_rates
 
 stream, clock, book = logged.stream, logged.clock, logged.book
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from mtujax.losses import motion_loss, restoration_loss
+from mtujax.training.losses import motion_loss, restoration_loss
 
 
 def test_the_restoration_loss_is_equation_1(rng):

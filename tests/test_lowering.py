@@ -8,9 +8,9 @@ import pytest
 from conftest import slow
 from sharing import CONFIGS, MODEL, make_batch
 
-from mtujax.network import inference_params, init_params
-from mtujax.recurrent import restore_clip
-from mtujax.training import clip_step, init_train_state
+from mtujax.model.clip import restore_clip
+from mtujax.model.network import inference_params, init_params
+from mtujax.training.step import clip_step, init_train_state
 
 PLATFORMS = ["tpu", "cuda"]
 

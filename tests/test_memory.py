@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from mtujax import memory
+from mtujax.common.hardware import out_of_memory
+from mtujax.deblur import memory
+from mtujax.deblur.memory import available_bytes, host_bytes, plan, step_bytes
 from mtujax.errors import UserError
-from mtujax.memory import available_bytes, host_bytes, out_of_memory, plan, step_bytes
-from mtujax.stream import Stream
-from mtujax.tiles import TiledStream
+from mtujax.model.stream import Stream
+from mtujax.model.tiling import TiledStream
 
 SIZE = (240, 480)
 

@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from mtujax.metrics import luma, psnr, ssim, ssim_uniform, ssim_volumetric
+from mtujax.metrics.image import luma, psnr, ssim, ssim_uniform, ssim_volumetric
 
 FORMS = [ssim, ssim_volumetric, ssim_uniform]
 

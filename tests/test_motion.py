@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from motions import ArrayFrames, panned
 
-from mtujax.data.motion import ComputedMotion, consistent, dis_flow
-from mtujax.data.sources import Window
+from mtujax.data.flow import ComputedMotion, consistent, dis_flow
+from mtujax.data.frames import Window
 
 SHIFTS = [(0, 0), (3.3, -1.7), (10.8, 6.5)]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mtujax.motion_accuracy import alignment_accuracy, end_point_error
+from mtujax.metrics.motion import alignment_accuracy, end_point_error
 
 
 def cells(image):

@@ -9,12 +9,10 @@ import pytest
 import sets
 from motions import ArrayFrames, panned
 
-from mtujax import data_command
-from mtujax.data.clips import open_frames
-from mtujax.data.flowcache import compute_motion
-from mtujax.data.flowfiles import write_flo, write_npz
-from mtujax.data.flowsets import flow_folder, open_motion
-from mtujax.data.motion import ComputedMotion, dis_flow
+from mtujax.cli import data as data_command
+from mtujax.data.flow import ComputedMotion, dis_flow, write_flo, write_npz
+from mtujax.data.flow_cache import compute_motion
+from mtujax.data.locate import flow_folder, open_frames, open_motion
 from mtujax.data.prepare import prepare
 from mtujax.errors import UsageError, UserError
 

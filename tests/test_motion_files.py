@@ -6,14 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from mtujax.data.flowfiles import (
-    FlowFiles,
-    read_flo,
-    read_npz,
-    write_flo,
-    write_npz,
-)
-from mtujax.data.sources import VideoInfo, Window
+from mtujax.data.flow import FlowFiles, read_flo, read_npz, write_flo, write_npz
+from mtujax.data.frames import VideoInfo, Window
 from mtujax.errors import UserError
 
 WINDOW = Window(top=2, left=3, height=4, width=5)

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtujax.data.labels import MotionLabels
+from mtujax.data.transforms import MotionLabels
 from mtujax.errors import UsageError
-from mtujax.motion_labels import motion_labels
+from mtujax.ops.motion_labels import motion_labels
 
 
 def on_device(flow, valid, radius, every_cell, cell=4):

@@ -9,12 +9,7 @@ import pytest
 from conftest import TINY, apply, lively_params, slow
 
 from mtujax.config import PAPER_TEXT, PRESETS, ModelConfig
-from mtujax.network import (
-    MTUNet,
-    inference_params,
-    init_params,
-    initial_state,
-)
+from mtujax.model.network import MTUNet, inference_params, init_params, initial_state
 
 # The paper's Tables 3 and 4 give 0.54, 1.04, 2.04, 5.03 and 13.80 million.
 COUNTS = {

@@ -10,14 +10,14 @@ from conftest import TINY
 from jax import lax
 
 from mtujax.config import PRESETS, ModelConfig
-from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.operations import (
+from mtujax.model.cost import (
     compiled_flops,
     compiled_memory,
     multiply_adds,
     network_operations,
     parameter_count,
 )
+from mtujax.model.network import MTUNet, inference_params, init_params
 
 # (places, taps of the kernel, channels in, channels out) of each layer of MTU2 for a
 # frame of 1280x720, read off the paper and the released shapes. A transposed layer is

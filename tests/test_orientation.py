@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from mtujax.video.codecs import choose
-from mtujax.video.info import VideoInfo
+from mtujax.video.info import Orientation, VideoInfo
 from mtujax.video.joining import Part, join
-from mtujax.video.orientation import Orientation
 from mtujax.video.reader import VideoReader
 from mtujax.video.writer import VideoWriter
 

@@ -14,8 +14,8 @@ from sharing import CONFIGS, MODEL, make_batch, tracings, trained
 
 from mtujax import parallel
 from mtujax.errors import UserError
-from mtujax.network import MTUNet
-from mtujax.training import make_step, train_step
+from mtujax.model.network import MTUNet
+from mtujax.training.step import make_step, train_step
 
 
 def assert_same(found, expected, atol):
@@ -104,7 +104,7 @@ assert jax.device_count() == 2 and jax.local_device_count() == 1
 assert parallel.local_batch(2) == 1 and parallel.is_first() == (process == 0)
 import numpy as np
 import sharing as t
-from mtujax.training import make_step
+from mtujax.training.step import make_step
 config = t.CONFIGS["release"]
 batches = [t.make_batch(seed=k) for k in range(3)]
 own = [{n: x[process:process + 1] for n, x in b.items()} for b in batches]

@@ -10,9 +10,9 @@ import recordings
 from conftest import slow
 
 from mtujax.config import PRESETS
-from mtujax.convert import checkpoint_findings, to_params
-from mtujax.network import MTUNet, initial_state
-from mtujax.recurrent import clip_windows, restore_clip, window_at
+from mtujax.model.clip import clip_windows, restore_clip, window_at
+from mtujax.model.network import MTUNet, initial_state
+from mtujax.weights.convert import checkpoint_findings, to_params
 
 TOLERANCE = 1e-4  # 4.2e-5 is reached by a plain re-implementation
 

@@ -11,19 +11,18 @@ from moving import decibels, panned
 from restoring import restored_by, steps_of
 
 from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
-from mtujax.convert import convert, find_preset, torch_names
-from mtujax.findings import UnknownWeightsError
-from mtujax.memory import step_bytes
-from mtujax.network import MTUNet, inference_params, init_params, initial_state
-from mtujax.operations import network_operations, parameter_count
-from mtujax.ops.resample import depth_to_space, space_to_depth
-from mtujax.optimized import inference_form
-from mtujax.recurrent import restore_clip
-from mtujax.stablehlo import export_step
-from mtujax.stream import Stream
-from mtujax.tiles import TiledStream
-from mtujax.tilings import default_overlap, parts, tilings
-from mtujax.weights import describe, load, locate, save_weights
+from mtujax.deblur.memory import step_bytes
+from mtujax.deploy import export_step
+from mtujax.errors import UnknownWeightsError
+from mtujax.model.clip import restore_clip
+from mtujax.model.cost import network_operations, parameter_count
+from mtujax.model.inference import inference_form
+from mtujax.model.network import MTUNet, inference_params, init_params, initial_state
+from mtujax.model.stream import Stream
+from mtujax.model.tiling import TiledStream, default_overlap, parts, tilings
+from mtujax.ops.resampling import depth_to_space, space_to_depth
+from mtujax.weights.convert import convert, find_preset, torch_names
+from mtujax.weights.files import describe, load, locate, save_weights
 
 FORM = dataclasses.replace(TINY, patch=2, activation="leaky")
 

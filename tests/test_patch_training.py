@@ -9,16 +9,15 @@ from conftest import SMALLEST, slow
 from sharing import CONFIGS, make_batch, trained
 
 from mtujax import parallel
-from mtujax.batches import read_batch
-from mtujax.data.pipeline import BatchSpec, MotionLabels
+from mtujax.data.pipeline import BatchSpec
+from mtujax.data.transforms import MotionLabels
 from mtujax.errors import UsageError, UserError
-from mtujax.network import MTUNet, init_params, initial_state
-from mtujax.objectives import frame_losses
-from mtujax.schemes import TrainConfig
-from mtujax.settings import DataConfig, RunConfig, ValidationConfig
-from mtujax.starting import first_params
-from mtujax.training import make_step, train_step
-from mtujax.weights import save_weights
+from mtujax.model.network import MTUNet, init_params, initial_state
+from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
+from mtujax.training.gradients import frame_losses, read_batch
+from mtujax.training.run import first_params
+from mtujax.training.step import make_step, train_step
+from mtujax.weights.files import save_weights
 
 CONFIG = dataclasses.replace(SMALLEST, patch=2, activation="leaky")
 MODEL = MTUNet(CONFIG)

@@ -9,11 +9,11 @@ import sets
 from motions import panned
 
 from mtujax.data.clips import ClipSpec
-from mtujax.data.objects import Objects
-from mtujax.data.photo_samples import PhotoSamples
 from mtujax.data.pipeline import BatchSpec, training_batches
-from mtujax.data.synthetic import BlurredClip
 from mtujax.errors import UsageError, UserError
+from mtujax.synthesis.host.clip import BlurredClip
+from mtujax.synthesis.host.samples import PhotoSamples
+from mtujax.synthesis.settings import Objects
 
 SHORT = ClipSpec(frames=3, lookback=2, lookahead=1)
 
@@ -63,7 +63,7 @@ def test_frames_of_a_photograph_lie_where_the_clip_says(
         flow, valid = clip[..., :2].astype(np.float32), np.ones(clip.shape[:-1], bool)
         return BlurredClip(clip, clip, flow, valid, np.ones(frames, np.float32))
 
-    monkeypatch.setattr("mtujax.data.photo_samples.synthesize", numbered)
+    monkeypatch.setattr("mtujax.synthesis.host.samples.synthesize", numbered)
     spec = dataclasses.replace(SHORT, see_before=see_before)
     samples = pickle.loads(pickle.dumps(PhotoSamples(photos, spec)))
     sample = samples.draw(0, rng, 8, 12)

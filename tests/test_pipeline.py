@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from mtujax.pipeline import Ahead, Behind
+from mtujax.common.threads import Ahead, Behind
 
 
 def counting(total, log=None):

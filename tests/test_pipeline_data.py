@@ -6,15 +6,13 @@ import sets
 from conftest import slow
 from motions import ArrayFrames
 
-from mtujax.data.augment import Augment, Noise
 from mtujax.data.check import check
-from mtujax.data.clips import Clips, ClipSpec, open_frames
-from mtujax.data.flowcache import compute_motion
-from mtujax.data.flowsets import flow_folder, open_motion
-from mtujax.data.labels import MotionLabels
+from mtujax.data.clips import Clips, ClipSpec, VideoSamples
+from mtujax.data.flow_cache import compute_motion
+from mtujax.data.locate import flow_folder, open_frames, open_motion
 from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.data.prepare import prepare
-from mtujax.data.samples import VideoSamples
+from mtujax.data.transforms import Augment, MotionLabels, Noise
 from mtujax.errors import UsageError, UserError
 
 pytest.importorskip("grain")

@@ -9,11 +9,10 @@ import optax
 import pytest
 from sharing import CONFIGS, MODEL, make_batch
 
-from mtujax.batches import read_batch
-from mtujax.loss_scale import LossScale, adjusted, first_scale
-from mtujax.network import MTUNet, init_params, initial_state
-from mtujax.objectives import gradients
-from mtujax.training import init_train_state, train_step
+from mtujax.model.network import MTUNet, init_params, initial_state
+from mtujax.training.gradients import gradients, read_batch
+from mtujax.training.optimizers import LossScale, adjusted, first_scale
+from mtujax.training.step import init_train_state, train_step
 
 CONFIG = CONFIGS["paper"]
 

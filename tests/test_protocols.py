@@ -10,10 +10,10 @@ import recordings
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from test_metrics import gaussian_oracle, volumetric_oracle
 
-from mtujax.data.known import DVD_COUNTS, GOPRO_COUNTS
+from mtujax.data.datasets import DVD_COUNTS, GOPRO_COUNTS
 from mtujax.errors import UsageError, UserError
-from mtujax.protocols import DEFAULT, PROTOCOLS, find_protocol
-from mtujax.totals import Sums, average, sums
+from mtujax.evaluation.scores import Sums, average, sums
+from mtujax.metrics.protocols import DEFAULT, PROTOCOLS, find_protocol
 
 NAMES = "rt-paper koehler official-python estrnn kair kair-python".split()
 

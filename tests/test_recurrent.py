@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from conftest import TINY, apply, lively_params, slow
 
-from mtujax.network import MTUNet, initial_state
-from mtujax.recurrent import restore_clip
-from mtujax.stream import Stream
+from mtujax.model.clip import restore_clip
+from mtujax.model.network import MTUNet, initial_state
+from mtujax.model.stream import Stream
 
 VARIANTS = {
     "released form": {},
@@ -218,7 +218,7 @@ def test_one_compile_per_shape(model, params, clip):
     run = jax.jit(traced)
     for _ in range(3):
         run(params, clip)
-    from mtujax import stream as module
+    from mtujax.model import stream as module
 
     before = module._step._cache_size()
     small = clip[0, :, :20, :20]

@@ -10,14 +10,14 @@ import typer
 from reported import evaluation
 from typer.testing import CliRunner
 
-from mtujax import report_style
+from mtujax.cli.report import report
 from mtujax.config import ModelConfig
 from mtujax.errors import UsageError, UserError
-from mtujax.network import MTUNet, init_params
-from mtujax.report import write_tables
-from mtujax.report_command import report
-from mtujax.report_inputs import read_measured
-from mtujax.weights import save_weights
+from mtujax.model.network import MTUNet, init_params
+from mtujax.report import style as report_style
+from mtujax.report.inputs import read_measured
+from mtujax.report.tables import write_tables
+from mtujax.weights.files import save_weights
 
 app = typer.Typer(pretty_exceptions_enable=False)
 app.command()(report)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from features import HEIGHT, RADIUS, STEP, WIDTH, moving
 
-from mtujax import report_style
 from mtujax.errors import UserError
-from mtujax.feature_maps import KINDS, align, motion_between
-from mtujax.published import TABLES
-from mtujax.report_crops import Box, Strip, draw_crops, liveliest_box
-from mtujax.report_figures import draw_efficiency, efficiency_points
-from mtujax.report_motion import Pair, draw_alignment, draw_features, draw_search
-from mtujax.report_style import TEXT_WIDTH, figure_files, printed
-from mtujax.tables import Measured
+from mtujax.report import style as report_style
+from mtujax.report.crops import Box, Strip, draw_crops, liveliest_box
+from mtujax.report.efficiency import draw_efficiency, efficiency_points
+from mtujax.report.feature_maps import KINDS, align, motion_between
+from mtujax.report.motion import Pair, draw_alignment, draw_features, draw_search
+from mtujax.report.paper import TABLES
+from mtujax.report.style import TEXT_WIDTH, figure_files, printed
+from mtujax.report.tables import Measured
 
 seen = features.seen
 

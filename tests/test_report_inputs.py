@@ -9,13 +9,12 @@ import evaluated
 import pytest
 from reported import bench, evaluation, method
 
+from mtujax.common.text import markdown
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UserError
-from mtujax.report_figures import efficiency_points
-from mtujax.report_inputs import read_measured
-from mtujax.report_methods import method_of
-from mtujax.table_text import markdown
-from mtujax.tables import paper_tables
+from mtujax.report.efficiency import efficiency_points
+from mtujax.report.inputs import method_of, read_measured
+from mtujax.report.tables import paper_tables
 
 whole = evaluated.whole
 

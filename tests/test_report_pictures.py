@@ -7,9 +7,9 @@ import pytest
 
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
-from mtujax.network import MTUNet, init_params
-from mtujax.report_pictures import Shown, draw_folders, look, read_folders
-from mtujax.weights import save_weights
+from mtujax.model.network import MTUNet, init_params
+from mtujax.report.crops import Shown, draw_folders, look, read_folders
+from mtujax.weights.files import save_weights
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import restoring
 from conftest import TINY, lively_params, slow
 from restoring import CUT, FRAMES, assert_near, drive, streamed
 
-from mtujax.network import MTUNet, inference_params
-from mtujax.restorer import Restorer
+from mtujax.deblur.restorer import Restorer
+from mtujax.model.network import MTUNet, inference_params
 
 network = restoring.network
 frames = restoring.frames

@@ -8,11 +8,12 @@ from conftest import slow
 from moving import decibels
 from restoring import CUT, assert_near, drive, streamed
 
-from mtujax import restorer as module
-from mtujax import stream, tiles
+from mtujax.deblur import restorer as module
+from mtujax.deblur.memory import Plan
+from mtujax.deblur.restorer import Restorer
 from mtujax.errors import UserError
-from mtujax.memory import Plan
-from mtujax.restorer import Restorer
+from mtujax.model import stream
+from mtujax.model import tiling as tiles
 
 network = restoring.network
 frames = restoring.frames

@@ -7,23 +7,23 @@ import pytest
 from conftest import SMALLEST
 
 from mtujax.errors import UserError
-from mtujax.report_inputs import read_measured
-from mtujax.results import (
+from mtujax.evaluation.results import (
     Evaluation,
     Method,
     Scored,
-    Video,
     read_results,
     to_json,
     write_results,
 )
-from mtujax.totals import Sums
-from mtujax.video_sums import (
+from mtujax.evaluation.scores import (
     ConsistencySums,
     MotionSums,
     ProtocolScores,
+    Sums,
+    Video,
     VideoScores,
 )
+from mtujax.report.inputs import read_measured
 
 # Uneven videos: a mean of frames is not the mean of the videos' means.
 LONG, SHORT = Sums(4, 120.0, 3.6), Sums(1, 20.0, 0.5, infinite=0, unaligned=1)

@@ -5,7 +5,7 @@ import media
 import pytest
 from conftest import slow
 
-from mtujax.deblur import deblur_video
+from mtujax.deblur.api import deblur_video
 from mtujax.errors import UserError
 
 FRAMES = 26

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from mtujax.common.dataclass_json import differing_fields
 from mtujax.errors import UserError
-from mtujax.mappings import differing_fields
-from mtujax.runfolder import RunFolder, open_run
+from mtujax.training.run_folder import RunFolder, open_run
 
 CONFIG = {"train": {"steps": 20, "drops": [[3, 0.25]]}, "run": "a", "teacher": None}
 
@@ -37,7 +37,7 @@ def test_a_run_folder_belongs_to_one_process_at_a_time(tmp_path):
 def test_a_killed_process_gives_its_run_folder_back(tmp_path):
     folder = str(tmp_path / "run")
     code = (
-        "import sys, time; from mtujax.runfolder import open_run\n"
+        "import sys, time; from mtujax.training.run_folder import open_run\n"
         "with open_run(sys.argv[1]): print('mine', flush=True); time.sleep(600)"
     )
     worker = subprocess.Popen(
@@ -94,7 +94,7 @@ def test_only_the_first_process_of_a_run_takes_and_writes_its_folder(
     folder = str(tmp_path / "run")
     with open_run(folder) as first:
         first.write_config(CONFIG)
-        monkeypatch.setattr("mtujax.runfolder.is_first", lambda: False)
+        monkeypatch.setattr("mtujax.training.run_folder.is_first", lambda: False)
         with open_run(folder) as second:
             second.write_config({})
             assert second.read_config() == CONFIG

@@ -15,19 +15,19 @@ from conftest import SMALLEST
 from motions import panned
 from sharing import tracings
 
-from mtujax import loop, runs
-from mtujax.archive import pack
+from mtujax.common.dataclass_json import to_dict
 from mtujax.errors import UserError
-from mtujax.export import state_like
-from mtujax.loop import Loop
-from mtujax.mappings import to_dict
-from mtujax.network import MTUNet, inference_params
-from mtujax.schemes import TrainConfig
-from mtujax.settings import DataConfig, RunConfig, ValidationConfig
-from mtujax.starting import first_params
-from mtujax.stopping import Interrupted
-from mtujax.training import init_train_state, make_step
-from mtujax.weights import save_weights
+from mtujax.model.network import MTUNet, inference_params
+from mtujax.training import loop
+from mtujax.training import run as runs
+from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
+from mtujax.training.export import pack
+from mtujax.training.interrupts import Interrupted
+from mtujax.training.loop import Loop
+from mtujax.training.run import first_params
+from mtujax.training.run_folder import state_like
+from mtujax.training.step import init_train_state, make_step
+from mtujax.weights.files import save_weights
 
 pytest.importorskip("grain")
 pytest.importorskip("orbax.checkpoint")

@@ -7,10 +7,8 @@ import pytest
 
 from mtujax.config import ModelConfig
 from mtujax.errors import UsageError, UserError
-from mtujax.schemes import (
-    RELEASE,
-    TrainConfig,
-    check_precision,
+from mtujax.training.config import RELEASE, TrainConfig, check_precision
+from mtujax.training.optimizers import (
     learning_rate,
     learning_rates,
     loss_weights,

@@ -5,11 +5,16 @@ import json
 
 import pytest
 
+from mtujax.common.dataclass_json import from_dict, to_dict
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UsageError
-from mtujax.mappings import from_dict, to_dict
-from mtujax.schemes import RELEASE, TrainConfig
-from mtujax.settings import DataConfig, RunConfig, fixed_fields
+from mtujax.training.config import (
+    RELEASE,
+    DataConfig,
+    RunConfig,
+    TrainConfig,
+    fixed_fields,
+)
 
 RUN = RunConfig(PRESETS["mtu2"], TrainConfig(steps=10))
 

@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mtujax.__main__ import app
-from mtujax.data.looks import looks_of_photos, looks_of_set
-from mtujax.data.sheet import warped_difference
-from mtujax.data.show import Look, contact_sheet, statistics, write_sheet
+from mtujax.cli.app import app
+from mtujax.common.flow_color import flow_colours
+from mtujax.data.contact_sheet import (
+    Look,
+    contact_sheet,
+    looks_of_set,
+    statistics,
+    warped_difference,
+    write_sheet,
+)
 from mtujax.errors import UsageError, UserError
-from mtujax.wheel import flow_colours
+from mtujax.synthesis.sets import looks_of_photos
 
 
 def shifted(step, frames=3, height=24, width=40, duty=None, title="clip"):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from ports import coordinator
 
-from mtujax.config_files import from_config_dict
-from mtujax.export import state_like
-from mtujax.runs import open_checkpoints
+from mtujax.training.config_dict import from_config_dict
+from mtujax.training.run import open_checkpoints
+from mtujax.training.run_folder import state_like
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

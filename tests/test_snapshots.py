@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import TINY, lively_params, slow
 
-from mtujax.network import MTUNet
-from mtujax.stream import Stream
-from mtujax.tiles import TiledStream
+from mtujax.model.network import MTUNet
+from mtujax.model.stream import Stream
+from mtujax.model.tiling import TiledStream
 
 
 def stored(snapshot, path):

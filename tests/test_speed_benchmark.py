@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from conftest import SMALLEST
 
-from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.operations import compiled_bytes
-from mtujax.timing import STAGES, Network, measure
+from mtujax.bench.timing import STAGES, Network, measure
+from mtujax.model.cost import compiled_bytes
+from mtujax.model.network import MTUNet, inference_params, init_params
 
 ROOT = pathlib.Path(__file__).parent.parent
 SHAPE = (1, 16, 24, 3)

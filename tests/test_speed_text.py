@@ -8,7 +8,7 @@ import re
 import pytest
 
 from mtujax.config import PRESETS
-from mtujax.optimized import needed_operations
+from mtujax.model.inference import needed_operations
 
 ROOT = pathlib.Path(__file__).parent.parent
 NAMES = ("speed", "speed_text", "growth")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.timing import Network
+from mtujax.bench.timing import Network
+from mtujax.model.network import MTUNet, inference_params, init_params
 
 BENCHMARKS = pathlib.Path(__file__).parent.parent / "benchmarks"
 SHAPE = (1, 16, 24, 3)

@@ -11,13 +11,13 @@ import pytest
 import sets
 from conftest import SMALLEST, slow
 
-from mtujax import stablehlo
-from mtujax.__main__ import main
+from mtujax import deploy as stablehlo
+from mtujax.cli.app import main
 from mtujax.config import PAPER_TEXT
+from mtujax.deploy import write_step
 from mtujax.errors import UserError
-from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.stablehlo import write_step
-from mtujax.stream import Stream
+from mtujax.model.network import MTUNet, inference_params, init_params
+from mtujax.model.stream import Stream
 
 pytest.importorskip("flatbuffers")
 

@@ -9,9 +9,9 @@ from conftest import TINY
 from flax.traverse_util import flatten_dict
 
 from mtujax.errors import UserError
-from mtujax.network import MTUNet, inference_params, init_params
-from mtujax.starting import first_params, spread_params
-from mtujax.weights import save_weights
+from mtujax.model.network import MTUNet, inference_params, init_params
+from mtujax.training.run import first_params, spread_params
+from mtujax.weights.files import save_weights
 
 MODEL = MTUNet(TINY)
 

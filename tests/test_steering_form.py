@@ -12,19 +12,19 @@ from conftest import TINY, apply, lively_params, slow
 from moving import decibels, panned, worst_block
 from restoring import restored_by
 
-from mtujax import stablehlo, tiles
+from mtujax import deploy as stablehlo
 from mtujax.config import ModelConfig
-from mtujax.memory import step_bytes
-from mtujax.network import MTUNet, inference_params, initial_state
-from mtujax.operations import network_operations
+from mtujax.deblur.memory import step_bytes
+from mtujax.deploy import export_step
+from mtujax.model import tiling as tiles
+from mtujax.model.clip import restore_clip
+from mtujax.model.cost import network_operations
+from mtujax.model.inference import inference_form
+from mtujax.model.network import MTUNet, inference_params, initial_state
+from mtujax.model.stream import Stream
+from mtujax.model.tiling import TiledStream, default_overlap
 from mtujax.ops.steering import PYRAMID_SIDE
-from mtujax.optimized import inference_form
-from mtujax.recurrent import restore_clip
-from mtujax.stablehlo import export_step
-from mtujax.stream import Stream
-from mtujax.tiles import TiledStream
-from mtujax.tilings import default_overlap
-from mtujax.weights import load, save_weights
+from mtujax.weights.files import load, save_weights
 
 FORM = dataclasses.replace(
     TINY, patch=2, activation="leaky", first_kernel=3, motion_samples=2
@@ -157,7 +157,7 @@ def test_an_interrupted_stream_goes_on_bit_for_bit(tile):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", slow("float16")])
 def test_half_precision_is_near_and_its_samples_are_not_rounded(dtype, monkeypatch):
-    from mtujax import network as module
+    from mtujax.model import network as module
 
     seen, steered = [], module.steered_samples
 

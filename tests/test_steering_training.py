@@ -9,13 +9,12 @@ from conftest import SMALLEST, slow
 from sharing import CONFIGS, make_batch, trained
 
 from mtujax import parallel
-from mtujax.batches import read_batch
 from mtujax.errors import UserError
-from mtujax.network import MTUNet, init_params, initial_state
-from mtujax.objectives import frame_losses
-from mtujax.starting import first_params
-from mtujax.training import make_step, train_step
-from mtujax.weights import save_weights
+from mtujax.model.network import MTUNet, init_params, initial_state
+from mtujax.training.gradients import frame_losses, read_batch
+from mtujax.training.run import first_params
+from mtujax.training.step import make_step, train_step
+from mtujax.weights.files import save_weights
 
 CONFIG = dataclasses.replace(
     SMALLEST, patch=2, activation="leaky", first_kernel=3, motion_samples=2

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from mtujax.stopping import Stopper
+from mtujax.training.interrupts import Stopper
 
 
 def until(holds):

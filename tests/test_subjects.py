@@ -11,13 +11,13 @@ from flax.traverse_util import flatten_dict
 from sharing import CONFIGS, MODEL
 from states import like
 
-from mtujax.checkpoints import Checkpoints
+from mtujax.common.dataclass_json import to_dict
 from mtujax.errors import UserError
-from mtujax.mappings import to_dict
-from mtujax.network import inference_params, init_params
-from mtujax.runfolder import RunFolder
-from mtujax.settings import RunConfig
-from mtujax.subjects import open_subject
+from mtujax.evaluation.method import open_subject
+from mtujax.model.network import inference_params, init_params
+from mtujax.training.checkpoints import Checkpoints
+from mtujax.training.config import RunConfig
+from mtujax.training.run_folder import RunFolder
 
 
 def test_a_file_is_known_by_its_bytes_and_its_name(weights_file, tiny):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from scenery import exposure, waves
 
-from mtujax.data.camera import CameraPath, Shake
-from mtujax.data.exposure import Sensor as HostSensor
-from mtujax.data.layers import backward_flow
-from mtujax.data.objects import ObjectPath, Objects
-from mtujax.data.scenes import draw_scene
-from mtujax.synthesis import homographies, motion, sensor
-from mtujax.synthesis.film import Shots, bilinear, film
+from mtujax.synthesis.device import camera as homographies
+from mtujax.synthesis.device import camera as motion
+from mtujax.synthesis.device import sensor
+from mtujax.synthesis.device.film import Shots, bilinear, film
+from mtujax.synthesis.host.camera import CameraPath, ObjectPath
+from mtujax.synthesis.host.scene import backward_flow, draw_scene
+from mtujax.synthesis.host.sensor import Sensor as HostSensor
+from mtujax.synthesis.settings import Objects, Shake
 
 HEIGHT, WIDTH, FRAMES, SUBFRAMES, LAYERS = 40, 56, 3, 5, 3
 SEEDS = range(4)

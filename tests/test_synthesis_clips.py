@@ -9,18 +9,16 @@ import pytest
 from scenery import psnr, warped, waves
 from scipy.ndimage import binary_erosion
 
-from mtujax.data.camera import Shake
-from mtujax.data.exposure import Exposure
-from mtujax.data.objects import Objects
-from mtujax.data.textures import photo_texture
 from mtujax.errors import UsageError, UserError
-from mtujax.synthesis import clips as synthesis
-from mtujax.synthesis.exposures import expose, most_subframes
-from mtujax.synthesis.film import Shots, film
-from mtujax.synthesis.motion import Camera, Path, Waves
-from mtujax.synthesis.resident import pack_cutouts, pack_photos
-from mtujax.synthesis.scenes import Background, Recipe, Scene, Things, draw_part
-from mtujax.synthesis.textures import Part, background_texture
+from mtujax.synthesis.device import clip as synthesis
+from mtujax.synthesis.device.camera import Camera, Path, Waves
+from mtujax.synthesis.device.clip import expose, most_subframes
+from mtujax.synthesis.device.film import Shots, film
+from mtujax.synthesis.device.photos import pack_cutouts, pack_photos
+from mtujax.synthesis.device.scene import Background, Recipe, Scene, Things, draw_part
+from mtujax.synthesis.device.textures import Part, background_texture
+from mtujax.synthesis.host.textures import photo_texture
+from mtujax.synthesis.settings import Exposure, Objects, Shake
 
 SIZE = 48
 SETTINGS = dict(batch=2, frames=3, size=SIZE, objects=Objects(count=(1, 1)))

@@ -10,14 +10,15 @@ import pytest
 from scenery import waves
 from typer.testing import CliRunner
 
-from mtujax.__main__ import app
-from mtujax.data import averaging, requests, synthesize
-from mtujax.data.averaging import averaged
+from mtujax.cli.app import app
 from mtujax.data.check import check
-from mtujax.data.clips import open_frames
-from mtujax.data.exposure import linear_from_srgb, srgb_from_linear
-from mtujax.data.flowsets import open_motion
+from mtujax.data.locate import open_frames, open_motion
 from mtujax.errors import UsageError, UserError
+from mtujax.synthesis import averaging
+from mtujax.synthesis import sets as requests
+from mtujax.synthesis import sets as synthesize
+from mtujax.synthesis.averaging import averaged
+from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 
 SMALL = dict(size=(64, 48), frames=3)
 

@@ -8,14 +8,9 @@ import pytest
 from conftest import slow
 from scenery import exposure, psnr, warped, waves
 
-from mtujax.data.camera import Shake
-from mtujax.data.objects import Objects
-from mtujax.data.synthetic import (
-    clip_batches,
-    read_cutout,
-    read_photo,
-    synthesize,
-)
+from mtujax.synthesis.host.clip import clip_batches, synthesize
+from mtujax.synthesis.photos import read_cutout, read_photo
+from mtujax.synthesis.settings import Objects, Shake
 
 STILL = Shake(speed=(1e-6, 1e-6))
 NAMES = ("blurry", "sharp", "flow", "valid", "duty")

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
+from mtujax.common.text import Column, Table, document, latex, markdown
 from mtujax.config import PRESETS
 from mtujax.errors import UserError
-from mtujax.published import TABLES, table_of
-from mtujax.table_text import Column, Table, document, latex, markdown
-from mtujax.tables import Measured, ablation, comparison, paper_tables
-from mtujax.weights import expected_shapes
+from mtujax.model.network import expected_shapes
+from mtujax.report.paper import TABLES, table_of
+from mtujax.report.tables import Measured, ablation, comparison, paper_tables
 
 # The rows of the paper's text, copied line by line (the code has them by column).
 TABLE_3 = """

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import recordings
 
-from mtujax import teacher
-from mtujax.convert_teacher import teacher_params
-from mtujax.data.motion import consistent
-from mtujax.motion_labels import motion_labels
-from mtujax.ops.resample import area_resize
-from mtujax.teacher import LiteFlowNet, label_motion, leads_back
+from mtujax.data.flow import consistent
+from mtujax.liteflownet import network as teacher
+from mtujax.liteflownet.network import LiteFlowNet, label_motion, leads_back
+from mtujax.liteflownet.weights import teacher_params
+from mtujax.ops.motion_labels import motion_labels
+from mtujax.ops.resampling import area_resize
 
 
 @pytest.fixture(scope="module")

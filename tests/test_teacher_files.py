@@ -13,12 +13,18 @@ import safetensors.numpy
 import sets
 
 from mtujax import __main__ as command
-from mtujax import teacher
-from mtujax.convert_teacher import convert_teacher, teacher_findings, teacher_params
-from mtujax.data.flowsets import flow_folder
-from mtujax.findings import WeightsError
-from mtujax.teacher_weights import load_teacher, save_teacher, teacher_sha256
-from mtujax.weights import load
+from mtujax.data.locate import flow_folder
+from mtujax.errors import WeightsError
+from mtujax.liteflownet import network as teacher
+from mtujax.liteflownet.weights import (
+    convert_teacher,
+    load_teacher,
+    save_teacher,
+    teacher_findings,
+    teacher_params,
+    teacher_sha256,
+)
+from mtujax.weights.files import load
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +174,7 @@ def test_no_other_network_passes_for_the_teacher():
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_torch_thread")
 def test_the_check_compares_with_the_checkpoint(torch, tensors, tmp_path, capsys):
-    from mtujax.agreement import check_teacher
+    from mtujax.torch_port.verify import check_teacher
 
     source = write(torch, tmp_path / "network.pytorch", tensors)
     output = tmp_path / "flow.safetensors"
@@ -226,7 +232,7 @@ def test_a_teacher_that_is_missing_or_not_wanted_is_told(own, file, tmp_path, ca
 def test_the_teacher_itself_computes_motion(own, file, capsys):
     assert run(capsys, "data", "flow", "pairs", own, "--teacher", file)[0] == 0
     kept = np.load(flow_folder("pairs", own) / "train/kitchen/000001.npz")
-    from mtujax.data.clips import open_frames
+    from mtujax.data.locate import open_frames
 
     frames = open_frames("pairs", own, split="train")
     video = [v.name for v in frames.videos].index("kitchen")

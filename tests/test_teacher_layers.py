@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import recordings
 
-from mtujax.convert_teacher import teacher_findings, teacher_names, teacher_params
-from mtujax.ops.resample import area_resize
-from mtujax.teacher import LiteFlowNet
-from mtujax.teacher_layers import UpDepthwise, correlation
+from mtujax.liteflownet.layers import UpDepthwise, correlation
+from mtujax.liteflownet.network import LiteFlowNet
+from mtujax.liteflownet.weights import teacher_findings, teacher_names, teacher_params
+from mtujax.ops.resampling import area_resize
 
 TOLERANCE = 1e-4  # of a layer's largest value; 5e-6 of the flow's range was reached
 
@@ -72,7 +72,7 @@ def test_the_flow_is_the_recorded_one(recorded):
 @pytest.mark.parametrize("case", ["recorded", "opposed"])
 def test_every_layer_equals_the_twin_s(case, recorded, opposed, monkeypatch):
     torch = pytest.importorskip("torch")
-    from mtujax import torch_teacher
+    from mtujax.torch_port import liteflownet as torch_teacher
 
     scores = []
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import slow
 
-from mtujax.deblur import deblur_video
+from mtujax.deblur.api import deblur_video
 from mtujax.errors import UsageError, UserError
-from mtujax.frames import FolderReader
-from mtujax.network import MTUNet, inference_params, init_params
+from mtujax.model.network import MTUNet, inference_params, init_params
+from mtujax.video.image_folder import FolderReader
 
 
 def through(tmp_path, tiny, source, name="out.mp4", **options):

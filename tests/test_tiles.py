@@ -9,12 +9,11 @@ from conftest import TINY, lively_params, slow
 from moving import decibels, panned, worst_block
 from restoring import restored_by, steps_of
 
-from mtujax import tiles
-from mtujax.network import MTUNet, inference_params
-from mtujax.stream import Stream
-from mtujax.tiles import TiledStream
-from mtujax.tilings import default_overlap, parts, tilings
-from mtujax.weights import load
+from mtujax.model import tiling as tiles
+from mtujax.model.network import MTUNet, inference_params
+from mtujax.model.stream import Stream
+from mtujax.model.tiling import TiledStream, default_overlap, parts, tilings
+from mtujax.weights.files import load
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,15 @@ import pytest
 from conftest import SMALLEST
 from sharing import CONFIGS, MODEL, make_batch, trained
 
-from mtujax import loop, parallel, runs, stopping
+from mtujax import parallel
 from mtujax.errors import UsageError, UserError
-from mtujax.horizon import Horizon
-from mtujax.loop import Loop
-from mtujax.schemes import TrainConfig, learning_rate
-from mtujax.settings import DataConfig, RunConfig, ValidationConfig
-from mtujax.training import make_step
+from mtujax.training import interrupts as stopping
+from mtujax.training import loop
+from mtujax.training import run as runs
+from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
+from mtujax.training.loop import Horizon, Loop
+from mtujax.training.optimizers import learning_rate
+from mtujax.training.step import make_step
 
 TIMED = TrainConfig(steps=1000, schedule="timed", warmup=10, learning_rate=7e-4)
 

@@ -6,9 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mtujax.machine import cpu_name, load_average, machine
-from mtujax.stream import Stream
-from mtujax.timing import (
+from mtujax.bench.timing import (
     STAGES,
     Network,
     latency,
@@ -18,6 +16,8 @@ from mtujax.timing import (
     statistics,
     timed,
 )
+from mtujax.common.hardware import cpu_name, load_average, machine
+from mtujax.model.stream import Stream
 
 SHAPE = (1, 16, 24, 3)
 
@@ -184,7 +184,7 @@ def test_compiling_is_timed_apart(tiny):
             return Lowered()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mtujax.timing.Stream", Lowers)
+        patch.setattr("mtujax.bench.timing.Stream", Lowers)
         network = Network(*tiny, SHAPE, clock)
     assert network.preparation == (2.0, 8.0)
     assert network.compiled == "compiled"
@@ -244,8 +244,8 @@ def test_a_network_of_another_batch_is_timed_too(tiny, rng):
 
 
 def test_the_twin_restores_the_same_frames(tiny, rng, one_torch_thread):
-    from mtujax.convert import from_params
-    from mtujax.torch_timing import LAYOUTS, Twin
+    from mtujax.torch_port.timing import LAYOUTS, Twin
+    from mtujax.weights.convert import from_params
 
     model, params = tiny
     tensors = from_params(params, model.config)

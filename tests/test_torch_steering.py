@@ -9,17 +9,17 @@ from conftest import apply, slow
 from moving import panned
 
 from mtujax.config import ModelConfig
-from mtujax.convert import to_params, torch_names
-from mtujax.network import MTUNet, initial_state
+from mtujax.model.network import MTUNet, initial_state
 from mtujax.ops import steering
+from mtujax.weights.convert import to_params, torch_names
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 from test_torch_twin import random_twin  # noqa: E402
 
-from mtujax import torch_steering  # noqa: E402
-from mtujax.torch_ops import pad_frames  # noqa: E402
+from mtujax.torch_port import steering as torch_steering  # noqa: E402
+from mtujax.torch_port.layers import pad_frames  # noqa: E402
 
 SMALL = ModelConfig(channels=8, num_blocks=1, search_radius=3, motion_samples=2)
 

@@ -10,16 +10,16 @@ import recordings
 from conftest import slow
 
 from mtujax.config import PAPER_TEXT, PRESETS, ModelConfig
-from mtujax.convert import from_params, to_params, torch_names
-from mtujax.network import MTUNet, initial_state
-from mtujax.ops.correlation import cost_volume as flax_volume
-from mtujax.recurrent import clip_windows, window_at
+from mtujax.model.clip import clip_windows, window_at
+from mtujax.model.network import MTUNet, initial_state
+from mtujax.ops.matching import cost_volume as flax_volume
+from mtujax.weights.convert import from_params, to_params, torch_names
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
-from mtujax import torch_ops  # noqa: E402
-from mtujax.torch_twin import TorchMTUNet  # noqa: E402
+from mtujax.torch_port import layers as torch_ops  # noqa: E402
+from mtujax.torch_port.network import TorchMTUNet  # noqa: E402
 
 SMALL = ModelConfig(channels=8, num_blocks=1, search_radius=3)
 SWITCHES = {

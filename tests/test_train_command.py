@@ -11,12 +11,16 @@ from pathlib import Path
 import jax
 import pytest
 
-from mtujax import compile_cache, parallel, runs, scripts, train_command
-from mtujax.config_files import check_field
+from mtujax import parallel
+from mtujax.cli import script as scripts
+from mtujax.cli import train as train_command
+from mtujax.cli.train import read_flags
+from mtujax.common import hardware as compile_cache
 from mtujax.errors import UsageError, UserError
-from mtujax.runs import Finished
-from mtujax.stopping import Interrupted
-from mtujax.train_flags import read_flags
+from mtujax.training import run as runs
+from mtujax.training.config_dict import check_field
+from mtujax.training.interrupts import Interrupted
+from mtujax.training.loop import Finished
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -33,7 +37,8 @@ pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 @pytest.fixture
 def command(monkeypatch, capsys, tmp_path):
-    """Runs the command with `runs.train` replaced; gives status, stdout and stderr."""
+    """Runs the command with `training.run.train` replaced; gives status, stdout and
+    stderr."""
 
     def run(line, train=lambda config, command: Finished(3, 0, True)):
         monkeypatch.setattr(runs, "train", train)
@@ -222,7 +227,7 @@ def test_compiled_programs_are_kept_where_it_is_said(
 
 
 def test_a_missing_library_is_named_with_the_extra(monkeypatch, capsys):
-    for name in ("mtujax.train_command", "mtujax.train_flags"):
+    for name in ("mtujax.cli.train", "mtujax.cli.train"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "ml_collections", None)
     with pytest.raises(SystemExit) as caught:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mtujax.cli.script import Flags
+from mtujax.cli.train import read_flags
 from mtujax.errors import UsageError
-from mtujax.train_flags import Flags, read_flags
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"

@@ -21,11 +21,12 @@ from motions import panned
 pytest.importorskip("grain")
 pytest.importorskip("orbax.checkpoint")
 
+from mtujax.cli.train import read_flags
 from mtujax.config import PRESETS
-from mtujax.export import export_weights, read_run
-from mtujax.runs import train
-from mtujax.train_flags import read_flags
-from mtujax.weights import bundled, load
+from mtujax.training.export import export_weights
+from mtujax.training.run import train
+from mtujax.training.run_folder import read_run
+from mtujax.weights.files import bundled, load
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"

@@ -9,14 +9,14 @@ import optax
 import pytest
 from conftest import SMALLEST, TINY, apply, lively_params
 
-from mtujax.batches import read_batch
 from mtujax.errors import UserError
-from mtujax.losses import motion_loss, restoration_loss
-from mtujax.motion_labels import motion_labels
-from mtujax.network import MTUNet, init_params, initial_state
-from mtujax.objectives import frame_losses, gradients
-from mtujax.schemes import TrainConfig, make_optimizers
-from mtujax.training import (
+from mtujax.model.network import MTUNet, init_params, initial_state
+from mtujax.ops.motion_labels import motion_labels
+from mtujax.training.config import TrainConfig
+from mtujax.training.gradients import frame_losses, gradients, read_batch
+from mtujax.training.losses import motion_loss, restoration_loss
+from mtujax.training.optimizers import make_optimizers
+from mtujax.training.step import (
     apply_gradients,
     clip_step,
     init_train_state,

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import recordings
 
-from mtujax.batches import read_batch
 from mtujax.config import PRESETS
-from mtujax.convert import from_params, to_params
-from mtujax.network import MTUNet, inference_params, initial_state
-from mtujax.objectives import gradients
-from mtujax.recurrent import window_at
-from mtujax.schemes import RELEASE
-from mtujax.training import apply_gradients, init_train_state
+from mtujax.model.clip import window_at
+from mtujax.model.network import MTUNet, inference_params, initial_state
+from mtujax.training.config import RELEASE
+from mtujax.training.gradients import gradients, read_batch
+from mtujax.training.step import apply_gradients, init_train_state
+from mtujax.weights.convert import from_params, to_params
 
 MODEL = MTUNet(PRESETS["mtu2"])
 

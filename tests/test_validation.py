@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 from scenery import waves
 
-from mtujax.data import validation
 from mtujax.data.images import read_image
-from mtujax.data.validation import Entry, checksums, make, recipe, validation_clips
 from mtujax.errors import UserError
+from mtujax.synthesis import validation_set as validation
+from mtujax.synthesis.validation_set import (
+    Entry,
+    checksums,
+    make,
+    recipe,
+    validation_clips,
+)
 
 
 def test_the_recipe_is_what_the_documentation_says():

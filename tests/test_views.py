@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.views import DIFF_GAIN, VIEWS, compare, motion_picture, view_size
+from mtujax.deblur.comparison import (
+    DIFF_GAIN,
+    VIEWS,
+    compare,
+    motion_picture,
+    view_size,
+)
 
 
 def pair(rng, height, width, dtype):

@@ -12,18 +12,11 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from mtujax import weights
 from mtujax.config import ModelConfig
-from mtujax.network import MTUNet, init_params
-from mtujax.weights import (
-    UnknownWeightsError,
-    WeightsError,
-    bundled,
-    describe,
-    expected_shapes,
-    load,
-    save_weights,
-)
+from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.model.network import MTUNet, expected_shapes, init_params
+from mtujax.weights import files as weights
+from mtujax.weights.files import bundled, describe, load, save_weights
 
 SMALL = ModelConfig(channels=8, num_blocks=1, matching_units=(0, 1), lookahead=1)
 

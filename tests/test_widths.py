@@ -10,9 +10,9 @@ from sharing import CONFIGS, MODEL, make_batch, trained
 from states import assert_same
 
 from mtujax.config import PRESETS
-from mtujax.network import MTUNet, init_params, param_shapes
-from mtujax.training import init_train_state, train_step
-from mtujax.widths import resized, wider
+from mtujax.model.inference import resized, wider
+from mtujax.model.network import MTUNet, init_params, param_shapes
+from mtujax.training.step import init_train_state, train_step
 
 
 def test_widths_become_multiples():

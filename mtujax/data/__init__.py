@@ -1,1 +1,1 @@
-"""Training and demonstration data: NumPy and OpenCV only, no JAX."""
+"""Datasets and the clips that training draws from: no JAX."""

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mtujax.common.threads import default_threads, in_threads
 from mtujax.data.folders import FolderSet, FolderVideo, find
-from mtujax.data.images import default_threads, in_threads, read_image
+from mtujax.data.images import read_image
 from mtujax.errors import UserError
 
 

@@ -5,17 +5,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtujax.data.layouts import (
-    PAIR_FOLDERS,
-    Dataset,
-    Layout,
-    Part,
-    config_of,
-    dataset,
-)
+from mtujax.common.files import FRAME_SUFFIXES, natural_key
+from mtujax.data.datasets import PAIR_FOLDERS, Dataset, Layout, Part, config_of, dataset
 from mtujax.errors import UserError
-from mtujax.frames import natural_key
-from mtujax.outputs import FRAME_SUFFIXES
 
 
 @dataclasses.dataclass(frozen=True)

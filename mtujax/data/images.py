@@ -7,8 +7,6 @@ dropped, 16 bits become 8, and a JPEG is turned as its EXIF says (as OpenCV read
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -118,40 +116,3 @@ def image_size(path: Path) -> tuple[int, int]:
         columns, rows = struct.unpack_from(">II", head, 16)
         return rows, columns
     return read_image(path).shape[:2]
-
-
-def default_threads() -> int:
-    """Threads that decode by default: one for each core, at most 16."""
-    return min(os.cpu_count() or 1, 16)
-
-
-def in_threads(
-    function: Callable,
-    items: Iterable,
-    *,
-    threads: int,
-    progress: Callable[[int, int | None], None] | None = None,
-    total: int | None = None,
-) -> Iterator:
-    """Maps a function over items in threads; OpenCV decodes outside Python's lock.
-
-    Args:
-        function: of one item; its results are kept until they are asked for.
-        items: as many as there are.
-        threads: that work at once.
-        progress: called with results given so far and `total`.
-        total: their number, if known.
-
-    Yields:
-        Results in the order of items.
-    """
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for done, result in enumerate(pool.map(function, items), 1):
-                yield result
-                if progress:
-                    progress(done, total)
-        except BaseException:
-            # What is still queued would be worked off before the error is seen.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

@@ -10,12 +10,10 @@ import dataclasses
 
 import numpy as np
 
-from mtujax.data.augment import Augment, Noise
-from mtujax.data.clips import Clips, ClipSpec
-from mtujax.data.labels import MotionLabels
-from mtujax.data.motion import MotionSource
-from mtujax.data.samples import Samples, VideoSamples
-from mtujax.data.sources import FrameSource
+from mtujax.data.clips import Clips, ClipSpec, Samples, VideoSamples
+from mtujax.data.flow import MotionSource
+from mtujax.data.frames import FrameSource
+from mtujax.data.transforms import Augment, MotionLabels, Noise
 from mtujax.errors import UsageError
 
 _AHEAD = 2  # batches kept ready for each thread

@@ -11,12 +11,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mtujax.data.cache import build_cache, cache_bytes, read_manifest
+from mtujax.common.files import naming, one_at_a_time, publish
+from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check
 from mtujax.data.folders import find
-from mtujax.data.locking import one_at_a_time
+from mtujax.data.tfds import default_output
 from mtujax.errors import UserError
-from mtujax.outputs import naming, publish
 
 RAW = "raw"
 
@@ -34,11 +34,6 @@ class Prepared:
     folder: Path
     bytes: int
     report: Report
-
-
-def default_output() -> Path:
-    """Where TFDS keeps its sets: `TFDS_DATA_DIR`, or a folder in the user's home."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def _silent(_label):
@@ -122,7 +117,7 @@ def _final(output, found, raw):
     folder = output / found.dataset.name / (found.config or "")
     if raw:
         return folder / RAW
-    from mtujax.data.builders.load import builder
+    from mtujax.data.tfds import builder
 
     made = builder(found.dataset.name, config=found.config, data_dir=output)
     return folder / str(made.version)
@@ -136,7 +131,7 @@ def _refuse_existing(final, overwrite):
             read_manifest(final)  # says if it is of another version
         raise UserError(f"{final}: exists already; --overwrite replaces it")
     if final.name != RAW:
-        from mtujax.data.builders.load import versions
+        from mtujax.data.tfds import versions
 
         if others := versions(final.parent):
             raise UserError(
@@ -187,7 +182,7 @@ def _naming(final, part):
 def _records(found, part, show):
     import tensorflow_datasets as tfds
 
-    from mtujax.data.builders.load import builder
+    from mtujax.data.tfds import builder
 
     made = builder(found.dataset.name, config=found.config, data_dir=part)
     done = 0
@@ -208,7 +203,7 @@ def _records(found, part, show):
 
 def _tidy(note, final):
     """Keeps TFDS's note of the default config, and deletes older versions."""
-    from mtujax.data.builders.load import versions
+    from mtujax.data.tfds import versions
 
     kept = final.parent.parent / ".config"
     if note.is_dir() and not kept.exists():

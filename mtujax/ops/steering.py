@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.resample import area_downsample, space_to_depth
+from mtujax.ops.resampling import area_downsample, space_to_depth
 
 LARGEST_MOTION = 40.0  # pixels a frame, in x and in y, at which motion is cut off
 _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution

@@ -1,1 +1,1 @@
-"""Blurry clips with exact motion, made on the device that trains: JAX, no host."""
+"""Blurry clips with exact motion, made from photographs."""

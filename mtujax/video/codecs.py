@@ -88,6 +88,7 @@ CODECS = {
 }
 """The codecs that are written, by name."""
 
+
 _MP4 = Container("mp4", ("h264", "hevc", "vp9", "av1", "mpeg2"))
 _MPEG = Container("mpeg", ("mpeg2",))
 CONTAINERS = {

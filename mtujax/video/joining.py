@@ -15,9 +15,8 @@ import av
 from av.error import FFmpegError
 
 from mtujax.video.codecs import Encoding
-from mtujax.video.extras import Copier, Extras
 from mtujax.video.info import VideoInfo
-from mtujax.video.tags import lost_tags
+from mtujax.video.side_streams import Copier, Extras, lost_tags
 from mtujax.video.writer import add_video, container_options
 
 

@@ -15,12 +15,17 @@ import numpy as np
 from av.error import FFmpegError
 
 from mtujax.errors import UserError
-from mtujax.video import extras, packets
-from mtujax.video.decoding import Decoder, damage_notes, end_notes
-from mtujax.video.deinterlace import deinterlaced, is_interlaced
-from mtujax.video.info import Colour, VideoInfo
-from mtujax.video.orientation import Orientation
-from mtujax.video.pixels import Pixels, coding, is_full_range, is_hdr, lost
+from mtujax.video import packets
+from mtujax.video import side_streams as extras
+from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost
+from mtujax.video.decoding import (
+    Decoder,
+    damage_notes,
+    deinterlaced,
+    end_notes,
+    is_interlaced,
+)
+from mtujax.video.info import Colour, Orientation, VideoInfo
 
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
 _ARBITRARY_CLOCK = ("mpegts", "mpeg")  # whose times begin anywhere

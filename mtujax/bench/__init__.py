@@ -1,0 +1,1 @@
+"""Times of a network's step, with all that they depend on."""

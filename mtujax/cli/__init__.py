@@ -1,0 +1,1 @@
+"""The commands: their options, exit statuses and error lines."""

@@ -1,0 +1,88 @@
+"""The command line's `mtujax bench`: how fast a network is on this machine."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtujax.config import DEFAULT_WEIGHTS
+from mtujax.errors import UsageError
+
+
+def bench(
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Bundled name (see `mtujax weights`) or .safetensors; mtu2 if neither "
+            "this nor --preset is given."
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Time this network with drawn weights: mtu1, mtu2, …"),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="Of the frames, sides multiples of 4.")
+    ] = "1280x720",
+    dtype: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16.")
+    ] = None,
+    frames: Annotated[
+        int, typer.Option(help="How many are timed; 100 or more make a p99.")
+    ] = 30,
+    batch: Annotated[int, typer.Option(help="Videos that advance together.")] = 1,
+    rate: Annotated[
+        float, typer.Option(help="Frames per second of a live video, for its latency.")
+    ] = 30.0,
+    torch: Annotated[
+        bool, typer.Option("--torch", help="Time the PyTorch twin too, in turn.")
+    ] = False,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain", help="The network as trained, not the form that videos run in."
+        ),
+    ] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--json", help="File to write or replace; `mtujax report` reads it."
+        ),
+    ] = None,
+):
+    """Time a network: compilation, copies to and from the device, step, end to end.
+
+    Each stage is waited for. The step is the network with everything on the device, as
+    papers time it, 8-bit frames in and out; end to end is a frame pushed until its
+    restored form is at hand.
+    """
+    if weights is None and preset is None:
+        weights = DEFAULT_WEIGHTS
+    elif weights is not None and preset is not None:
+        raise UsageError(f"--preset {preset}: not with --weights, which have theirs")
+    from mtujax.bench.run import BenchOptions, as_text, run
+    from mtujax.common.files import check_output, whole_output
+    from mtujax.common.progress import FrameProgress
+    from mtujax.video.inputs import parse_size
+
+    options = BenchOptions(
+        weights=weights,
+        preset=preset,
+        size=parse_size(size),
+        dtype=dtype,
+        frames=frames,
+        batch=batch,
+        rate=rate,
+        torch=torch,
+        plain=plain,
+    )
+    if results is not None:
+        check_output(results.parent, results, folder=False, overwrite=True)
+    with FrameProgress("timing", stderr=True) as progress:
+        found = run(options, on_round=progress)
+    typer.echo(as_text(found))
+    if results is not None:
+        with whole_output(results, folder=False) as part:
+            part.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        typer.echo(f"written to {results}")

@@ -1,0 +1,336 @@
+"""The commands `mtujax data`: datasets checked, prepared, synthesized and shown."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtujax.errors import UsageError, UserError
+
+NAMES = "gopro, dvd, reds, bsd, or pairs (your own frames)."
+Name = Annotated[str, typer.Argument(help=NAMES)]
+Root = Annotated[Path, typer.Argument(help="Folder that holds it.")]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        help="gopro: blur_gamma or blur; bsd: 1ms8ms, 2ms16ms or 3ms24ms; pairs: any "
+        "name for your set."
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(help="Images decoded at once; else one for each core.")
+]
+
+
+_TEACHER_PAIRS = 2  # at once: one is written while the other is computed
+
+
+def flow(
+    name: Name,
+    path: Annotated[
+        Path, typer.Argument(help="Folder that holds it, as unpacked or prepared.")
+    ],
+    split: Annotated[str, typer.Option(help="Part of it.")] = "train",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="dis: OpenCV's dense inverse search; teacher: LiteFlowNet. Else what "
+            "--teacher says."
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Its weights, made by `mtujax convert --teacher`."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for sets; else the one that holds the set where it is "
+            "prepared, or TFDS_DATA_DIR, ~/tensorflow_datasets"
+        ),
+    ] = None,
+    config: Config = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is stale.")
+    ] = False,
+    threads: Threads = None,
+):
+    """Compute the motion between sharp frames, for the motion loss.
+
+    Done once and kept: 5 bytes for each pixel. A run that was stopped goes on with the
+    video where it was.
+    """
+    from mtujax.common.progress import FrameProgress
+    from mtujax.data.flow_cache import compute_motion
+    from mtujax.data.locate import flow_folder, open_frames
+
+    method, estimate = _estimator(method, teacher)
+    folder = flow_folder(name, path, config=config, output=output) / split
+    source = open_frames(name, path, split=split, config=config, threads=threads)
+    with FrameProgress("motion") as progress:
+        there = compute_motion(
+            source,
+            folder,
+            method=method,
+            estimate=estimate,
+            overwrite=overwrite,
+            threads=threads or (_TEACHER_PAIRS if estimate else None),
+            progress=progress,
+        )
+    note = f", {there} of them there already" if there else ""
+    print(f"{folder}: motion of {len(source.videos)} videos{note}")
+
+
+def _estimator(method, teacher):
+    """The method's name as it is kept, and its function; None: the package's own."""
+    if teacher is None:
+        return method or "dis", None
+    if method not in (None, "teacher"):
+        raise UsageError(f"--teacher {teacher}: --method {method} reads no weights")
+    import numpy as np
+
+    from mtujax.liteflownet.network import flow as teacher_flow
+    from mtujax.liteflownet.weights import load_teacher, teacher_sha256
+
+    _, params = load_teacher(teacher)
+
+    def estimate(current, previous):
+        return np.asarray(teacher_flow(params, current[None], previous[None])[0])
+
+    return f"teacher {teacher_sha256(teacher)[:16]}", estimate
+
+
+app = typer.Typer(
+    help="Check and prepare datasets.", add_completion=False, rich_markup_mode=None
+)
+
+
+@app.command()
+def check(
+    name: Name,
+    path: Root,
+    config: Config = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Names and counts only; decode nothing.")
+    ] = False,
+    threads: Threads = None,
+):
+    """Compare a dataset with the published one.
+
+    Every image is read. Exit status 1, with a list, if a video or a frame is missing,
+    extra, unreadable or without a partner. A decoded copy (what prepare --raw wrote) is
+    compared with its checksums.
+    """
+    from mtujax.common.progress import FrameProgress
+    from mtujax.data.array_cache import is_cache
+    from mtujax.data.check import check as compare
+
+    if is_cache(path):
+        _check_copy(path)
+        return
+    with FrameProgress("checking") as progress:
+        report = compare(
+            name, path, config=config, quick=quick, threads=threads, progress=progress
+        )
+    _print_report(report)
+    report.refuse()
+    print("whole" if report.found.dataset.known else "every frame has its partner")
+
+
+@app.command()
+def prepare(
+    name: Name,
+    path: Root,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for sets; else TFDS_DATA_DIR, ~/tensorflow_datasets"),
+    ] = None,
+    config: Config = None,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw", help="Decoded arrays for fast training, instead of TFDS records."
+        ),
+    ] = False,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take a set that is not whole.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a set that exists.")
+    ] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not decode every image before.")
+    ] = False,
+    threads: Threads = None,
+):
+    """Write a dataset for training.
+
+    It is checked, then written as TFDS records or decoded arrays; it appears only once
+    it is complete. Not needed for a first try: plain folders can be trained on.
+    """
+    from mtujax.common.progress import FrameProgress
+    from mtujax.data.prepare import prepare as build
+
+    done = build(
+        name,
+        path,
+        output,
+        config=config,
+        raw=raw,
+        partial=partial,
+        overwrite=overwrite,
+        quick=quick,
+        threads=threads,
+        progress=FrameProgress,
+    )
+    _print_report(done.report)
+    for line in done.report.missing:
+        print(f"note: {line}")
+    print(f"{done.folder}: {done.bytes / 1e6:,.1f} MB")
+
+
+app.command()(flow)
+
+
+@app.command()
+def synthesize(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of photographs, or a high-speed video.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(help="Folder of the set; a new one, or of other splits.")
+    ],
+    clips: Annotated[int, typer.Option(help="From photographs.")] = 20,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="Of a clip: 13 from photographs; at most 100 from video."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of frames from photographs.")] = "640x360",
+    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    speed: Annotated[
+        str, typer.Option(help="Camera's motion in pixels a frame, from:to.")
+    ] = "2:24",
+    duty: Annotated[
+        str, typer.Option(help="Exposure as a share of the frame interval, from:to.")
+    ] = "0.3:1",
+    compressed: Annotated[
+        float, typer.Option(help="Share of clips that go through H.264.")
+    ] = 0.3,
+    cutouts: Annotated[
+        Path | None, typer.Option(help="Folder of PNG objects with opacity.")
+    ] = None,
+    flow: Annotated[
+        bool, typer.Option("--flow", help="Also write the exact motion (photographs).")
+    ] = False,
+    average: Annotated[
+        int, typer.Option(help="Video: frames of an exposure; odd.")
+    ] = 11,
+    every: Annotated[
+        int | None,
+        typer.Option(help="Video: frames from one exposure to the next; else no gap."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Part of the set to write.")] = "train",
+    validation: Annotated[
+        bool,
+        typer.Option("--validation", help="Make the fixed validation set instead."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace this split, if it was made so.")
+    ] = False,
+):
+    """Make a set of blurry and sharp frames.
+
+    From photographs: filmed by a shaking camera, with things moving in front. From a
+    video of 240 frames per second or so: by averaging real frames. The set is in the
+    layout `pairs`, whole or not there at all.
+    """
+    from mtujax.cli.deblur import span
+    from mtujax.common.progress import FrameProgress
+    from mtujax.synthesis.sets import FromPhotos, FromVideo, Validation
+    from mtujax.video.inputs import parse_size
+
+    if validation:
+        made = Validation(source)
+    elif source.is_file():
+        made = FromVideo(source, average, every, 100 if frames is None else frames)
+    else:
+        made = FromPhotos(
+            source,
+            size=parse_size(size),
+            clips=clips,
+            frames=13 if frames is None else frames,
+            seed=seed,
+            speed=span("--speed", speed),
+            duty=span("--duty", duty),
+            compressed=compressed,
+            cutouts=cutouts,
+        )
+    with FrameProgress("filming") as progress:
+        count = made.write(
+            output,
+            split="test" if validation else split,
+            flow=flow or validation,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    for note in made.notes:
+        print(f"note: {note}")
+    print(f"{output}: {count} clips; `mtujax data check pairs {output}` checks them")
+
+
+@app.command()
+def show(
+    name: Annotated[
+        str, typer.Argument(help=f"photos (blur as training makes it), {NAMES}")
+    ],
+    path: Root,
+    output: Annotated[Path, typer.Argument(help=".png, .jpg, .pdf or .svg.")],
+    split: Annotated[str, typer.Option(help="Part of a dataset.")] = "train",
+    config: Config = None,
+    clips: Annotated[int, typer.Option(help="Drawn at random.")] = 8,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    size: Annotated[str, typer.Option(help="Of frames made from photos.")] = "320x180",
+    cutouts: Annotated[
+        Path | None,
+        typer.Option(help="With photos: folder of PNG objects with opacity."),
+    ] = None,
+):
+    """Draw a contact sheet: blurry, sharp, motion, and what motion does not explain.
+
+    Beside it stand histograms of the blur's length (where only frames are given, of the
+    motion from frame to frame) and of the blurry frames' PSNR. Needs matplotlib, the
+    extra `plots`.
+    """
+    from mtujax.data.contact_sheet import looks_of_set, write_sheet
+    from mtujax.synthesis.sets import looks_of_photos
+    from mtujax.video.inputs import parse_size
+
+    drawn = dict(count=clips, seed=seed)
+    if name == "photos":
+        drawn |= dict(size=parse_size(size), cutouts=cutouts)
+        looks, origin = looks_of_photos(path, **drawn)
+    else:
+        looks, origin = looks_of_set(name, path, split=split, config=config, **drawn)
+    for line in write_sheet(looks, output).lines:
+        print(line)
+    print(f"{output}: {len(looks)} clips, motion: {origin}")
+
+
+def _check_copy(path):
+    from mtujax.data.array_cache import verify_cache
+
+    if damaged := verify_cache(path):
+        raise UserError("\n  ".join([f"{path}: {len(damaged)} damaged", *damaged]))
+    print(f"{path}: every array is as it was written")
+
+
+def _print_report(report):
+    found = report.found
+    print(f"{found.label} in {found.root}, {found.layout}")
+    print(f"{'split':<8}{'videos':>8}{'pairs':>8}  size")
+    for row in report.rows:
+        sizes = [f"{text} ({n})" for text, n in row.sizes.items()]
+        text = next(iter(row.sizes), "") if len(sizes) < 2 else ", ".join(sizes)
+        print(f"{row.split:<8}{row.videos:>8}{row.pairs:>8}  {text}")
+    for note in report.notes:
+        print(f"note: {note}")

@@ -1,0 +1,213 @@
+"""The commands `mtujax deblur` and `mtujax demo`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtujax.cli.script import to_stderr
+from mtujax.config import DEFAULT_WEIGHTS
+from mtujax.errors import UsageError
+
+
+def seconds(option: str, text: str | None) -> float | None:
+    """Reads a time.
+
+    Args:
+        option: its name, for the message.
+        text: as 12.5, 1:02 or 00:01:02.5, or None.
+
+    Returns:
+        Seconds, or None.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    if text is None:
+        return None
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or any(not 0 <= p < 60 for p in parts[1:]):
+        raise UsageError(f"{option} {text}: give seconds, 12.5, or a time, 00:01:02")
+    return sum(part * 60**i for i, part in enumerate(reversed(parts)))
+
+
+def span(option: str, text: str) -> tuple[float, float]:
+    """Reads a range.
+
+    Args:
+        option: its name, for the message.
+        text: as 2:16, or one number for both ends.
+
+    Returns:
+        Both ends, not negative.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    try:
+        ends = [float(part) for part in text.split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) not in (1, 2) or not 0 <= ends[0] <= ends[-1]:
+        raise UsageError(f"{option} {text}: give a range, 2:16, or a number")
+    return ends[0], ends[-1]
+
+
+def tile_size(text: str) -> str | tuple[int, int] | None:
+    """Reads the size of tiles.
+
+    Args:
+        text: "auto", "none", or a size as 960x540.
+
+    Returns:
+        What `deblur_video` takes: "auto", None, or (rows, columns) in pixels.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    from mtujax.video.inputs import parse_size
+
+    return parse_size(text)[::-1]
+
+
+_DEFAULT_CUT = 0.4  # cuts.DEFAULT_THRESHOLD; a test compares them
+
+
+def deblur(
+    input: Annotated[
+        str,
+        typer.Argument(help="Video file, folder of PNG or JPEG frames, or - (stdin)."),
+    ],
+    output: Annotated[
+        str,
+        typer.Argument(
+            help="Video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout)."
+        ),
+    ],
+    weights: Annotated[
+        str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
+    ] = DEFAULT_WEIGHTS,
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32 (exact), bfloat16 or float16 (for GPUs)."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing output, whole.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Begin at 12.5 or 00:01:02; of a folder, a frame from 0."),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(help="End before this time or frame number.")
+    ] = None,
+    scene_threshold: Annotated[
+        float, typer.Option(help="How different two shots are, in [0, 1]; 0: no cuts.")
+    ] = _DEFAULT_CUT,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="h264, hevc, vp9, av1 or mpeg2; else the container's usual."),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(help="Constant quality, on the codec's scale; 0 best."),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Speed of the encoder, as veryfast or slow.")
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="Write a comparison: side, wipe or diff.")
+    ] = None,
+    save_motion: Annotated[
+        str | None, typer.Option(help="Also write the motion found, as a colour video.")
+    ] = None,
+    tile: Annotated[
+        str, typer.Option(help="auto (if memory is short), none, or a size: 960x540.")
+    ] = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="Of raw rgb24 frames from stdin: 640x360.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(help="Frames per second of stdin or of a folder.")
+    ] = None,
+):
+    """Restore a blurry video. An output appears only once it is complete."""
+    say = to_stderr if output == "-" else _to_stdout
+    times = [seconds("--start", start), seconds("--end", end)]
+    for option, text in (("--start", start), ("--end", end)):
+        if text and ":" in text and os.path.isdir(input):
+            raise UsageError(f"{option} {text}: of a folder, give a frame number")
+    from mtujax.common.progress import FrameProgress
+    from mtujax.deblur.api import deblur_video
+
+    say(f"device: {device_name()}, weights: {weights}")
+    with FrameProgress("deblurring", stderr=output == "-") as progress:
+        report = deblur_video(
+            input,
+            output,
+            weights=weights,
+            dtype=dtype,
+            overwrite=overwrite,
+            resume=resume,
+            start=times[0],
+            end=times[1],
+            scene_threshold=scene_threshold,
+            codec=codec,
+            crf=crf,
+            preset=preset,
+            compare=compare,
+            save_motion=save_motion,
+            tile=tile_size(tile),
+            size=size,
+            rate=rate,
+            progress=progress,
+            on_note=lambda note: say(f"note: {note}"),
+        )
+    size = f"{report.size[0]}x{report.size[1]}"
+    cuts = f", {report.cuts} cut{'s'[: report.cuts != 1]}" if report.cuts else ""
+    say(
+        f"{report.output}: {report.frames} frame{'s'[: report.frames != 1]} of "
+        f"{size}{cuts}, "
+        f"{report.seconds:.1f} s, {report.fps:.1f} frames/s"
+    )
+
+
+def _to_stdout(line):
+    print(line, flush=True)
+
+
+def device_name() -> str:
+    """The first device, as it is printed; JAX is ready to use it afterwards."""
+    import jax
+
+    from mtujax.common.hardware import use_cache
+
+    use_cache(None)
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder talks to stderr
+    device = jax.devices()[0]
+    kind = device.device_kind
+    return device.platform if kind == device.platform else f"{device.platform} ({kind})"
+
+
+def demo(
+    output: Annotated[
+        Path, typer.Argument(help="Folder for the clip and the comparison.")
+    ] = Path("demo"),
+    weights: Annotated[
+        str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
+    ] = DEFAULT_WEIGHTS,
+):
+    """Deblur a clip made from a photograph and show what was gained."""
+    from mtujax.cli.demo import run
+
+    print(f"device: {device_name()}, weights: {weights}", flush=True)
+    run(output, weights=weights)

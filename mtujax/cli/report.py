@@ -1,0 +1,128 @@
+"""The command line's `mtujax report`: tables and figures as the paper has them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtujax.config import DEFAULT_WEIGHTS
+from mtujax.errors import UsageError
+
+
+def report(
+    results: Annotated[
+        list[Path],
+        typer.Argument(help="Files that eval.py or `mtujax bench` wrote, or folders."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder to write; what has the same name is replaced.")
+    ],
+    figures: Annotated[
+        bool, typer.Option("--figures", help="Also draw figures (extra `plots`).")
+    ] = False,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Networks that the figures look into; repeat for more."),
+    ] = None,
+    without: Annotated[
+        str | None,
+        typer.Option(help="Weights without structure injection, to compare features."),
+    ] = None,
+    photo: Annotated[
+        Path | None,
+        typer.Option(help="Photograph to film, at least as large as --size."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Of the filmed frames.")] = "640x360",
+    crop: Annotated[
+        list[str] | None,
+        typer.Option(help="LABEL=FOLDER of frames to show; repeat, the input first."),
+    ] = None,
+    frame: Annotated[
+        int, typer.Option(help="With --crop: the first of two frames, from 0.")
+    ] = 0,
+    box: Annotated[
+        str | None,
+        typer.Option(help="With --crop: the part, as X,Y,WIDTH,HEIGHT in pixels."),
+    ] = None,
+):
+    """Write the paper's tables, measured beside reported, and its figures.
+
+    tables.md and tables.tex hold Tables 1 to 4 as far as something was measured for
+    them, and a table for every other dataset and protocol. Blank: not measured.
+    """
+    chosen = {
+        "--weights": weights,
+        "--without": without,
+        "--photo": photo,
+        "--crop": crop,
+    }
+    for option, value in chosen.items():
+        if value and not figures:
+            raise UsageError(f"{option}: only with --figures")
+    if box and not crop:
+        raise UsageError(f"--box {box}: only with --crop")
+    folders, part = [_labelled(text) for text in crop or ()], _box(box)
+    from mtujax.report.inputs import read_measured
+    from mtujax.report.tables import write_tables
+
+    measured, draw = read_measured(results), []
+    if figures:
+        draw = _figures(
+            measured, (weights, without, photo, size), (folders, frame, part)
+        )
+    files = write_tables(measured, out)
+    for one in draw:
+        files += one(out)
+    for file in files:
+        print(file)
+
+
+def _figures(measured, shown, crops):
+    """What draws the figures into a folder; all that can be wrong is found before."""
+    from mtujax.report.crops import (
+        Shown,
+        draw_folders,
+        draw_pictures,
+        look,
+        read_folders,
+    )
+    from mtujax.report.efficiency import draw_efficiency
+    from mtujax.report.style import need_matplotlib
+    from mtujax.video.inputs import parse_size
+
+    need_matplotlib()
+    (weights, without, photo, size), (folders, number, box) = shown, crops
+    size = parse_size(size)
+    strips = read_folders(folders, number, box) if folders else None
+    seen = look(
+        Shown(tuple(weights or (DEFAULT_WEIGHTS,)), without, photo, size), _to_stderr
+    )
+    draw = [
+        lambda out: draw_efficiency(measured, out / "efficiency"),
+        lambda out: draw_pictures(seen, out),
+    ]
+    if strips:
+        draw.append(lambda out: draw_folders(strips, out, number=number, box=box))
+    return draw
+
+
+def _labelled(text):
+    label, equals, folder = text.partition("=")
+    if not (label and equals and folder):
+        raise UsageError(f"--crop {text}: must be LABEL=FOLDER")
+    return label, Path(folder)
+
+
+def _box(text):
+    if text is None:
+        return None
+    from mtujax.report.crops import Box
+
+    words = text.split(",")
+    if len(words) != 4 or not all(word.strip().isdecimal() for word in words):
+        raise UsageError(f"--box {text}: must be X,Y,WIDTH,HEIGHT in pixels")
+    return Box(*map(int, words))
+
+
+def _to_stderr(line):
+    typer.echo(line, err=True)

@@ -1,0 +1,180 @@
+"""The commands `mtujax weights`, `convert` and `export`."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mtujax.errors import UsageError, UserError
+
+
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="The authors' .pytorch file.")],
+    output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
+    preset: Annotated[
+        str | None, typer.Option(help="Expected network, as mtu2; found if not given.")
+    ] = None,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="It is LiteFlowNet, the flow teacher.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with PyTorch on a short clip.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing output.")
+    ] = False,
+):
+    """Convert a released PyTorch checkpoint to weights for mtujax."""
+    from mtujax.common.files import check_output
+    from mtujax.liteflownet.weights import convert_teacher
+    from mtujax.torch_port.verify import check as check_network
+    from mtujax.torch_port.verify import check_teacher
+    from mtujax.weights.convert import convert as convert_network
+    from mtujax.weights.safetensors_io import check_suffix
+
+    if teacher and preset:
+        raise UsageError(f"--preset {preset}: a --teacher has none")
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint}: no such file")
+    check_suffix(output)
+    check_output(checkpoint, output, folder=False, overwrite=overwrite)
+    with tempfile.TemporaryDirectory(prefix=".", dir=output.parent) as folder:
+        part = Path(folder) / output.name
+        options = {} if teacher else {"preset": preset}
+        convert = convert_teacher if teacher else convert_network
+        done = convert(checkpoint, part, **options)
+        if check:
+            found = (check_teacher if teacher else check_network)(checkpoint, part)
+            print(f"against PyTorch: {found}")
+            if not found.agree:
+                raise UserError(f"{output}: not written, as it disagrees with PyTorch")
+        os.replace(part, output)
+    print(f"{output}: {done.preset}, {done.parameters:,} parameters")
+    print(f"source sha256: {done.sha256}")
+    if done.dropped:
+        print(f"left out, as only training reads them: {', '.join(done.dropped)}")
+
+
+def export(
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of the run, also gs://…; for --stablehlo any weights."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Argument(help="A .safetensors file; a folder for the other two kinds."),
+    ],
+    which: Annotated[
+        str, typer.Option(help="Checkpoint: latest, best (validation), or its number.")
+    ] = "latest",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The weights, not their moving average.")
+    ] = False,
+    state: Annotated[
+        bool,
+        typer.Option(
+            "--state",
+            help="The whole training state in files under 16 MiB; a run with "
+            "go_on_from= goes on from it.",
+        ),
+    ] = False,
+    stablehlo: Annotated[
+        bool,
+        typer.Option(
+            "--stablehlo",
+            help="The step of one frame with its weights, for frames of any size on "
+            "CPU, GPU and TPU: a program that runs without mtujax.",
+        ),
+    ] = False,
+    dtype: Annotated[
+        str | None, typer.Option(help="That a --stablehlo computes in, as bfloat16.")
+    ] = None,
+    about: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=TEXT to keep in the weights, as licence=MIT; repeated."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing output.")
+    ] = False,
+):
+    """Write a training run's weights, its state to go on from, or a network's step.
+
+    The run may be going on. Weights are the moving average, without the layers that
+    only training reads, as `mtujax deblur --weights` takes them.
+    """
+    import jax
+
+    from mtujax.common.files import check_output
+    from mtujax.training.export import export_state, export_weights
+
+    if which.isdecimal():
+        which = int(which)
+    elif which not in ("latest", "best"):
+        raise UsageError(f"--which {which}: must be latest, best or a number")
+    if stablehlo and (state or raw or which != "latest"):
+        raise UsageError("--stablehlo: goes without --state, --raw and --which")
+    if dtype and not stablehlo:
+        raise UsageError(f"--dtype {dtype}: is for --stablehlo; weights are float32")
+    texts = dict(_key_and_text(entry) for entry in about or ())
+    if state and texts:
+        raise UsageError("--about: is kept in weights, a --state has its configuration")
+    if state and raw:
+        raise UsageError("--raw: a --state holds the weights and their moving average")
+    # The device may be busy with this very run.
+    jax.config.update("jax_platforms", "cpu")
+    if stablehlo:
+        _write_step(run, output, dtype, texts, overwrite)
+        return
+    if state:
+        done = export_state(run, output, which=which, overwrite=overwrite)
+    else:
+        source = output.parent if "://" in run else Path(run)
+        if source.exists():
+            check_output(source, output, folder=False, overwrite=overwrite)
+        done = export_weights(run, output, which=which, raw=raw, about=texts)
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)
+    psnr = "" if done.psnr is None else f", validation {done.psnr:.2f} dB"
+    parts = f", {len(done.files)} files" if state else ""
+    print(f"{output}: update {done.updates:,}{psnr}{parts}")
+
+
+def _write_step(weights, output, dtype, about, overwrite):
+    from mtujax.deploy import write_step
+    from mtujax.evaluation.method import open_subject
+    from mtujax.model.inference import inference_form, matrix_multiple
+
+    subject = open_subject(weights, dtype=dtype)
+    method = subject.method
+    # One program for all devices: wider channels gain most where half precision runs.
+    multiple = matrix_multiple(subject.model.config)
+    model, params = inference_form(subject.model, subject.params, multiple=multiple)
+    about = {"weights": {"name": method.name, "sha256": method.sha256}, **about}
+    files = write_step(model, params, output, about=about, overwrite=overwrite)
+    size = sum(file.stat().st_size for file in files) / 1e6
+    print(f"{output}: {', '.join(file.name for file in files)}, {size:.1f} MB")
+
+
+def _key_and_text(entry):
+    key, equals, text = entry.partition("=")
+    if not equals or not key.isidentifier():
+        raise UsageError(f"--about {entry}: give it as KEY=TEXT, as licence=MIT")
+    return key, text
+
+
+def list_weights():
+    """List the weights that come with the package."""
+    from mtujax.weights.files import bundled
+
+    for file in bundled():
+        frames = file.config.lookahead
+        print(
+            f"{file.name}: {file.parameters:,} parameters, {file.size / 1e6:.1f} MB, "
+            f"look-ahead {frames} frame{'s'[: frames != 1]}"
+        )
+        for key, value in file.metadata.items():
+            print(f"  {key}: {value}")

@@ -1,0 +1,1 @@
+"""Files, threads, JSON, text and hardware: what every folder may use."""

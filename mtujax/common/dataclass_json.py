@@ -1,0 +1,160 @@
+"""Dataclasses to JSON and back, with one clear line for every field that is wrong."""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+
+from mtujax.common.text import nearest
+from mtujax.errors import UsageError
+
+_NOT = object()  # no value of a type
+
+
+def to_dict(config) -> dict:
+    """A configuration as JSON has it.
+
+    Args:
+        config: a dataclass of dataclasses.
+
+    Returns:
+        A dict of dicts, lists, strings, numbers and None.
+    """
+
+    def plain(value):
+        if isinstance(value, Mapping):
+            return {name: plain(entry) for name, entry in value.items()}
+        return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+    return plain(dataclasses.asdict(config))
+
+
+def from_dict(values: Mapping, kind: type, path: str = ""):
+    """Makes a configuration of nested mappings, as files and JSON give them.
+
+    Args:
+        values: by field.
+        kind: the dataclass.
+        path: of the mapping in the whole, ending in a dot, for messages.
+
+    Returns:
+        A `kind`.
+
+    Raises:
+        UsageError: for a field that there is not, with the nearest one, or a value that
+            is not of its type.
+    """
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in hints:
+            raise UsageError(f"{path}{name}: no such field; {nearest(name, hints)}")
+    read = {
+        name: _value(value, hints[name], f"{path}{name}")
+        for name, value in values.items()
+    }
+    for field in dataclasses.fields(kind):
+        needed = field.default is field.default_factory is dataclasses.MISSING
+        if needed and field.name not in read:
+            raise UsageError(f"{path}{field.name}: is not given")
+    try:
+        return kind(**read)
+    except UsageError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{path.rstrip('.') or 'config'}: {error}") from None
+
+
+def _value(value, hint, path):
+    """A value of a field's type."""
+    choices = [hint]
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        choices = list(typing.get_args(hint))
+    if value is None and types.NoneType in choices:
+        return None
+    for choice in choices:
+        if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
+            return from_dict(value, choice, f"{path}.")
+        if (read := _read(value, choice)) is not _NOT:
+            return read
+    raise UsageError(f"{path} {value!r}: must be {' or '.join(map(_words, choices))}")
+
+
+def _read(value, kind):
+    """A value as a type has it, or `_NOT`."""
+    origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin is typing.Literal:
+        return value if value in parts else _NOT
+    if origin in (int, float):
+        wanted = isinstance(value, int if origin is int else int | float)
+        return origin(value) if wanted and not isinstance(value, bool) else _NOT
+    if not parts:
+        return value if isinstance(value, origin) else _NOT
+    if not isinstance(value, list | tuple):
+        return _NOT
+    if origin is not tuple or Ellipsis in parts:
+        parts = parts[:1] * len(value)
+    if len(parts) != len(value):
+        return _NOT
+    read = tuple(_read(v, part) for v, part in zip(value, parts, strict=True))
+    return _NOT if any(r is _NOT for r in read) else read
+
+
+def _words(kind):
+    """What a type is in a message."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, parts))
+    if not parts:
+        return kind.__name__.replace("NoneType", "None")
+    if origin is tuple and Ellipsis not in parts:
+        return f"({', '.join(map(_words, parts))})"
+    return f"several {_words(parts[0])}"
+
+
+def differing_fields(old: dict, new: dict) -> list[str]:
+    """Names what differs between two configurations.
+
+    Args:
+        old: JSON values, dicts in dicts, as they are kept somewhere.
+        new: likewise, as they are wanted.
+
+    Returns:
+        Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands
+        for a field that is not there.
+    """
+    there, here = (dict(_dotted(values)) for values in (old, new))
+    names = sorted(there.keys() | here.keys())
+    return [
+        f"{name}: {there.get(name, '-')} there, {here.get(name, '-')} here"
+        for name in names
+        if there.get(name, "-") != here.get(name, "-")
+    ]
+
+
+def _dotted(values, path=""):
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _dotted(value, f"{path}{name}.")
+        else:
+            # As JSON would have it: a tuple is a list there.
+            yield f"{path}{name}", json.dumps(value)
+
+
+def plain(values):
+    """JSON values, with text for numbers that are not finite.
+
+    Args:
+        values: dicts, lists, tuples and what JSON holds.
+
+    Returns:
+        The same, as strict JSON takes them.
+    """
+    if isinstance(values, dict):
+        return {name: plain(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [plain(value) for value in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        return str(values)
+    return values

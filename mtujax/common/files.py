@@ -1,0 +1,229 @@
+"""Files that appear under their final name only when they are whole, and locks."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from mtujax.errors import UserError
+
+_FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def check_output(
+    source: Path, output: Path, *, folder: bool, overwrite: bool = False
+) -> None:
+    """Refuses, before any work, an output that could not be or should not be written.
+
+    Args:
+        source: the input, an existing file or folder.
+        output: final name of the file or folder.
+        folder: whether a folder of frames is written.
+        overwrite: allow an existing output; a folder only if it holds frames alone.
+
+    Raises:
+        UserError: naming what is in the way.
+    """
+    if output.exists() and output.samefile(source):
+        raise UserError(f"{output}: output and input are the same")
+    parent = Path(os.path.realpath(output)).parent
+    if not parent.exists():
+        raise UserError(f"{output.parent}: no such folder; create it for the output")
+    if not parent.is_dir():
+        name = output.parent
+        raise UserError(f"{name}: not a folder, so {output.name} cannot be in it")
+    if not output.exists():
+        return
+    if folder != output.is_dir():
+        found, wanted = ("file", "folder") if folder else ("folder", "file")
+        raise UserError(f"{output}: is a {found}, but a {wanted} would be written")
+    if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
+        raise UserError(f"{output}: is the folder you are in; name another")
+    if _is_taken(output, folder) and not overwrite:
+        raise UserError(
+            f"{output}: exists already; --overwrite (overwrite=True) replaces it"
+        )
+    if folder:
+        check_frames_only(output)
+
+
+def check_frames_only(folder: Path) -> None:
+    """Refuses to replace a folder, which deletes it, if it holds more than frames.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        UserError: naming the first thing in it that is no PNG or JPEG file.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() not in FRAME_SUFFIXES or not path.is_file():
+            raise UserError(
+                f"{folder}: not overwritten, as it holds more than frames: {path.name}"
+            )
+
+
+@contextlib.contextmanager
+def whole_output(
+    output: Path, *, folder: bool, overwrite: bool = True
+) -> Iterator[Path]:
+    """Gives a temporary name beside `output` and renames it when the block succeeds.
+
+    Whatever ends the block otherwise (an error, Ctrl-C), the temporary is deleted and
+    what was at `output` before is still there.
+
+    Args:
+        output: final name; where it is a link, what it leads to is replaced.
+        folder: whether the temporary is a folder, which is then created.
+        overwrite: replace what exists by then; an empty folder is always replaced.
+
+    Yields:
+        The temporary path, with the suffix of `output`.
+
+    Raises:
+        UserError: if `output` appeared in the meantime and is not to be replaced.
+        OSError: naming `output`, if it cannot be written.
+    """
+    temporary = _beside(Path(os.path.realpath(output)), "part")
+    if folder:
+        temporary.mkdir()
+    try:
+        with naming(output, temporary):
+            yield temporary
+            publish(temporary, output, folder=folder, overwrite=overwrite)
+    finally:
+        if folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(output: Path, temporary: Path) -> Iterator[None]:
+    """Lets errors name the file that was asked for, not the temporary one.
+
+    Args:
+        output: what was asked for.
+        temporary: the file or folder that is written first.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        OSError: naming `output`, if it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if temporary.name in str(error.filename) or error.errno in _FULL:
+            raise OSError(error.errno, error.strerror, str(output)) from error
+        raise
+
+
+def publish(temporary: Path, output: Path, *, folder: bool, overwrite: bool) -> None:
+    """Gives what is complete its final name.
+
+    Args:
+        temporary: file or folder, on the same file system.
+        output: final name; where it is a link, what it leads to is replaced.
+        folder: whether it is a folder.
+        overwrite: replace what exists; an empty folder is always replaced.
+
+    Raises:
+        UserError: if `output` appeared in the meantime and is not to be replaced.
+    """
+    final = Path(os.path.realpath(output))
+    if not overwrite and _is_taken(final, folder):
+        raise UserError(f"{output}: appeared in the meantime, and is not replaced")
+    if folder:
+        _replace_folder(temporary, final)
+    else:
+        _to_disk(temporary)
+        os.replace(temporary, final)
+
+
+def _is_taken(output, folder):
+    return output.exists() and not (folder and not any(output.iterdir()))
+
+
+def _to_disk(path):
+    """Waits until a file is stored, or its new name could outlive its content."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _replace_folder(temporary, output):
+    """Renames a folder; a folder with content cannot be replaced in one step."""
+    if not output.exists():
+        temporary.rename(output)
+        return
+    old = _beside(output, "old")
+    output.rename(old)
+    try:
+        temporary.rename(output)
+    except BaseException:
+        old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(output, kind):
+    # Not the process's number: in a container it is the same at every start.
+    return output.with_name(f".{output.stem}.{uuid.uuid4().hex}.{kind}{output.suffix}")
+
+
+@contextlib.contextmanager
+def one_at_a_time(
+    lock: Path,
+    output: Path,
+    *,
+    busy: str = "is being prepared by another process; wait until it is done",
+) -> Iterator[None]:
+    """Holds a lock; the system gives it back when a process dies.
+
+    Args:
+        lock: the lock's file, which stays.
+        output: what is being made, for the message.
+        busy: the rest of the message.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: if another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with lock.open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{output}: {busy}") from error
+        yield
+
+
+def natural_key(name: str) -> tuple:
+    """Sorts numbers in names by value: frame2 before frame10.
+
+    Args:
+        name: a file name.
+
+    Returns:
+        A key for `sorted`.
+    """
+    parts = re.split(r"([0-9]+)", name.lower())
+    return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()

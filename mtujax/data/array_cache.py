@@ -1,0 +1,284 @@
+"""A decoded copy for training: frames as uncompressed arrays, mapped into memory.
+
+A crop of a frame is then a copy of some rows, not the decoding of a PNG. One .npy file
+[N, H, W, 3] uint8 for the blurry and one for the sharp frames of a video, and a
+manifest that remembers what they were made of. Letters: N frames, H W pixels.
+"""
+
+import dataclasses
+import json
+import os
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.common.threads import default_threads, in_threads
+from mtujax.data.folders import FolderSet
+from mtujax.data.frames import KINDS, FrameSource, VideoInfo, no_split, video_info
+from mtujax.data.images import decode
+from mtujax.errors import UserError
+
+VERSION = 1
+_MANIFEST = "manifest.json"
+
+
+def build_cache(
+    found: FolderSet,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> None:
+    """Decodes a set into a folder.
+
+    Args:
+        found: the set; every frame has a partner.
+        folder: an existing, empty folder.
+        threads: that decode at once; None takes one for each core.
+        progress: called with frames written and their number.
+
+    Raises:
+        UserError: naming the first frame that is damaged or of another size.
+        OSError: if the folder cannot be written.
+    """
+    threads = threads or default_threads()
+    count = _Counter(2 * found.frames, progress)
+    splits = {}
+    for split, videos in found.splits.items():
+        (folder / split).mkdir()
+        splits[split] = [
+            _build_video(v, folder / split, threads, count) for v in videos
+        ]
+    manifest = {"version": VERSION, "set": found.label, "built": time.time_ns()}
+    with (folder / _MANIFEST).open("w") as file:
+        json.dump({**manifest, "splits": splits}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+class _Counter:
+    def __init__(self, total, progress):
+        self._done, self._total, self._progress = 0, total, progress
+
+    def __call__(self):
+        self._done += 1
+        if self._progress:
+            self._progress(self._done, self._total)
+
+
+def _build_video(video, folder, threads, count):
+    """Writes the arrays of a video; gives its entry of the manifest."""
+    info = video_info(video)
+    entry = {"video": dataclasses.astuple(info)}
+    for kind in KINDS:
+        paths = [video.paths(n)[KINDS.index(kind)] for n in range(info.frames)]
+        file, sources = folder / f"{info.name}.{kind}.npy", []
+        with _ArrayFile(file, (info.frames, info.height, info.width, 3)) as out:
+            for image, source in _decoded(paths, info, threads):
+                out.write(image)
+                sources.append(source)
+                count()
+        entry[kind] = {
+            "file": f"{folder.name}/{file.name}",
+            "bytes": file.stat().st_size,
+            "crc32": out.crc32,
+            "folder": str(paths[0].parent.resolve()),
+            "sources": sources,
+        }
+    return entry
+
+
+def cache_bytes(found: FolderSet) -> int:
+    """Bytes that the arrays of a set take.
+
+    Args:
+        found: the set.
+
+    Returns:
+        The bytes.
+    """
+    infos = [video_info(video) for video in found.videos]
+    return sum(2 * i.frames * i.height * i.width * 3 for i in infos)
+
+
+class _ArrayFile:
+    """Writes one .npy frame by frame: a full disk is an error, not a signal."""
+
+    def __init__(self, path, shape):
+        self._file, self.crc32 = path.open("wb"), 0
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        with self._file:
+            if error[0] is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+
+    def write(self, image):
+        self._file.write(image.data)
+        self.crc32 = zlib.crc32(image.data, self.crc32)
+
+
+def _decoded(paths, info, threads):
+    """(image, [name, bytes, crc32]) of each file, few at a time in memory."""
+
+    def one(path):
+        data = path.read_bytes()
+        image = decode(data, path)
+        if image.shape != (info.height, info.width, 3):
+            rows, columns, _ = image.shape
+            raise UserError(
+                f"{path}: is {columns}x{rows}, but the video's first frame is "
+                f"{info.width}x{info.height}"
+            )
+        return image, [path.name, len(data), zlib.crc32(data)]
+
+    for at in range(0, len(paths), 4 * threads):
+        yield from in_threads(one, paths[at : at + 4 * threads], threads=threads)
+
+
+class CachedFrames(FrameSource):
+    """A split of a decoded copy."""
+
+    def __init__(
+        self, folder: str | os.PathLike, *, split: str, label: str | None = None
+    ):
+        """Reads the manifest and compares it with the files.
+
+        Args:
+            folder: that `data prepare --raw` made.
+            split: which part of it.
+            label: the set that it should be, as `gopro/blur_gamma`; None takes any.
+
+        Raises:
+            UserError: if it is of another version, damaged, or the frames that it was
+                made of have changed since, or it has no such split.
+        """
+        folder = Path(folder)
+        manifest = read_manifest(folder)
+        self.name = f"{manifest['set']} in {folder}"
+        if label not in (None, manifest["set"]):
+            raise UserError(f"{folder}: holds {manifest['set']}, not {label}")
+        if split not in manifest["splits"]:
+            raise no_split(self.name, split, manifest["splits"])
+        entries = manifest["splits"][split]
+        for entry in entries:
+            for kind in KINDS:
+                _compare(folder, entry[kind], manifest["built"])
+        self.videos = tuple(VideoInfo(*entry["video"]) for entry in entries)
+        self._files = [
+            {k: folder / entry[k]["file"] for k in KINDS} for entry in entries
+        ]
+        self._arrays = {}
+
+    def __getstate__(self):
+        """Leaves the open files behind."""
+        return {**self.__dict__, "_arrays": {}}
+
+    def _load(self, video, places, window):
+        return [window.of(self._array(video, kind)[frame]) for kind, frame in places]
+
+    def _array(self, video, kind):
+        if (video, kind) not in self._arrays:
+            file = self._files[video][kind]
+            self._arrays[video, kind] = np.load(file, mmap_mode="r")
+        return self._arrays[video, kind]
+
+
+def read_manifest(folder: Path) -> dict:
+    """The manifest of a decoded copy.
+
+    Args:
+        folder: that holds it.
+
+    Returns:
+        It.
+
+    Raises:
+        UserError: if there is none, or of another version.
+    """
+    path = folder / _MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder}: no decoded copy, as it has no {_MANIFEST}")
+    try:
+        manifest = json.loads(path.read_text())
+        version = manifest["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged; {_AGAIN}") from error
+    if version != VERSION:
+        raise UserError(
+            f"{folder}: decoded copy of version {version}, but this mtujax reads "
+            f"{VERSION}; {_AGAIN}"
+        )
+    return manifest
+
+
+_AGAIN = "`mtujax data prepare NAME FOLDER --raw --overwrite` makes it anew"
+
+
+def _compare(folder, entry, built):
+    """Refuses arrays that are cut, or older than the frames they were made of."""
+    path = folder / entry["file"]
+    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        raise UserError(f"{path}: missing or cut short; {_AGAIN}")
+    source = Path(entry["folder"])
+    if not source.is_dir():
+        return  # moved away after decoding, which is fine
+    for name, length, crc32 in entry["sources"]:
+        file = source / name
+        found = file.stat() if file.is_file() else None
+        # A newer time alone may come from copying: then the content decides.
+        if (
+            found is None
+            or found.st_size != length
+            or (found.st_mtime_ns > built and zlib.crc32(file.read_bytes()) != crc32)
+        ):
+            raise UserError(f"{path}: stale, as {file} has changed since; {_AGAIN}")
+
+
+def is_cache(folder: Path) -> bool:
+    """Whether a folder is a decoded copy, of any version.
+
+    Args:
+        folder: any path.
+
+    Returns:
+        It.
+    """
+    return (folder / _MANIFEST).is_file()
+
+
+def verify_cache(folder: Path) -> list[str]:
+    """Reads every array of a decoded copy and compares checksums.
+
+    Args:
+        folder: that holds it.
+
+    Returns:
+        A line for each array that is damaged.
+
+    Raises:
+        UserError: if the manifest cannot be used.
+    """
+    splits = read_manifest(folder)["splits"].values()
+    entries = [video[kind] for videos in splits for video in videos for kind in KINDS]
+    return [line for entry in entries for line in _damage(folder, entry)]
+
+
+def _damage(folder, entry):
+    path = folder / entry["file"]
+    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+        yield f"{path}: missing or cut short"
+        return
+    crc32 = 0
+    for frame in np.load(path, mmap_mode="r"):
+        crc32 = zlib.crc32(frame.data, crc32)
+    if crc32 != entry["crc32"]:
+        yield f"{path}: damaged: its checksum does not fit"

@@ -1,0 +1,209 @@
+"""TFDS builders: one example per pair of frames, in order, bytes unchanged.
+
+TFDS's usual builder keeps a split in memory and, beyond 1 GB, calls TensorFlow; the
+one by shards writes each example at once. A shard is a video. Importing this registers
+the builders with TFDS.
+"""
+
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+from mtujax.data.datasets import dataset
+from mtujax.data.folders import find
+from mtujax.data.frames import KINDS, video_info
+from mtujax.data.images import damage
+from mtujax.errors import UserError
+
+VERSION = tfds.core.Version("1.0.0")
+
+
+def configs(name: str) -> list[tfds.core.BuilderConfig]:
+    """The forms of a dataset, the default first.
+
+    Args:
+        name: of the dataset.
+
+    Returns:
+        One config each; none if there is only one form.
+    """
+    known = dataset(name).configs
+    return [tfds.core.BuilderConfig(name=n, description=d) for n, d in known.items()]
+
+
+class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+    """Writes examples {"blurry", "sharp": image, "video": text, "frame": int32}.
+
+    `frame` counts from 0 in each video; videos follow each other as in
+    `info.metadata["videos"]`: {split: [[name, frames, height, width], ...]}.
+
+    Attributes:
+        on_pair: called after each pair is written, if not None.
+    """
+
+    VERSION = VERSION
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    on_pair: Callable[[], None] | None = None
+
+    @classmethod
+    def named(cls, config: str) -> str | tfds.core.BuilderConfig:
+        """What TFDS takes for the config of a name.
+
+        Args:
+            config: its name.
+
+        Returns:
+            The name, or a new config where any name will do.
+        """
+        return config
+
+    def _info(self):
+        known = dataset(self.name)
+        image = tfds.features.Image(
+            shape=(None, None, 3), encoding_format=known.image_format
+        )
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=known.title,
+            homepage=known.homepage or None,
+            features=tfds.features.FeaturesDict(
+                {
+                    "blurry": image,
+                    "sharp": image,
+                    "video": tfds.features.Text(),
+                    "frame": np.int32,
+                }
+            ),
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _shard_iterators_per_split(self, dl_manager):
+        config = self.builder_config.name if self.builder_config else None
+        found = find(self.name, os.fspath(dl_manager.manual_dir), config)
+        _refuse(found)
+        self.info.metadata["layout"] = found.layout
+        self.info.metadata["videos"] = {
+            split: [_entry(video) for video in videos]
+            for split, videos in found.splits.items()
+        }
+        return {
+            split: [functools.partial(self._examples, video) for video in videos]
+            for split, videos in found.splits.items()
+        }
+
+    def _examples(self, video) -> Iterator[tuple[int, dict]]:
+        for frame in range(len(video.pairs)):
+            paths = video.paths(frame)
+            for path in paths:
+                if wrong := damage(path.read_bytes()):
+                    raise UserError(f"{path}: {wrong}")
+            # Paths, not bytes: TFDS copies the files, and keeps what it is given.
+            example = dict(zip(KINDS, map(os.fspath, paths), strict=True))
+            yield frame, {**example, "video": video.name, "frame": frame}
+            if self.on_pair:
+                self.on_pair()
+
+    def _download_and_prepare(self, dl_manager, download_config=None):
+        super()._download_and_prepare(dl_manager, download_config)
+        # Still under the temporary name: what was not written whole never gets another.
+        for split, videos in self.info.metadata["videos"].items():
+            shards = [os.fspath(path) for path in self.info.splits[split].filepaths]
+            for shard, (_, frames, _, _) in zip(shards, videos, strict=True):
+                if len(ArrayRecordDataSource([shard])) != frames:
+                    raise UserError(f"{shard}: not written whole")
+                _to_disk(shard)
+
+    def _log_download_bytes(self):
+        """Nothing is downloaded: TFDS's own words about it would mislead."""
+
+    _log_download_done = _log_download_bytes
+
+    def raw_source(self, split: str):
+        """Records of a split with the images as they are in their files.
+
+        Args:
+            split: its name.
+
+        Returns:
+            A TFDS data source of examples; `blurry` and `sharp` are bytes.
+        """
+        skip = {kind: tfds.decode.SkipDecoding() for kind in KINDS}
+        return self.as_data_source(split, decoders=skip)
+
+
+def _entry(video):
+    info = video_info(video)
+    return [info.name, info.frames, info.height, info.width]
+
+
+def _refuse(found):
+    wrong = [line for video in found.videos for line in video.unpaired]
+    for split in found.splits:
+        # Names with other characters would be slices or sums of splits to TFDS.
+        if not re.fullmatch(r"\w+", split) or split.lower() == "all":
+            wrong.append(f"{split}: no name for a split; use letters, digits and _")
+    if wrong:
+        raise UserError("\n  ".join([f"{found.root}: cannot be prepared", *wrong]))
+
+
+def _to_disk(path):
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
+class Bsd(PairBuilder):
+    """BSD; a config for each pair of exposures, splits train, valid and test."""
+
+    name = "bsd"
+    BUILDER_CONFIGS = configs(name)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
+
+
+class Dvd(PairBuilder):
+    """DVD; its files are JPEG."""
+
+    name = "dvd"
+    BUILDER_CONFIGS = configs(name)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
+
+
+class Gopro(PairBuilder):
+    """GoPro; configs `blur_gamma` (default) and `blur`."""
+
+    name = "gopro"
+    BUILDER_CONFIGS = configs(name)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
+
+
+class Reds(PairBuilder):
+    """REDS; the split `test` is its val."""
+
+    name = "reds"
+    BUILDER_CONFIGS = configs(name)
+    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
+
+
+class Pairs(PairBuilder):
+    """Your own frames; a config of any name keeps several such sets apart."""
+
+    name = "pairs"
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="default")]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
+
+    @classmethod
+    def named(cls, config: str) -> str | tfds.core.BuilderConfig:
+        """A config of this name.
+
+        Args:
+            config: any name.
+
+        Returns:
+            The config.
+        """
+        return config if config == "default" else tfds.core.BuilderConfig(name=config)

@@ -1,0 +1,311 @@
+"""`data show`: a contact sheet of clips beside histograms of blur and difficulty.
+
+A row shows blurry and sharp frames, motion, and what motion does not explain. Letters:
+N clips, T time, H W pixels. Pictures are RGB, uint8.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtujax.common.files import whole_output
+from mtujax.common.flow_color import flow_colours
+from mtujax.data.clips import Clips, ClipSpec
+from mtujax.data.flow import ComputedMotion, dis_flow
+from mtujax.data.locate import open_frames, open_motion
+from mtujax.errors import UsageError, UserError
+
+COLUMNS = ("blurry", "sharp", "motion", "warped difference")
+"""What a row of `contact_sheet` shows."""
+
+
+_GAP = 4  # pixels
+_DIFFERENCE = 4  # how much stronger differences are shown
+_INVALID = (96, 0, 0)
+
+
+def warped_difference(
+    previous: np.ndarray, frame: np.ndarray, flow: np.ndarray, valid: np.ndarray
+) -> np.ndarray:
+    """Moves a frame along the flow and shows how it differs from the next one.
+
+    Args:
+        previous: [H, W, 3] uint8.
+        frame: [H, W, 3] uint8.
+        flow: [H, W, 2] float32 (dx, dy) from `frame` back to `previous`, in pixels.
+        valid: bool [H, W].
+
+    Returns:
+        [H, W, 3] uint8: grey where they agree, differences strengthened fourfold; dark
+        red where not valid.
+    """
+    height, width = valid.shape
+    x = np.arange(width, dtype=np.float32) + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    moved = cv2.remap(previous, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    shown = cv2.addWeighted(frame, _DIFFERENCE, moved, -_DIFFERENCE, 128)
+    shown[~valid] = _INVALID
+    return shown
+
+
+def contact_row(
+    blurry: np.ndarray,
+    sharp: tuple[np.ndarray, np.ndarray],
+    flow: np.ndarray,
+    valid: np.ndarray,
+    *,
+    longest: float,
+) -> np.ndarray:
+    """One frame as `COLUMNS` has it.
+
+    Args:
+        blurry: [H, W, 3] uint8.
+        sharp: the frame before and this one, [H, W, 3] uint8 each.
+        flow: [H, W, 2] float32 (dx, dy) from this one back to the one before, pixels.
+        valid: bool [H, W].
+        longest: length in pixels that has the full colour.
+
+    Returns:
+        [h, w, 3] uint8, four pictures side by side with white gaps.
+    """
+    cells = (
+        blurry,
+        sharp[1],
+        flow_colours(flow / max(longest, 1e-3)),
+        warped_difference(*sharp, flow, valid),
+    )
+    edge = ((_GAP // 2, _GAP // 2), (_GAP // 2, _GAP // 2), (0, 0))
+    framed = [np.pad(cell, edge, constant_values=255) for cell in cells]
+    return np.concatenate(framed, axis=1)
+
+
+_EVERY = 4  # pixels: blur is smooth, and this many suffice for its histogram
+_ROWS = 12  # a sheet with more of them cannot be read
+_COLUMN = 480  # pixels that a picture is shown with, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A clip to be looked at.
+
+    Attributes:
+        title: what it is.
+        blurry: [T, H, W, 3] uint8.
+        sharp: [T, H, W, 3] uint8.
+        flow: [T, H, W, 2] float32 (dx, dy) in pixels back to the frame before; of the
+            first frame it does not count.
+        valid: bool [T, H, W], where the flow is known.
+        duty: [T] exposure time as a share of the frame interval; None if unknown.
+    """
+
+    title: str
+    blurry: np.ndarray
+    sharp: np.ndarray
+    flow: np.ndarray
+    valid: np.ndarray
+    duty: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """How blurry clips are.
+
+    Attributes:
+        lengths: [M] pixels that a place moves, during the exposure where its time is
+            known (`exposed`), else from one frame to the next.
+        exposed: which of the two `lengths` are.
+        psnr: [N * T] dB of each blurry frame against the sharp one, at most 60.
+    """
+
+    lengths: np.ndarray
+    exposed: bool
+    psnr: np.ndarray
+
+    @property
+    def lines(self) -> list[str]:
+        """A summary in words."""
+        what = "blur length" if self.exposed else "motion per frame"
+        short, middle, long = np.percentile(self.lengths, (10, 50, 90))
+        return [
+            f"{what}: median {middle:.1f} px, 10 % below {short:.1f}, "
+            f"10 % above {long:.1f}, longest {self.lengths.max():.1f}",
+            f"input PSNR: mean {self.psnr.mean():.2f} dB, from {self.psnr.min():.2f} "
+            f"to {self.psnr.max():.2f}",
+        ]
+
+
+def statistics(looks: Sequence[Look]) -> Statistics:
+    """Measures clips.
+
+    Args:
+        looks: at least one clip of at least two frames.
+
+    Returns:
+        Lengths of valid motion and PSNR of every frame.
+    """
+    exposed = all(look.duty is not None for look in looks)
+    lengths, scores = [], []
+    for look in looks:
+        for t in range(len(look.sharp)):
+            scores.append(cv2.PSNR(look.blurry[t], look.sharp[t]))
+            if t:
+                valid = look.valid[t, ::_EVERY, ::_EVERY]
+                flow = look.flow[t, ::_EVERY, ::_EVERY][valid]
+                share = look.duty[t] if exposed else 1.0
+                lengths.append(share * np.linalg.norm(flow, axis=-1))
+    return Statistics(np.concatenate(lengths), exposed, np.minimum(scores, 60.0))
+
+
+def contact_sheet(looks: Sequence[Look]) -> np.ndarray:
+    """Shows the middle of each clip, a row each.
+
+    Args:
+        looks: clips of at least two frames, of any sizes.
+
+    Returns:
+        [height, width, 3] uint8: `COLUMNS` of at most 12 clips.
+    """
+    shown = looks[:_ROWS]
+    middles = [max(len(look.sharp) // 2, 1) for look in shown]
+    longest = max(
+        np.percentile(np.linalg.norm(look.flow[t], axis=-1), 99)
+        for look, t in zip(shown, middles, strict=True)
+    )
+    rows = []
+    for look, t in zip(shown, middles, strict=True):
+        pair = look.sharp[t - 1], look.sharp[t]
+        motion = look.flow[t], look.valid[t]
+        rows.append(contact_row(look.blurry[t], pair, *motion, longest=longest))
+    width = min(len(COLUMNS) * _COLUMN, max(row.shape[1] for row in rows))
+    return np.concatenate([_as_wide(row, width) for row in rows])
+
+
+def _as_wide(row, width):
+    if row.shape[1] == width:
+        return row
+    height = max(1, round(row.shape[0] * width / row.shape[1]))
+    kind = cv2.INTER_AREA if row.shape[1] > width else cv2.INTER_CUBIC
+    return cv2.resize(row, (width, height), interpolation=kind)
+
+
+def write_sheet(looks: Sequence[Look], path: str | os.PathLike) -> Statistics:
+    """Writes the contact sheet with its histograms.
+
+    Args:
+        looks: clips of at least two frames.
+        path: image file, by its suffix: .png, .jpg, .pdf, .svg.
+
+    Returns:
+        What the histograms show.
+
+    Raises:
+        UserError: without matplotlib, for a suffix that it does not know, or if the
+            file cannot be written.
+    """
+    path = Path(path)
+    figure = _figure(sheet := contact_sheet(looks), found := statistics(looks))
+    titles = [look.title for look in looks[:_ROWS]]
+    places = (np.arange(len(titles)) + 0.5) * sheet.shape[0] / len(titles)
+    figure.axes[0].set_yticks(places, titles, rotation=90, va="center")
+    try:
+        with whole_output(path, folder=False) as temporary:
+            figure.savefig(temporary, format=path.suffix[1:] or None)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be written ({error})") from None
+    return found
+
+
+def _figure(sheet, found):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError(
+            "figures need matplotlib: pip install 'mtujax[plots]'"
+        ) from None
+    height, width = sheet.shape[:2]
+    figure = Figure(figsize=(15, 12 * height / width + 0.6), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(4, 1))
+    axes = left.subplots()
+    axes.imshow(sheet, interpolation="antialiased")
+    axes.set_xticks((np.arange(len(COLUMNS)) + 0.5) * width / len(COLUMNS), COLUMNS)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    axes.spines[:].set_visible(False)
+    lengths, scores = right.subplots(2, 1)
+    lengths.hist(found.lengths, bins=40, color="0.4")
+    during = "during the exposure" if found.exposed else "from frame to frame"
+    lengths.set(xlabel=f"motion {during}, pixels", ylabel="places")
+    scores.hist(found.psnr, bins=20, color="0.4")
+    scores.set(xlabel="PSNR of the blurry frame, dB", ylabel="frames")
+    for axes in (lengths, scores):
+        axes.spines[["top", "right"]].set_visible(False)
+    lengths.set_yticks([])
+    return figure
+
+
+SHOWN_FRAMES = 5
+
+
+def looks_of_set(
+    name: str,
+    path: str | os.PathLike,
+    *,
+    split: str,
+    config: str | None = None,
+    count: int = 8,
+    seed: int = 0,
+) -> tuple[list[Look], str]:
+    """Clips of a dataset, drawn at random.
+
+    Args:
+        name: of the dataset.
+        path: its folder, in any form that `open_frames` reads.
+        split: part of it.
+        config: its form; None takes the default.
+        count: N, or all there are.
+        seed: of the draw.
+
+    Returns:
+        The clips, and where their motion comes from: kept files, or DIS flow computed
+        now.
+
+    Raises:
+        UserError: if they cannot be read, or no video has 5 frames.
+        UsageError: for an unknown name or a count below 1.
+    """
+    check_count(count)
+    source = open_frames(name, path, split=split, config=config)
+    try:
+        motion = open_motion(name, path, source, split=split, config=config)
+        origin = "kept flow"
+    except UserError:
+        motion, origin = ComputedMotion(source, dis_flow), "DIS flow"
+    clips = Clips(source, ClipSpec(frames=SHOWN_FRAMES, lookback=0, lookahead=0))
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(clips), min(count, len(clips)), replace=False)
+    return [_look(clips, motion, int(index)) for index in sorted(chosen)], origin
+
+
+def _look(clips, motion, index):
+    video, start = clips.place(index)
+    clip = clips[index]
+    found = [motion.motion(video, start + t) for t in range(SHOWN_FRAMES)]
+    flow, valid = (np.stack(part) for part in zip(*found, strict=True))
+    title = f"{clips.source.videos[video].name} {start + SHOWN_FRAMES // 2}"
+    return Look(title, clip["blurry"], clip["sharp"], flow, valid)
+
+
+def check_count(count: int):
+    """Refuses a number of clips below 1.
+
+    Args:
+        count: of clips.
+
+    Raises:
+        UsageError: if it is.
+    """
+    if count < 1:
+        raise UsageError(f"clips {count}: at least 1")

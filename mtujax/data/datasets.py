@@ -1,0 +1,343 @@
+"""The field's datasets: where their frames lie, and how many there are.
+
+A layout says, split by split, in which folders the blurry and the sharp frames of a
+video are: as published, and as the paper's authors rearranged them. The published
+counts are there to compare a copy with: a length is the number of pairs (a blurry frame
+and its sharp one) of a video.
+"""
+
+import dataclasses
+
+from mtujax.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What a published split holds.
+
+    Attributes:
+        videos: their number.
+        pairs: pairs of frames in all.
+        lengths: pairs of each video by name; None where no list was published.
+        each: pairs of every video where all are alike, else None.
+    """
+
+    videos: int
+    pairs: int
+    lengths: dict[str, int] | None = None
+    each: int | None = None
+
+
+def _lengths(text):
+    """{name: pairs} from `name:pairs` words; a name alone has 100."""
+    words = (word.partition(":") for word in text.split())
+    return {name: int(pairs or 100) for name, _, pairs in words}
+
+
+def _listed(lengths):
+    return Known(len(lengths), sum(lengths.values()), lengths=lengths)
+
+
+def _numbered(videos, each):
+    lengths = {f"{n:03d}": each for n in range(videos)}
+    return Known(videos, videos * each, lengths=lengths, each=each)
+
+
+_GOPRO_TRAIN = _lengths(
+    "GOPR0372_07_00 GOPR0372_07_01:75 GOPR0374_11_00:150 GOPR0374_11_01:80 "
+    "GOPR0374_11_02 GOPR0374_11_03:48 GOPR0378_13_00:110 GOPR0379_11_00 "
+    "GOPR0380_11_00:60 GOPR0384_11_01 GOPR0384_11_02 GOPR0384_11_03 GOPR0384_11_04 "
+    "GOPR0385_11_00 GOPR0386_11_00 GOPR0477_11_00:80 GOPR0857_11_00 GOPR0868_11_01 "
+    "GOPR0868_11_02 GOPR0871_11_01 GOPR0881_11_00 GOPR0884_11_00"
+)
+_GOPRO_TEST = _lengths(
+    "GOPR0384_11_00 GOPR0384_11_05 GOPR0385_11_01 GOPR0396_11_00 GOPR0410_11_00:134 "
+    "GOPR0854_11_00 GOPR0862_11_00:77 GOPR0868_11_00 GOPR0869_11_00 GOPR0871_11_00 "
+    "GOPR0881_11_01"
+)
+_DVD_TRAIN = _lengths(
+    "720p_240fps_1 720p_240fps_3 720p_240fps_5 720p_240fps_6 C0036:63 C0041:229 "
+    "GOPR9633:35 GOPR9636:48 GOPR9641:137 GOPR9642:83 GOPR9643:97 GOPR9645:65 "
+    "GOPR9648:88 GOPR9652:71 IMG_0001 IMG_0004 IMG_0005 IMG_0008 IMG_0009:41 IMG_0010 "
+    "IMG_0011 IMG_0012 IMG_0013 IMG_0014 IMG_0015 IMG_0017 IMG_0019 IMG_0022 IMG_0023 "
+    "IMG_0024 IMG_0025 IMG_0026 IMG_0028 IMG_0029 IMG_0034 IMG_0035 IMG_0036 IMG_0038 "
+    "IMG_0040 IMG_0041 IMG_0042 IMG_0043 IMG_0044 IMG_0045:61 IMG_0046 IMG_0047 "
+    "IMG_0051 IMG_0053 IMG_0054 IMG_0055 IMG_0056 IMG_0058 IMG_0150:50 IMG_0151:60 "
+    "IMG_0153:120 IMG_0155:78 IMG_0164:46 IMG_0173:70 IMG_0180:50 IMG_0183:113 "
+    "IMG_0200:103"
+)
+
+_DVD_TEST_LENGTHS = _lengths(  # in the order of its author's numbers 1 to 10
+    "IMG_0030 IMG_0049 IMG_0021 720p_240fps_2 IMG_0032 IMG_0033 IMG_0031 IMG_0003 "
+    "IMG_0039 IMG_0037"
+)
+
+
+GOPRO_COUNTS = {"train": _listed(_GOPRO_TRAIN), "test": _listed(_GOPRO_TEST)}
+
+DVD_COUNTS = {"train": _listed(_DVD_TRAIN), "test": _listed(_DVD_TEST_LENGTHS)}
+
+REDS_COUNTS = {"train": _numbered(240, 100), "test": _numbered(30, 100)}
+
+# The names of BSD's videos differ from exposure to exposure.
+BSD_COUNTS = {
+    "train": Known(60, 6000, each=100),
+    "valid": Known(20, 2000, each=100),
+    "test": Known(20, 3000, each=150),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The folders of one split; `{video}` and `{config}` stand for names.
+
+    Attributes:
+        split: its name.
+        blurry: folder of a video's blurry frames.
+        sharp: folder of its sharp frames.
+        only: names of its videos where one folder holds several splits; None: all.
+        but: names that belong to another split.
+    """
+
+    split: str
+    blurry: str
+    sharp: str
+    only: frozenset[str] | None = None
+    but: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """One way in which a dataset lies on disk.
+
+    Attributes:
+        name: as said to the user.
+        parts: its splits, in the order in which they are listed.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A dataset of the field.
+
+    Attributes:
+        name: as in commands.
+        title: what it is, in a line.
+        homepage: where it is described.
+        instructions: where to get it, and the folders it should then have.
+        layouts: ways in which it lies on disk; empty if anything goes (`pairs`).
+        configs: {name: what it is}, the default first; empty if there is only one.
+        prefixes: folders that its archives put around a layout.
+        known: what each split holds; empty for a dataset that anyone makes.
+        image_format: of its files, "png" or "jpeg"; None if both occur.
+    """
+
+    name: str
+    title: str
+    homepage: str
+    instructions: str
+    layouts: tuple[Layout, ...] = ()
+    configs: dict[str, str] = dataclasses.field(default_factory=dict)
+    prefixes: tuple[str, ...] = ("",)
+    known: dict[str, Known] = dataclasses.field(default_factory=dict)
+    image_format: str | None = "png"
+
+
+GOPRO = Dataset(
+    name="gopro",
+    title="GoPro of Nah et al. 2017: 33 videos, 1280x720, frames at 240 fps averaged",
+    homepage="https://seungjunnah.github.io/Datasets/gopro",
+    instructions="""\
+Download GOPRO_Large.zip from https://seungjunnah.github.io/Datasets/gopro and unzip it:
+    GOPRO_Large/{train,test}/VIDEO/{blur,blur_gamma,sharp}/000001.png ...
+The rearranged download of the paper's authors is read as well:
+    {train_nah,test_nah}/VIDEO/{blur_gamma,sharp}/*.png""",
+    layouts=(
+        Layout(
+            "as published",
+            (
+                Part("train", "train/{video}/{config}", "train/{video}/sharp"),
+                Part("test", "test/{video}/{config}", "test/{video}/sharp"),
+            ),
+        ),
+        Layout(
+            "as the paper's authors rearranged it",
+            (
+                Part("train", "train_nah/{video}/{config}", "train_nah/{video}/sharp"),
+                Part("test", "test_nah/{video}/{config}", "test_nah/{video}/sharp"),
+            ),
+        ),
+    ),
+    configs={
+        "blur_gamma": "gamma 2.2 camera response; its author says to use this one",
+        "blur": "linear mean of frames",
+    },
+    prefixes=("", "GOPRO_Large"),
+    known=GOPRO_COUNTS,
+)
+
+
+_DVD_FOLDERS = (
+    "quantitative_datasets/{video}/input",
+    "quantitative_datasets/{video}/GT",
+)
+_DVD_TEST = frozenset(DVD_COUNTS["test"].lengths)
+DVD = Dataset(
+    name="dvd",
+    title="DVD of Su et al. 2017: 71 videos, mostly 1280x720, JPEG",
+    homepage="https://github.com/shuochsu/DeepVideoDeblurring",
+    instructions="""\
+Download http://www.cs.ubc.ca/labs/imager/tr/2017/DeepVideoDeblurring/\
+DeepVideoDeblurring_Dataset.zip and unzip it:
+    DeepVideoDeblurring_Dataset/quantitative_datasets/VIDEO/{input,GT}/00000.jpg ...
+The rearranged download of the paper's authors is read as well:
+    {train_DVD,test_DVD}/VIDEO/{input,GT}/*.jpg""",
+    layouts=(
+        Layout(
+            "as published",
+            (
+                Part("train", *_DVD_FOLDERS, but=_DVD_TEST),
+                Part("test", *_DVD_FOLDERS, only=_DVD_TEST),
+            ),
+        ),
+        Layout(
+            "as the paper's authors rearranged it",
+            (
+                Part("train", "train_DVD/{video}/input", "train_DVD/{video}/GT"),
+                Part("test", "test_DVD/{video}/input", "test_DVD/{video}/GT"),
+            ),
+        ),
+    ),
+    prefixes=("", "DeepVideoDeblurring_Dataset"),
+    known=DVD_COUNTS,
+    image_format="jpeg",
+)
+
+
+REDS = Dataset(
+    name="reds",
+    title="REDS of Nah et al. 2019: 270 videos, 1280x720; its val is our test",
+    homepage="https://seungjunnah.github.io/Datasets/reds",
+    instructions="""\
+Download train_blur, train_sharp, val_blur and val_sharp (.zip) from
+https://seungjunnah.github.io/Datasets/reds and unzip them in one folder:
+    {train/train_blur,train/train_sharp}/{000..239}/00000000.png ...
+    {val/val_blur,val/val_sharp}/{000..029}/00000000.png ...
+The split `test` is val, as the sharp frames of its own test split are not public. The
+same without the outer train/ and val/ is read as well; an LMDB is not.""",
+    layouts=(
+        Layout(
+            "as published",
+            (
+                Part("train", "train/train_blur/{video}", "train/train_sharp/{video}"),
+                Part("test", "val/val_blur/{video}", "val/val_sharp/{video}"),
+            ),
+        ),
+        Layout(
+            "without the outer folders",
+            (
+                Part("train", "train_blur/{video}", "train_sharp/{video}"),
+                Part("test", "val_blur/{video}", "val_sharp/{video}"),
+            ),
+        ),
+    ),
+    prefixes=("", "REDS"),
+    known=REDS_COUNTS,
+)
+
+
+BSD = Dataset(
+    name="bsd",
+    title="BSD of Zhong et al. (ESTRNN): 100 videos by a beam splitter, 640x480",
+    homepage="https://github.com/zzh-tech/ESTRNN",
+    instructions="""\
+Download BSD from https://github.com/zzh-tech/ESTRNN and unzip it:
+    BSD/BSD_{1ms8ms,2ms16ms,3ms24ms}/{train,valid,test}/VIDEO/{Blur,Sharp}/RGB/*.png""",
+    layouts=(
+        Layout(
+            "as published",
+            tuple(
+                Part(
+                    split,
+                    f"BSD_{{config}}/{split}/{{video}}/Blur/RGB",
+                    f"BSD_{{config}}/{split}/{{video}}/Sharp/RGB",
+                )
+                for split in ("train", "valid", "test")
+            ),
+        ),
+    ),
+    configs={
+        "1ms8ms": "1 ms sharp and 8 ms blurry exposure",
+        "2ms16ms": "2 ms sharp and 16 ms blurry exposure",
+        "3ms24ms": "3 ms sharp and 24 ms blurry exposure",
+    },
+    prefixes=("", "BSD"),
+    known=BSD_COUNTS,
+)
+
+
+PAIRS = Dataset(
+    name="pairs",
+    title="your own pairs of blurry and sharp frames",
+    homepage="",
+    instructions="""\
+Put the frames of each video into two folders, the same names in both:
+    ROOT/SPLIT/VIDEO/{blur,sharp}/0001.png ...    (SPLIT: train, test, ...)
+    ROOT/VIDEO/{blur,sharp}/0001.png ...          (all is the split `train`)
+PNG or JPEG; {blurry,sharp} and {input,GT} are read as well.""",
+    image_format=None,
+)
+PAIR_FOLDERS = (("blur", "sharp"), ("blurry", "sharp"), ("input", "GT"))
+
+
+DATASETS = {d.name: d for d in (GOPRO, DVD, REDS, BSD, PAIRS)}
+
+
+def dataset(name: str) -> Dataset:
+    """A dataset by its name.
+
+    Args:
+        name: one of `DATASETS`.
+
+    Returns:
+        What is known of it.
+
+    Raises:
+        UsageError: for an unknown name.
+    """
+    if name not in DATASETS:
+        raise UsageError(f"{name}: unknown dataset; known are {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def config_of(chosen: Dataset, config: str | None) -> str | None:
+    """The config that is meant.
+
+    Args:
+        chosen: the dataset.
+        config: a config's name; None takes the default.
+
+    Returns:
+        Its name; None for a dataset that has only one form.
+
+    Raises:
+        UsageError: for a name that the dataset does not have.
+    """
+    if chosen.name == "pairs":
+        return _own_name(config or "default")
+    if config is None:
+        return next(iter(chosen.configs), None)
+    if config not in chosen.configs:
+        choices = ", ".join(chosen.configs) or "none"
+        raise UsageError(f"{chosen.name}: has no config {config!r}; it has {choices}")
+    return config
+
+
+def _own_name(config):
+    """`pairs` takes any name, so that several own sets can be prepared side by side."""
+    if not config.replace("_", "").replace("-", "").isalnum():
+        raise UsageError(f"config {config!r}: use letters, digits, - and _")
+    return config

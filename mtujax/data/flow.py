@@ -1,0 +1,426 @@
+"""Optical flow between sharp frames: computed (DIS), or read from files.
+
+Flow (dx, dy) is backward, in pixels: what is at (x, y) in a frame was at
+(x + dx, y + dy) in the one before. An `.npz` holds `flow` [H, W, 2] float and `valid`
+bool [H, W]. A `.flo` (Middlebury) holds the float 202021.25, width and height as int32,
+and float32 [H, W, 2], little-endian; its values over 1e9 are unknown. Letters: H W
+pixels of a frame, h w of a window.
+"""
+
+import contextlib
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from mtujax.common.files import natural_key
+from mtujax.data.frames import FrameSource, VideoInfo, Window
+from mtujax.errors import UserError
+
+Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+class MotionSource(Protocol):
+    """Motion of a split's videos; can be pickled, safe in threads.
+
+    Attributes:
+        name: what it is, for messages.
+    """
+
+    name: str
+
+    def motion(
+        self, video: int, frame: int, window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Motion from a sharp frame back to the one before.
+
+        Args:
+            video: its position in the split.
+            frame: position of the frame in the video; frame 0 has no motion.
+            window: part of the frame to give; None gives all of it.
+
+        Returns:
+            Flow float32 [h, w, 2] in pixels, and bool [h, w]: False where it is unknown
+            or what is seen was hidden, or outside the frame.
+
+        Raises:
+            UserError: naming what cannot be read.
+        """
+
+
+class ComputedMotion:
+    """Motion estimated whenever it is asked for, on whole frames: slow.
+
+    Attributes:
+        name: what it is, for messages.
+    """
+
+    def __init__(self, source: FrameSource, estimate: Estimator):
+        """Computes nothing yet.
+
+        Args:
+            source: of the sharp frames.
+            estimate: given the current and the previous frame [H, W, 3] uint8, gives
+                the backward flow [H, W, 2] in pixels: `dis_flow`, or a flow network.
+        """
+        self.name = f"motion of {source.name}"
+        self._source, self._estimate = source, estimate
+
+    def motion(
+        self, video: int, frame: int, window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `MotionSource.motion`.
+
+        Args:
+            video: its position in the split.
+            frame: position of the frame in the video.
+            window: part of the frame to give; None gives all of it.
+
+        Returns:
+            Flow float32 [h, w, 2] in pixels, and bool [h, w].
+        """
+        if frame == 0:
+            info = self._source.videos[video]
+            return no_motion(info.height, info.width, window)
+        pair = self._source.read(video, {"sharp": [frame, frame - 1]})["sharp"]
+        return cut(*estimate_motion(*pair, self._estimate), window)
+
+
+def dis_flow(current: np.ndarray, previous: np.ndarray) -> np.ndarray:
+    """Flow by OpenCV's dense inverse search (Kroeger et al. 2016), preset medium.
+
+    Args:
+        current: [H, W, 3] uint8 RGB.
+        previous: the frame before, alike.
+
+    Returns:
+        [H, W, 2] float32 backward flow in pixels.
+    """
+    grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in (current, previous)]
+    # One for each call, as it keeps what it works on in itself.
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return search.calc(*grey, None)
+
+
+def estimate_motion(
+    current: np.ndarray, previous: np.ndarray, estimate: Estimator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimates both ways: where they disagree, one of the frames hides something.
+
+    Args:
+        current: [H, W, 3] uint8 RGB.
+        previous: the frame before, alike.
+        estimate: as for `ComputedMotion`.
+
+    Returns:
+        Flow float32 [H, W, 2] in pixels, and bool [H, W], as `consistent` gives it.
+    """
+    back = np.asarray(estimate(current, previous), np.float32)
+    forth = np.asarray(estimate(previous, current), np.float32)
+    return back, consistent(back, forth)
+
+
+def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
+    """Where going back and forth returns: `|b + f|^2 < 0.01 (|b|^2 + |f|^2) + 0.5`.
+
+    The flow f is read, bilinearly, where b leads. Reference: Sundaram et al. 2010.
+
+    Args:
+        back: [H, W, 2] flow b from the current frame to the previous one, in pixels.
+        forth: [H, W, 2] flow f from the previous one to the current one.
+
+    Returns:
+        bool [H, W]; False too where b leads out of the frame.
+    """
+    height, width = back.shape[:2]
+    x = np.arange(width, dtype=np.float32) + back[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + back[..., 1]
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    there = cv2.remap(forth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    error, length = ((v**2).sum(-1) for v in (back + there, np.dstack([back, there])))
+    return inside & (error < 0.01 * length + 0.5)
+
+
+def no_motion(
+    height: int, width: int, window: Window | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What stands for a frame without one before it.
+
+    Args:
+        height: rows H of the frame.
+        width: columns W.
+        window: part of it; None for all.
+
+    Returns:
+        Flow [h, w, 2] float32 of zeros, and bool [h, w], False everywhere.
+    """
+    shape = (window.height, window.width) if window else (height, width)
+    return np.zeros((*shape, 2), np.float32), np.zeros(shape, bool)
+
+
+def cut(
+    flow: np.ndarray, valid: np.ndarray, window: Window | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """A part of a frame's motion.
+
+    Args:
+        flow: [H, W, 2] in pixels.
+        valid: bool [H, W].
+        window: the part; None for all.
+
+    Returns:
+        Flow [h, w, 2] and bool [h, w].
+    """
+    if window is None:
+        return flow, valid
+    return window.of(flow), window.of(valid[..., None])[..., 0]
+
+
+SUFFIXES = (".npz", ".flo")
+_FLO = struct.Struct("<fii")
+_FLO_MAGIC = 202021.25
+_FLO_UNKNOWN = 1e9
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError)
+_LOCAL_HEADER = 30  # bytes of a zip member's header, before its name
+
+
+def write_npz(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
+    """Writes motion in half precision, not compressed, so that windows read fast.
+
+    Args:
+        path: of the file.
+        flow: [H, W, 2] in pixels.
+        valid: bool [H, W].
+    """
+    with path.open("wb") as file:
+        np.savez(file, flow=flow.astype(np.float16), valid=valid)
+
+
+def read_npz(
+    path: Path,
+    window: Window | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads motion; of arrays that are not compressed, only the window.
+
+    Args:
+        path: of the file.
+        window: part of it; None for all.
+        size: H and W that it should have; None takes any.
+
+    Returns:
+        Flow float32 [h, w, 2] in pixels, and bool [h, w].
+
+    Raises:
+        UserError: naming the file, if it is none of this kind or of another size.
+    """
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            flow, valid = (_member(path, archive, n) for n in ("flow", "valid"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except _DAMAGED as error:
+        raise UserError(f"{path}: damaged, or no .npz file") from error
+    except KeyError as error:
+        raise UserError(
+            f"{path}: needs the arrays `flow` [H, W, 2] and `valid` [H, W]"
+        ) from error
+    if (
+        flow.ndim != 3
+        or flow.shape[2] != 2
+        or flow.dtype.kind != "f"
+        or valid.dtype != bool
+        or valid.shape != flow.shape[:2]
+    ):
+        raise UserError(
+            f"{path}: holds flow {flow.dtype} {list(flow.shape)} and valid "
+            f"{valid.dtype} {list(valid.shape)}, not float [H, W, 2] and bool [H, W]"
+        )
+    _check_size(path, flow.shape[:2], size)
+    flow, valid = cut(flow, valid, window)
+    return np.array(flow, np.float32), np.array(valid)
+
+
+def _member(path, archive, name):
+    """An array of an .npz; mapped from disk if it is not compressed."""
+    info = archive.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED:
+        with archive.open(info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        head = file.read(_LOCAL_HEADER)
+        name_bytes, extra_bytes = struct.unpack_from("<HH", head, _LOCAL_HEADER - 4)
+        file.seek(name_bytes + extra_bytes, 1)
+        shape, fortran, dtype = _array_header(file)
+        if fortran or dtype.hasobject:
+            raise ValueError
+        return np.memmap(file, dtype, "r", file.tell(), shape)
+
+
+def _array_header(file):
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
+
+
+def write_flo(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
+    """Writes motion as Middlebury's format.
+
+    Args:
+        path: of the file.
+        flow: [H, W, 2] in pixels.
+        valid: bool [H, W]; elsewhere the flow is written as unknown; None: everywhere.
+    """
+    flow = np.asarray(flow, "<f4")
+    if valid is not None:
+        flow = np.where(valid[..., None], flow, np.float32(10 * _FLO_UNKNOWN))
+    height, width = flow.shape[:2]
+    with path.open("wb") as file:
+        file.write(_FLO.pack(_FLO_MAGIC, width, height))
+        file.write(flow.astype("<f4").tobytes())
+
+
+def read_flo(
+    path: Path,
+    window: Window | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads motion in Middlebury's format, of which only the window is read.
+
+    Args:
+        path: of the file.
+        window: part of it; None for all.
+        size: H and W that it should have; None takes any.
+
+    Returns:
+        Flow float32 [h, w, 2] in pixels, 0 where it is unknown, and bool [h, w], False
+        there.
+
+    Raises:
+        UserError: naming the file, if its header, its length or its size is wrong.
+    """
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        head = file.read(_FLO.size)
+        if len(head) < _FLO.size or _FLO.unpack(head)[0] != _FLO_MAGIC:
+            raise UserError(
+                f"{path}: no .flo file, as it does not begin with 202021.25"
+            )
+        _, width, height = _FLO.unpack(head)
+        expected = _FLO.size + 8 * width * height
+        if min(width, height) < 1 or path.stat().st_size != expected:
+            raise UserError(
+                f"{path}: has {path.stat().st_size} bytes, but its header says "
+                f"{width}x{height}, which takes {expected}"
+            )
+        _check_size(path, (height, width), size)
+        flow = np.memmap(file, "<f4", "r", _FLO.size, (height, width, 2))
+        flow = np.array(window.of(flow) if window else flow, np.float32)
+        valid = (np.abs(flow) <= _FLO_UNKNOWN).all(axis=-1)  # not where it is NaN
+        return np.where(valid[..., None], flow, np.float32(0)), valid
+    raise UserError(f"{path}: no such file")
+
+
+def _check_size(path, found, wanted):
+    if wanted and tuple(found) != tuple(wanted):
+        raise UserError(
+            f"{path}: is {found[1]}x{found[0]}, but its frames are "
+            f"{wanted[1]}x{wanted[0]}"
+        )
+
+
+class FlowFiles:
+    """Motion of a split kept in files: a `MotionSource`.
+
+    Attributes:
+        name: what it is, for messages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        videos: Sequence[VideoInfo],
+        folders: Sequence[Path],
+        stems: Sequence[Sequence[str]] | None = None,
+    ):
+        """Finds the file of each frame; the first frame of a video needs none.
+
+        Args:
+            name: what it is, for messages.
+            videos: of the split.
+            folders: with the files of each video.
+            stems: names of the files of each video, without suffix; None takes them in
+                natural order.
+
+        Raises:
+            UserError: naming a file or folder that is missing, or of another size.
+        """
+        self.name, self._videos = name, tuple(videos)
+        stems = stems or [None] * len(self._videos)
+        self._files = [
+            _files(*each) for each in zip(self._videos, folders, stems, strict=True)
+        ]
+        for number, files in enumerate(self._files):
+            if len(files) > 1:
+                self._read(number, 1, None)
+
+    def motion(
+        self, video: int, frame: int, window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `MotionSource.motion`.
+
+        Args:
+            video: its position in the split.
+            frame: position of the frame in the video.
+            window: part of the frame to give; None gives all of it.
+
+        Returns:
+            Flow float32 [h, w, 2] in pixels, and bool [h, w].
+        """
+        if frame == 0:
+            info = self._videos[video]
+            return no_motion(info.height, info.width, window)
+        return self._read(video, frame, window)
+
+    def _read(self, video, frame, window):
+        path, info = self._files[video][frame], self._videos[video]
+        read = read_flo if path.suffix == ".flo" else read_npz
+        return read(path, window, size=(info.height, info.width))
+
+
+def _files(info, folder, stems):
+    """A path for each frame of a video; None for the first where it has none."""
+    if info.frames < 2:
+        return [None] * info.frames
+    if not folder.is_dir():
+        what = "is a file; give a folder" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {what} with the motion of {info.name}")
+    found = sorted(
+        (p for p in folder.iterdir() if p.suffix in SUFFIXES),
+        key=lambda path: natural_key(path.name),
+    )
+    if not found:
+        raise UserError(f"{folder}: has no .npz or .flo files")
+    if stems is None:
+        if len(found) not in (info.frames - 1, info.frames):
+            raise UserError(
+                f"{folder}: has {len(found)} files, but {info.name} has {info.frames} "
+                "frames; all but the first need one"
+            )
+        return [None] * (info.frames - len(found)) + found
+    by_stem = {path.stem: path for path in found}
+    if lone := sorted(by_stem.keys() - set(stems), key=natural_key):
+        raise UserError(f"{by_stem[lone[0]]}: {info.name} has no frame of this name")
+    missing = [stem for stem in stems[1:] if stem not in by_stem]
+    if missing:
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UserError(f"{folder / missing[0]}.npz (or .flo): missing{more}")
+    return [by_stem.get(stem) for stem in stems]

@@ -1,0 +1,156 @@
+"""Where the motion of a dataset is found: kept by `data flow`, or brought along."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from mtujax.data.array_cache import CachedFrames, is_cache
+from mtujax.data.datasets import config_of, dataset
+from mtujax.data.flow import SUFFIXES, FlowFiles
+from mtujax.data.flow_cache import kept_motion
+from mtujax.data.folders import find
+from mtujax.data.frames import FolderFrames, FrameSource
+from mtujax.data.tfds import RecordFrames, default_output
+from mtujax.errors import UserError
+
+
+def flow_folder(
+    name: str,
+    path: str | os.PathLike,
+    *,
+    config: str | None = None,
+    output: str | os.PathLike | None = None,
+) -> Path:
+    """Where the motion of a set is kept.
+
+    Args:
+        name: of the dataset.
+        path: its folder, in any form that `open_frames` reads.
+        config: its form; None takes the default.
+        output: folder for sets; None takes the one that holds the set where it is
+            prepared, else `default_output`, where own pairs have a folder for each
+            place that they lie at.
+
+    Returns:
+        The folder, which need not exist; its splits are folders in it.
+
+    Raises:
+        UsageError: for an unknown name or config.
+    """
+    path, label = Path(path), [name, config_of(dataset(name), config)]
+    place = Path(*filter(None, label), "flow")
+    if output is not None:
+        return Path(output) / place
+    if is_cache(path):
+        return path.parent / "flow"
+    if (path / place).parent.is_dir():  # prepared
+        return path / place
+    if name == "pairs":  # which others may have under the same names
+        where = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+        place = place.with_name(f"flow-{where[:8]}")
+    return default_output() / place
+
+
+def open_motion(
+    name: str,
+    path: str | os.PathLike,
+    source: FrameSource,
+    *,
+    split: str,
+    config: str | None = None,
+    folder: str | os.PathLike | None = None,
+) -> FlowFiles:
+    """Motion of a split that is kept in files.
+
+    Args:
+        name: of the dataset.
+        path: its folder, in any form that `open_frames` reads.
+        source: its frames, as `open_frames` gives them.
+        split: which part of it.
+        config: its form; None takes the default.
+        folder: what holds `SPLIT/VIDEO/*.npz` or `.flo`; None takes the folder `flow`
+            beside the frames of each video, with names as the frames have, else
+            `flow_folder`.
+
+    Returns:
+        A `MotionSource`.
+
+    Raises:
+        UserError: if there is none, or it is not that of these frames.
+        UsageError: for an unknown name or config.
+    """
+    if folder is None and not is_cache(Path(path)):
+        beside = _beside(name, path, source, split, config)
+        if beside:
+            return FlowFiles(f"motion beside {source.name}", source.videos, *beside)
+    advice = f"`mtujax data flow {name} {path} --split {split}` computes it"
+    place = Path(folder or flow_folder(name, path, config=config)) / split
+    if not place.is_dir():
+        what = "is a file" if place.exists() else "no such folder"
+        raise UserError(f"{place}: {what}; of the motion of {source.name}, {advice}")
+    if kept := kept_motion(place, source, advice=advice):
+        return kept
+    folders = [place / video.name for video in source.videos]
+    return FlowFiles(f"motion in {place}", source.videos, folders)
+
+
+def _beside(name, path, source, split, config):
+    """Folders `flow` of plain folders and the names wanted there, if any exists."""
+    path = Path(path)
+    if (flow_folder(name, path, config=config, output=path).parent).is_dir():
+        return None  # prepared: names of frames are not known
+    videos = find(name, path, config).splits.get(split, ())
+    folders = [_flow_beside(video) for video in videos]
+    if not any(folder.is_dir() and _holds_flow(folder) for folder in folders):
+        return None
+    if [v.name for v in videos] != [v.name for v in source.videos]:
+        raise UserError(f"{path}: its videos are not those of {source.name}")
+    stems = [[Path(sharp).stem for _, sharp in video.pairs] for video in videos]
+    return folders, stems
+
+
+def _flow_beside(video):
+    """VIDEO/flow, or flow/VIDEO where the videos are in folders of one kind (REDS)."""
+    common = Path(os.path.commonpath([video.blurry, video.sharp]))
+    return common / "flow" / ("" if common.name == video.name else video.name)
+
+
+def _holds_flow(folder):
+    return any(path.suffix in SUFFIXES for path in folder.iterdir())
+
+
+def open_frames(
+    name: str,
+    path: str | os.PathLike,
+    *,
+    split: str,
+    config: str | None = None,
+    threads: int | None = None,
+) -> FrameSource:
+    """Frames of a split, in whichever form they are there.
+
+    Args:
+        name: of the dataset.
+        path: its folder as unpacked, or the one that `data prepare` wrote to, where a
+            decoded copy is preferred to records.
+        split: which part of it.
+        config: its form; None takes the default.
+        threads: that decode at once; None takes one for each core.
+
+    Returns:
+        The frames.
+
+    Raises:
+        UserError: if nothing usable is there, or it has no such split.
+        UsageError: for an unknown name or config.
+    """
+    path = Path(path)
+    config = config_of(dataset(name), config)
+    label = "/".join(filter(None, (name, config)))
+    for folder in (path, path / label / "raw"):
+        if is_cache(folder):
+            return CachedFrames(folder, split=split, label=label)
+    options = {"split": split, "config": config, "threads": threads}
+    if any((path / label).glob("*/dataset_info.json")):
+        return RecordFrames(name, path, **options)
+    return FolderFrames(name, path, **options)

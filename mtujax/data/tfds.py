@@ -1,0 +1,169 @@
+"""Prepared TFDS datasets: a builder by name, and frames read from its records."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.data.datasets import config_of, dataset
+from mtujax.data.frames import DecodedFrames, VideoInfo, no_split
+from mtujax.errors import UserError
+
+
+def builder(
+    name: str,
+    *,
+    config: str | None = None,
+    data_dir: str | os.PathLike | None = None,
+):
+    """The TFDS builder of a dataset; importing it also registers it with TFDS.
+
+    Args:
+        name: of the dataset.
+        config: its form; None takes the default.
+        data_dir: where sets are prepared; None takes TFDS's own folder.
+
+    Returns:
+        A `PairBuilder`.
+
+    Raises:
+        UsageError: for an unknown name or config.
+        UserError: if the training extra is not installed.
+    """
+    config = config_of(dataset(name), config)
+    try:
+        made = _class(name)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{error.name} is not installed; pip install 'mtujax[train]'"
+        ) from error
+    chosen = {"config": made.named(config)} if config is not None else {}
+    folder = None if data_dir is None else os.path.abspath(data_dir)
+    return made(data_dir=folder, file_format="array_record", **chosen)
+
+
+def _class(name):
+    match name:
+        case "gopro":
+            from mtujax.data.builders import Gopro as found
+        case "dvd":
+            from mtujax.data.builders import Dvd as found
+        case "reds":
+            from mtujax.data.builders import Reds as found
+        case "bsd":
+            from mtujax.data.builders import Bsd as found
+        case "pairs":
+            from mtujax.data.builders import Pairs as found
+    return found
+
+
+def prepared(
+    name: str, *, config: str | None = None, data_dir: str | os.PathLike | None = None
+):
+    """The builder of a set that is prepared, ready to be read.
+
+    Args:
+        name: of the dataset.
+        config: its form; None takes the default.
+        data_dir: where it was prepared.
+
+    Returns:
+        A `PairBuilder`.
+
+    Raises:
+        UsageError: for an unknown name or config.
+        UserError: if it is not prepared there, or in another version.
+    """
+    made = builder(name, config=config, data_dir=data_dir)
+    folder = Path(made.data_dir)
+    if made.is_prepared():
+        return made
+    label = "/".join(folder.parts[len(Path(made.data_dir_root).parts) : -1])
+    again = f"`mtujax data prepare {name} FOLDER --output {made.data_dir_root}`"
+    if others := versions(folder.parent):
+        raise UserError(
+            f"{folder.parent}: {label} is prepared as version {others[-1]}, but this "
+            f"mtujax reads {folder.name}; {again} --overwrite makes it anew"
+        )
+    raise UserError(f"{made.data_dir_root}: {label} is not prepared; {again} does it")
+
+
+def versions(folder: Path) -> list[str]:
+    """Versions of a set that lie in a folder.
+
+    Args:
+        folder: of the set; it need not exist.
+
+    Returns:
+        Their names, oldest first.
+    """
+    if not folder.is_dir():
+        return []
+    found = [p.name for p in folder.iterdir() if (p / "dataset_info.json").is_file()]
+    numbers = [n for n in found if all(part.isdigit() for part in n.split("."))]
+    return sorted(numbers, key=lambda name: [int(part) for part in name.split(".")])
+
+
+class RecordFrames(DecodedFrames):
+    """Frames of records, as `data prepare` writes them."""
+
+    def __init__(
+        self,
+        name: str,
+        data_dir: str | os.PathLike,
+        *,
+        split: str,
+        config: str | None = None,
+        threads: int | None = None,
+    ):
+        """Opens the records; none is read yet.
+
+        Args:
+            name: of the dataset.
+            data_dir: folder that `data prepare` wrote to.
+            split: which part of it.
+            config: its form; None takes the default.
+            threads: that decode at once; None takes one for each core.
+
+        Raises:
+            UserError: if nothing usable is prepared there, or it has no such split.
+        """
+        super().__init__(threads)
+        builder = prepared(name, config=config, data_dir=data_dir)
+        self.name = f"{builder.info.full_name} in {Path(data_dir)}"
+        if split not in builder.info.splits:
+            raise no_split(self.name, split, list(builder.info.splits))
+        self.videos = tuple(
+            VideoInfo(*v) for v in builder.info.metadata["videos"][split]
+        )
+        self._starts = np.cumsum([0, *(video.frames for video in self.videos)])
+        self._records = builder.raw_source(split)
+        if len(self._records) != self._starts[-1]:
+            raise UserError(
+                f"{self.name}: damaged, as records are missing; prepare again"
+            )
+
+    def _load(self, video, places, window):
+        info, start = self.videos[video], int(self._starts[video])
+        positions = sorted({frame for _, frame in places})
+        records = self._records.__getitems__([start + n for n in positions])
+        by_position = dict(zip(positions, records, strict=True))
+
+        def fetch(place):
+            kind, frame = place
+            record = by_position[frame]
+            label = f"{self.name}: {info.name}, {kind} frame {frame}"
+            if (_text(record["video"]), int(record["frame"])) != (info.name, frame):
+                raise UserError(f"{label}: out of order; prepare the set again")
+            return record[kind], label
+
+        return self._decode(fetch, places, video, window)
+
+
+def _text(value):
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def default_output() -> Path:
+    """Where TFDS keeps its sets: `TFDS_DATA_DIR`, or a folder in the user's home."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()

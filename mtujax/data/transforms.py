@@ -1,0 +1,248 @@
+"""Augmentation of whole clips, and labels of the motion loss.
+
+A flow (dx, dy) turns with the image. Letters: T L frames, H W pixels, h w cells of s x
+s pixels, r search radius in cells.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from mtujax.config import MOTION_STRIDE
+from mtujax.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Symmetry:
+    """One of the ways in which a square maps to itself.
+
+    Attributes:
+        turns: quarter turns against the clock, made first.
+        vertical: then top and bottom change places.
+        horizontal: then left and right change places.
+    """
+
+    turns: int = 0
+    vertical: bool = False
+    horizontal: bool = False
+
+    def before(self, height: int, width: int) -> tuple[int, int]:
+        """The size that becomes another one.
+
+        Args:
+            height: rows after it, in pixels.
+            width: columns after it.
+
+        Returns:
+            Rows and columns before it.
+        """
+        return (width, height) if self.turns % 2 else (height, width)
+
+    def of(self, images: np.ndarray) -> np.ndarray:
+        """Turns and flips pixels.
+
+        Args:
+            images: [..., H, W, C] of any dtype.
+
+        Returns:
+            A view [..., H', W', C].
+        """
+        turned = np.rot90(images, self.turns, axes=(-3, -2))
+        rows = slice(None, None, -1 if self.vertical else 1)
+        columns = slice(None, None, -1 if self.horizontal else 1)
+        return turned[..., rows, columns, :]
+
+    def of_flow(self, flow: np.ndarray) -> np.ndarray:
+        """Turns and flips a flow: its pixels and its vectors.
+
+        Args:
+            flow: [..., H, W, 2] (dx, dy) in pixels.
+
+        Returns:
+            [..., H', W', 2] of the same dtype.
+        """
+        dx, dy = np.moveaxis(flow, -1, 0)
+        for _ in range(self.turns % 4):
+            dx, dy = dy, -dx
+        dx = -dx if self.horizontal else dx
+        dy = -dy if self.vertical else dy
+        return self.of(np.stack([dx, dy], axis=-1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """How often clips are turned and flipped; the defaults are the release's.
+
+    Attributes:
+        turn: probability of a turn: a quarter to the left 0.3 of it, to the right 0.3,
+            half 0.4.
+        flip: probability of a flip: vertical 0.3 of it, horizontal 0.3, both 0.4.
+    """
+
+    turn: float = 0.5
+    flip: float = 0.5
+
+    def __post_init__(self):
+        """Refuses what is no probability.
+
+        Raises:
+            UsageError: naming the field.
+        """
+        _check_probabilities(turn=self.turn, flip=self.flip)
+
+    def draw(self, rng: np.random.Generator) -> Symmetry:
+        """Draws what happens to a clip.
+
+        Args:
+            rng: source of randomness.
+
+        Returns:
+            It.
+        """
+        turns = _choose(rng, self.turn, (0, 1, 3, 2))
+        flips = ((False, False), (True, False), (False, True), (True, True))
+        return Symmetry(turns, *_choose(rng, self.flip, flips))
+
+
+def _choose(rng, probability, choices):
+    """The first choice if nothing happens, else one of the three others."""
+    if rng.random() >= probability:
+        return choices[0]
+    return choices[1 + int(np.searchsorted([0.3, 0.6], rng.random(), side="right"))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Gaussian noise of the blurry frames, each apart.
+
+    The release has `Noise(1e-4, 1e-4)`, on float frames. That is 0.03 of a grey level:
+    of frames in uint8, as here, it changes none.
+
+    Attributes:
+        low: smallest standard deviation, on the scale of [0, 1].
+        high: largest; one between them is drawn for each frame.
+        probability: of a frame to have noise.
+    """
+
+    low: float = 0.0
+    high: float = 0.02
+    probability: float = 0.5
+
+    def __post_init__(self):
+        """Refuses what no noise can be.
+
+        Raises:
+            UsageError: naming the field.
+        """
+        _check_probabilities(probability=self.probability)
+        if not 0 <= self.low <= self.high:
+            raise UsageError(
+                f"noise from {self.low} to {self.high}: give 0 <= low <= high"
+            )
+
+    def add(
+        self, blurry: np.ndarray, positions: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Adds noise, clipped to the range of colours.
+
+        Args:
+            blurry: [L, H, W, 3] uint8.
+            positions: [L] of the frames in their video: a frame that is repeated, as at
+                the end of a video, has the same noise each time.
+            rng: source of randomness.
+
+        Returns:
+            [L, H, W, 3] uint8.
+        """
+        noisy = blurry.copy()
+        for position in np.unique(positions):
+            if rng.random() >= self.probability:
+                continue
+            same = np.flatnonzero(positions == position)
+            noise = rng.standard_normal(blurry.shape[1:], np.float32)
+            noise *= np.float32(255 * rng.uniform(self.low, self.high))
+            noise += blurry[same[0]]
+            noisy[same] = np.rint(np.clip(noise, 0, 255, out=noise))
+        return noisy
+
+
+def _check_probabilities(**values):
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"{name} {value}: a probability lies in [0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionLabels:
+    """How a flow becomes classes (dy + r)(2r + 1) + (dx + r).
+
+    A flow is averaged over a cell, divided by its side and rounded half to even, as in
+    the release.
+
+    Attributes:
+        radius: r of the network's search; displacements beyond it are clamped.
+        every_cell: let every cell count, as in the release, whose flow network gives no
+            mask: also where the motion was clamped, leaves the frame or is hidden.
+            Without it, such cells are invalid, and so is a clip's first frame, which
+            has none before it.
+        cell: s, `ModelConfig.cell`.
+    """
+
+    radius: int = 10
+    every_cell: bool = False
+    cell: int = MOTION_STRIDE
+
+    def __post_init__(self):
+        """Refuses a radius that is none.
+
+        Raises:
+            UsageError: naming it.
+        """
+        if self.radius < 0:
+            raise UsageError(f"radius {self.radius}: at least 0")
+
+    def of(self, flow: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Turns flows into classes.
+
+        Args:
+            flow: [T, sh, sw, 2] float backward flow (dx, dy) in pixels.
+            valid: bool [T, sh, sw], False where it is unknown or means nothing. The
+                mean of a cell is over its valid pixels (with `every_cell` over all, of
+                which unknown ones count 0); the cell is valid if half of them are.
+
+        Returns:
+            int32 [T, h, w] classes, and bool [T, h, w].
+        """
+        # Plane by plane and in place: this is done for every record.
+        pixels = np.isfinite(flow[..., 0]) & np.isfinite(flow[..., 1])
+        pixels &= valid | self.every_cell
+        count = _block_sums(pixels.view(np.uint8)[..., None], self.cell)
+        flow = flow.copy()
+        flow[~pixels] = 0
+        total = _block_sums(flow, self.cell)
+        least = self.cell**2 if self.every_cell else np.maximum(count, 1)
+        cells = np.rint(total / least / self.cell)
+        near = np.clip(cells, -self.radius, self.radius)
+        classes = (near + self.radius).astype(np.int32)
+        classes = classes[..., 1] * (2 * self.radius + 1) + classes[..., 0]
+        if self.every_cell:
+            return classes, np.ones(classes.shape, bool)
+        enough = count[..., 0] >= self.cell**2 / 2
+        return classes, enough & (near == cells).all(axis=-1) & _inside(near)
+
+
+def _block_sums(values, side):
+    """[T, sh, sw, C] to [T, h, w, C]."""
+    # Of a larger cell than 4x4, a byte cannot count the pixels.
+    kind = np.uint8 if side**2 < 256 else np.uint16
+    values = values.astype(kind) if values.dtype == np.uint8 else values
+    rows = sum(values[:, n::side] for n in range(side))
+    return sum(rows[:, :, n::side] for n in range(side))
+
+
+def _inside(cells):
+    """Whether a displacement [T, h, w, 2] leads to a cell: the network sees no more."""
+    _, height, width, _ = cells.shape
+    x = np.arange(width) + cells[..., 0]
+    y = np.arange(height)[:, None] + cells[..., 1]
+    return (x >= 0) & (x < width) & (y >= 0) & (y < height)

@@ -1,0 +1,1 @@
+"""Videos deblurred: options, memory, interruption and output."""

@@ -1,0 +1,224 @@
+"""A whole video through the network: a file, folder or pipe in, and one of them out.
+
+Decoding, network and encoding overlap in threads, with bounded memory. Letters: H W
+pixels.
+"""
+
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mtujax.common.files import check_output
+from mtujax.config import DEFAULT_WEIGHTS
+from mtujax.deblur.options import Options
+from mtujax.deblur.session import Restoration
+from mtujax.errors import UsageError
+from mtujax.model.inference import inference_form
+from mtujax.model.network import MTUNet
+from mtujax.video.inputs import is_folder, is_pipe, open_reader
+from mtujax.video.scene_cuts import DEFAULT_THRESHOLD
+from mtujax.weights.files import load
+
+SEGMENT_FRAMES = 250
+"""Frames of a segment, H.264's own distance of key frames."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DeblurReport:
+    """What `deblur_video` did.
+
+    Attributes:
+        output: the file or folder written.
+        frames: number of frames written.
+        size: their (width, height) in pixels.
+        cuts: shots that began after the first, by the scene detector.
+        seconds: wall time of reading, restoring and writing, compilation included.
+        resumed: how many of the frames an interrupted run had finished.
+        notes: what is not as in the input, one sentence each.
+    """
+
+    output: Path
+    frames: int
+    size: tuple[int, int]
+    cuts: int
+    seconds: float
+    resumed: int
+    notes: tuple[str, ...]
+
+    @property
+    def fps(self) -> float:
+        """Frames restored per second of wall time."""
+        return (self.frames - self.resumed) / max(self.seconds, 1e-9)
+
+
+def deblur_video(
+    input: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    weights: str | os.PathLike | tuple[MTUNet, dict] = DEFAULT_WEIGHTS,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    start: float | None = None,
+    end: float | None = None,
+    scene_threshold: float = DEFAULT_THRESHOLD,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    compare: str | None = None,
+    save_motion: str | os.PathLike | None = None,
+    tile: str | tuple[int, int] | None = "auto",
+    size: str | None = None,
+    rate: str | float | Fraction | None = None,
+    segment_frames: int = SEGMENT_FRAMES,
+    progress: Callable[[int, int | None], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> DeblurReport:
+    """Restores a video and writes it, all or nothing.
+
+    Args:
+        input: a video file, a folder of PNG or JPEG frames (natural order), or "-" for
+            raw rgb24 frames from standard input.
+        output: a video file (its suffix names the container), a folder (any name
+            without a suffix, with a slash at its end, or of an existing folder), or "-"
+            for raw rgb24 frames to standard output. Frames of a folder keep their names
+            and formats, 16 bits, grey and alpha included; frames of a video become PNG.
+        weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
+        dtype: compute precision in place of the model's: "float32", "bfloat16" or
+            "float16".
+        overwrite: replace an existing output, and an interrupted run's work.
+        resume: go on with an interrupted run of the same input and choices.
+        start: begin here: seconds after the first frame; of a folder, the number of a
+            frame, counted from 0.
+        end: stop before this time or frame number.
+        scene_threshold: frames that differ more than this from the one before, in
+            [0, 1], start a new shot, to which nothing is carried over; 0 is off.
+        codec: "h264", "hevc", "vp9", "av1" or "mpeg2"; None takes the container's.
+        crf: constant quality on the codec's own scale, 0 the best.
+        preset: speed of the encoder, by its own names.
+        compare: write a comparison instead: "side", "wipe" or "diff".
+        save_motion: also write the displacements, as colours, to this video file.
+        tile: "auto" takes tiles where a whole frame does not fit in memory, None never;
+            (rows, columns) in pixels always.
+        size: of raw frames from a pipe, as "640x360".
+        rate: frames per second of a pipe or a folder, as 30 or "30000/1001".
+        segment_frames: frames from one point where work can be resumed to the next.
+        progress: called after each frame with the number restored and the number
+            expected, None if unknown.
+        on_note: called at once with each of the report's `notes`.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: for a setting out of range.
+        UserError: for an input that cannot be read or an output that cannot be written.
+        WeightsError: for weights that cannot be loaded.
+        OSError: if writing fails. Then and after an interruption, finished segments
+            are kept for `resume` beside the output.
+    """
+    begun = time.perf_counter()
+    options = Options(
+        dtype=dtype,
+        start=start,
+        end=end,
+        scene_threshold=scene_threshold,
+        codec=codec,
+        crf=crf,
+        preset=preset,
+        compare=compare,
+        save_motion=save_motion,
+        tile=tile,
+        size=size,
+        rate=rate,
+    )
+    options.check(input, output)
+    if segment_frames < 1:
+        raise UsageError(f"segment_frames {segment_frames}: must be 1 or more")
+    if resume and (is_pipe(input) or is_pipe(output)):
+        raise UsageError("resume: what went through a pipe cannot be had again")
+    notes = _Notes(on_note)
+    with open_reader(input, size, rate) as reader:
+        _check_outputs(input, output, options, overwrite)
+        notes.extend(reader.info.notes)
+        network = _network(weights, dtype)
+        if save_motion is None:
+            network = inference_form(*network)  # without motion that no image needs
+        run = Restoration(reader, Path(output), options, network, notes.add, progress)
+        if is_pipe(output):
+            run.to_pipe()
+        else:
+            run.to_disk(
+                _identity(input, options, network, segment_frames),
+                every=segment_frames,
+                resume=resume,
+                overwrite=overwrite,
+                keep=not is_pipe(input),
+            )
+    seconds = time.perf_counter() - begun
+    return DeblurReport(
+        Path(output),
+        run.frames,
+        run.size,
+        run.cuts,
+        seconds,
+        run.resumed,
+        tuple(notes.all),
+    )
+
+
+def _check_outputs(input, output, options, overwrite):
+    source = Path(input)
+    for path, folder in ((output, is_folder(output)), (options.save_motion, False)):
+        if path is not None and not is_pipe(path):
+            check_output(source, Path(path), folder=folder, overwrite=overwrite)
+
+
+class _Notes:
+    def __init__(self, on_note):
+        self.all, self._on_note = [], on_note
+
+    def add(self, note):
+        self.all.append(note)
+        if self._on_note:
+            self._on_note(note)
+
+    def extend(self, notes):
+        for note in notes:
+            self.add(note)
+
+
+def _network(weights, dtype):
+    if not isinstance(weights, tuple):
+        return load(weights, dtype=dtype)
+    model, params = weights
+    if dtype is not None:
+        model = MTUNet(dataclasses.replace(model.config, dtype=dtype))
+    return model, params
+
+
+def _identity(input, options, network, segment_frames):
+    """What must be equal for the parts of two runs to make one file."""
+    path = Path(input)
+    stat = path.stat() if not is_pipe(input) else None
+    model, params = network
+    digest = hashlib.sha256(repr(model.config).encode())
+    for leaf in jax.tree.leaves(params):
+        digest.update(np.asarray(leaf).tobytes())
+    chosen = dataclasses.asdict(options)
+    return {
+        "input": path.name,
+        "input's size and time": stat and [stat.st_size, stat.st_mtime_ns],
+        "weights": digest.hexdigest()[:16],
+        "segment_frames": segment_frames,
+        "mtujax": version("mtujax"),
+        **{k: v if v is None else str(v) for k, v in chosen.items()},
+    }

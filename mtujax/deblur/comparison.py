@@ -1,0 +1,160 @@
+"""Pictures to look at: blurry beside restored, what was changed, and how things move.
+
+NumPy and OpenCV only. Letters: H W pixels, h w motion grid. Pictures are RGB.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from mtujax.common.flow_color import flow_colours
+from mtujax.config import MOTION_STRIDE
+
+VIEWS = ("side", "wipe", "diff")
+"""Kinds of `compare`."""
+
+
+DIFF_GAIN = 8
+"""How much "diff" amplifies: a change by 5 % of the range shows as one by 40 %."""
+
+
+_GREY = 200  # of the divider: seen on black and on white
+_PERIOD = 4.0  # seconds that a wipe takes there and back
+_REACH = 0.45  # how far it goes from the middle, as a share of the width
+
+
+def compare(
+    blurry: np.ndarray,
+    restored: np.ndarray,
+    kind: str,
+    *,
+    number: int = 0,
+    rate: float = 30.0,
+) -> np.ndarray:
+    """Shows a frame before and after in one picture.
+
+    "side": blurry, a thin grey divider and restored, side by side. "wipe": one picture,
+    blurry to the left of the divider and restored to its right; the divider starts in
+    the middle and sweeps over nine tenths of the width, there and back in 4 s. "diff":
+    mid grey + `DIFF_GAIN` * (restored - blurry), clipped: mid grey is no change.
+
+    Args:
+        blurry: [H, W, 3], uint8 in [0, 255] or float in [0, 1].
+        restored: the same frame restored; size and dtype of `blurry`.
+        kind: one of `VIEWS`.
+        number: of the frame, counted from 0; places the divider of a wipe.
+        rate: frames per second; as `number`.
+
+    Returns:
+        [H', W', 3] in the same dtype, its size as `view_size` says.
+
+    Raises:
+        ValueError: for an unknown kind, or frames that differ in shape or dtype.
+    """
+    _check_kind(kind)
+    if blurry.shape != restored.shape or blurry.dtype != restored.dtype:
+        raise ValueError(
+            f"blurry is {list(blurry.shape)} {blurry.dtype}, but restored is "
+            f"{list(restored.shape)} {restored.dtype}"
+        )
+    if kind == "diff":
+        return _difference(blurry, restored)
+    height, width, _ = blurry.shape
+    divider = _divider(height, blurry.dtype)
+    if kind == "side":
+        return np.concatenate([blurry, divider, restored], axis=1)
+    room = max(0, width - divider.shape[1])
+    swing = _REACH * width * math.sin(2 * math.pi * number / float(rate) / _PERIOD)
+    # Even columns, as a codec stores the colours of two columns together.
+    left = min(max(0, 2 * round((room / 2 + swing) / 2)), room)
+    right = left + divider.shape[1]
+    picture = np.concatenate([blurry[:, :left], divider, restored[:, right:]], axis=1)
+    return np.ascontiguousarray(picture[:, :width])
+
+
+def view_size(kind: str, width: int, height: int) -> tuple[int, int]:
+    """Size of the picture that `compare` makes.
+
+    Args:
+        kind: one of `VIEWS`.
+        width: W of the frame, in pixels.
+        height: H.
+
+    Returns:
+        Width W' and height H' in pixels; even where W and H are.
+
+    Raises:
+        ValueError: for an unknown kind.
+    """
+    _check_kind(kind)
+    return (2 * width + _thickness(height) if kind == "side" else width), height
+
+
+def motion_picture(
+    displacement: np.ndarray,
+    size: tuple[int, int],
+    *,
+    radius: float,
+    cell: int = MOTION_STRIDE,
+) -> np.ndarray:
+    """Colours the motion that the network found, by the Middlebury colour wheel.
+
+    The displacement points back to where things were; the colour tells where they went
+    since: red to the right, yellow down, cyan to the left, violet up, white for those
+    that stayed, the more saturated the faster. Reference: Baker et al. 2011, "A
+    Database and Evaluation Methodology for Optical Flow".
+
+    Args:
+        displacement: [h, w, 2] int (dx, dy) in cells of the motion grid, backward.
+        size: (W, H) of the frame in pixels; h and w cover it, padded to whole cells.
+        radius: length in cells that is fully saturated; longer ones look the same. One
+            value for a whole video keeps it from flickering; 16 pixels suit a held
+            camera.
+        cell: side of a cell in pixels, `ModelConfig.cell`.
+
+    Returns:
+        [H, W, 3] uint8 RGB, each cell a square of `cell` pixels.
+
+    Raises:
+        ValueError: if the displacement does not cover the size, or for a radius of 0 or
+            less.
+    """
+    width, height = size
+    grid = tuple(-(-side // cell) for side in (height, width))
+    if displacement.shape != (*grid, 2):
+        raise ValueError(
+            f"displacement of {list(displacement.shape)}: {width}x{height} pixels have "
+            f"a motion grid of {[*grid, 2]}"
+        )
+    if radius <= 0:
+        raise ValueError(f"radius={radius}: must be > 0")
+    # Few displacements are possible: the colour of each is found once.
+    reach = int(np.abs(displacement).max())
+    every = np.arange(-reach, reach + 1, dtype=np.float32) / np.float32(radius)
+    colours = flow_colours(np.stack(np.meshgrid(every, every), axis=-1))
+    cells = colours[displacement[..., 1] + reach, displacement[..., 0] + reach]
+    scale = {"fx": cell, "fy": cell}
+    pixels = cv2.resize(cells, None, **scale, interpolation=cv2.INTER_NEAREST)
+    return np.ascontiguousarray(pixels[:height, :width])
+
+
+def _check_kind(kind):
+    if kind not in VIEWS:
+        raise ValueError(f"view {kind!r}: must be one of {', '.join(VIEWS)}")
+
+
+def _thickness(height):
+    """Columns of the divider: 2 up to 720 rows, 4 at 1080, 8 at 2160."""
+    return 2 * max(1, round(height / 540))
+
+
+def _divider(height, dtype):
+    divider = np.full((height, _thickness(height), 3), _GREY, np.uint8)
+    return divider if dtype == np.uint8 else (divider / 255).astype(dtype)
+
+
+def _difference(blurry, restored):
+    if blurry.dtype == np.uint8:
+        return cv2.addWeighted(restored, DIFF_GAIN, blurry, -DIFF_GAIN, 128)
+    return np.clip(0.5 + DIFF_GAIN * (restored - blurry), 0, 1).astype(blurry.dtype)

@@ -1,0 +1,212 @@
+"""How much memory a frame needs, how much there is, and the tiles that make it fit."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.common.hardware import out_of_memory
+from mtujax.common.text import readable
+from mtujax.errors import UserError
+from mtujax.model.cost import CompiledMemory, compiled_memory
+from mtujax.model.network import MTUNet
+from mtujax.model.stream import Stream
+from mtujax.model.tiling import TiledStream, default_overlap, tilings
+
+# Of the free memory: a CPU's kernels take a sixth more than the compiler says, and
+# allocators leave gaps.
+_SHARE = 0.75
+_FRAMES = 8  # whole frames that wait, or are handed over, besides those in the window
+
+
+class Plan(NamedTuple):
+    """How to restore frames of one size.
+
+    Attributes:
+        tile: (rows, columns) of a tile in pixels; None for whole frames.
+        needed: bytes that should be free for whole frames, of which they would take
+            three quarters; None if unknown.
+    """
+
+    tile: tuple[int, int] | None
+    needed: int | None
+
+
+def plan(
+    model: MTUNet,
+    params: dict,
+    height: int,
+    width: int,
+    dtype,
+    available: int | None,
+) -> Plan:
+    """Whole frames where they fit, else the largest tiles that do.
+
+    Args:
+        model: the network.
+        params: its (inference) parameters.
+        height: rows of a frame in pixels.
+        width: its columns.
+        dtype: of the frames.
+        available: bytes that are free, of which three quarters may be used; None takes
+            every frame for one that fits.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UserError: if not even the smallest tiles fit.
+    """
+    if available is None:
+        return Plan(None, None)
+    shape = (1, height, width, 3)
+
+    def need_of(stream):
+        try:
+            return _analysed(stream, shape, dtype)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            # A compiler that tries kernels out wants the memory there and then.
+            return CompiledMemory(0, 2 * available)
+
+    whole = need_of(Stream(model, params))
+    if whole is None or _free(whole) <= available:
+        return Plan(None, whole and _free(whole))
+    config = model.config
+    tiles = list(tilings(height, width, default_overlap(config), config.cell))
+    known, area = whole, height * width
+    for tile in tiles:
+        # Compiled only if it may fit: what a step computes with grows with its area.
+        guess = CompiledMemory(known.held, known.temporary * math.prod(tile) // area)
+        if _free(guess) > available and tile != tiles[-1]:
+            continue
+        known, area = need_of(TiledStream(model, params, tile)), math.prod(tile)
+        if known is None or _free(known) <= available:
+            return Plan(tile, _free(whole))
+    least = f" even in tiles of {tiles[-1][1]}x{tiles[-1][0]}" if tiles else ""
+    wanted, there = readable(_free(known)), readable(available)
+    raise UserError(
+        f"frames of {width}x{height} need {wanted} of free memory{least}, and {there} "
+        "are free: free some, or give smaller frames"
+    )
+
+
+def step_bytes(
+    model: MTUNet,
+    params: dict,
+    height: int,
+    width: int,
+    dtype,
+    tile: tuple[int, int] | None = None,
+) -> int | None:
+    """Peak memory of one frame's step on the device, found without running it.
+
+    The step is compiled for it, once: a `Stream` of such frames runs the same.
+
+    Args:
+        model: the network.
+        params: its (inference) parameters, counted in.
+        height: rows of a frame in pixels.
+        width: its columns.
+        dtype: of the frames.
+        tile: (rows, columns) of a tile in pixels; None for whole frames.
+
+    Returns:
+        Bytes: parameters, states, window, results and all that is in between, with a
+        few whole frames in waiting; None where the compiler does not tell.
+    """
+    stream = TiledStream(model, params, tile) if tile else Stream(model, params)
+    found = _analysed(stream, (1, height, width, 3), dtype)
+    return found and found.total
+
+
+def _free(need):
+    """What should be free for what is needed."""
+    return int(need.total / _SHARE)
+
+
+def _analysed(stream, shape, dtype):
+    """What one step of a stream takes; None if the compiler does not tell it."""
+    programs = stream.lowered(shape, dtype), *stream.lowered_ahead(shape, dtype)
+    found = [compiled_memory(program.compile()) for program in programs]
+    if None in found:
+        return None
+    frame = math.prod(shape) * jnp.dtype(dtype).itemsize
+    temporary = max(part.temporary for part in found)
+    return CompiledMemory(found[0].held + _FRAMES * frame, temporary)
+
+
+def available_bytes() -> int | None:
+    """Memory that arrays on the default device may still take.
+
+    Returns:
+        Bytes: of an accelerator its limit minus what is in use; of a CPU what the
+        system calls available, or less where the process's control groups allow less.
+        None if unknown.
+    """
+    device = next(iter(jax.device_put(np.zeros(())).devices()))
+    if device.platform == "cpu":
+        return host_bytes()
+    stats = device.memory_stats() or {}
+    if not {"bytes_limit", "bytes_in_use"} <= stats.keys():
+        return None
+    return max(0, stats["bytes_limit"] - stats["bytes_in_use"])
+
+
+def host_bytes(root: Path = Path("/")) -> int | None:
+    """Memory that this process may still take from a Linux system.
+
+    Args:
+        root: where its `proc` and `sys` are.
+
+    Returns:
+        Bytes, or None on other systems.
+    """
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        free = [1024 * int(fields["MemAvailable"].split()[0])]
+    except (OSError, KeyError, ValueError):
+        return None
+    return max(0, min(free + list(_group_bytes(root))))
+
+
+# Per version of control groups: its limit, its use, and what of the use is files that
+# the system drops when it needs the memory.
+_GROUP_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+
+
+def _group_bytes(root):
+    """What each control group above this process leaves it."""
+    for folder in _groups(root):
+        for limit, use, files in _GROUP_FILES:
+            try:
+                limit = int((folder / limit).read_text())  # "max" is no number
+                use = int((folder / use).read_text())
+                stat = (folder / "memory.stat").read_text().split()
+            except (OSError, ValueError):
+                continue
+            dropped = dict(zip(stat[::2], stat[1::2], strict=True)).get(files, 0)
+            yield limit - use + int(dropped)
+
+
+def _groups(root):
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+        # A container may not see its own group by name, but as the top one.
+        group = top / path.lstrip("/")
+        yield from (g for g in (group, *group.parents) if g.is_relative_to(top))

@@ -1,0 +1,182 @@
+"""The step of one frame as a program of its own: StableHLO with its weights inside.
+
+It runs where JAX does, without this package, on frames of any size that is a multiple
+of the motion grid's cell. Letters: B videos, s side of a cell in pixels, h w motion
+grid.
+"""
+
+import importlib.metadata
+import json
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from mtujax.common.files import whole_output
+from mtujax.config import ModelConfig
+from mtujax.errors import UserError
+from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.resampling import from_unit_range, to_unit_range
+from mtujax.ops.steering import PYRAMID_SIDE
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+STEP, MODULE, MANIFEST = "step.jax", "step.stablehlo", "manifest.json"
+_LEAST = 4  # cells of a side, of any network
+_NOTES = (  # but for the side of a cell
+    "state, restored = step(state, window). `window` holds the blurry frames oldest "
+    "first; past the ends of a video the outermost one is repeated. Before the first "
+    "frame of a video each array of `state` is filled with its `start`.",
+    "In shapes b is the number of videos, h and w are rows and columns of the motion "
+    "grid: frames are {cell}h x {cell}w pixels; others are extended by reflection.",
+    "step.jax is for jax.export.deserialize (needs flatbuffers), step.stablehlo is the "
+    "same as portable bytecode for other runtimes: its function `main` takes and gives "
+    "what `module` lists, in that order; `platform` is an int32, the place in "
+    "`platforms` of the one that runs it. Its shapes are open: refine them for one "
+    "size of frames (StableHLO's pass stablehlo-refine-shapes) before compiling.",
+)
+
+
+def write_step(
+    model: MTUNet,
+    params: dict,
+    output: str | os.PathLike,
+    *,
+    about: dict | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Writes the step of one frame for CPU, GPU and TPU, all or nothing.
+
+    Args:
+        model: the network, in the precision that it is to compute in.
+        params: its inference parameters, which become constants of the program.
+        output: folder to create.
+        about: JSON values for `manifest.json`.
+        overwrite: replace a folder that was written so.
+
+    Returns:
+        The files: `step.jax`, `step.stablehlo` and `manifest.json`.
+
+    Raises:
+        UserError: if flatbuffers is not installed, something is in the way, or the
+            folder cannot be written; what was there is untouched.
+    """
+    output = Path(output)
+    _check_free(output, overwrite)
+    exported = export_step(model, params)
+    contents = {
+        STEP: _serialized(exported),
+        MODULE: exported.mlir_module_serialized,
+        MANIFEST: _manifest(model.config, about or {}),
+    }
+    try:
+        with whole_output(output, folder=True, overwrite=overwrite) as folder:
+            for name, content in contents.items():
+                (folder / name).write_bytes(content)
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written ({error.strerror})") from error
+    return [output / name for name in contents]
+
+
+def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
+    """The step of one frame, with the numbers of videos, rows and columns left open.
+
+    Args:
+        model: the network.
+        params: its inference parameters.
+
+    Returns:
+        A program from the state (arrays by name) and a window of frames
+        [B, n, sh, sw, 3] uint8 to the next state and the restored frame
+        [B, sh, sw, 3] uint8.
+    """
+    least = _least(model.config)
+    b, h, w = jax.export.symbolic_shape(
+        "b, h, w", constraints=[f"h >= {least}", f"w >= {least}"]
+    )
+    size = b, model.config.cell * h, model.config.cell * w
+
+    def step(state, window):
+        state, outputs = model.apply(
+            {"params": params}, _unnamed(state), to_unit_range(window)
+        )
+        return _named(state), from_unit_range(outputs["restored"], jnp.uint8)
+
+    state = jax.eval_shape(lambda: _named(initial_state(model, *size)))
+    shape = (size[0], model.config.window, *size[1:], 3)
+    window = jax.ShapeDtypeStruct(shape, jnp.uint8)
+    return jax.export.export(jax.jit(step), platforms=PLATFORMS)(state, window)
+
+
+def _least(config):
+    """Cells of a side, at least: as many as all levels of the motion's pyramid need."""
+    return max(_LEAST, -(-PYRAMID_SIDE // config.cell) * bool(config.motion_samples))
+
+
+def _named(state):
+    """The state as a dict, which every reader knows."""
+    motion = {f"motion_{n}": x for n, x in enumerate(state.motion)}
+    rest = {name: getattr(state, name) for name in ("detail", "restored", "is_first")}
+    return motion | rest
+
+
+def _unnamed(arrays):
+    rest = dict(arrays)
+    count = sum(name.startswith("motion_") for name in arrays)
+    motion = tuple(rest.pop(f"motion_{n}") for n in range(count))
+    return RecurrentState(motion=motion, **rest)
+
+
+def _manifest(config: ModelConfig, about):
+    b, h, w = jax.export.symbolic_shape("b, h, w")
+    model, cell = MTUNet(config), config.cell
+    state = jax.eval_shape(lambda: _named(initial_state(model, b, cell * h, cell * w)))
+    content = {
+        "format": 1,
+        "lookback": config.lookback,
+        "lookahead": config.lookahead,
+        "frames": {
+            "dtype": "uint8",
+            "multiple": cell,
+            "least": _least(config) * cell,
+            "order": "RGB",
+        },
+        "state": {
+            name: {
+                "shape": " ".join(str(n).replace("*", "") for n in array.shape),
+                "dtype": str(array.dtype),
+                "start": int(name == "is_first"),
+            }
+            for name, array in state.items()
+        },
+        "module": {
+            "arguments": ["platform", *sorted(state), "window"],
+            "results": [*sorted(state), "restored frame"],
+        },
+        "platforms": PLATFORMS,
+        "versions": {n: importlib.metadata.version(n) for n in ("mtujax", "jax")},
+        **about,
+        "notes": [note.replace("{cell}", str(cell)) for note in _NOTES],
+    }
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def _serialized(exported):
+    try:
+        return bytes(exported.serialize())
+    except ImportError:
+        raise UserError(
+            "flatbuffers is not installed; pip install 'mtujax[deploy]'"
+        ) from None
+
+
+def _check_free(output, overwrite):
+    if not output.parent.is_dir():
+        raise UserError(f"{output.parent}: no such folder; create it for the output")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is a file, but a folder would be written")
+    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
+    if strange := sorted(names - {STEP, MODULE, MANIFEST}):
+        raise UserError(f"{output}: not replaced, as it holds {strange[0]}")
+    if names and not overwrite:
+        raise UserError(f"{output}: exists already; --overwrite replaces it")

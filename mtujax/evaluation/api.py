@@ -1,0 +1,330 @@
+"""Evaluation: a dataset's videos restored, or results read, and scored by protocols.
+
+Several videos of different lengths advance together, on all local devices; processes
+share the videos out. No more than a few frames of each are in memory. What is finished
+is kept video by video (`evaluation.folder`), so that a later start resumes; a folder
+that holds another evaluation is not mixed with it.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+
+from mtujax.common.dataclass_json import differing_fields
+from mtujax.common.hardware import machine
+from mtujax.config import MOTION_STRIDE, ModelConfig
+from mtujax.errors import UsageError, UserError
+from mtujax.evaluation.dataset import ResultFrames, Videos
+from mtujax.evaluation.folder import FRAMES, RESULTS, TABLE, VIDEOS, EvaluationFolder
+from mtujax.evaluation.method import open_subject
+from mtujax.evaluation.results import Evaluation, Method, Scored, to_json, write_results
+from mtujax.evaluation.runner import Clocks, Work, work_off
+from mtujax.evaluation.schedule import share_out
+from mtujax.evaluation.scores import ProtocolScores, Video
+from mtujax.evaluation.step import Setup
+from mtujax.evaluation.tables import as_text, video_rows
+from mtujax.metrics.image import GAUSSIAN_SIDE
+from mtujax.metrics.protocols import DEFAULT, find_protocol
+
+SETTINGS_KIND, SETTINGS_VERSION = "mtujax evaluation settings", 2
+"""Of `settings.json`; the first version had the kind of results."""
+
+
+_WAY_OUT = "name another folder with --out, or delete this one"
+
+
+def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
+    """Notes what is evaluated in the folder; refuses to mix it with something else.
+
+    Args:
+        work: the evaluation.
+        method: what is evaluated.
+        about: on what.
+        first: whether this is the process that writes.
+
+    Raises:
+        UserError: naming what differs from the evaluation that the folder holds.
+    """
+    settings, old = _settings(work, method, about), work.folder.settings()
+    if old is None:
+        if first:
+            work.folder.write_settings(settings)
+        return
+    place = work.folder.path
+    kind = (SETTINGS_KIND, SETTINGS_VERSION)
+    if not isinstance(old, dict) or (old.get("kind"), old.get("version")) != kind:
+        raise UserError(
+            f"{place}: holds an evaluation of another version of mtujax, which this "
+            f"one cannot go on with; {_WAY_OUT}"
+        )
+    theirs = {name: old.pop(name, None) for name in ("frames", "results")}
+    ours = {name: settings.pop(name) for name in theirs}
+    if differing := differing_fields(old, settings):
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise UserError(
+            f"{place}: holds another evaluation: {'; '.join(differing[:3])}{more}; "
+            f"{_WAY_OUT}"
+        )
+    places = {"frames": work.videos.path}
+    if work.results is not None:
+        places["results"] = work.results.folder
+    for name, where in places.items():
+        if theirs[name] != ours[name]:
+            raise UserError(
+                f"{place}: holds an evaluation of other {name}: those in {where} are "
+                f"not the same, or have changed since; {_WAY_OUT}"
+            )
+
+
+def _settings(work, method, about):
+    told = to_json(Evaluation(method, about, {}))
+    return {
+        "kind": SETTINGS_KIND,
+        "version": SETTINGS_VERSION,
+        "method": told["method"],
+        "dataset": told["dataset"],
+        "protocols": sorted(p.name for p in work.setup.protocols),
+        "motion": work.setup.motion,
+        "consistency": work.setup.consistency,
+        "frames": work.videos.fingerprint(motion=work.setup.motion),
+        "results": work.results and work.results.fingerprint,
+    }
+
+
+_MOTION_SIDE = GAUSSIAN_SIDE * MOTION_STRIDE  # pixels that motion accuracy needs
+_OTHERS = "name others with --protocol=NAME,..."
+
+
+def evaluate(
+    weights=None,
+    *,
+    dataset: str,
+    path: str | os.PathLike,
+    out: str | os.PathLike,
+    split: str = "test",
+    variant: str | None = None,
+    results: str | os.PathLike | None = None,
+    name: str | None = None,
+    model: ModelConfig | None = None,
+    dtype: str | None = None,
+    protocols: Sequence[str] = DEFAULT,
+    motion: bool = False,
+    consistency: bool = False,
+    save_frames: bool = False,
+    batch: int | None = None,
+    devices: int | None = None,
+    on_frames: Callable[[int, int], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Restores a dataset's videos and scores them, or scores results made elsewhere.
+
+    What an earlier call with the same settings has finished in `out` is not done again.
+
+    Args:
+        weights: a bundled name, a `.safetensors` file, the folder of a training run, or
+            (model, params); None with `results`.
+        dataset: name, as `gopro`.
+        path: its folder, unpacked or prepared.
+        out: folder of what is found; created.
+        split: part of the dataset.
+        variant: its kind of blur; None takes the default.
+        results: folder with restored frames, VIDEO/FRAME.png (see `ResultFrames`).
+        name: of the method; None takes that of the weights or of `results`.
+        model: what network the weights must be of, and its precision; None takes any.
+        dtype: compute precision; None leaves that of `model`, or the network's own.
+        protocols: names, see `mtujax.metrics.protocols`.
+        motion: also score the network's motion between sharp frames, and its end-point
+            error where exact flow lies beside the frames.
+        consistency: also compare neighbouring frames along their motion, estimated by
+            OpenCV, which takes long.
+        save_frames: also keep restored frames as 8-bit PNG.
+        batch: videos that advance together in this process; None takes one per device.
+        devices: local devices that are used; None takes all.
+        on_frames: called with frames done and frames in all of this process.
+        on_note: told what is worth a line.
+
+    Returns:
+        What was found; it is in `out` as `results.json`, too.
+
+    Raises:
+        UsageError: if weights and results are both given or both missing, or a name is
+            unknown.
+        UserError: for whatever else a user can mend.
+    """
+    note = on_note or (lambda line: None)
+    subject = open_subject(weights, results, config=model, dtype=dtype, name=name)
+    chosen = tuple(find_protocol(one) for one in dict.fromkeys(protocols))
+    if not chosen:
+        raise UsageError("no protocol is given")
+    if batch is not None and batch < 1:
+        raise UsageError(f"batch {batch}: must be 1 or more")
+    used = _checked_devices(devices)
+    videos = Videos(dataset, path, split=split, variant=variant)
+    exact = videos.exact_motion() if motion else {}
+    setup = Setup(
+        subject.model,
+        chosen,
+        motion=motion,
+        exact=bool(exact),
+        consistency=consistency,
+        keep=save_frames,
+    )
+    _check_setup(setup)
+    _check_sizes(setup, videos)
+    work = Work(
+        setup=setup,
+        params=subject.params,
+        videos=videos,
+        results=_opened(results, videos, note),
+        exact=exact,
+        folder=EvaluationFolder(Path(out)),
+        batch=batch,
+        devices=devices,
+        machine=machine() | {"devices": used, "processes": jax.process_count()},
+        on_frames=on_frames or (lambda done, total: None),
+    )
+    return _evaluate(work, subject, note)
+
+
+def _evaluate(work, subject, note):
+    from mtujax import parallel
+
+    first, about, clocks = parallel.is_first(), _about(work.videos), Clocks()
+    with work.folder.taken(first=first):
+        agree(work, subject.method, about, first=first)
+        _restore_share(work, clocks, note)
+        found, records = _merged(work, Evaluation(subject.method, about, {}))
+        found = dataclasses.replace(found, seconds=clocks.seconds)
+        if not first:
+            return found
+        if (old := work.folder.results()) is not None:
+            # Of an earlier start that found just this: its times are those that count.
+            if dataclasses.replace(found, seconds=old.seconds) == old:
+                return old
+        _write_tables(work.folder, found, records)
+    return found
+
+
+def _checked_devices(devices):
+    """How many local devices are used."""
+    if devices is not None and devices < 1:
+        raise UsageError(f"devices {devices}: must be 1 or more")
+    local = jax.local_device_count()
+    if devices is not None and devices > local:
+        raise UserError(
+            f"devices {devices}: there are {local} here; leave --devices out to take "
+            "all"
+        )
+    return devices or local
+
+
+def _check_setup(setup):
+    if not setup.motion:
+        return
+    if setup.model is None:
+        raise UsageError("motion: results have none; it takes a network")
+    if not setup.model.config.motion_compensation:
+        raise UsageError("motion: this network has no motion compensation")
+
+
+def _check_sizes(setup, videos):
+    for video in videos.source.videos:
+        for protocol in setup.protocols:
+            try:
+                protocol.check_size(video.height, video.width)
+            except UserError as error:
+                raise UserError(f"{video.name}: {error}; {_OTHERS}") from None
+        if setup.motion and min(video.height, video.width) < _MOTION_SIDE:
+            raise UserError(
+                f"{video.name}: frames of {video.width}x{video.height} are too small "
+                f"for motion accuracy, which needs {_MOTION_SIDE}x{_MOTION_SIDE}; "
+                "leave out --motion"
+            )
+
+
+def _opened(results, videos, note):
+    """Results made elsewhere, or None."""
+    if results is None:
+        return None
+    made = ResultFrames(Path(results), videos.source.videos, videos.stems)
+    if made.renumbered:
+        name, *others = made.renumbered
+        more = f" and {len(others)} more videos" if others else ""
+        note(
+            f"{made.folder}: frames of {name}{more} are numbered otherwise than the "
+            "dataset's, and are taken in order"
+        )
+    return made
+
+
+def _about(videos) -> Scored:
+    listed = tuple(Video(**dataclasses.asdict(v)) for v in videos.source.videos)
+    return Scored(videos.dataset, videos.split, videos.variant, listed)
+
+
+def _restore_share(work, clocks, note):
+    """Does what this process has to do; all processes end this together."""
+    from mtujax import parallel
+
+    infos = work.videos.source.videos
+    lengths = {number: video.frames for number, video in enumerate(infos)}
+    share = share_out(lengths, jax.process_count())[jax.process_index()]
+    kept = {number for number in share if work.finished(number) is not None}
+    if kept:
+        note(f"{len(kept)} of {len(share)} videos are finished already")
+    try:
+        work_off(work, share, kept, clocks)
+    except Exception:
+        parallel.any_process(True)  # or the others would wait for ever
+        raise
+    if parallel.any_process(False):
+        raise UserError("another process has failed; see what it says")
+
+
+def _merged(work, found):
+    """The evaluation with all videos' scores, and their records, in order."""
+    records = []
+    for number, video in enumerate(work.videos.source.videos):
+        record = work.finished(number)
+        if record is None:
+            raise UserError(
+                f"{work.folder.path}: lacks the scores of {video.name}; processes need "
+                "a folder that all of them see"
+            )
+        records.append(record)
+    protocols = {
+        protocol.name: ProtocolScores(
+            protocol.average,
+            {r.video.name: r.protocols[protocol.name] for r in records},
+        )
+        for protocol in work.setup.protocols
+    }
+    pairs = {
+        kind: {r.video.name: getattr(r, kind) for r in records}
+        for kind in ("motion", "consistency")
+        if getattr(work.setup, kind)
+    }
+    about = {"protocols": protocols, "machine": _joined(r.machine for r in records)}
+    return dataclasses.replace(found, **about, **pairs), records
+
+
+def _joined(machines):
+    """What videos were evaluated on; where it differed, all of it as text."""
+    values = {}
+    for one in machines:
+        for name, value in one.items():
+            values.setdefault(name, {})[value] = None
+    return {
+        name: next(iter(given)) if len(given) == 1 else "; ".join(map(str, given))
+        for name, given in values.items()
+    }
+
+
+def _write_tables(folder, found: Evaluation, records):
+    folder.write_rows(FRAMES, (row for record in records for row in record.rows))
+    folder.write_rows(VIDEOS, video_rows(records, found))
+    folder.write_text(TABLE, as_text(found))
+    write_results(folder.path / RESULTS, found)

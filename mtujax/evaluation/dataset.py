@@ -1,0 +1,413 @@
+"""What an evaluation reads: a dataset's frames, or results that anything has made.
+
+Letters: B videos side by side, H W pixels.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtujax.common.files import FRAME_SUFFIXES, natural_key
+from mtujax.data.array_cache import is_cache
+from mtujax.data.datasets import config_of, dataset
+from mtujax.data.flow import SUFFIXES, ComputedMotion, FlowFiles, dis_flow
+from mtujax.data.folders import find
+from mtujax.data.frames import FolderFrames, FrameSource, VideoInfo
+from mtujax.data.images import decode
+from mtujax.data.locate import open_frames
+from mtujax.errors import UserError
+from mtujax.evaluation.schedule import Moment, window_ends
+
+_ARRAY = ".npy"
+_PNG_DEPTH = 24  # where a PNG says how many bits a channel has
+_MOST = 2.0  # of floats in [0, 1], with room for what a network overshoots
+
+
+def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
+    """Tells whether files were changed, added or removed since.
+
+    Args:
+        files: what each is called, wherever it lies, and the file.
+
+    Returns:
+        A sha256, hexadecimal, of names, sizes and times.
+
+    Raises:
+        UserError: naming a file that is missing.
+    """
+    listed = hashlib.sha256()
+    for name, path in files:
+        try:
+            about = path.stat()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        line = f"{name} {about.st_size} {about.st_mtime_ns}\n"
+        listed.update(line.encode(errors="surrogateescape"))
+    return listed.hexdigest()
+
+
+class ResultFrames:
+    """Frames that any method has made of a split: DIR/VIDEO/FRAME.
+
+    PNG, JPEG, or NumPy arrays [H, W, 3] (.npy), uint8 or float in [0, 1]. Names are
+    those of the dataset's frames, or any others in the same order.
+
+    Attributes:
+        folder: that holds them.
+        fingerprint: tells whether a file was changed or added since.
+        deep: for each video, whether it is float32, not uint8.
+        renumbered: names of the videos whose results count on from another number
+            than the dataset's frames do; they are taken in order.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        infos: Sequence[VideoInfo],
+        stems: Sequence[Sequence[str] | None],
+    ):
+        """Lists the folders.
+
+        Args:
+            folder: holds one for each video of the split.
+            infos: the videos of the split.
+            stems: for each, the names of its frames without suffix; None where they
+                are not kept as files.
+
+        Raises:
+            UserError: naming the first missing video or frame, or one too many.
+        """
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder of results")
+        self.folder, self._infos = folder, tuple(infos)
+        self._files = [
+            _matched(folder / info.name, info, names)
+            for info, names in zip(infos, stems, strict=True)
+        ]
+        self.deep = [any(map(_is_deep, files)) for files in self._files]
+        self.renumbered = [
+            info.name
+            for info, names, files in zip(infos, stems, self._files, strict=True)
+            if _overlap(files, names) and [p.stem for p in files] != list(names)
+        ]
+        self.fingerprint = fingerprint(
+            (f"{info.name}/{file.name}", file)
+            for info, files in zip(infos, self._files, strict=True)
+            for file in files
+        )
+
+    def read(self, video: int, frame: int) -> np.ndarray:
+        """One frame.
+
+        Args:
+            video: number of its video.
+            frame: its number there.
+
+        Returns:
+            [H, W, 3] uint8, or float32 if the video is deep.
+
+        Raises:
+            UserError: naming the file, if it cannot be read or has another size.
+        """
+        path, info = self._files[video][frame], self._infos[video]
+        image = _read_array(path) if path.suffix == _ARRAY else _read_image(path)
+        rows, columns = image.shape[:2]
+        if (rows, columns) != (info.height, info.width):
+            raise UserError(
+                f"{path}: is {columns}x{rows}, but its sharp frame is "
+                f"{info.width}x{info.height}"
+            )
+        if self.deep[video] and image.dtype == np.uint8:  # a mixture
+            return np.float32(image) / np.float32(255)
+        return image
+
+
+def _matched(folder, info, stems):
+    """The files of a video's results, in the order of its frames."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: missing; results need a folder for each video")
+    suffixes = (*FRAME_SUFFIXES, _ARRAY)
+    files = [p for p in folder.iterdir() if p.suffix.lower() in suffixes]
+    files = sorted(files, key=lambda path: natural_key(path.stem))
+    by_stem = {path.stem: path for path in files}
+    if len(by_stem) < len(files):
+        twice = next(p for p in files if by_stem[p.stem] != p)
+        raise UserError(f"{twice}: there is {by_stem[twice.stem].name} as well")
+    named = _overlap(files, stems)
+    if named and by_stem.keys() == set(stems):
+        return [by_stem[stem] for stem in stems]
+    if len(files) == info.frames and (not named or _count_on(files, stems)):
+        return files
+    stems = stems if named else None
+    raise UserError(
+        f"{folder}: has {len(files)} frames, but {info.name} has {info.frames}; "
+        f"{_first_difference(by_stem, info, stems)}"
+    )
+
+
+def _overlap(files, stems):
+    """Whether some results are named as frames of the dataset."""
+    return stems is not None and bool({path.stem for path in files} & set(stems))
+
+
+def _count_on(files, stems):
+    """Whether results and frames are each numbered without a gap."""
+    found = [path.stem for path in files]
+    return all(names == _numbered(names, len(names)) for names in (found, list(stems)))
+
+
+def _first_difference(by_stem, info, stems):
+    """What is missing or too many, by name where results are named as the frames."""
+    found = list(by_stem)
+    stems = _numbered(found, info.frames) if stems is None else stems
+    missing = [stem for stem in stems if stem not in by_stem]
+    if missing:
+        return f"the first missing is {missing[0]}"
+    extra = [stem for stem in found if stem not in set(stems)]
+    if extra:
+        return f"the first that is not one of its frames is {extra[0]}"
+    return f"the first missing comes after {found[-1]}" if found else "it is empty"
+
+
+def _numbered(found, count):
+    """Names that count on from the first; those found where they are not numbers."""
+    parts = [re.fullmatch(r"(.*?)(\d+)", stem) for stem in found]
+    if not found or None in parts or len({part[1] for part in parts}) > 1:
+        return found[:count]
+    before, first = parts[0].groups()
+    return [f"{before}{int(first) + n:0{len(first)}d}" for n in range(count)]
+
+
+def _is_deep(path):
+    """Whether a file has more than 8 bits."""
+    if path.suffix == _ARRAY:
+        try:
+            return np.load(path, mmap_mode="r").dtype != np.uint8
+        except (ValueError, OSError, EOFError):
+            return False  # said when it is read
+    with path.open("rb") as file:
+        start = file.read(_PNG_DEPTH + 1)
+    return start[1:4] == b"PNG" and start[_PNG_DEPTH:] == b"\x10"
+
+
+def _read_image(path):
+    data = path.read_bytes()
+    image = decode(data, path)
+    if not _is_deep(path):
+        return image
+    flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    deep = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    return np.ascontiguousarray(deep[..., ::-1]).astype(np.float32) / 65535
+
+
+def _read_array(path):
+    try:
+        image = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        raise UserError(f"{path}: damaged, or no NumPy array") from None
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise UserError(f"{path}: is of shape {image.shape}, not [H, W, 3]")
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"{path}: is {image.dtype}; give uint8, or float in [0, 1]")
+    image = image.astype(np.float32)
+    largest = np.max(np.abs(image), where=np.isfinite(image), initial=0)
+    if largest > _MOST:
+        raise UserError(
+            f"{path}: holds values of {largest:g}, but floats must be in [0, 1]; "
+            "divide them by 255 if they are 8-bit levels, or give uint8"
+        )
+    return image
+
+
+class Videos:
+    """The videos of a split and what their frames are called.
+
+    Attributes:
+        source: of their frames.
+        dataset: name.
+        path: its folder.
+        split: part of it.
+        variant: its kind of blur, None for a dataset that has only one.
+        stems: for each video, its frames' file names without suffix; None where they
+            are not kept as files.
+    """
+
+    def __init__(
+        self, name: str, path: str | Path, *, split: str, variant: str | None = None
+    ):
+        """Lists the videos.
+
+        Args:
+            name: of the dataset.
+            path: its folder, unpacked or prepared.
+            split: part of it.
+            variant: its kind of blur; None takes the default.
+
+        Raises:
+            UserError: if nothing usable is there, or a frame has no partner.
+        """
+        self.source = open_frames(name, path, split=split, config=variant)
+        self.dataset, self.path, self.split = name, Path(path), split
+        self.variant = config_of(dataset(name), variant)
+        self.stems: list[list[str] | None] = [None] * len(self.source.videos)
+        self._folders = ()
+        if isinstance(self.source, FolderFrames):
+            self._folders = find(name, path, variant).splits[split]
+            self.stems = [[Path(p[0]).stem for p in v.pairs] for v in self._folders]
+        if not sum(video.frames for video in self.source.videos):
+            raise UserError(f"{self.source.name}: split {split} has no frames")
+
+    def frame_name(self, video: int, frame: int) -> str:
+        """What a frame is called: as its file, else its number with five digits."""
+        stems = self.stems[video]
+        return f"{frame:05d}" if stems is None else stems[frame]
+
+    def exact_motion(self) -> dict[int, FlowFiles]:
+        """Motion that lies beside frames, as `mtujax data synthesize --flow` writes it.
+
+        What `mtujax data flow` estimates lies elsewhere and is none of it.
+
+        Returns:
+            For the number of each video that has some, its motion as of a split of
+            one video.
+
+        Raises:
+            UserError: if it is not that of these frames.
+        """
+        found = {}
+        for number, video in enumerate(self._folders):
+            folder = _flow_beside(video)
+            if folder.is_dir() and any(p.suffix in SUFFIXES for p in folder.iterdir()):
+                info = self.source.videos[number]
+                names = [[Path(sharp).stem for _, sharp in video.pairs]]
+                found[number] = FlowFiles(str(folder), [info], [folder], names)
+        return found
+
+    def fingerprint(self, *, motion: bool = False) -> str:
+        """Tells whether a file of the frames was changed, added or removed since.
+
+        Args:
+            motion: whether what lies beside frames in `flow` matters as well.
+
+        Returns:
+            A sha256, hexadecimal.
+        """
+        return fingerprint(self._files(motion))
+
+    def _files(self, motion):
+        for video in self._folders:
+            for frame in range(len(video.pairs)):
+                for kind, path in zip("bs", video.paths(frame), strict=True):
+                    yield f"{video.name}/{kind}/{path.name}", path
+            folder = _flow_beside(video)
+            if motion and folder.is_dir():
+                for path in sorted(folder.iterdir()):
+                    yield f"{video.name}/flow/{path.name}", path
+        if self._folders:
+            return
+        # Prepared: a few large files; what is beside them may be of another form.
+        own = Path(*filter(None, [self.path, self.dataset, self.variant]))
+        place = self.path if is_cache(self.path) else own
+        for path in sorted(place.rglob("*")):
+            name = path.relative_to(place)
+            if path.is_file() and name.parts[0] != "flow":
+                yield name.as_posix(), path
+
+
+def _flow_beside(video):
+    """VIDEO/flow, or flow/VIDEO where the videos are in folders of one kind (REDS)."""
+    common = Path(os.path.commonpath([video.blurry, video.sharp]))
+    return common / "flow" / ("" if common.name == video.name else video.name)
+
+
+class LaneReader:
+    """Reads what every lane needs in one step; safe in threads."""
+
+    def __init__(
+        self,
+        source: FrameSource,
+        group: Sequence[int],
+        *,
+        reach: tuple[int, int],
+        results: ResultFrames | None = None,
+        flow: bool = False,
+        exact: Mapping[int, FlowFiles] | None = None,
+    ):
+        """Reads nothing yet.
+
+        Args:
+            source: of the dataset's frames.
+            group: numbers of the videos that are read, all of one size.
+            reach: frames of a window before and after its target.
+            results: what comes in in place of blurry frames.
+            flow: also estimate the motion between sharp frames, which takes long.
+            exact: motion that is known, from `Videos.exact_motion`; None leaves it out.
+        """
+        self._source, self._results, self._reach = source, results, reach
+        self.lengths = {video: source.videos[video].frames for video in group}
+        info = source.videos[group[0]]
+        self._size = info.height, info.width
+        deep = results is not None and results.deep[group[0]]
+        self._dtype = np.float32 if deep else np.uint8
+        self._motion = ComputedMotion(source, dis_flow) if flow else None
+        self._exact = exact
+
+    def __call__(self, moment: Moment) -> tuple[Moment, dict[str, np.ndarray]]:
+        """Reads the frames of a moment.
+
+        Args:
+            moment: which.
+
+        Returns:
+            The moment, and what `evaluation.step.lane_step` is given; zeros in idle
+            lanes.
+
+        Raises:
+            UserError: naming what cannot be read.
+        """
+        lanes, (back, ahead) = len(moment.targets), self._reach
+        low, high = window_ends(
+            moment.targets, self.lengths, lookback=back, lookahead=ahead
+        )
+        given = {
+            "fresh": np.zeros((lanes, *self._size, 3), self._dtype),
+            "sharp": np.zeros((lanes, *self._size, 3), np.uint8),
+            "low": low,
+            "high": high,
+            "start": np.array([t is None or t.frame == 0 for t in moment.targets]),
+        }
+        if self._motion:
+            given["flow"] = np.zeros((lanes, *self._size, 2), np.float32)
+            given["seen"] = np.zeros((lanes, *self._size), bool)
+        if self._exact is not None:
+            given["exact"] = np.zeros((lanes, *self._size, 2), np.float32)
+            given["known"] = np.zeros((lanes, *self._size), bool)
+        for lane, (target, fresh) in enumerate(zip(*moment, strict=True)):
+            self._fill(given, lane, target, fresh)
+        return moment, given
+
+    def _fill(self, given, lane, target, fresh):
+        if fresh is not None:
+            given["fresh"][lane] = self._fresh(fresh)
+        if target is None:
+            return
+        frames = {"sharp": [target.frame]}
+        given["sharp"][lane] = self._source.read(target.video, frames)["sharp"][0]
+        if self._motion:
+            flow, seen = self._motion.motion(target.video, target.frame)
+            given["flow"][lane], given["seen"][lane] = flow, seen
+        if self._exact and (files := self._exact.get(target.video)):
+            flow, known = files.motion(0, target.frame)
+            given["exact"][lane], given["known"][lane] = flow, known
+
+    def _fresh(self, place):
+        if self._results is not None:
+            return self._results.read(place.video, place.frame)
+        return self._source.read(place.video, {"blurry": [place.frame]})["blurry"][0]

@@ -1,0 +1,219 @@
+"""The folder of an evaluation: finished videos one by one, then tables and totals.
+
+settings.json   what is evaluated; another evaluation is refused
+videos/         a file for each finished video: a later start goes on from there
+frames/         restored frames, if they are kept: VIDEO/FRAME.png
+results.json    all, see `results`
+frames.csv      a row for each frame; blank where a protocol does not count it
+videos.csv      a row for each video, and the total
+"""
+
+import contextlib
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.common.files import one_at_a_time, publish, whole_output
+from mtujax.errors import UserError
+from mtujax.evaluation.results import Evaluation, read_results
+from mtujax.evaluation.scores import VideoRecord
+from mtujax.video.image_folder import FolderWriter, ImageKind
+
+SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "table.md"
+FRAMES, VIDEOS = "frames.csv", "videos.csv"
+"""Names of files in it."""
+
+
+class EvaluationFolder:
+    """Where an evaluation keeps what it has found.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path):
+        """Creates it.
+
+        Args:
+            path: the folder.
+
+        Raises:
+            UserError: if it cannot be created.
+        """
+        self.path = path
+        try:
+            (path / "videos").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be the folder of an evaluation ({error.strerror})"
+            ) from error
+
+    @contextlib.contextmanager
+    def taken(self, *, first: bool = True) -> Iterator[None]:
+        """Keeps other evaluations out.
+
+        Args:
+            first: whether this is the process that holds the lock for all of them.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            UserError: if one is at it.
+        """
+        if not first:
+            yield
+            return
+        busy = "another evaluation is writing here; stop that, or name another folder"
+        with one_at_a_time(self.path / ".lock", self.path, busy=busy):
+            yield
+
+    def settings(self) -> dict | None:
+        """What is evaluated here.
+
+        Returns:
+            JSON values; None in a new folder.
+
+        Raises:
+            UserError: if they cannot be read.
+        """
+        path = self.path / SETTINGS
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            if any((self.path / "videos").iterdir()):
+                raise UserError(
+                    f"{self.path}: {SETTINGS} is missing, so what is finished there is "
+                    "of unknown origin; name another folder, or delete it"
+                ) from None
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path}: cannot be read ({error}); name another folder, or delete it"
+            ) from None
+
+    def write_settings(self, settings: dict) -> None:
+        """Notes what is evaluated here.
+
+        Args:
+            settings: JSON values.
+        """
+        self._write(self.path / SETTINGS, settings)
+
+    def results(self) -> Evaluation | None:
+        """What an earlier start wrote after its last video.
+
+        Returns:
+            The evaluation; None unless it and all the tables are there, undamaged.
+        """
+        if not all((self.path / name).is_file() for name in (TABLE, FRAMES, VIDEOS)):
+            return None
+        try:
+            return read_results(self.path / RESULTS)
+        except UserError:
+            return None
+
+    def finished(self, video: str, *, frames: bool) -> VideoRecord | None:
+        """What an earlier start found.
+
+        Args:
+            video: name.
+            frames: whether its restored frames must be there, too.
+
+        Returns:
+            The record; None if there is none, or it is damaged.
+        """
+        if frames and not (self.path / "frames" / video).is_dir():
+            return None
+        try:
+            values = json.loads(self._record(video).read_text("utf-8"))
+            return VideoRecord.from_json(values)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+            return None
+
+    def finish(self, record: VideoRecord) -> None:
+        """Keeps what was found for a video.
+
+        Args:
+            record: of it.
+        """
+        self._write(self._record(record.video.name), record.to_json())
+
+    def frames_of(self, video: str) -> "SavedFrames":
+        """Where restored frames of a video go.
+
+        Args:
+            video: name.
+
+        Returns:
+            A writer.
+        """
+        return SavedFrames(self.path / "frames", video)
+
+    def write_rows(self, name: str, rows: Iterable[dict]) -> None:
+        """Writes a table.
+
+        Args:
+            name: of the file.
+            rows: of the same columns.
+        """
+        rows = iter(rows)
+        first = next(rows)
+        with (
+            whole_output(self.path / name, folder=False) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = csv.DictWriter(file, list(first))
+            table.writeheader()
+            table.writerow(first)
+            table.writerows(rows)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text.
+
+        Args:
+            name: of the file.
+            text: what it holds.
+        """
+        with whole_output(self.path / name, folder=False) as part:
+            part.write_text(text, "utf-8")
+
+    def _record(self, video):
+        return self.path / "videos" / f"{video}.json"
+
+    def _write(self, path, values):
+        name = path.relative_to(self.path)
+        self.write_text(name, json.dumps(values, indent=1) + "\n")
+
+
+class SavedFrames:
+    """Restored frames of a video as PNG files, under their final name once whole."""
+
+    def __init__(self, folder: Path, video: str):
+        """Makes a folder to write to; what an interrupted start left is deleted.
+
+        Args:
+            folder: of all videos.
+            video: name.
+        """
+        self._part, self._final = folder / f".{video}.part", folder / video
+        shutil.rmtree(self._part, ignore_errors=True)
+        self._part.mkdir(parents=True)
+        self._writer = FolderWriter(self._part)
+
+    def write(self, name: str, frame: np.ndarray) -> None:
+        """Writes one frame.
+
+        Args:
+            name: without suffix.
+            frame: [H, W, 3] uint8.
+        """
+        self._writer.write(frame, ImageKind(f"{name}.png"))
+
+    def finish(self) -> None:
+        """Gives the folder its final name."""
+        publish(self._part, self._final, folder=True, overwrite=True)

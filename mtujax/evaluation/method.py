@@ -1,0 +1,139 @@
+"""What is evaluated: a network with its weights, or results made elsewhere."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from mtujax.common.dataclass_json import differing_fields, to_dict
+from mtujax.common.files import digest
+from mtujax.config import ModelConfig
+from mtujax.errors import UsageError, UserError
+from mtujax.evaluation.results import Method
+from mtujax.model.cost import parameter_count
+from mtujax.model.network import MTUNet, inference_params
+from mtujax.weights.files import is_run, load, locate
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A method and what it takes to run it.
+
+    Attributes:
+        method: what results say of it.
+        model: the network; None for results made elsewhere.
+        params: its inference parameters, {} likewise.
+    """
+
+    method: Method
+    model: MTUNet | None
+    params: dict
+
+
+def open_subject(
+    weights: str | os.PathLike | tuple[MTUNet, dict] | None = None,
+    results: str | os.PathLike | None = None,
+    *,
+    config: ModelConfig | None = None,
+    dtype: str | None = None,
+    name: str | None = None,
+) -> Subject:
+    """Loads what is evaluated.
+
+    The sha256 is that of the weights' file; of a run, or of (model, params), it is that
+    of the parameters as float32 bytes in the order of their names.
+
+    Args:
+        weights: a bundled name, a `.safetensors` file, the folder of a training run, or
+            (model, params); None with `results`.
+        results: folder of restored frames; None with `weights`.
+        config: what network the weights must be of, and its precision; None takes any.
+        dtype: compute precision; None leaves that of `config`, or the network's own.
+        name: of the method; None takes that of the weights or of `results`.
+
+    Returns:
+        It.
+
+    Raises:
+        UsageError: if both or none are given.
+        UserError: if weights do not load, or are of another network.
+    """
+    if (weights is None) == (results is None):
+        raise UsageError("give either weights or results")
+    if weights is None:
+        if dtype is not None:
+            raise UsageError(
+                f"dtype {dtype}: results are not computed, it changes none"
+            )
+        return Subject(Method(name or Path(results).resolve().name), None, {})
+    found = _network(weights)
+    if config is not None:
+        _check_network(weights, found.model.config, config)
+        dtype = dtype or config.dtype
+    method = dataclasses.replace(found.method, name=name or found.method.name)
+    if dtype is None:
+        return dataclasses.replace(found, method=method)
+    try:
+        config = dataclasses.replace(found.model.config, dtype=dtype)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    method = dataclasses.replace(method, config=config)
+    return Subject(method, MTUNet(config), found.params)
+
+
+def _network(weights):
+    if isinstance(weights, tuple):
+        return _subject("network", *weights)
+    if is_run(weights):
+        from mtujax.training.run_folder import read_run
+
+        config, found = read_run(str(weights))
+        last = str(weights).rstrip("/").rsplit("/", 1)[-1]
+        # As exported weights are loaded, whatever they were trained in.
+        model = MTUNet(dataclasses.replace(config.model, dtype="float32"))
+        return _subject(last, model, found.state.ema)
+    return open_file(weights)
+
+
+def open_file(weights: str | os.PathLike) -> Subject:
+    """Loads weights that are one file.
+
+    Args:
+        weights: a bundled name or a `.safetensors` file.
+
+    Returns:
+        The network; its sha256 is that of the file.
+
+    Raises:
+        UserError: if weights do not load.
+    """
+    model, params = load(weights)
+    path = locate(weights)
+    return _subject(path.stem, model, params, digest(path.read_bytes()))
+
+
+def _check_network(weights, found, wanted):
+    """Refuses weights of another network; the precision is no part of it."""
+    there = dataclasses.replace(found, dtype=wanted.dtype)
+    if differing := differing_fields(to_dict(there), to_dict(wanted)):
+        name = "" if isinstance(weights, tuple) else f" {weights}"
+        raise UserError(
+            f"weights{name}: of another network than the configuration's: "
+            f"{'; '.join(differing)}"
+        )
+
+
+def _subject(name, model, params, sha256=None):
+    params = inference_params(params)
+    count = parameter_count(params)
+    method = Method(name, sha256 or _digest(params), count, model.config)
+    return Subject(method, model, params)
+
+
+def _digest(params):
+    flat = flatten_dict(jax.tree.map(np.asarray, params), sep="/")
+    parts = [flat[key].astype(np.float32).tobytes() for key in sorted(flat)]
+    return digest(b"".join(parts))

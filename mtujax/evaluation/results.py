@@ -1,0 +1,269 @@
+"""One evaluation as a JSON file: sums of scores, and all that they depend on.
+
+Version 1, read by `read_results` and by `mtujax report`:
+
+    kind, version   "mtujax evaluation", 1
+    device          kind of the first device, as JAX names it
+    machine         date, devices, processor, versions (`common.hardware.machine`); what
+                    differed between starts is listed, as "A; B"
+    method          name; of a network also sha256 of its weights, parameters and
+                    config with its dtype, which are null for results made elsewhere
+    dataset         name, split, variant (null if it has none), and in videos for each
+                    its name, frames, height and width
+    protocols       by name: means psnr (dB) and ssim, over which average ("frames" or
+                    "videos"); frames scored, videos that hold them; infinite,
+                    unaligned and invalid frames among them; and in by_video for each
+                    video counted, the [first, one after last] of the frames that
+                    count, and the fields of `evaluation.scores.Sums`
+    motion          means psnr, ssim, share and end_point_error (pixels); pairs, and
+                    undefined, infinite and known ones; by_video; or null
+    consistency     means restored and sharp; pairs, and undefined and invalid ones;
+                    by_video; or null
+    seconds         wall-clock time of each stage of the last start that did something
+
+A number that is not finite is text: "nan", "inf"; a mean of no pairs is null. Means are
+for readers; `read_results` takes sums and computes them again.
+"""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from mtujax.common.dataclass_json import from_dict, plain, to_dict
+from mtujax.common.files import whole_output
+from mtujax.config import ModelConfig
+from mtujax.errors import UserError
+from mtujax.evaluation.scores import (
+    ConsistencySums,
+    MotionSums,
+    ProtocolScores,
+    Sums,
+    Video,
+    VideoScores,
+    add_up,
+)
+
+EVALUATION, BENCH = "mtujax evaluation", "mtujax bench"
+"""Kinds of files."""
+
+
+VERSION = 1
+"""Of the files that can be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What made the scored frames.
+
+    Attributes:
+        name: of the weights, without folder and suffix, or of results made elsewhere.
+        sha256: of the weights, hexadecimal; None for results made elsewhere.
+        parameters: how many; None likewise.
+        config: the network, with the dtype that it ran in; None likewise.
+    """
+
+    name: str
+    sha256: str | None = None
+    parameters: int | None = None
+    config: ModelConfig | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """What was evaluated.
+
+    Attributes:
+        name: of the dataset, as `gopro`.
+        split: part of it.
+        variant: its kind of blur; None for a dataset that has only one.
+        videos: of the split.
+    """
+
+    name: str
+    split: str
+    variant: str | None
+    videos: tuple[Video, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """All that an evaluation found.
+
+    Attributes:
+        method: what was evaluated.
+        dataset: on what.
+        protocols: scores by the protocol's name, in the order asked for.
+        motion: motion accuracy by the video's name; None if not asked for.
+        consistency: temporal consistency likewise.
+        machine: device, versions and date, from `common.hardware.machine`; what
+            differed between videos is listed.
+        seconds: wall-clock time by stage, of the last start that did something.
+    """
+
+    method: Method
+    dataset: Scored
+    protocols: dict[str, ProtocolScores]
+    motion: dict[str, MotionSums] | None = None
+    consistency: dict[str, ConsistencySums] | None = None
+    machine: dict[str, str | int] = dataclasses.field(default_factory=dict)
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def motion_total(self) -> MotionSums | None:
+        """Motion accuracy over all videos; None if not asked for."""
+        return None if self.motion is None else add_up(self.motion, MotionSums())
+
+    @property
+    def consistency_total(self) -> ConsistencySums | None:
+        """Temporal consistency over all videos; None if not asked for."""
+        if self.consistency is None:
+            return None
+        return add_up(self.consistency, ConsistencySums())
+
+
+def write_results(path: str | os.PathLike, evaluation: Evaluation) -> None:
+    """Writes an evaluation, all or nothing.
+
+    Args:
+        path: a `.json` file; an existing one is replaced at once.
+        evaluation: what was found.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = json.dumps(to_json(evaluation), indent=1, allow_nan=False) + "\n"
+    with whole_output(Path(path), folder=False) as part:
+        part.write_text(text, "utf-8")
+
+
+def to_json(evaluation: Evaluation) -> dict:
+    """An evaluation as JSON values.
+
+    Args:
+        evaluation: what was found.
+
+    Returns:
+        What the file holds.
+    """
+    method, protocols = evaluation.method, evaluation.protocols
+    config = method.config and to_dict(method.config)
+    return plain(
+        {
+            "kind": EVALUATION,
+            "version": VERSION,
+            "device": evaluation.machine.get("device"),
+            "machine": evaluation.machine,
+            "method": {**vars(method), "config": config},
+            "dataset": to_dict(evaluation.dataset),
+            "protocols": {name: _protocol(protocols[name]) for name in protocols},
+            "motion": _pairs(evaluation.motion, evaluation.motion_total),
+            "consistency": _pairs(evaluation.consistency, evaluation.consistency_total),
+            "seconds": evaluation.seconds,
+        }
+    )
+
+
+def read_results(path: str | os.PathLike) -> Evaluation:
+    """Reads an evaluation.
+
+    Args:
+        path: a file that `write_results` wrote.
+
+    Returns:
+        It.
+
+    Raises:
+        UserError: naming the file, if it is missing, no evaluation, of another version
+            or damaged.
+    """
+    path = Path(path)
+    values = _load(path)
+    if not isinstance(values, dict) or values.get("kind") != EVALUATION:
+        raise UserError(f"{path}: not results of eval.py")
+    if values.get("version") != VERSION:
+        raise UserError(
+            f"{path}: results of version {values.get('version')}, this mtujax reads "
+            f"version {VERSION}; evaluate again, or use the mtujax that wrote them"
+        )
+    try:
+        return _evaluation(values)
+    except KeyError as error:
+        raise UserError(f"{path}: damaged, lacks {error.args[0]}") from None
+    except (UserError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+
+
+def _load(path):
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged, no JSON ({error})") from None
+
+
+def _protocol(scores):
+    psnr, ssim = scores.means
+    total = scores.total
+    return {
+        "psnr": psnr,
+        "ssim": ssim,
+        "average": scores.average,
+        "frames": total.frames,
+        "videos": sum(one.sums.frames > 0 for one in scores.by_video.values()),
+        "infinite": total.infinite,
+        "unaligned": total.unaligned,
+        "invalid": total.invalid,
+        "by_video": {
+            name: {"counted": one.counted, **dataclasses.asdict(one.sums)}
+            for name, one in scores.by_video.items()
+        },
+    }
+
+
+def _pairs(by_video, total):
+    if by_video is None:
+        return None
+    each = {name: dataclasses.asdict(one) for name, one in by_video.items()}
+    return {**total.summary, "by_video": each}
+
+
+def _evaluation(values):
+    protocols = values["protocols"]
+    return Evaluation(
+        method=from_dict(values["method"], Method, "method."),
+        dataset=_read_dataset(values["dataset"]),
+        protocols={name: _read_protocol(protocols[name], name) for name in protocols},
+        motion=_read_pairs(values["motion"], MotionSums, "motion"),
+        consistency=_read_pairs(values["consistency"], ConsistencySums, "consistency"),
+        machine=dict(values["machine"]),
+        seconds={name: float(value) for name, value in values["seconds"].items()},
+    )
+
+
+def _read_dataset(values):
+    videos = tuple(from_dict(v, Video, "dataset.videos.") for v in values["videos"])
+    about = {name: values[name] for name in ("name", "split", "variant")}
+    return Scored(**about, videos=videos)
+
+
+def _read_protocol(values, name):
+    by_video = {}
+    for video, sums in values["by_video"].items():
+        sums = dict(sums)
+        first, end = sums.pop("counted")
+        sums = from_dict(sums, Sums, f"{name} {video}.")
+        by_video[video] = VideoScores((first, end), sums)
+    if values["average"] not in ("frames", "videos"):
+        raise ValueError(f"average {values['average']!r} of {name}")
+    return ProtocolScores(values["average"], by_video)
+
+
+def _read_pairs(values, kind, name):
+    if values is None:
+        return None
+    by_video = values["by_video"].items()
+    return {
+        video: from_dict(sums, kind, f"{name} {video}.") for video, sums in by_video
+    }

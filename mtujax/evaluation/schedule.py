@@ -1,0 +1,111 @@
+"""Videos of different lengths side by side: each lane holds one after another.
+
+A lane is a place in a batch. Where a video ends the next one begins in the next step,
+and no lane waits for another. Letters: B lanes, K frames of a window.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Place(NamedTuple):
+    """One frame.
+
+    Attributes:
+        video: number of its video.
+        frame: its number there, from 0.
+    """
+
+    video: int
+    frame: int
+
+
+class Moment(NamedTuple):
+    """What all lanes do in one step; None for a lane that has nothing left.
+
+    Attributes:
+        targets: B frames that are restored or scored.
+        fresh: B blurry frames that come in, the last ones that any window reads.
+    """
+
+    targets: tuple[Place | None, ...]
+    fresh: tuple[Place | None, ...]
+
+
+def share_out(lengths: Mapping[int, int], parts: int) -> list[list[int]]:
+    """Shares videos out so that all parts have about as many frames.
+
+    Args:
+        lengths: frames by the video's number.
+        parts: lanes, or processes.
+
+    Returns:
+        Numbers of videos for each part, the longest first; the same for the same
+        lengths.
+    """
+    heap, shares = [(0, part) for part in range(parts)], [[] for _ in range(parts)]
+    for video in sorted(lengths, key=lambda v: (-lengths[v], v)):
+        frames, part = heapq.heappop(heap)
+        shares[part].append(video)
+        heapq.heappush(heap, (frames + lengths[video], part))
+    return shares
+
+
+def moments(
+    lengths: Mapping[int, int], lanes: int, *, lookahead: int = 0
+) -> Iterator[Moment]:
+    """Plans the steps that take every frame of every video once.
+
+    Args:
+        lengths: frames by the video's number, all of one size.
+        lanes: B.
+        lookahead: frames by which the one that comes in is ahead of the target. While
+            a video ends in a lane the next one's first frames come in.
+
+    Yields:
+        Moments in order; in the first `lookahead` no lane has a target.
+    """
+    streams = [
+        [Place(video, frame) for video in share for frame in range(lengths[video])]
+        for share in share_out(lengths, lanes)
+    ]
+
+    def at(position):
+        return tuple(
+            stream[position] if 0 <= position < len(stream) else None
+            for stream in streams
+        )
+
+    for step in range(-lookahead, max(map(len, streams), default=0)):
+        yield Moment(at(step), at(step + lookahead))
+
+
+def window_ends(
+    targets: tuple[Place | None, ...],
+    lengths: Mapping[int, int],
+    *,
+    lookback: int,
+    lookahead: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which frames of each window belong to the target's own video.
+
+    Args:
+        targets: B frames; None for an idle lane.
+        lengths: frames by the video's number.
+        lookback: frames of a window before the target.
+        lookahead: frames after it.
+
+    Returns:
+        int32 [B] each: the first and the last place in the window; what lies beyond is
+        to be replaced by these.
+    """
+    low, high = (np.full(len(targets), lookback, np.int32) for _ in range(2))
+    for lane, target in enumerate(targets):
+        if target is not None:
+            left = lengths[target.video] - 1 - target.frame
+            low[lane] = lookback - min(lookback, target.frame)
+            high[lane] = lookback + min(lookahead, left)
+    return low, high

@@ -1,0 +1,170 @@
+"""One step of an evaluation: a frame of every lane restored and scored on the device.
+
+Letters: B lanes, K frames of a window, H W pixels.
+"""
+
+import dataclasses
+import functools
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from mtujax.metrics.motion import alignment_accuracy, end_point_error
+from mtujax.metrics.protocols import Protocol
+from mtujax.metrics.temporal import temporal_consistency
+from mtujax.model.clip import window_at
+from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.resampling import from_unit_range, to_unit_range
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What every step does; one compilation for each.
+
+    Attributes:
+        model: the network; None where results made elsewhere are scored.
+        protocols: by which frames are scored.
+        motion: also score the network's motion between sharp frames.
+        exact: with `motion`, also compare it with a given exact flow.
+        consistency: also compare neighbours along a given flow.
+        keep: also give the restored frames.
+    """
+
+    model: MTUNet | None
+    protocols: tuple[Protocol, ...]
+    motion: bool = False
+    exact: bool = False
+    consistency: bool = False
+    keep: bool = False
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Frames of a window before and after its target."""
+        if self.model is None:
+            return 0, 0
+        return self.model.config.lookback, self.model.config.lookahead
+
+
+@flax.struct.dataclass
+class Memory:
+    """What a step leaves for the next one; all lanes advance together.
+
+    Attributes:
+        state: of the network; None without one.
+        frames: [B, K, H, W, 3] the last blurry frames, the newest last.
+        sharp: [B, H, W, 3] uint8, the sharp frames before.
+        restored: [B, H, W, 3] float32 in steps of 1 / 255, the results before.
+    """
+
+    state: RecurrentState | None
+    frames: jax.Array
+    sharp: jax.Array
+    restored: jax.Array
+
+
+def first_memory(setup: Setup, fresh: jax.Array) -> Memory:
+    """The memory before the first step.
+
+    Args:
+        setup: what a step does.
+        fresh: [B, look-ahead, H, W, 3] the first frames of every lane, uint8, or
+            float32 where results are. They precede those of the first step.
+
+    Returns:
+        A memory in which every lane is about to start a video.
+    """
+    lanes, primed, height, width, _ = fresh.shape
+    window = sum(setup.reach) + 1
+    frames = jnp.zeros((lanes, window, height, width, 3), fresh.dtype)
+    if primed:
+        frames = frames.at[:, -primed:].set(fresh)
+    still = (lanes, height, width, 3)
+    state = setup.model and initial_state(setup.model, lanes, height, width)
+    return Memory(state, frames, jnp.zeros(still, jnp.uint8), jnp.zeros(still))
+
+
+def lane_step(
+    setup: Setup, params: dict, memory: Memory, given: dict[str, jax.Array]
+) -> tuple[Memory, dict]:
+    """Restores and scores the next frame of every lane.
+
+    Args:
+        setup: what to do.
+        params: of the network; {} without one.
+        memory: what the step before left.
+        given: "fresh" [B, H, W, 3], the frames that come in; "sharp" [B, H, W, 3]
+            uint8, those of the targets; "low" and "high" int32 [B], see
+            `evaluation.schedule.window_ends`; "start" bool [B], where the target is a
+            video's first; for `setup.consistency` also "flow" [B, H, W, 2] and "seen"
+            bool [B, H, W]; for `setup.exact` likewise "exact" and "known".
+
+    Returns:
+        The next memory, and what was found: "protocols", by name what `Protocol.score`
+        gives; "motion" and "consistency" where asked for, which mean nothing where
+        "start"; "restored" [B, H, W, 3] uint8 with `setup.keep`.
+    """
+    frames = jnp.concatenate([memory.frames[:, 1:], given["fresh"][:, None]], axis=1)
+    state, restored, displacement = _restore(setup, params, memory.state, frames, given)
+    sharp, found = given["sharp"], {}
+    found["protocols"] = {p.name: p.score(restored, sharp) for p in setup.protocols}
+    if setup.motion:
+        patch = setup.model.config.patch
+        pair = memory.sharp, sharp
+        found["motion"] = alignment_accuracy(displacement, *pair, patch=patch)
+    if setup.motion and setup.exact:
+        exact = given["exact"], given["known"]
+        error = end_point_error(displacement, *exact, patch=patch)
+        found["motion"]["end_point_error"] = error
+    shown = (
+        to_unit_range(restored) if restored.dtype == jnp.uint8 else _levels(restored)
+    )
+    if setup.consistency:
+        found["consistency"] = temporal_consistency(
+            (memory.restored, shown),
+            (memory.sharp, sharp),
+            given["flow"],
+            given["seen"],
+        )
+    if setup.keep:
+        found["restored"] = from_unit_range(restored, jnp.uint8)
+    return Memory(state, frames, sharp, shown), found
+
+
+def _restore(setup, params, state, frames, given):
+    if setup.model is None:
+        return None, frames[:, 0], None
+    index = jnp.arange(frames.shape[1], dtype=jnp.int32)[None]
+    index = jnp.clip(index, given["low"][:, None], given["high"][:, None])
+    window = to_unit_range(window_at(frames, index))
+    # What an idle lane computes must not keep a video from starting afresh.
+    state = state.replace(is_first=state.is_first | given["start"])
+    state, outputs = setup.model.apply({"params": params}, state, window)
+    return state, outputs["restored"], outputs.get("displacement")
+
+
+def _levels(frames):
+    """Frames as 8 bits would show them, in [0, 1]; NaN where they are not finite."""
+    levels = jnp.round(jnp.clip(frames.astype(jnp.float32), 0, 1) * 255) / 255
+    return jnp.where(jnp.isfinite(frames), levels, jnp.nan)
+
+
+@functools.cache
+def lane_map(setup: Setup, devices: int | None = None):
+    """The steps of a setup on the devices of this process.
+
+    Args:
+        setup: what to do.
+        devices: how many; None takes all.
+
+    Returns:
+        A `parallel.LaneMap` of `first_memory` and `lane_step`; the same for the same
+        arguments, so that nothing is compiled twice.
+
+    Raises:
+        UserError: if there are not so many devices.
+    """
+    from mtujax.parallel import LaneMap
+
+    begin, step = (functools.partial(f, setup) for f in (first_memory, lane_step))
+    return LaneMap(begin, step, devices)

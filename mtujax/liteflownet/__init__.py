@@ -1,0 +1,1 @@
+"""LiteFlowNet in JAX: optical flow for motion labels."""

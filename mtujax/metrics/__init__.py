@@ -1,0 +1,1 @@
+"""Scores of frames, motion and steadiness, and published protocols."""

@@ -1,0 +1,110 @@
+"""How well the network's motion aligns frames and matches a known flow (Sec. 4.2).
+
+Measured at 1/4 scale whatever the network's grid, so that networks compare: a cell of
+p x p squares moves them alike. Letters: B batch, H W pixels, h w the motion grid, p
+`ModelConfig.patch`.
+"""
+
+import functools
+
+import einops
+import jax
+import jax.numpy as jnp
+
+from mtujax.config import MOTION_STRIDE
+from mtujax.metrics.image import GAUSSIAN_SIDE, psnr, ssim
+from mtujax.ops.motion_labels import inside
+from mtujax.ops.resampling import area_downsample, to_unit_range
+from mtujax.ops.warping import backward_warp, upsampled_flow
+
+
+@functools.partial(jax.jit, static_argnames="patch")
+def alignment_accuracy(
+    displacement: jax.Array,
+    previous: jax.Array,
+    current: jax.Array,
+    *,
+    patch: int = 1,
+) -> dict[str, jax.Array]:
+    """Compares the previous sharp frame, moved as the network found, to the current.
+
+    Both frames are averaged over squares of 4x4 pixels, the published motion grid; rows
+    and columns at the end that fill none are left out. The previous one is moved by
+    whole cells. PSNR is over the squares whose source lies in the frame, SSIM
+    (Gaussian, per channel) over the windows that hold such squares only. The paper says
+    no more than that it measures both at 1/4 scale; which ones count is chosen here.
+
+    Args:
+        displacement: [B, h, w, 2] integer (dx, dy) in cells, of the last motion
+            compensation; may cover the padded frame.
+        previous: [B, H, W, 3] sharp, uint8 or float in [0, 1].
+        current: [B, H, W, 3] sharp, the frame after it.
+        patch: p, `ModelConfig.patch`.
+
+    Returns:
+        float32 [B] each: "psnr" in dB, "ssim", both NaN where nothing counts, and
+        "share", of the squares that count.
+
+    Raises:
+        ValueError: if the grid is smaller than SSIM's window.
+    """
+    before, now = _cells(previous), _cells(current)
+    height, width = now.shape[1:3]
+    if min(height, width) < GAUSSIAN_SIDE:
+        rows, columns = current.shape[1:3]
+        least = GAUSSIAN_SIDE * MOTION_STRIDE
+        raise ValueError(
+            f"frames of {columns}x{rows}: motion accuracy needs {least}x{least}"
+        )
+    moves = upsampled_flow(displacement, patch)[:, :height, :width]
+    counts = inside(moves)
+    warped = backward_warp(before, moves)
+    return {
+        "psnr": psnr(warped, now, counts),
+        "ssim": ssim(warped, now, counts),
+        "share": jnp.mean(counts.astype(jnp.float32), axis=(1, 2)),
+    }
+
+
+@functools.partial(jax.jit, static_argnames="patch")
+def end_point_error(
+    displacement: jax.Array,
+    flow: jax.Array,
+    valid: jax.Array | None = None,
+    *,
+    patch: int = 1,
+) -> jax.Array:
+    """Mean distance between the network's motion and an exact flow.
+
+    The flow is averaged over the valid ones of 4x4 pixels, which count if half of them
+    are valid and the flow leads into the frame. Displacements are whole cells, so that
+    even the best one is off by about 1.5 p pixels.
+
+    Args:
+        displacement: [B, h, w, 2] integer (dx, dy) in cells.
+        flow: [B, H, W, 2] exact backward flow (dx, dy) in pixels.
+        valid: bool [B, H, W], False where the flow means nothing; None if it means
+            something everywhere. What is not finite means nothing.
+        patch: p, `ModelConfig.patch`.
+
+    Returns:
+        [B] pixels, float32; NaN where nothing counts.
+    """
+    pixels = jnp.all(jnp.isfinite(flow), axis=-1)
+    if valid is not None:
+        pixels &= valid
+    share = _cells(pixels[..., None].astype(jnp.float32))
+    exact = _cells(jnp.where(pixels[..., None], flow, 0.0).astype(jnp.float32))
+    exact = exact / jnp.maximum(share, 1 / MOTION_STRIDE**2)
+    counts = (share[..., 0] >= 0.5) & inside(exact / MOTION_STRIDE)
+    height, width = counts.shape[1:]
+    found = MOTION_STRIDE * upsampled_flow(displacement, patch)[:, :height, :width]
+    distance = jnp.where(counts, jnp.linalg.norm(found - exact, axis=-1), 0)
+    total = einops.reduce(distance, "b h w -> b", "sum")
+    return total / jnp.sum(counts, axis=(1, 2)).astype(jnp.float32)
+
+
+def _cells(frames):
+    """Means of the 4x4 pixels that lie in the frame."""
+    height, width = (n - n % MOTION_STRIDE for n in frames.shape[1:3])
+    return area_downsample(to_unit_range(frames[:, :height, :width]))

@@ -1,0 +1,1 @@
+"""The network, its step, and the ways to drive it over a clip, a stream or tiles."""

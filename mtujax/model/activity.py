@@ -1,0 +1,109 @@
+"""Channels that carry nothing: what a network's layers give on real frames, counted.
+
+A ReLU that is off in every pixel passes no gradient, so that its channel is lost to
+training for ever. Letters: T time, H W pixels, C channels of a layer.
+"""
+
+import functools
+from collections.abc import Iterable
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from mtujax.model.clip import clip_windows, window_at
+from mtujax.model.layers import Conv, UpConv
+from mtujax.model.network import MTUNet, initial_state
+from mtujax.ops.resampling import to_unit_range
+
+FEWEST = 1e-3
+"""The share of pixels above zero below which a channel counts as dead."""
+
+
+_CONSTANT = 1e-6  # of the layer's largest value: what rounding leaves of a constant
+
+
+def dead_channels(
+    model: MTUNet, params: dict, clips: Iterable[np.ndarray]
+) -> dict[str, tuple[int, int]]:
+    """Counts dead channels in the output of each layer that has an activation.
+
+    After a ReLU a channel is dead if less than `FEWEST` of its pixels are above zero.
+    One with a slope below zero always passes a gradient, on whichever side it is: it is
+    dead if it has the same value everywhere, so that nothing of the image reaches it.
+
+    Args:
+        model: the network.
+        params: its (inference) parameters.
+        clips: each [T, H, W, 3] blurry frames, uint8 or float in [0, 1]; at least one.
+
+    Returns:
+        (dead channels, C) by layer, as "structure", "unit_0/encode_1" or
+        "unit_0/block_0/conv_1".
+
+    Raises:
+        ValueError: if there are no clips.
+    """
+    found = [jax.device_get(_seen(model, params, clip)) for clip in clips]
+    if not found:
+        raise ValueError("clips is empty: give one at least")
+    dead = {}
+    for name in found[0]:
+        above, pixels, low, high = zip(*(each[name] for each in found), strict=True)
+        if model.config.activation == "relu":
+            is_dead = np.sum(above, 0, np.int64) < FEWEST * np.sum(pixels)
+        else:
+            low, high = np.min(low, axis=0), np.max(high, axis=0)
+            largest = np.max(np.maximum(-low, high))
+            is_dead = high - low <= _CONSTANT * largest
+        dead[name] = int(np.sum(is_dead)), len(is_dead)
+    return dead
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _seen(model, params, clip):
+    """By layer: pixels above zero [C], pixels [], lowest and highest value [C]."""
+    frames = to_unit_range(clip)[None]
+    frames, index = clip_windows(model.config, frames)
+
+    def step(state, places):
+        (state, _), kept = model.apply(
+            {"params": params},
+            state,
+            window_at(frames, places),
+            capture_intermediates=_is_activated,
+            mutable=["intermediates"],
+        )
+        return state, _outputs(kept["intermediates"])
+
+    state = initial_state(model, 1, *clip.shape[1:3])
+    _, seen = lax.scan(step, state, jnp.swapaxes(index, 0, 1))
+    return {
+        name: (above.sum(0), pixels.sum(0), low.min(0), high.max(0))
+        for name, (above, pixels, low, high) in seen.items()
+    }
+
+
+def _is_activated(module, _):
+    return isinstance(module, (Conv, UpConv)) and module.activation is not None
+
+
+def _outputs(kept):
+    """What `_seen` gives, of one frame."""
+    flat = flax.traverse_util.flatten_dict(kept)
+    layers = {
+        "/".join(part for part in path[:-1] if part not in ("detail", "layer")): x[0]
+        for path, x in flat.items()
+    }
+    places = (0, 1, 2)
+    return {
+        name: (
+            jnp.sum(x > 0, places),
+            jnp.int32(x[..., 0].size),
+            jnp.min(x, places).astype(jnp.float32),
+            jnp.max(x, places).astype(jnp.float32),
+        )
+        for name, x in layers.items()
+    }

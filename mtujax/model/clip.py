@@ -1,0 +1,144 @@
+"""A clip at once: the one-frame network scanned over time (Sec. 3.2).
+
+`stream.py` drives the same step frame by frame. Letters: B batch, T time, H W pixels.
+"""
+
+import functools
+
+import chex
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from mtujax.config import ModelConfig
+from mtujax.model.network import MTUNet, RecurrentState, initial_state
+
+
+def restore_clip(
+    model: MTUNet,
+    params: dict,
+    clip: jax.Array,
+    state: RecurrentState | None = None,
+    *,
+    before: jax.Array | None = None,
+    after: jax.Array | None = None,
+    starts: jax.Array | None = None,
+) -> tuple[RecurrentState, jax.Array]:
+    """Restores every frame of a batch of clips.
+
+    A long video can be given in chunks: the state of one chunk, its last blurry frames
+    as `before` of the next and the next one's first frames as `after` make the chunks
+    equal to the whole.
+
+    Args:
+        model: the network.
+        params: its (inference) parameters.
+        clip: [B, T, H, W, 3] blurry frames, float in [0, 1], RGB; any H and W.
+        state: from the chunk before; None starts every video at its first frame.
+        before: [B, >= 1, H, W, 3] frames that precede `clip`; None repeats its first.
+        after: [B, >= 1, H, W, 3] frames that follow `clip`; None repeats its last.
+        starts: bool [B, T], True where a video or shot begins: the state is reset there
+            and no window reaches across. The first frame needs no mark when `state` is
+            None.
+
+    Returns:
+        The state after the last frame, and the restored frames [B, T, H, W, 3] float32,
+        not clamped.
+
+    Raises:
+        ValueError: if the clip, or what precedes or follows it, is not floating point
+            or not of rank 5.
+        AssertionError: if shapes do not fit together.
+    """
+    for name, frames in (("clip", clip), ("before", before), ("after", after)):
+        if frames is not None:
+            _check_frames(name, frames)
+    batch, time, height, width, _ = clip.shape
+    starts = jnp.zeros((batch, time), bool) if starts is None else starts
+    starts = jnp.asarray(starts, bool)
+    chex.assert_shape(starts, (batch, time))
+    if state is None:
+        state = initial_state(model, batch, height, width)
+    return _restore(model, params, clip, state, before, after, starts)
+
+
+def _check_frames(name, frames):
+    """8-bit neighbours would silently become floats of up to 255."""
+    if np.ndim(frames) != 5:
+        raise ValueError(f"{name} of shape {np.shape(frames)}: give [B, T, H, W, 3]")
+    if not jnp.issubdtype(frames.dtype, jnp.floating):
+        raise ValueError(f"{name} of {frames.dtype}: divide 8-bit frames by 255 first")
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def _restore(model, params, clip, state, before, after, starts):
+    frames, index = clip_windows(model.config, clip, before, after, starts)
+    step = functools.partial(_step, model, params, frames)
+    inputs = (einops.rearrange(index, "b t k -> t b k"), starts.T)
+    state, restored = lax.scan(step, state, inputs)
+    return state, einops.rearrange(restored, "t b h w c -> b t h w c")
+
+
+def _step(model, params, frames, state, inputs):
+    index, start = inputs
+    state = state.replace(is_first=state.is_first | start)
+    window = window_at(frames, index)
+    state, outputs = model.apply({"params": params}, state, window)
+    return state, outputs["restored"]
+
+
+def clip_windows(
+    config: ModelConfig,
+    clip: jax.Array,
+    before: jax.Array | None = None,
+    after: jax.Array | None = None,
+    starts: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Which frames the network reads for each frame of a clip; none is copied.
+
+    Args:
+        config: gives look-back and look-ahead.
+        clip: [B, T, H, W, 3].
+        before: [B, any, H, W, 3] frames that precede it, or None.
+        after: [B, any, H, W, 3] frames that follow it, or None.
+        starts: bool [B, T] where a video or shot begins, or None.
+
+    Returns:
+        All frames [B, L, H, W, 3], and int32 [B, T, K] the places among them of each
+        window of K = `config.window` frames. Places beyond a shot, or beyond what is
+        given, are replaced by the outermost frame.
+    """
+    back, ahead = config.lookback, config.lookahead
+    if starts is None:
+        starts = jnp.zeros(clip.shape[:2], bool)
+    # Frames that no window reaches need not be kept.
+    before = clip[:, :0] if before is None else before[:, -back:]
+    after = clip[:, :0] if after is None else after[:, :ahead]
+    frames = jnp.concatenate([before, clip, after], axis=1)
+    offset, length = before.shape[1], frames.shape[1]
+    # The shot that each frame belongs to; frames after the clip go on with the last.
+    shot = jnp.cumsum(starts, axis=1)
+    shot = jnp.pad(shot, ((0, 0), (offset, 0)))
+    shot = jnp.pad(shot, ((0, 0), (0, after.shape[1])), mode="edge")
+    target = offset + jnp.arange(clip.shape[1])
+    inside = shot[:, None, :] == shot[:, target][:, :, None]  # [B, T, L]
+    position = jnp.arange(length)[None, None, :]
+    low = jnp.min(jnp.where(inside, position, length), axis=-1, keepdims=True)
+    high = jnp.max(jnp.where(inside, position, -1), axis=-1, keepdims=True)
+    wanted = target[None, :, None] + jnp.arange(-back, ahead + 1)[None, None, :]
+    return frames, jnp.clip(wanted, low, high)
+
+
+def window_at(frames: jax.Array, index: jax.Array) -> jax.Array:
+    """The windows of one moment.
+
+    Args:
+        frames: [B, L, H, W, 3] from `clip_windows`.
+        index: [B, K] places among them.
+
+    Returns:
+        [B, K, H, W, 3].
+    """
+    return jax.vmap(lambda video, k: video[k])(frames, index)

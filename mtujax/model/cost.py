@@ -1,0 +1,229 @@
+"""What a computation takes, found without running it: operations, memory.
+
+A multiply-add is one product that is added to a sum, so two floating-point operations.
+Counted are convolutions and matrix products, padding included, as tables of networks
+do. Letters: B batch, H W pixels, h w motion grid, C channels.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mtujax.model.network import MTUNet, initial_state
+from mtujax.ops.matching import match
+from mtujax.ops.resampling import padded_size
+
+
+class Operations(NamedTuple):
+    """Multiply-adds of one frame.
+
+    Attributes:
+        convolutions: everything but the matching.
+        matching: the cost volumes as `match` computes them, in bands of columns whose
+            edges score some displacements too many.
+        matching_defined: the products that the cost volumes consist of.
+    """
+
+    convolutions: int
+    matching: int
+    matching_defined: int
+
+    @property
+    def total(self) -> int:
+        """Multiply-adds with the matching as it is computed."""
+        return self.convolutions + self.matching
+
+
+def network_operations(
+    model: MTUNet, params: dict, batch: int, height: int, width: int
+) -> Operations:
+    """Counts the multiply-adds of the one-frame network.
+
+    Args:
+        model: the network.
+        params: its (inference) parameters.
+        batch: videos B that advance together.
+        height: rows H of a frame in pixels.
+        width: its columns W.
+
+    Returns:
+        Of all B frames.
+    """
+    cfg = model.config
+    window = jax.ShapeDtypeStruct((batch, cfg.window, height, width, 3), jnp.float32)
+    state = jax.eval_shape(lambda: initial_state(model, batch, height, width))
+
+    def frame(params, state, window):
+        return model.apply({"params": params}, state, window)
+
+    total = multiply_adds(frame, params, state, window)
+    rows, columns = (n // cfg.cell for n in padded_size(height, width, cfg.cell))
+    channels = cfg.channels * (2 if cfg.motion_layer else 1)
+    cells, units = batch * rows * columns, len(cfg.matching_units)
+    grid = jax.ShapeDtypeStruct((batch, rows, columns, channels), jnp.float32)
+    one = multiply_adds(lambda q, k: match(q, k, radius=cfg.search_radius), grid, grid)
+    planes = (2 * cfg.search_radius + 1) ** 2
+    return Operations(
+        total - units * one, units * one, units * cells * planes * channels
+    )
+
+
+def multiply_adds(function: Callable, *args) -> int:
+    """Counts the multiply-adds of any function, which is traced and not run.
+
+    Args:
+        function: of arrays.
+        *args: trees of arrays, or of `jax.ShapeDtypeStruct`.
+
+    Returns:
+        Those of its convolutions and matrix products, as often as loops repeat them;
+        of branches those of the longest.
+
+    Raises:
+        ValueError: if a loop whose length is not known multiplies.
+    """
+    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _count(jaxpr):
+    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+
+
+def _of_equation(equation):
+    name, out = equation.primitive.name, equation.outvars[0:1]
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        outputs = equation.params["dimension_numbers"].rhs_spec[0]
+        taps = math.prod(kernel) // kernel[outputs]
+        return math.prod(out[0].aval.shape) * taps
+    if name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        left = equation.invars[0].aval.shape
+        summed = math.prod(left[axis] for axis in contracted)
+        return math.prod(out[0].aval.shape) * summed
+    inner = [_count(jaxpr) for jaxpr in _inner(equation.params)]
+    if name == "scan":
+        return equation.params["length"] * sum(inner)
+    if name == "while" and sum(inner):
+        raise ValueError("multiply-adds: in a loop whose length is not known")
+    return max(inner, default=0) if name == "cond" else sum(inner)
+
+
+def _inner(params):
+    """The computations that an equation contains."""
+    for value in params.values():
+        for part in value if isinstance(value, tuple | list) else (value,):
+            part = getattr(part, "jaxpr", part)  # of one with its constants
+            if hasattr(part, "eqns"):
+                yield part
+
+
+def achieved(
+    multiply_adds: int, moved: float | None, milliseconds: float
+) -> dict[str, float | None]:
+    """Rates that a computation reaches.
+
+    Args:
+        multiply_adds: of it, of two floating-point operations each.
+        moved: bytes by `compiled_bytes`, or None.
+        milliseconds: that it takes.
+
+    Returns:
+        "tflops_per_s", and "gbytes_per_s", None where the bytes are not known.
+    """
+    seconds = milliseconds / 1e3
+    return {
+        "tflops_per_s": 2 * multiply_adds / seconds / 1e12,
+        "gbytes_per_s": None if moved is None else moved / seconds / 1e9,
+    }
+
+
+def parameter_count(params: dict) -> int:
+    """Counts parameters.
+
+    Args:
+        params: a tree of arrays.
+
+    Returns:
+        Their number of values.
+    """
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
+def compiled_flops(compiled: jax.stages.Compiled) -> float | None:
+    """Floating-point operations by the compiler's own analysis.
+
+    It counts multiplications, additions and all element-wise operations, leaves out
+    products with padding, and counts a loop's body once: of the matching one row of
+    displacements.
+
+    Args:
+        compiled: a compiled computation.
+
+    Returns:
+        Their number, None where the compiler does not tell.
+    """
+    return _cost(compiled, "flops")
+
+
+def compiled_bytes(compiled: jax.stages.Compiled) -> float | None:
+    """Bytes that operations read and write, by the compiler's own analysis.
+
+    What is fused into one operation is not written in between. A loop's body counts
+    once, as in `compiled_flops`.
+
+    Args:
+        compiled: a compiled computation.
+
+    Returns:
+        Their number, None where the compiler does not tell.
+    """
+    return _cost(compiled, "bytes accessed")
+
+
+def _cost(compiled, name):
+    try:
+        analysis = compiled.cost_analysis()
+    except (AttributeError, NotImplementedError, RuntimeError):
+        return None
+    if isinstance(analysis, list | tuple):  # one per program
+        analysis = analysis[0] if analysis else None
+    return (analysis or {}).get(name)
+
+
+class CompiledMemory(NamedTuple):
+    """What a compiled computation takes, in bytes.
+
+    Attributes:
+        held: what comes in and what goes out.
+        temporary: what it computes with in between.
+    """
+
+    held: int
+    temporary: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.held + self.temporary
+
+
+def compiled_memory(compiled: jax.stages.Compiled) -> CompiledMemory | None:
+    """Memory that a computation takes by the compiler's own analysis.
+
+    Args:
+        compiled: a compiled computation.
+
+    Returns:
+        It; None where the compiler does not tell.
+    """
+    try:
+        stats = compiled.memory_analysis()
+        held = stats.argument_size_in_bytes + stats.output_size_in_bytes
+        held -= stats.alias_size_in_bytes
+        return CompiledMemory(held, stats.temp_size_in_bytes)
+    except (AttributeError, NotImplementedError):
+        return None

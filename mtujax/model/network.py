@@ -1,0 +1,272 @@
+"""`MTUNet`: multi-task units stacked into the network for one frame (Sec. 3.2, Fig. 3).
+
+Everything that one frame hands to the next is in `RecurrentState`. Letters: B batch,
+H W pixels, H' W' the same rounded up to multiples of 4p, p side of a patch, h w motion
+grid (H' / 4p, W' / 4p), C channels, N units, M matching units, D displacements.
+"""
+
+import functools
+import math
+
+import chex
+import flax.linen as nn
+import flax.struct
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+from mtujax.config import ModelConfig
+from mtujax.model.layers import Conv, kernel_init
+from mtujax.model.unit import MultiTaskUnit, Previous
+from mtujax.ops.resampling import pad_frames, padded_size, space_to_depth
+from mtujax.ops.steering import steered_samples, window_motion
+
+
+@flax.struct.dataclass
+class RecurrentState:
+    """What a frame leaves for the next one.
+
+    Attributes:
+        motion: per matching unit, its motion features [B, h, w, 2C].
+        detail: detail features of the last unit [B, H' / p, W' / p, C].
+        restored: restored frame [B, H', W', 3] float32; in [0, 1] outside of training.
+        is_first: bool [B]; True where the next frame starts a video, so that nothing
+            else here is read.
+    """
+
+    motion: tuple[jax.Array, ...]
+    detail: jax.Array
+    restored: jax.Array
+    is_first: jax.Array
+
+
+class MTUNet(nn.Module):
+    """The whole network, applied to one frame.
+
+    `model.apply({"params": params}, state, window)` -> `(state, outputs)`.
+
+    Attributes:
+        config: sizes and switches.
+    """
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(
+        self,
+        state: RecurrentState,
+        window: jax.Array,
+        train: bool = False,
+        motion: jax.Array | None = None,
+    ) -> tuple[RecurrentState, dict[str, jax.Array]]:
+        """Restores the frame in the middle of `window`.
+
+        Args:
+            state: from the previous frame, or `initial_state`.
+            window: [B, lookback + 1 + lookahead, H, W, 3] blurry frames in [0, 1],
+                oldest first; any H and W.
+            train: also compute what only the losses read, and feed the frame back
+                without clamping it to [0, 1].
+            motion: [B, H' / p, W' / p, 2] the motion that samples are taken along, if
+                it is known better than from `window`; None finds it.
+
+        Returns:
+            The next state and a dict: `restored` [B, H, W, 3] (not clamped) and, with
+            motion compensation, `displacement` [B, h, w, 2] int32 (dx, dy) in grid
+            cells of the last matching unit. With `train` also `intermediate`
+            [B, N - 1, H, W, 3], the restored frames of the earlier units, and
+            `cost_volume` [B, M, h, w, D].
+
+        Raises:
+            ValueError: if the window's length is not the configured one.
+        """
+        cfg = self.config
+        chex.assert_rank(window, 5)
+        if window.shape[1] != cfg.window:
+            raise ValueError(
+                f"window of {window.shape[1]} frames: this network reads {cfg.window} "
+                f"({cfg.lookback} past, the current, {cfg.lookahead} future)"
+            )
+        height, width = window.shape[2:4]
+        window = pad_frames(window, cfg.cell)
+        blurry = window[:, cfg.lookback]
+        along, steered = self._steered(window, motion)
+        structure, x = self._input_features(state, window, steered)
+        units, displacement = [], None
+        for i in range(cfg.num_units):
+            matched = i in cfg.matching_units
+            motion = state.motion[cfg.matching_units.index(i)] if matched else None
+            previous = Previous(motion, state.detail, state.is_first)
+            unit = MultiTaskUnit(cfg, i, name=f"unit_{i}")(
+                x, structure, blurry, previous, displacement, train, along
+            )
+            x, displacement = unit.features, unit.displacement
+            units.append(unit)
+        return _next_state(state, units, train), _outputs(units, height, width, train)
+
+    def _steered(self, window, motion):
+        """Samples along the motion, and what the first layer reads of them; or none."""
+        cfg = self.config
+        if not cfg.motion_samples:
+            return None, []
+        place = {"lookback": cfg.lookback, "patch": cfg.patch}
+        if motion is None:
+            motion = window_motion(window, **place)
+        along, features = steered_samples(
+            window, motion, samples=cfg.motion_samples, **place
+        )
+        return along, [features]
+
+    def _input_features(self, state, window, steered):
+        """Structure features [B, H' / p, W' / p, C], the first unit's input with 2C."""
+        cfg = self.config
+        before = window[:, cfg.lookback - 1]
+        first = state.is_first.reshape(-1, 1, 1, 1)
+        restored = jnp.where(first, before, state.restored)
+        past = [window[:, k] for k in range(cfg.lookback)]
+        future = [window[:, cfg.lookback + 1 + k] for k in range(cfg.lookahead)]
+        temporal = jnp.concatenate([*past, restored, *future], axis=-1)
+        like = {"activation": cfg.activation, "dtype": cfg.dtype}
+        structure = Conv(cfg.channels, name="structure", **like)(
+            space_to_depth(window[:, cfg.lookback], cfg.patch)
+        )
+        temporal = [space_to_depth(temporal, cfg.patch), *steered]
+        temporal = Conv(cfg.channels, name="temporal", **like)(
+            jnp.concatenate(temporal, axis=-1)
+        )
+        return structure, jnp.concatenate([structure, temporal], axis=-1)
+
+
+def _next_state(state, units, train):
+    restored = units[-1].image
+    return RecurrentState(
+        motion=tuple(u.motion for u in units if u.motion is not None),
+        detail=units[-1].detail,
+        restored=restored if train else jnp.clip(restored, 0.0, 1.0),
+        is_first=jnp.zeros_like(state.is_first),
+    )
+
+
+def _outputs(units, height, width, train):
+    def crop(image):
+        return image[:, :height, :width]
+
+    outputs = {"restored": crop(units[-1].image)}
+    if units[-1].displacement is not None:
+        outputs["displacement"] = units[-1].displacement
+    if train:
+        images = [crop(u.image)[:, None] for u in units[:-1]]
+        empty = outputs["restored"][:, None][:, :0]
+        outputs["intermediate"] = jnp.concatenate([empty, *images], axis=1)
+        volumes = [u.volume for u in units if u.volume is not None]
+        if volumes:
+            outputs["cost_volume"] = jnp.stack(volumes, axis=1)
+    return outputs
+
+
+def initial_state(model: MTUNet, batch: int, height: int, width: int) -> RecurrentState:
+    """The recurrent carry before a video's first frame.
+
+    Args:
+        model: the network.
+        batch: number of videos B.
+        height: rows H of their frames, in pixels.
+        width: columns W.
+
+    Returns:
+        Zeros of the shapes in `RecurrentState`, with `is_first` True for every video.
+    """
+    cfg = model.config
+    rows, columns = padded_size(height, width, cfg.cell)
+    grid = (batch, rows // cfg.cell, columns // cfg.cell)
+    places = (batch, rows // cfg.patch, columns // cfg.patch)
+    channels = cfg.channels * (2 if cfg.motion_layer else 1)
+    return RecurrentState(
+        motion=tuple(
+            jnp.zeros((*grid, channels), cfg.dtype) for _ in cfg.matching_units
+        ),
+        detail=jnp.zeros((*places, cfg.channels), cfg.dtype),
+        restored=jnp.zeros((batch, rows, columns, 3), jnp.float32),
+        is_first=jnp.ones((batch,), bool),
+    )
+
+
+def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
+    """Draws parameters: weights normal with standard deviation 0.03, biases 0.
+
+    Args:
+        model: the network.
+        rng_key: a `jax.random` key.
+
+    Returns:
+        The parameter tree, float32, kernels [kh, kw, C, O] and biases [O], with the
+        layers that only training reads.
+    """
+    shapes, structure = _shapes(model)
+    return jax.tree.unflatten(structure, _draw(rng_key, shapes))
+
+
+def param_shapes(model: MTUNet) -> dict:
+    """The shapes of parameters; nothing is drawn.
+
+    Args:
+        model: the network.
+
+    Returns:
+        The tree of `init_params` with a tuple of int for each array.
+    """
+    shapes, structure = _shapes(model)
+    return jax.tree.unflatten(structure, shapes)
+
+
+@functools.cache
+def _shapes(model):
+    # Kept: to trace a network takes longer than to draw its weights.
+    side = 2 * model.config.cell
+    window = jnp.zeros((1, model.config.window, side, side, 3))
+    state = initial_state(model, 1, side, side)
+    key = jax.random.key(0)
+    tree = jax.eval_shape(lambda key: model.init(key, state, window, True), key)
+    leaves, structure = jax.tree.flatten(tree["params"])
+    return tuple(x.shape for x in leaves), structure
+
+
+@functools.partial(jax.jit, static_argnames="shapes")
+def _draw(rng_key, shapes):
+    # All in one draw: `init` itself would compile the network, or a kernel at a time.
+    sizes = [math.prod(shape) for shape in shapes]
+    flat, drawn = kernel_init(rng_key, (sum(sizes),)), []
+    for size, shape in zip(sizes, shapes, strict=True):
+        part, flat = flat[:size], flat[size:]
+        drawn.append(part.reshape(shape) if len(shape) == 4 else jnp.zeros(shape))
+    return drawn
+
+
+def inference_params(params: dict) -> dict:
+    """Drops the deblur layers of all units but the last, which only training reads.
+
+    Args:
+        params: a parameter tree of `MTUNet`, any dtype.
+
+    Returns:
+        The tree without `unit_0` … `unit_{N-2}`'s `deblur`; leaves are shared.
+    """
+    last = sum(name.startswith("unit_") for name in params) - 1
+    kept = {}
+    for name, part in params.items():
+        inner = name.startswith("unit_") and name != f"unit_{last}"
+        kept[name] = {k: v for k, v in part.items() if not (inner and k == "deblur")}
+    return kept
+
+
+def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of a network's inference parameters, by "/"-joined path; HWIO."""
+    return dict(_shape_items(config))
+
+
+@functools.lru_cache(maxsize=8)  # traces the network, a second for the largest
+def _shape_items(config):
+    model = MTUNet(config)
+    tree = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+    flat = flax.traverse_util.flatten_dict(inference_params(tree), sep="/")
+    return tuple((name, value.shape) for name, value in flat.items())

@@ -1,0 +1,413 @@
+"""A video frame by frame: the one-frame network driven by hand, with bounded memory.
+
+A snapshot holds everything that a stream remembers, as arrays by name that `np.savez`
+can store: `motion_0`, ..., `detail`, `restored` and `is_first` are `RecurrentState`;
+`past_0`, ... are the last blurry frames [B, H, W, 3], oldest first. Letters: B batch, H
+W pixels, h w motion grid.
+"""
+
+import collections
+import functools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.resampling import from_unit_range, to_unit_range
+
+Frame = np.ndarray | jax.Array
+
+
+class Kind(collections.namedtuple("Kind", "shape dtype numpy")):
+    """What all frames of a video have in common.
+
+    Attributes:
+        shape: (H, W, 3) or (B, H, W, 3).
+        dtype: of the values.
+        numpy: whether it is NumPy's array, which lies on the host.
+    """
+
+    @classmethod
+    def of(cls, frame: Frame) -> "Kind":
+        """That of a frame which `check_frame` has let pass."""
+        return cls(tuple(frame.shape), frame.dtype, isinstance(frame, np.ndarray))
+
+    @property
+    def batched(self) -> tuple[int, int, int, int]:
+        """(B, H, W, 3), with one video where there is no batch."""
+        return self.shape if len(self.shape) == 4 else (1, *self.shape)
+
+
+def check_frame(frame: Frame) -> None:
+    """Refuses what is no frame.
+
+    Args:
+        frame: [H, W, 3] or [B, H, W, 3], uint8 or float.
+
+    Raises:
+        ValueError: for any other shape or dtype.
+    """
+    shape, dtype = np.shape(frame), getattr(frame, "dtype", None)
+    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    if not (floating or dtype == np.uint8):
+        raise ValueError(f"frame of {dtype}: give uint8, or float in [0, 1]")
+    if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape:
+        raise ValueError(f"frame of shape {shape}: give [H, W, 3] or [B, H, W, 3]")
+
+
+def pack(state: RecurrentState, past: Sequence[jax.Array]) -> dict[str, np.ndarray]:
+    """Copies a state and the frames before it to the host.
+
+    Args:
+        state: after the last of `past`.
+        past: blurry frames [B, H, W, 3], oldest first, at least one.
+
+    Returns:
+        Arrays by name. bfloat16, of which NumPy's files know nothing, is the uint16 of
+        the same bits.
+    """
+    arrays = _named(state) | {f"past_{k}": frame for k, frame in enumerate(past)}
+    return {name: _storable(array) for name, array in arrays.items()}
+
+
+def unpack(
+    snapshot: dict[str, np.ndarray], model: MTUNet
+) -> tuple[RecurrentState, list[jax.Array]]:
+    """Undoes `pack`.
+
+    Args:
+        snapshot: from `pack`.
+        model: the network that goes on with it.
+
+    Returns:
+        The state and the blurry frames [B, H, W, 3], on the device.
+
+    Raises:
+        ValueError: if this network cannot have left such arrays; names one.
+    """
+    past = _past(snapshot, model.config.lookback)
+    batch, height, width, _ = past[0].shape
+    like = _named(jax.eval_shape(lambda: initial_state(model, batch, height, width)))
+    unknown = snapshot.keys() - like.keys() - {f"past_{k}" for k in range(len(past))}
+    if unknown:
+        raise ValueError(f"snapshot: {min(unknown)} is of another network")
+    arrays = {name: _loaded(snapshot, name) for name in like}
+    for name, wanted in like.items():
+        found = arrays[name]
+        if (found.shape, found.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"snapshot: {name} is {found.dtype} {found.shape}, and with this "
+                f"network {wanted.dtype} {wanted.shape}"
+            )
+    motion = tuple(arrays.pop(name) for name in like if name.startswith("motion_"))
+    return RecurrentState(motion=motion, **arrays), past
+
+
+def _named(state):
+    motion = {f"motion_{k}": features for k, features in enumerate(state.motion)}
+    rest = {k: getattr(state, k) for k in ("detail", "restored", "is_first")}
+    return motion | rest
+
+
+def _past(snapshot, lookback):
+    count = sum(name.startswith("past_") for name in snapshot)
+    if not 1 <= count <= lookback:
+        raise ValueError(
+            f"snapshot: has {count} past frames; this network reads 1 to {lookback}"
+        )
+    past = [_loaded(snapshot, f"past_{k}") for k in range(count)]
+    for frame in past:
+        if frame.ndim != 4 or frame.shape[-1] != 3 or frame.shape != past[0].shape:
+            raise ValueError(f"snapshot: a past frame is {frame.dtype} {frame.shape}")
+    return past
+
+
+def _storable(array):
+    array = np.array(array)
+    return array.view(np.uint16) if array.dtype == jnp.bfloat16 else array
+
+
+def _loaded(snapshot, name):
+    if name not in snapshot:
+        raise ValueError(f"snapshot: has no {name}, which this network needs")
+    array = np.asarray(snapshot[name])
+    # No array of ours is uint16 itself.
+    array = array.view(jnp.bfloat16) if array.dtype == np.uint16 else array
+    # Copied: the device must not keep memory that is another's.
+    return jnp.array(array)
+
+
+class Step(NamedTuple):
+    """What a stream knows of one frame.
+
+    Attributes:
+        restored: [H, W, 3] or [B, H, W, 3], as the frame came in.
+        displacement: [h, w, 2] or [B, h, w, 2] int32 (dx, dy), in cells of the motion
+            grid, of the last unit that matched; h, w are H, W over `ModelConfig.cell`,
+            rounded up. None for a network without motion compensation.
+    """
+
+    restored: Frame
+    displacement: Frame | None
+
+
+class Stream:
+    """Restores a video while it arrives, `lookahead` frames behind the input.
+
+    Equal to `restore_clip` over the same frames. Memory does not grow with the video:
+    it keeps the recurrent state and at most `lookback + lookahead + 1` blurry frames.
+
+    Example:
+        >>> stream = Stream(model, params)
+        >>> for frame in camera:
+        ...     for restored in stream.push(frame):
+        ...         show(restored)
+        >>> rest = stream.flush()
+
+    Attributes:
+        latency: number of frames by which the output lags behind the input.
+    """
+
+    def __init__(self, model: MTUNet, params: dict, *, in_flight: int = 0):
+        """Starts before the first frame of a video.
+
+        Args:
+            model: the network.
+            params: its (inference) parameters.
+            in_flight: number of results, coming that many frames later, that a GPU may
+                still compute while the host reads the next frame and shows the last.
+
+        Raises:
+            ValueError: if `in_flight` is negative or no whole number.
+        """
+        if not isinstance(in_flight, int) or in_flight < 0:
+            raise ValueError(
+                f"in_flight={in_flight}: must be a whole number, 0 or more"
+            )
+        self.latency = model.config.lookahead + in_flight
+        self._in_flight = in_flight
+        self._model = model
+        self._params = jax.device_put(params)
+        self._start()
+
+    def push(self, frame: Frame) -> list[Frame]:
+        """Takes the next frame and returns those that became ready, oldest first.
+
+        Args:
+            frame: [H, W, 3] or [B, H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1];
+                numpy or JAX. B videos advance together.
+
+        Returns:
+            Restored frames of the same shape, dtype and range, clamped to it: none
+            for the first `latency` frames, then one per call. NumPy arrays for a NumPy
+            frame, and JAX arrays, possibly still being computed, for a JAX frame.
+
+        Raises:
+            ValueError: for a frame whose shape or dtype is not that of the frames
+                before (call `reset` between videos), or that is no RGB image.
+        """
+        return [step.restored for step in self.advance(frame)]
+
+    def advance(self, frame: Frame) -> list[Step]:
+        """Does what `push` does and also tells the motion.
+
+        Args:
+            frame: [H, W, 3] or [B, H, W, 3], as for `push`.
+
+        Returns:
+            A `Step` for each frame that `push` would return.
+
+        Raises:
+            ValueError: as `push` does.
+        """
+        check_frame(frame)
+        kind = Kind.of(frame)
+        if self._kind is None:
+            self._begin(kind)
+        elif self._kind != kind:
+            raise ValueError(
+                f"frame of {frame.dtype} {tuple(frame.shape)}: this video has "
+                f"{self._kind.dtype} {self._kind.shape}; call reset() between videos"
+            )
+        # Copied: a camera may fill the same buffer again while the frame still waits,
+        # and JAX reads a NumPy array's own memory, sometimes later.
+        frame = np.array(frame) if kind.numpy else frame
+        self._waiting.append(jax.device_put(frame.reshape(kind.batched)))
+        if len(self._waiting) > self._model.config.lookahead:
+            self._take_off()
+        return [self._land() for _ in range(len(self._flying) - self._in_flight)]
+
+    def flush(self) -> list[Frame]:
+        """Ends the video: returns the frames still pending, none is lost.
+
+        Returns:
+            The last `latency` restored frames (fewer for a shorter video), as `push`
+            gives them. The next `push` starts a new video.
+        """
+        return [step.restored for step in self.finish()]
+
+    def finish(self) -> list[Step]:
+        """Does what `flush` does and also tells the motion.
+
+        Returns:
+            A `Step` for each frame that `flush` would return.
+        """
+        return list(self.drain())
+
+    def drain(self) -> Iterator[Step]:
+        """Does what `finish` does, one frame each time it is asked.
+
+        Yields:
+            The `Step`s of `finish`; take all of them before the next `push`.
+        """
+        while self._waiting or self._flying:
+            try:
+                if self._waiting:
+                    self._take_off()
+                full = len(self._flying) > self._in_flight
+                step = self._land() if full or not self._waiting else None
+            except Exception:
+                self._start()  # a step that failed has used up the state
+                raise
+            if not (self._waiting or self._flying):
+                self._start()  # first: nothing goes on after the last one
+            if step is not None:
+                yield step
+        self._start()
+
+    def reset(self) -> list[Frame]:
+        """Marks a cut: what follows has nothing to do with what came before.
+
+        Returns:
+            The frames still pending, as `flush` does; the next frame may have another
+            shape or dtype.
+        """
+        return self.flush()
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Copies to the host what the frames restored so far leave for the next one.
+
+        Frames in flight count as restored, though they have not been returned yet.
+
+        Returns:
+            Arrays by name that `np.savez` can store: the recurrent state and the last
+            blurry frames [B, H, W, 3], but none that still waits. Empty if no frame of
+            this video has been restored yet.
+        """
+        return pack(self._state, self._past) if self._past else {}
+
+    def resume(self, snapshot: dict[str, np.ndarray]) -> None:
+        """Goes on where another stream, of the same network, took a snapshot.
+
+        Pushed the frames from the first one on that had not been restored then, this
+        stream does what the other would have done, bit for bit with the same tiles.
+
+        Args:
+            snapshot: from `snapshot` of any stream, tiled or not.
+
+        Raises:
+            ValueError: if frames have been pushed since the last `flush` or `reset`,
+                or the snapshot is not of such a network.
+        """
+        if self._past or self._waiting:
+            raise ValueError("resume: in mid-video; call reset() before")
+        if snapshot:
+            self._state, past = unpack(snapshot, self._model)
+            self._past.extend(past)
+
+    def _start(self):
+        self._kind: Kind | None = None
+        self._state: RecurrentState | None = None
+        self._past = collections.deque(maxlen=self._model.config.lookback)
+        self._waiting = collections.deque()  # the target, then the frames after it
+        self._flying = collections.deque()  # steps, maybe still being computed
+
+    def _begin(self, kind):
+        """Takes the first frame's kind for that of the video."""
+        if self._past:
+            past = self._past[0]
+            dtype = jax.dtypes.canonicalize_dtype(kind.dtype)  # no float64
+            if (past.shape, past.dtype) != (kind.batched, dtype):
+                raise ValueError(
+                    f"frame of {kind.dtype} {kind.shape}: the snapshot is of a video "
+                    f"of {past.dtype} {past.shape}"
+                )
+        else:
+            self._state = _first_state(self._model, *kind.batched[:3])
+        self._kind = kind
+
+    def _take_off(self):
+        """Has the next frame restored, and waits for nothing."""
+        cfg = self._model.config
+        # At either end of the video the window repeats the outermost frame.
+        past, coming = list(self._past), list(self._waiting)[: 1 + cfg.lookahead]
+        past = [*past[:1], coming[0]][:1] * (cfg.lookback - len(past)) + past
+        coming += coming[-1:] * (1 + cfg.lookahead - len(coming))
+        step = Step(*self._run((*past, *coming)))
+        self._past.append(self._waiting.popleft())
+        if len(self._kind.shape) == 3:
+            step = jax.tree.map(lambda batch: batch.reshape(batch.shape[1:]), step)
+        if self._kind.numpy:
+            jax.tree.map(lambda array: array.copy_to_host_async(), step)
+        self._flying.append(step)
+
+    def _land(self):
+        """The oldest step, on the host where its frame came from there."""
+        step = self._flying.popleft()
+        if not self._kind.numpy:
+            return step
+        # Copies, which unlike views of JAX's memory can be written to.
+        restored, displacement = jax.tree.map(np.array, step)
+        return Step(restored.astype(self._kind.dtype, copy=False), displacement)
+
+    def _run(self, window):
+        """One frame through the network, batched: restored and displacement."""
+        self._state, *outputs = _step(self._model, self._params, self._state, window)
+        return outputs
+
+    def lowered(self, shape: tuple[int, ...], dtype) -> jax.stages.Lowered:
+        """The largest computation behind a `push`, without memory for its arrays.
+
+        Args:
+            shape: (B, H, W, 3) of the frames.
+            dtype: theirs.
+
+        Returns:
+            What, once compiled, `push` runs without compiling it again.
+        """
+        state, window = self._abstract(shape, dtype)
+        return _step.lower(self._model, self._params, state, window)
+
+    def lowered_ahead(
+        self, shape: tuple[int, ...], dtype
+    ) -> tuple[jax.stages.Lowered, ...]:
+        """What runs ahead of `lowered` and may need more memory in between.
+
+        Args:
+            shape: (B, H, W, 3) of the frames.
+            dtype: theirs.
+
+        Returns:
+            Computations that take and give nothing which `lowered` does not.
+        """
+        return ()
+
+    def _abstract(self, shape, dtype):
+        model, frame = self._model, jax.ShapeDtypeStruct(shape, dtype)
+        state = jax.eval_shape(lambda: initial_state(model, *shape[:3]))
+        return state, (frame,) * model.config.window
+
+
+_first_state = jax.jit(initial_state, static_argnums=(0, 1, 2, 3))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
+def _step(model, params, state, window):
+    dtype = window[0].dtype
+    window = to_unit_range(jnp.stack(window, axis=1))
+    state, outputs = model.apply({"params": params}, state, window)
+    restored = from_unit_range(outputs["restored"], dtype)
+    return state, restored, outputs.get("displacement")

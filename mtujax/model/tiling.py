@@ -1,0 +1,341 @@
+"""A video frame by frame in overlapping tiles, for frames that do not fit in memory.
+
+The recurrent state stays that of the whole frame: each tile reads its part of it, runs
+the network and writes its core of the next one. So a tile knows beyond its core what
+its neighbours found in the frame before, and the state can be passed on to other tiles,
+or to none.
+
+Letters: B batch, s side of a cell in pixels (`ModelConfig.cell`), h w motion grid, C
+channels, p pixels of a tile.
+"""
+
+import functools
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from mtujax.config import MOTION_STRIDE, ModelConfig
+from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.model.stream import Stream
+from mtujax.ops.resampling import (
+    from_unit_range,
+    pad_frames,
+    padded_size,
+    to_unit_range,
+)
+from mtujax.ops.steering import LARGEST_MOTION, window_motion
+
+LEAST_CELLS = 2  # of an overlap
+_RAMP = 16  # pixels over which one tile fades into the next
+
+
+def default_overlap(config: ModelConfig) -> int:
+    """The overlap with which tiles cannot be told from whole frames.
+
+    Args:
+        config: of the network.
+
+    Returns:
+        Pixels: 144 for a search radius of 10 and 8 residual blocks without patches.
+    """
+    # Each cell of a core must see all that it may be matched with: the search radius
+    # and the 2 cells of the pooling window; and what blocks look at around those, in
+    # effect a quarter of a cell per convolution. Of six clips restored with the bundled
+    # mtu2 at most 6 uint8 values in a million differ from whole frames, by 1; without
+    # the blocks' part 7000 do, by up to 6.
+    reach = config.search_radius + 2
+    if config.motion_samples:
+        # Samples are found within the tile; their motion is that of the whole frame.
+        reach = max(reach, -(-int(LARGEST_MOTION) // config.cell))
+    cells = reach + config.num_blocks // 2
+    return 2 * config.cell * cells + max(_RAMP, config.cell)
+
+
+def tilings(
+    height: int, width: int, overlap: int, cell: int = MOTION_STRIDE
+) -> Iterator[tuple[int, int]]:
+    """Ever smaller tiles, each side as small as its number of tiles allows.
+
+    Args:
+        height: rows of the frame in pixels.
+        width: its columns.
+        overlap: pixels that neighbours share.
+        cell: s.
+
+    Yields:
+        (rows, columns) of a tile; each time its longer side shrinks, until a tile would
+        be more than half overlap.
+    """
+    least = 2 * max(overlap, LEAST_CELLS * cell)
+    sides = [_sides(n, overlap, least, cell) for n in padded_size(height, width, cell)]
+    while True:
+        longest = max((0, 1), key=lambda axis: (len(sides[axis]) > 1, sides[axis][0]))
+        if len(sides[longest]) == 1:
+            return
+        sides[longest].pop(0)
+        yield sides[0][0], sides[1][0]
+
+
+def _sides(size, overlap, least, cell):
+    """What 1, 2, ... tiles along an axis must measure, each a multiple of a cell."""
+    found = [size]
+    for count in itertools.count(2):
+        shared = size + (count - 1) * overlap
+        side = -(-shared // (count * cell)) * cell
+        if side < least or side > found[-1]:
+            return found
+        if side < found[-1]:
+            found.append(side)
+
+
+class Part(NamedTuple):
+    """A tile's place along one axis of the frame.
+
+    Attributes:
+        origin: int32 [], its first pixel, a multiple of s.
+        weights: [p] float32 in [0, 1], its share of each pixel of the restored frame.
+        core: bool [p / s], which cells of the motion grid are its own.
+    """
+
+    origin: np.ndarray
+    weights: np.ndarray
+    core: np.ndarray
+
+
+def parts(size: int, tile: int, overlap: int, cell=MOTION_STRIDE) -> list[Part]:
+    """Divides one axis among tiles of equal size that overlap.
+
+    Two cores touch in the middle of an overlap. There one tile fades into the next
+    along a straight ramp; what is nearer to a tile's border is discarded.
+
+    Args:
+        size: pixels of the axis, a multiple of s.
+        tile: pixels of a tile, a multiple of s; `size` if that is less.
+        overlap: pixels that neighbours share at least, from 2 s to half a tile.
+        cell: s.
+
+    Returns:
+        The tiles in order. Their weights sum to one at every pixel, and every cell is
+        in one core.
+    """
+    s, tile = cell, min(tile, size)
+    overlap = min(-(-overlap // s) * s, tile // (2 * s) * s)
+    stride = tile - overlap
+    count = 1 if tile == size else -(-(size - tile) // stride) + 1
+    origins = s * np.rint(np.linspace(0, (size - tile) / s, count)).astype(int)
+    seams = (origins[1:] + origins[:-1] + tile) // (2 * s) * s
+    lows, highs = [-np.inf, *seams], [*seams, np.inf]
+    # Seams may lie half a cell off the middle. A lone tile has none.
+    ramp = max(s, min(_RAMP, overlap - s))
+
+    def risen(pixels, seam):
+        return np.clip((pixels - seam) / ramp + 0.5, 0.0, 1.0)
+
+    found = []
+    for origin, low, high in zip(origins, lows, highs, strict=True):
+        pixels, cells = origin + np.arange(tile), origin + np.arange(0, tile, s)
+        weights = risen(pixels + 0.5, low) - risen(pixels + 0.5, high)
+        core = (low <= cells) & (cells < high)
+        found.append(Part(np.int32(origin), np.float32(weights), core))
+    return found
+
+
+class TiledStream(Stream):
+    """`Stream` in the memory of one tile's features, plus two recurrent states.
+
+    The same to the eye: cores lie further from their tile's border than motion is
+    searched for, and neighbours fade into each other. Costs the time of the overlaps.
+
+    Attributes:
+        latency: number of frames by which the output lags behind the input.
+    """
+
+    def __init__(
+        self,
+        model: MTUNet,
+        params: dict,
+        tile: tuple[int, int],
+        *,
+        overlap: int | None = None,
+    ):
+        """Starts before the first frame of a video.
+
+        Args:
+            model: the network.
+            params: its (inference) parameters.
+            tile: (rows, columns) in pixels, multiples of s; a smaller frame is one
+                tile of its own size.
+            overlap: pixels that neighbours share at least, in rows and in columns, but
+                not more than half a tile; None takes `default_overlap`.
+
+        Raises:
+            ValueError: for a tile that is no multiple of s or smaller than 4 s, or an
+                overlap of less than 2 s.
+        """
+        super().__init__(model, params)
+        cell = model.config.cell
+        least = LEAST_CELLS * cell
+        if min(tile) < 2 * least or any(t % cell for t in tile):
+            wanted = f"multiples of {cell}, at least {2 * least}"
+            raise ValueError(f"tile {tile}: give (rows, columns), {wanted}")
+        if overlap is None:
+            overlap = default_overlap(model.config)
+        if overlap < least:
+            raise ValueError(f"overlap {overlap}: must be {least} or more")
+        self._tile, self._overlap = tuple(tile), overlap
+
+    def lowered(self, shape: tuple[int, ...], dtype) -> jax.stages.Lowered:
+        """The computation of one tile, all states included; see `Stream.lowered`.
+
+        Args:
+            shape: (B, H, W, 3) of the whole frames.
+            dtype: theirs.
+
+        Returns:
+            What, once compiled, `push` runs without compiling it again.
+        """
+        state, window = self._abstract(shape, dtype)
+        nothing = jax.eval_shape(lambda: _nothing(self._model, shape))
+        place = self._layout(shape)[0]
+        motion = jax.eval_shape(lambda window: _motion(self._model, window), window)
+        network = self._model, self._params
+        return _tile_step.lower(*network, state, window, motion, nothing, place)
+
+    def lowered_ahead(
+        self, shape: tuple[int, ...], dtype
+    ) -> tuple[jax.stages.Lowered, ...]:
+        """The motion of the whole frame, if tiles need it; see `Stream.lowered_ahead`.
+
+        Args:
+            shape: (B, H, W, 3) of the whole frames.
+            dtype: theirs.
+
+        Returns:
+            None or one.
+        """
+        if not self._model.config.motion_samples:
+            return ()
+        _, window = self._abstract(shape, dtype)
+        return (_motion.lower(self._model, window),)
+
+    def _begin(self, kind):
+        super()._begin(kind)
+        self._places = jax.device_put(self._layout(kind.batched))
+
+    def _layout(self, shape):
+        cell = self._model.config.cell
+        sides = zip(padded_size(*shape[1:3], cell), self._tile, strict=True)
+        axes = [parts(size, tile, self._overlap, cell) for size, tile in sides]
+        return list(itertools.product(*axes))
+
+    def _run(self, window):
+        shape, dtype = window[0].shape, window[0].dtype
+        network, done = (self._model, self._params), _nothing(self._model, shape)
+        motion = _motion(self._model, window)
+        for place in self._places:
+            done = _tile_step(*network, self._state, window, motion, done, place)
+        self._state, *outputs = _close(done, shape, dtype)
+        return outputs
+
+
+class _Done(NamedTuple):
+    """What a frame's tiles have written; `restored` adds up in the state."""
+
+    state: RecurrentState
+    displacement: jax.Array | None
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _nothing(model, shape):
+    state = initial_state(model, *shape[:3])
+    cell = model.config.cell
+    grid = [n // cell for n in padded_size(*shape[1:3], cell)]
+    matched = bool(model.config.matching_units)
+    displacement = jnp.zeros((shape[0], *grid, 2), jnp.int32) if matched else None
+    return _Done(state, displacement)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _motion(model, window):
+    """The motion that samples are taken along: near its border a tile would miss it."""
+    cfg = model.config
+    if not cfg.motion_samples:
+        return None
+    window = [to_unit_range(pad_frames(frame, cfg.cell)) for frame in window]
+    window = jnp.stack(window, axis=1)
+    return window_motion(window, lookback=cfg.lookback, patch=cfg.patch)
+
+
+# The state of the frame before is not donated: the next tile reads it, too.
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=5)
+def _tile_step(model, params, state, window, motion, done, place):
+    """Adds one tile of a frame to what is done of it."""
+    (rows, columns), cell, patch = place, model.config.cell, model.config.patch
+    window = [_cut(pad_frames(frame, cell), place) for frame in window]
+    before = RecurrentState(
+        motion=tuple(_cut(m, place, cell) for m in state.motion),
+        detail=_cut(state.detail, place, patch),
+        restored=_cut(state.restored, place),
+        is_first=state.is_first,
+    )
+    window = to_unit_range(jnp.stack(window, axis=1))
+    if motion is not None:
+        motion = _cut(motion, place, patch)
+    after, outputs = model.apply({"params": params}, before, window, motion=motion)
+    weights = rows.weights[:, None] * columns.weights[None, :]
+    share = weights[None, :, :, None] * outputs["restored"]
+    restored = _cut(done.state.restored, place) + share
+    state = RecurrentState(
+        motion=tuple(map(_with_core(place, cell), done.state.motion, after.motion)),
+        detail=_with_core(place, patch)(done.state.detail, after.detail),
+        restored=_put(done.state.restored, restored, place),
+        is_first=after.is_first,
+    )
+    displacement = done.displacement
+    if displacement is not None:
+        displacement = _with_core(place, cell)(displacement, outputs["displacement"])
+    return _Done(state, displacement)
+
+
+def _start(place, scale):
+    rows, columns = place
+    return 0, rows.origin // scale, columns.origin // scale, 0
+
+
+def _cut(array, place, scale=1):
+    """A tile's part of [B, rows, columns, C], whose places are `scale` pixels wide."""
+    rows, columns = (len(part.weights) // scale for part in place)
+    size = array.shape[0], rows, columns, array.shape[-1]
+    return lax.dynamic_slice(array, _start(place, scale), size)
+
+
+def _put(array, tile, place, scale=1):
+    return lax.dynamic_update_slice(array, tile, _start(place, scale))
+
+
+def _with_core(place, scale):
+    """Puts the core of a tile into what the other tiles have put theirs."""
+    core = place[0].core[:, None] & place[1].core[None, :]
+    side = len(place[0].weights) // len(place[0].core) // scale
+    core = einops.repeat(core, "h w -> 1 (h p) (w q) 1", p=side, q=side)
+
+    def put(array, tile):
+        kept = jnp.where(core, tile, _cut(array, place, scale))
+        return _put(array, kept, place, scale)
+
+    return put
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2), donate_argnums=0)
+def _close(done, shape, dtype):
+    """Ends a frame of `shape`: the state, the restored frame, the displacement."""
+    restored = done.state.restored
+    state = done.state.replace(restored=jnp.clip(restored, 0.0, 1.0))
+    restored = from_unit_range(restored[:, : shape[1], : shape[2]], dtype)
+    return state, restored, done.displacement

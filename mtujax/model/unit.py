@@ -1,0 +1,242 @@
+"""The multi-task unit and its parts: detail network, motion layer, deblur layer.
+
+Reference: Son et al. 2022, Sec. 3.3 and Fig. 4; layer sizes from the released models.
+Letters: B batch, H W patches of p x p pixels (multiples of 4), h w motion grid
+(H / 4, W / 4), C channels, D displacements.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mtujax.config import ModelConfig
+from mtujax.model.layers import Conv, ResidualBlock, UpConv
+from mtujax.ops.matching import best_displacement, cost_volume, match
+from mtujax.ops.resampling import area_downsample, depth_to_space
+from mtujax.ops.warping import displace
+
+_FILTER_SCALE = 8.0  # of weights: neighbours differ little, so their effect is small
+
+
+class DetailNetwork(nn.Module):
+    """F^n: a U-Net whose output both tasks share.
+
+    Attributes:
+        channels: C.
+        num_blocks: residual blocks at the lowest resolution.
+        first_kernel: side of the first layer's kernel.
+        activation: after every layer.
+        dtype: compute precision.
+    """
+
+    channels: int
+    num_blocks: int
+    first_kernel: int = 5
+    activation: str = "relu"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps x [B, H, W, 2C] to detail features [B, H, W, C]; H, W multiples of 4."""
+        c = self.channels
+        like = {"activation": self.activation, "dtype": self.dtype}
+        k = self.first_kernel
+        full = Conv(c, kernel=k, padding=k // 2, name="encode_1", **like)(x)
+        half = Conv(c, stride=2, name="encode_2", **like)(full)
+        entry = Conv(2 * c, stride=2, name="encode_3", **like)(half)
+        y = entry
+        for k in range(self.num_blocks):
+            y = ResidualBlock(2 * c, name=f"block_{k}", **like)(y)
+        y = entry + Conv(2 * c, name="block_end", **like)(y)
+        y = half + UpConv(c, name="decode_1", **like)(y)
+        return full + UpConv(c, name="decode_2", **like)(y)
+
+
+class MotionLayer(nn.Module):
+    """The one learned layer of M^n: features to match, at a quarter of the resolution.
+
+    Attributes:
+        channels: C; the output has 2C.
+        activation: after the layer.
+        dtype: compute precision.
+    """
+
+    channels: int
+    activation: str = "relu"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """Maps (structure-injected) detail [B, 4h, 4w, C] to [B, h, w, 2C]."""
+        # Pad 1 with a 5x5 kernel, not "SAME": the kernel's centre lies at 4y + 1.
+        return Conv(
+            2 * self.channels,
+            kernel=5,
+            stride=4,
+            padding=1,
+            activation=self.activation,
+            dtype=self.dtype,
+            name="layer",
+        )(features)
+
+
+class DeblurLayer(nn.Module):
+    """D^n: one convolution from features to an image or its residual.
+
+    Attributes:
+        residual_learning: whether the blurry frame is added.
+        patch: side p of the squares of pixels that each place gives.
+        dtype: compute precision; the image itself is float32.
+    """
+
+    residual_learning: bool = True
+    patch: int = 1
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self, features: jax.Array, blurry: jax.Array, along: jax.Array | None = None
+    ) -> jax.Array:
+        """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it.
+
+        With samples `along` the motion [B, pH, pW, S] the layer also gives a weight for
+        each, a filter of every pixel's own, whose result is added to all three colours.
+        """
+        count = 0 if along is None else along.shape[-1]
+        channels = (3 + count) * self.patch**2
+        layer = Conv(channels, activation=None, dtype=self.dtype, name="layer")
+        image = depth_to_space(layer(features).astype(jnp.float32), self.patch)
+        if along is not None:
+            weights = image[..., 3:]
+            filtered = jnp.sum(weights * along, axis=-1, keepdims=True)
+            image = image[..., :3] + _FILTER_SCALE * filtered
+        return blurry + image if self.residual_learning else image
+
+
+class Previous(NamedTuple):
+    """What a unit knows of the previous frame.
+
+    Attributes:
+        motion: its motion features in this unit [B, h, w, 2C]; None where not matched.
+        detail: detail features of its last unit [B, H, W, C].
+        is_first: bool [B]; True where there is no previous frame.
+    """
+
+    motion: jax.Array | None
+    detail: jax.Array
+    is_first: jax.Array
+
+
+class UnitOutputs(NamedTuple):
+    """What a unit computes; None where its configuration or `train` leaves a part out.
+
+    Attributes:
+        detail: detail features f_t^n [B, H, W, C].
+        features: [detail, warped] [B, H, W, 2C], the next unit's input.
+        motion: motion features [B, h, w, 2C].
+        displacement: the one in use, own or handed down [B, h, w, 2].
+        volume: cost volume [B, h, w, D].
+        image: restored frame [B, pH, pW, 3].
+    """
+
+    detail: jax.Array
+    features: jax.Array | None
+    motion: jax.Array | None
+    displacement: jax.Array | None
+    volume: jax.Array | None
+    image: jax.Array | None
+
+
+class MultiTaskUnit(nn.Module):
+    """Detail network F^n with motion compensation M^n and deblurring D^n attached.
+
+    Attributes:
+        config: the network's configuration.
+        index: 0-based position in the stack.
+    """
+
+    config: ModelConfig
+    index: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        structure: jax.Array,
+        blurry: jax.Array,
+        previous: Previous,
+        displacement: jax.Array | None,
+        train: bool,
+        along: jax.Array | None = None,
+    ) -> UnitOutputs:
+        """Runs the unit on one frame.
+
+        Args:
+            x: [B, H, W, 2C] input features.
+            structure: [B, H, W, C] structure features f^b_t.
+            blurry: [B, pH, pW, 3] the frame in [0, 1].
+            previous: features of the previous frame.
+            displacement: [B, h, w, 2] int32 from an earlier unit, or None.
+            train: also compute the cost volume and the intermediate image.
+            along: [B, pH, pW, 2S] samples along the motion, or None.
+
+        Returns:
+            `UnitOutputs`.
+        """
+        cfg = self.config
+        last = self.index == cfg.num_units - 1
+        detail = DetailNetwork(
+            cfg.channels,
+            cfg.num_blocks,
+            cfg.first_kernel,
+            cfg.activation,
+            cfg.dtype,
+            name="detail",
+        )(x)
+        motion = volume = features = image = None
+        if self.index in cfg.matching_units:
+            motion = self._motion_features(structure, detail)
+            displacement, volume = self._match(motion, previous, train)
+        if not last or cfg.last_unit_reads_warped:
+            warped = self._or_initial(previous.detail, detail, previous.is_first)
+            if displacement is not None:
+                warped = displace(warped, displacement)
+            features = jnp.concatenate([detail, warped], axis=-1)
+        if last or train:
+            deblur = DeblurLayer(
+                cfg.residual_learning, cfg.patch, cfg.dtype, name="deblur"
+            )
+            image = deblur(detail if features is None else features, blurry, along)
+        return UnitOutputs(detail, features, motion, displacement, volume, image)
+
+    def _motion_features(self, structure, detail):
+        cfg = self.config
+        injected = detail + structure if cfg.structure_injection else detail
+        if not cfg.motion_layer:
+            return area_downsample(injected)
+        layer = MotionLayer(cfg.channels, cfg.activation, cfg.dtype, name="motion")
+        return layer(injected)
+
+    def _match(self, motion, previous, train):
+        """The displacement [B, h, w, 2] and, in training, the volume it comes from."""
+        radius = self.config.search_radius
+        key = self._or_initial(previous.motion, motion, previous.is_first)
+        if train:
+            volume = cost_volume(motion, key, radius=radius)
+            displacement = best_displacement(volume, radius=radius)
+        else:
+            volume = None
+            displacement = match(motion, key, radius=radius)
+        if self.config.initial_features == "zero":
+            # Against zeros all scores tie, and the first class is no motion to report.
+            still = previous.is_first.reshape(-1, 1, 1, 1)
+            displacement = jnp.where(still, 0, displacement)
+        return displacement, volume
+
+    def _or_initial(self, stored, own, is_first):
+        """The stored features, or where a video starts the frame's own or zeros."""
+        own_start = self.config.initial_features == "own"
+        start = own if own_start else jnp.zeros_like(own)
+        return jnp.where(is_first.reshape(-1, 1, 1, 1), start, stored)

@@ -1,0 +1,191 @@
+"""Convolutions in NHWC / HWIO, with a gradient that is fast inside loops on a CPU.
+
+XLA's CPU backend rewrites convolution gradients into a fast layout only outside of
+`scan`, `cond` and `map` bodies; inside they run 12-25 times slower. On a CPU `conv2d`
+states both gradients as operations that are fast anywhere. Letters: B batch, H W
+pixels, C channels in, O channels out.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+# A convolution gives the kernel's gradient with half of the memory, but on one core: a
+# product per tap is faster for so few output channels, or so many places.
+_FEW_CHANNELS, _MANY_PLACES = 8, 2**14
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def conv2d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: Pads) -> jax.Array:
+    """Convolves `x` [B, H, W, C] with `kernel` [kh, kw, C, O]; any float dtype.
+
+    Its gradient is what the platform that it is compiled for computes fastest. There
+    is no forward-mode derivative.
+
+    Args:
+        x: [B, H, W, C] features.
+        kernel: [kh, kw, C, O] weights of the same dtype.
+        strides: (rows, columns).
+        pads: ((top, bottom), (left, right)) zeros.
+
+    Returns:
+        [B, H', W', O] with H' = (H + top + bottom - kh) // stride + 1.
+    """
+    return _conv2d(x, kernel, tuple(strides), tuple(map(tuple, pads)))
+
+
+def conv_general_dilated(
+    x, kernel, strides, padding, *, dimension_numbers=None, **options
+):
+    """`lax.conv_general_dilated` as Flax calls it, routed through `conv2d`.
+
+    Args:
+        x: [B, H, W, C] features.
+        kernel: [kh, kw, C, O] weights.
+        strides: (rows, columns).
+        padding: ((top, bottom), (left, right)).
+        dimension_numbers: ignored; Flax passes NHWC, HWIO, NHWC.
+        **options: dilations and groups, which the network leaves at 1.
+
+    Returns:
+        [B, H', W', O].
+
+    Raises:
+        ValueError: for a dilation or group count other than 1.
+    """
+    groups = options.get("feature_group_count", 1)
+    dilations = [options.get(k) for k in ("lhs_dilation", "rhs_dilation")]
+    if groups != 1 or any(d is not None and set(d) != {1} for d in dilations):
+        raise ValueError(f"dilated or grouped convolution: {options}")
+    return conv2d(x, kernel, strides, padding)
+
+
+def _convolve(x, kernel, strides, pads):
+    return lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=DIMENSIONS
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _conv2d(x, kernel, strides, pads):
+    return _convolve(x, kernel, strides, pads)
+
+
+def _forward(x, kernel, strides, pads):
+    return _convolve(x, kernel, strides, pads), (x, kernel)
+
+
+def _backward(strides, pads, residuals, grad):
+    def stated(x, kernel, grad):
+        return (
+            _input_gradient(x.shape, kernel, strides, pads, grad),
+            _kernel_gradient(x, kernel.shape, strides, pads, grad),
+        )
+
+    def derived(x, kernel, grad):
+        return jax.vjp(lambda x, k: _convolve(x, k, strides, pads), x, kernel)[1](grad)
+
+    # Not by the device that is there: it may compile for another one.
+    return lax.platform_dependent(*residuals, grad, cpu=stated, default=derived)
+
+
+_conv2d.defvjp(_forward, _backward)
+
+
+def _input_gradient(shape, kernel, strides, pads, grad):
+    # Correlation of the dilated gradient with the turned kernel. The barrier keeps XLA
+    # from folding the turn into dimension numbers that its slow path would take.
+    turned = lax.rev(kernel, (0, 1)).transpose(0, 1, 3, 2)
+    turned = lax.optimization_barrier(turned)
+    out_pads = []
+    for axis in (0, 1):
+        size, k = shape[1 + axis], kernel.shape[axis]
+        dilated = (grad.shape[1 + axis] - 1) * strides[axis] + 1
+        low = k - 1 - pads[axis][0]
+        out_pads.append((low, size - dilated - low + k - 1))
+    return lax.conv_general_dilated(
+        grad,
+        turned,
+        (1, 1),
+        out_pads,
+        lhs_dilation=strides,
+        dimension_numbers=DIMENSIONS,
+    )
+
+
+def _kernel_gradient(x, shape, strides, pads, grad):
+    places = grad.shape[1] * grad.shape[2]
+    if shape[-1] < _FEW_CHANNELS or places > _MANY_PLACES:
+        return _by_taps(x, shape, strides, pads, grad)
+    # A convolution whose kernel is the gradient, dilated by the strides: the batch is
+    # summed over as channels are, and the channels take the place of the batch.
+    if any(grad.shape[axis] > x.shape[axis] for axis in (1, 2)):
+        x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+        pads = ((0, 0), (0, 0))
+    turned = lax.optimization_barrier(x.transpose(3, 1, 2, 0))
+    kernel = lax.optimization_barrier(grad.transpose(1, 2, 0, 3))
+    out_pads = []
+    for axis in (0, 1):
+        low, size = pads[axis][0], x.shape[1 + axis]
+        dilated = (grad.shape[1 + axis] - 1) * strides[axis] + 1
+        out_pads.append((low, shape[axis] - 1 + dilated - size - low))
+    found = lax.conv_general_dilated(
+        turned,
+        kernel,
+        (1, 1),
+        out_pads,
+        rhs_dilation=strides,
+        dimension_numbers=DIMENSIONS,
+    )
+    return found.transpose(1, 2, 0, 3)
+
+
+def _by_taps(x, shape, strides, pads, grad):
+    # One matrix product per tap of the kernel.
+    kh, kw, channels, features = shape
+    batch, rows, columns, _ = grad.shape
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    flat = grad.reshape(-1, features)
+
+    def tap(i, j):
+        last = (i + (rows - 1) * strides[0] + 1, j + (columns - 1) * strides[1] + 1)
+        part = lax.slice(
+            padded, (0, i, j, 0), (batch, *last, channels), (1, *strides, 1)
+        )
+        return part.reshape(-1, channels).T @ flat
+
+    taps = [tap(i, j) for i in range(kh) for j in range(kw)]
+    return jnp.stack(taps).reshape(shape)
+
+
+def conv_transpose2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Doubles the resolution: PyTorch's transposed convolution (4x4, stride 2, pad 1).
+
+    Output row 2y reads input rows y - 1 and y, row 2y + 1 reads y and y + 1, so all
+    four phases are one 2x2 convolution over the padded input, each taken one position
+    apart: no zero is multiplied, and the gradient is that of `conv2d`.
+
+    Args:
+        x: [B, H, W, C] features.
+        kernel: [4, 4, C, O] weights in PyTorch's orientation.
+
+    Returns:
+        [B, 2H, 2W, O], without bias.
+    """
+    batch, height, width, channels = x.shape
+    features = kernel.shape[-1]
+    # Tap 3 - phase - 2t of the transposed kernel meets input t of the phase's window.
+    phases = kernel[::-1, ::-1].reshape(2, 2, 2, 2, channels, features)
+    phases = phases.transpose(0, 2, 4, 1, 3, 5)
+    phases = phases.reshape(2, 2, channels, 4 * features)
+    y = conv2d(x, phases, (1, 1), ((1, 1), (1, 1)))
+    y = y.reshape(batch, height + 1, width + 1, 2, 2, features)
+    rows = [
+        jnp.stack([y[:, a : a + height, b : b + width, a, b] for b in (0, 1)], axis=3)
+        for a in (0, 1)
+    ]
+    return jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, features)

@@ -1,0 +1,244 @@
+"""Feature matching: cosine cost volume, 5x5 pooling, arg-max (Sec. 3.4).
+
+Letters: B batch, h w motion grid, C channels, r search radius, D = (2r + 1)**2
+displacements. Class (dy + r)(2r + 1) + (dx + r) is displacement (dx, dy); cells outside
+the grid score 0. Scores are computed in float32 at highest precision whatever the
+input: a rounded score can flip the arg-max.
+"""
+
+import functools
+from typing import Literal
+
+import chex
+import einops
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+IMPLEMENTATIONS = ("banded", "volume")
+"""Of `match`; the first one is the usual one."""
+
+
+_TILE = 32  # columns per band; 16 to 32 are best on a CPU
+_POOL = 5  # side of the averaging window over each displacement's plane
+
+
+def unit_norm(features: jax.Array) -> jax.Array:
+    """Scales feature vectors to length 1; all-zero vectors stay zero.
+
+    Args:
+        features: [..., C] any float dtype.
+
+    Returns:
+        [..., C] float32. Its gradient is finite everywhere, and 0 at zero vectors.
+    """
+    features = features.astype(jnp.float32)
+    square = jnp.sum(features**2, axis=-1, keepdims=True)
+    alive = square > 1e-24
+    scale = jnp.where(alive, lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)
+    return features * scale
+
+
+def cost_volume(
+    query: jax.Array,
+    key: jax.Array,
+    *,
+    radius: int = 10,
+    at_once: bool | None = None,
+) -> jax.Array:
+    """Pooled cosine similarity for every displacement; differentiable.
+
+    `volume[y, x, c] = mean over a 5x5 window of <q(y, x), k(y + dy, x + dx)>`, with
+    unit vectors q and k, zeros outside the grid and divisor 25 everywhere: C_t of
+    Sec. 3.4.
+
+    Args:
+        query: [B, h, w, C] motion features of the current frame.
+        key: [B, h, w, C] motion features of the previous frame.
+        radius: search radius r in grid cells.
+        at_once: score all rows of displacements at the same time, which takes several
+            times the memory, instead of one after the other; None does so unless on a
+            CPU: a GPU waits longer for small computations than for their results.
+
+    Returns:
+        [B, h, w, D] float32 in [-1, 1]; memory grows with D, so inference uses `match`.
+
+    Raises:
+        ValueError: if `radius` is negative.
+    """
+    _check(query, key, radius)
+    height = query.shape[1]
+    padded = _pad_grid(unit_norm(key), radius)
+    query = unit_norm(query)
+
+    def row(dy):
+        return _row_scores(query, lax.dynamic_slice_in_dim(padded, dy, height, axis=1))
+
+    shifts = range(2 * radius + 1)
+    if at_once is None:
+        at_once = jax.default_backend() != "cpu"
+    if at_once:
+        keys = jnp.stack([padded[:, dy : dy + height] for dy in shifts])
+        rows = jax.vmap(_row_scores, (None, 0))(query, keys)
+    else:
+        rows = lax.map(row, jnp.arange(len(shifts)))
+    return einops.rearrange(rows, "dy b h w dx -> b h w (dy dx)")
+
+
+def best_displacement(volume: jax.Array, *, radius: int = 10) -> jax.Array:
+    """Displacement of the highest score in a whole cost volume; the first one on ties.
+
+    Args:
+        volume: [B, h, w, D] from `cost_volume`.
+        radius: search radius r in grid cells.
+
+    Returns:
+        [B, h, w, 2] int32 (dx, dy) in grid cells.
+    """
+    return displacement_from_class(jnp.argmax(volume, axis=-1), radius=radius)
+
+
+def displacement_from_class(index: jax.Array, *, radius: int = 10) -> jax.Array:
+    """Turns class indices [...] into displacements [..., 2] (dx, dy) in grid cells.
+
+    Args:
+        index: [...] integer classes, (dy + r)(2r + 1) + (dx + r).
+        radius: search radius r in grid cells.
+
+    Returns:
+        [..., 2] int32.
+    """
+    index = index.astype(jnp.int32)
+    side = 2 * radius + 1
+    dx, dy = lax.rem(index, side), lax.div(index, side)
+    return jnp.stack([dx - radius, dy - radius], axis=-1)
+
+
+@functools.partial(jax.jit, static_argnames=("radius", "implementation"))
+def match(
+    query: jax.Array,
+    key: jax.Array,
+    *,
+    radius: int = 10,
+    implementation: Literal["banded", "volume"] | None = None,
+) -> jax.Array:
+    """Finds where each cell of `query` was in `key`: arg-max of `cost_volume` (W_t).
+
+    Args:
+        query: [B, h, w, C] motion features of the current frame.
+        key: [B, h, w, C] motion features of the previous frame.
+        radius: search radius r in grid cells.
+        implementation: "banded" scores one row of displacements at a time, so that the
+            volume is never in memory; "volume" takes the arg-max of the whole
+            `cost_volume`. All find the same. None takes the fastest, which is "banded"
+            wherever it has been measured.
+
+    Returns:
+        [B, h, w, 2] int32 (dx, dy) in grid cells, |dx|, |dy| <= radius; the first class
+        wins a tie. Not differentiable: no gradient passes.
+
+    Raises:
+        ValueError: if `radius` is negative, or there is no such implementation.
+    """
+    _check(query, key, radius)
+    if implementation is None:
+        implementation = IMPLEMENTATIONS[0]
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"implementation={implementation!r}: must be one of {IMPLEMENTATIONS}"
+        )
+    query, key = lax.stop_gradient((query, key))
+    if implementation == "volume":
+        volume = cost_volume(query, key, radius=radius)
+        return best_displacement(volume, radius=radius)
+    return _match_banded(query, key, radius)
+
+
+def _match_banded(query, key, radius):
+    query, key = unit_norm(query), unit_norm(key)
+    batch, height, width, _ = query.shape
+    side = 2 * radius + 1
+    padded = _pad_grid(key, radius)
+
+    def row(best, dy):
+        score, index = best
+        part = lax.dynamic_slice_in_dim(padded, dy, height, axis=1)
+        # The barriers make XLA store a row of scores once instead of computing it anew
+        # for each of the 25 places that read it.
+        scores = lax.optimization_barrier(_row_scores(query, part))
+        top = jnp.max(scores, axis=-1)
+        columns = jnp.arange(side, dtype=jnp.int32)
+        first = jnp.where(scores == top[..., None], columns, side).min(axis=-1)
+        better = top > score  # strict: an earlier row keeps a tie
+        return (
+            jnp.where(better, top, score),
+            jnp.where(better, dy * side + first, index),
+        ), None
+
+    start = (
+        jnp.full((batch, height, width), -jnp.inf, jnp.float32),
+        jnp.zeros((batch, height, width), jnp.int32),
+    )
+    (_, index), _ = lax.scan(row, start, jnp.arange(side, dtype=jnp.int32))
+    return displacement_from_class(index, radius=radius)
+
+
+def _check(query, key, radius):
+    chex.assert_rank(query, 4)
+    chex.assert_equal_shape([query, key])
+    if radius < 0:
+        raise ValueError(f"radius={radius}: must be >= 0")
+
+
+def _pad_grid(key, radius):
+    edge = (radius, radius)
+    return jnp.pad(key, ((0, 0), edge, edge, (0, 0)))
+
+
+def _row_scores(query, key):
+    """Pooled scores [B, h, w, 2r + 1] of one row of displacements.
+
+    `query` is [B, h, w, C]; `key` is [B, h, w + 2r, C], already shifted by dy. Columns
+    are cut into bands: one small matrix product per band scores all its dx at once, and
+    the wanted ones lie on diagonals, which a reshape turns into rows.
+    """
+    width = query.shape[2]
+    side = key.shape[2] - width + 1
+    # A width that is known only when it runs (`jax.export`) is no number.
+    tile = min(_TILE, width) if isinstance(width, int) else _TILE
+    bands = -(-width // tile)
+    missing = bands * tile - width
+    span = tile + side - 1
+    query = jnp.pad(query, ((0, 0), (0, 0), (0, missing), (0, 0)))
+    key = jnp.pad(key, ((0, 0), (0, 0), (0, missing), (0, 0)))
+    key = einops.rearrange(key, "b h u c -> b h c u")
+    query = einops.rearrange(query, "b h (n t) c -> b h n t c", t=tile)
+    key = _overlapping(key, bands, tile, span)
+    product = jnp.einsum("bhntc,bhncu->bhntu", query, key, precision="highest")
+    flat = einops.rearrange(product, "b h n t u -> b h n (t u)")
+    flat = jnp.pad(flat, ((0, 0), (0, 0), (0, 0), (0, tile)))
+    skewed = einops.rearrange(flat, "b h n (t u) -> b h (n t) u", t=tile)
+    scores = lax.optimization_barrier(skewed[:, :, :width, :side])
+    pooled = lax.optimization_barrier(_box(scores, axis=1))
+    return _box(pooled, axis=2) / _POOL**2
+
+
+def _overlapping(key, bands, tile, span):
+    """Bands [B, h, n, C, span] of [B, h, C, columns], a tile apart."""
+    if isinstance(bands, int):
+        parts = [key[..., n * tile : n * tile + span] for n in range(bands)]
+        return jnp.stack(parts, axis=2)
+    column = tile * jnp.arange(bands)[:, None] + jnp.arange(span)[None]
+    return jnp.moveaxis(jnp.take(key, column, axis=-1), 3, 2)
+
+
+def _box(x, axis):
+    """Sum of the 5 neighbours along `axis`, zeros outside."""
+    # Not a running sum: its rounding would break ties that should stand.
+    reach = _POOL // 2
+    size = x.shape[axis]
+    pads = [(0, 0)] * x.ndim
+    pads[axis] = (reach, reach)
+    padded = jnp.pad(x, pads)
+    parts = [lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(_POOL)]
+    return functools.reduce(jnp.add, parts)

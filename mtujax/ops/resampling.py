@@ -1,0 +1,151 @@
+"""Frame sizes and value ranges: pad, scale, uint8 to [0, 1]. Letters: B H W C."""
+
+import chex
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.config import MOTION_STRIDE
+
+
+def padded_size(height: int, width: int, cell: int = MOTION_STRIDE) -> tuple[int, int]:
+    """The next multiples of a cell (pixels): the sizes that the network works on.
+
+    Args:
+        height: rows of a [H, W] frame.
+        width: its columns.
+        cell: `ModelConfig.cell`, 4 in the published networks.
+
+    Returns:
+        (rows, columns), each at least its argument.
+    """
+    return -(-height // cell) * cell, -(-width // cell) * cell
+
+
+def pad_frames(frames: jax.Array, cell: int = MOTION_STRIDE) -> jax.Array:
+    """Extends frames below and to the right, by reflection, to multiples of a cell.
+
+    Args:
+        frames: [..., H, W, C] with at least one pixel.
+        cell: `ModelConfig.cell`, 4 in the published networks.
+
+    Returns:
+        [..., H', W', C] with H', W' from `padded_size`.
+    """
+    height, width = frames.shape[-3:-1]
+    rows, columns = padded_size(height, width, cell)
+    if (rows, columns) == (height, width):
+        return frames
+    pads = [(0, 0)] * frames.ndim
+    pads[-3], pads[-2] = (0, rows - height), (0, columns - width)
+    return jnp.pad(frames, pads, mode="reflect")
+
+
+def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
+    """Makes each square of pixels one place with more channels.
+
+    Args:
+        x: [..., pH, pW, C].
+        patch: side p of the squares.
+
+    Returns:
+        [..., H, W, p p C], the pixels of a square row by row.
+    """
+    if patch == 1:
+        return x
+    pattern = "... (h p) (w q) c -> ... h w (p q c)"
+    return einops.rearrange(x, pattern, p=patch, q=patch)
+
+
+def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
+    """The inverse of `space_to_depth`.
+
+    Args:
+        x: [..., H, W, p p C].
+        patch: side p of the squares.
+
+    Returns:
+        [..., pH, pW, C].
+    """
+    if patch == 1:
+        return x
+    pattern = "... h w (p q c) -> ... (h p) (w q) c"
+    return einops.rearrange(x, pattern, p=patch, q=patch)
+
+
+def area_downsample(x: jax.Array) -> jax.Array:
+    """Averages each 4x4 block.
+
+    Args:
+        x: [B, 4h, 4w, C] float.
+
+    Returns:
+        [B, h, w, C] of the same dtype.
+    """
+    chex.assert_rank(x, 4)
+    s = MOTION_STRIDE
+    return einops.reduce(x, "b (h p) (w q) c -> b h w c", "mean", p=s, q=s)
+
+
+def area_resize(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Averages, for each output pixel, the input pixels that it overlaps.
+
+    All that are touched count alike, as in PyTorch's "area": to a multiple of the size
+    this repeats pixels, to a divisor it averages blocks.
+
+    Args:
+        x: [B, H, W, C] float.
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        [B, height, width, C] of the same dtype.
+    """
+    chex.assert_rank(x, 4)
+    rows, columns = (
+        jnp.asarray(_overlaps(old, new), x.dtype)
+        for old, new in zip(x.shape[1:3], (height, width), strict=True)
+    )
+    x = jnp.einsum("oh,bhwc->bowc", rows, x, precision="highest")
+    return jnp.einsum("pw,bowc->bopc", columns, x, precision="highest")
+
+
+def _overlaps(old, new):
+    """Weights [new, old] of the input pixels that each output pixel averages."""
+    start = np.arange(new) * old // new
+    end = -(-np.arange(1, new + 1) * old // new)  # rounded up
+    place = np.arange(old)
+    touched = (place >= start[:, None]) & (place < end[:, None])
+    return touched / touched.sum(axis=1, keepdims=True)
+
+
+def to_unit_range(frames: jax.Array) -> jax.Array:
+    """Maps frames [..., 3], uint8 or float in [0, 1], to float32 in [0, 1].
+
+    Args:
+        frames: [..., 3] of any size.
+
+    Returns:
+        float32 of the same shape; uint8 is divided by 255.
+    """
+    if frames.dtype == jnp.uint8:
+        return frames.astype(jnp.float32) / 255.0
+    return frames.astype(jnp.float32)
+
+
+def from_unit_range(frames: jax.Array, dtype) -> jax.Array:
+    """Maps frames [..., 3] to `dtype`, clamped to its range of colours.
+
+    Args:
+        frames: [..., 3] float, nominally in [0, 1].
+        dtype: uint8 (rounded half to even, as the release saves) or a float dtype.
+
+    Returns:
+        [..., 3] of `dtype`.
+    """
+    chex.assert_type(frames, float)
+    frames = jnp.clip(frames, 0.0, 1.0)
+    if dtype == jnp.uint8:
+        return jnp.round(frames * 255.0).astype(jnp.uint8)
+    return frames.astype(dtype)

@@ -1,0 +1,407 @@
+"""Crops of two consecutive frames side by side: the paper's Figs. 7 to 9.
+
+The clips are made from one photograph, so that anyone can draw the figures again.
+Letters: T time, H W pixels.
+"""
+
+import dataclasses
+import importlib.resources
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.config import DEFAULT_WEIGHTS
+from mtujax.errors import UserError
+from mtujax.ops.resampling import from_unit_range
+from mtujax.report.feature_maps import FrameFeatures, clip_features
+from mtujax.report.motion import Pair, draw_alignment, draw_features, draw_search
+from mtujax.report.style import COLOURS, TEXT_WIDTH, figure_files, printed, show
+from mtujax.synthesis.host.clip import BlurredClip, synthesize
+from mtujax.synthesis.photos import read_photo
+from mtujax.synthesis.settings import Exposure, Shake
+from mtujax.video.image_folder import FolderReader
+from mtujax.weights.files import load
+
+_SHARE = 4  # a crop is this part of the frame's width and height
+_MOST = 8  # columns that can be read side by side
+_LABEL = 0.17  # inches
+_USED = 0.96  # of the width; the rest are gaps
+
+
+class Box(NamedTuple):
+    """A part of a frame, in pixels.
+
+    Attributes:
+        x: its left column.
+        y: its top row.
+        width: columns.
+        height: rows.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class Strip(NamedTuple):
+    """Two consecutive frames of one method.
+
+    Attributes:
+        label: what they are.
+        frames: the two, [H, W, 3] uint8 each.
+    """
+
+    label: str
+    frames: tuple[np.ndarray, np.ndarray]
+
+
+def liveliest_box(frame: np.ndarray, other: np.ndarray) -> Box:
+    """Where two forms of a frame differ most.
+
+    Args:
+        frame: [H, W, 3] uint8.
+        other: [H, W, 3] uint8.
+
+    Returns:
+        A box of a quarter of the width and of the height.
+    """
+    height, width = (max(1, side // _SHARE) for side in frame.shape[:2])
+    change = cv2.absdiff(frame, other).astype(np.float32).mean(axis=-1)
+    # Sums of all windows at once; entry (y, x) is of the window that begins there.
+    total = cv2.integral(change)
+    sums = total[height:, width:] - total[:-height, width:]
+    sums = sums - total[height:, :-width] + total[:-height, :-width]
+    y, x = np.unravel_index(np.argmax(sums), sums.shape)
+    return Box(int(x), int(y), width, height)
+
+
+def draw_crops(
+    strips: list[Strip], path: Path, *, title: str, box: Box | None = None
+) -> list[Path]:
+    """Shows the same part of two frames as each method has it (Figs. 7 to 9).
+
+    Args:
+        strips: the input first, which is also shown whole; at least two.
+        path: folder and name, without a suffix.
+        title: what the frames are, in a sentence.
+        box: the part; None takes that where first and last strip differ most.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: for fewer than two strips or more than fit, frames of different
+            sizes, a box outside of them, without matplotlib, or if a file cannot be
+            written.
+    """
+    check_strips(strips, box)
+    first = strips[0].frames[0]
+    box = box or liveliest_box(first, strips[-1].frames[0])
+    whole, part = first.shape[1] / first.shape[0], box.width / box.height
+    row = _USED * TEXT_WIDTH / (2 * whole + len(strips) * part)
+    names = ", ".join(strip.label for strip in strips)
+    caption = (
+        "Two consecutive frames (top, bottom), after Figs. 7 to 9 of the paper. Left: "
+        "the first of them whole, as it went in, with the part that is shown enlarged: "
+        f"{box.width}x{box.height} pixels from ({box.x}, {box.y}). From left to right: "
+        f"{names}. {title}"
+    )
+    with printed(path, (TEXT_WIDTH, 2 * row + 0.04 + _LABEL), caption) as figure:
+        grid = figure.add_gridspec(
+            2, 1 + len(strips), width_ratios=[2 * whole, *[part] * len(strips)]
+        )
+        _show_whole(figure.add_subplot(grid[:, 0]), first, box)
+        for column, strip in enumerate(strips, 1):
+            for number, frame in enumerate(strip.frames):
+                label = strip.label if number else ""
+                axes = figure.add_subplot(grid[number, column])
+                show(axes, _cut(frame, box), label)
+    return figure_files(path)
+
+
+def _show_whole(axes, frame, box):
+    from matplotlib.patches import Rectangle
+
+    show(axes, frame, "input")
+    corner, *sides = (box.x - 0.5, box.y - 0.5), box.width, box.height
+    # White around the colour, so that it is seen on anything.
+    for width, colour in ((2.2, "white"), (1.2, COLOURS["vermilion"])):
+        options = {"linewidth": width, "edgecolor": colour, "fill": False}
+        axes.add_patch(Rectangle(corner, *sides, **options))
+
+
+def _cut(frame, box):
+    return frame[box.y : box.y + box.height, box.x : box.x + box.width]
+
+
+def check_strips(strips: list[Strip], box: Box | None = None) -> None:
+    """Refuses what cannot be shown side by side.
+
+    Args:
+        strips: as `draw_crops` takes them.
+        box: likewise.
+
+    Raises:
+        UserError: for fewer than two strips or more than fit, frames of different
+            sizes, or a box outside of them.
+    """
+    if not 2 <= len(strips) <= _MOST:
+        raise UserError(f"{len(strips)} to show side by side: give 2 to {_MOST}")
+    height, width = strips[0].frames[0].shape[:2]
+    for strip in strips:
+        for frame in strip.frames:
+            rows, columns = frame.shape[:2]
+            if (rows, columns) != (height, width):
+                raise UserError(
+                    f"{strip.label}: frames of {columns}x{rows}, but "
+                    f"{strips[0].label} has {width}x{height}"
+                )
+    if box is None:
+        return
+    fits = 0 <= box.x and 0 <= box.y and min(box.width, box.height) > 0
+    if not (fits and box.x + box.width <= width and box.y + box.height <= height):
+        text = ",".join(map(str, box))
+        raise UserError(f"box {text}: does not lie in frames of {width}x{height}")
+
+
+SLOW, FAST = 4.0, 28.0
+"""Pixels per frame that the camera moves by in the two clips of the search figure."""
+
+
+_HANDS = 8.0  # pixels per frame in the clip of the other figures
+_DUTY = {SLOW: 0.7, _HANDS: 0.7, FAST: 0.4}
+_SEED = 3
+_FRAMES, _AT = 7, 4  # frames of a clip, and the one shown, with all its look-ahead
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What to draw.
+
+    Attributes:
+        weights: bundled names or files; the first is used for motion and features.
+        without: the same of a network without structure injection, or None.
+        photo: photograph to film; None takes the one that comes with the package.
+        size: (W, H) of the frames in pixels.
+    """
+
+    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
+    without: str | None = None
+    photo: Path | None = None
+    size: tuple[int, int] = (640, 360)
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What the figures show, all computed.
+
+    Attributes:
+        pairs: by the speed of the camera.
+        radius: of the network's search, in cells.
+        without: features of a network without structure injection, or None.
+        strips: of the crops, the input first.
+    """
+
+    pairs: dict[float, Pair]
+    radius: int
+    without: FrameFeatures | None
+    strips: list[Strip]
+
+
+def look(shown: Shown, say: Callable[[str], None]) -> Seen:
+    """Films the clips and lets networks see them; writes nothing.
+
+    Args:
+        shown: what to look at.
+        say: called with a line before what takes long.
+
+    Returns:
+        What is to be drawn.
+
+    Raises:
+        UserError: if weights or the photograph cannot be used.
+    """
+    photo = _read(shown)
+    model, params = _network(shown.weights[0])
+    without = _without(shown)
+    others = {name: load(name) for name in shown.weights[1:]}
+    about = f"Filmed from {_name(shown)}, {shown.size[0]}x{shown.size[1]}"
+    network = f"network: {_label(shown.weights[0])}"
+    pairs, clips = {}, {}
+    for speed in (SLOW, _HANDS, FAST):
+        say(f"filming at {speed:g} pixels per frame")
+        clips[speed] = clip = _film(photo, shown.size, speed)
+        seen = clip_features(model, params, clip.blurry, _AT)
+        motion = np.median(np.linalg.norm(clip.flow[_AT], axis=-1))
+        title = f"{about}, moving {motion:.1f} pixels per frame; {network}."
+        pairs[speed] = Pair(
+            title, *seen, (clip.sharp[_AT - 1], clip.sharp[_AT]), clip.flow[_AT]
+        )
+    clip, pair = clips[_HANDS], pairs[_HANDS]
+    other = without and clip_features(*without, clip.blurry, _AT)[1]
+    strips = [Strip("blurry", tuple(clip.blurry[_AT - 1 : _AT + 1]))]
+    strips.append(_strip(shown.weights[0], (pair.before, pair.now)))
+    for name, loaded in others.items():
+        say(f"restoring with {name}")
+        strips.append(_strip(name, clip_features(*loaded, clip.blurry, _AT)))
+    strips.append(Strip("sharp", pair.sharp))
+    check_strips(strips)
+    return Seen(pairs, model.config.search_radius, other, strips)
+
+
+def draw_pictures(seen: Seen, folder: Path) -> list[Path]:
+    """Draws the figures of motion, of features and of crops.
+
+    Args:
+        seen: what to draw.
+        folder: where to; it exists.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: without matplotlib, or if a file cannot be written.
+    """
+    pairs, radius, path = seen.pairs, seen.radius, folder / "features"
+    files = draw_alignment(pairs[FAST], folder / "alignment", radius=radius)
+    files += draw_search([pairs[SLOW], pairs[FAST]], folder / "search_radius")
+    pair = pairs[_HANDS]
+    files += draw_features(pair.now, path, title=pair.title, without=seen.without)
+    return files + draw_crops(seen.strips, folder / "crops", title=pair.title)
+
+
+def read_folders(
+    folders: Sequence[tuple[str, Path]], number: int, box: Box | None = None
+) -> list[Strip]:
+    """Reads two frames of each folder, as of several methods.
+
+    Args:
+        folders: label and folder of PNG or JPEG frames of each, the input first.
+        number: of the first of the two frames, counted from 0.
+        box: the part that is to be shown; None for any.
+
+    Returns:
+        What `draw_folders` shows.
+
+    Raises:
+        UserError: if a folder has no such frames, or as `check_strips`.
+    """
+    strips = [Strip(label, _two_frames(path, number)) for label, path in folders]
+    check_strips(strips, box)
+    return strips
+
+
+def draw_folders(
+    strips: list[Strip], folder: Path, *, number: int, box: Box | None = None
+) -> list[Path]:
+    """Draws crops of frames that lie in folders.
+
+    Args:
+        strips: from `read_folders`.
+        folder: where to draw to.
+        number: of the first of the two frames shown, counted from 0.
+        box: the part shown enlarged; None finds one.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: as `draw_crops`.
+    """
+    title = f"Frames {number} and {number + 1}, counted from 0."
+    return draw_crops(strips, folder / "crops_of_folders", title=title, box=box)
+
+
+def _two_frames(path, number):
+    if number < 0:
+        raise UserError(f"frame {number}: counted from 0")
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder")
+    with FolderReader(path) as reader:
+        frames = [frame for frame, _ in reader.frames(start=number, end=number + 2)]
+    if len(frames) < 2:
+        raise UserError(f"{path}: has no frames {number} and {number + 1}")
+    return tuple(_as_bytes(frame) for frame in frames)
+
+
+def _as_bytes(frame):
+    """[H, W, 3] uint8 of what may be float in [0, 1]."""
+    if frame.dtype == np.uint8:
+        return frame
+    return np.asarray(from_unit_range(jnp.asarray(frame), jnp.uint8))
+
+
+def _read(shown):
+    path = shown.photo
+    if path is None:
+        path = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
+    try:
+        photo = read_photo(str(path))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    width, height = shown.size
+    if photo.shape[0] < height or photo.shape[1] < width:
+        raise UserError(
+            f"{path}: {photo.shape[1]}x{photo.shape[0]} is smaller than the frames, "
+            f"{width}x{height}"
+        )
+    return photo
+
+
+def _film(photo, size, speed) -> BlurredClip:
+    """A hand-held camera, without noise: what differs is then the motion alone."""
+    duty = _DUTY[speed]
+    return synthesize(
+        photo,
+        np.random.default_rng(_SEED),
+        frames=_FRAMES,
+        height=size[1],
+        width=size[0],
+        shake=Shake(speed=(speed, speed), scale=(1.0, 1.0), turn=False),
+        exposure=Exposure(
+            duty=(duty, duty),
+            wander=(0.0, 0.0),
+            gain=(1.0, 1.0),
+            highlights=(1.0, 1.0),
+            contrast=(0.0, 0.0),
+            shot=(0.0, 0.0),
+            read=(0.0, 0.0),
+        ),
+    )
+
+
+def _network(name):
+    model, params = load(name)
+    if not model.config.matching_units:
+        raise UserError(f"{name}: this network looks for no motion that could be shown")
+    return model, params
+
+
+def _without(shown):
+    """The network to compare features with, or None."""
+    if shown.without is None:
+        return None
+    model, params = load(shown.without)
+    if model.config.structure_injection and model.config.matching_units:
+        raise UserError(
+            f"{shown.without}: is a network with structure injection; --without takes "
+            "one without"
+        )
+    return model, params
+
+
+def _strip(name, seen):
+    return Strip(_label(name), tuple(_as_bytes(one.restored) for one in seen))
+
+
+def _label(name):
+    return Path(name).stem
+
+
+def _name(shown):
+    return shown.photo.name if shown.photo else "the bundled photograph"

@@ -1,0 +1,248 @@
+"""Figures of motion and of features: the paper's Figs. 2, 5 and 6.
+
+Letters: H W pixels, h w motion grid, C channels, r search radius.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from mtujax.config import MOTION_STRIDE
+from mtujax.ops.matching import displacement_from_class
+from mtujax.ops.motion_labels import motion_labels
+from mtujax.report.feature_maps import (
+    KINDS,
+    Alignment,
+    FrameFeatures,
+    align,
+    motion_between,
+)
+from mtujax.report.style import TEXT_WIDTH, figure_files, printed, show
+
+_ERROR_MAP = "cividis"  # alike for all colour vision, and in grey
+_WORST = 0.2  # mean absolute difference, in [0, 1], from which errors look the same
+_RESIDUAL_GAIN = 4
+_LINE = 0.16  # inches of a label below a panel
+_RADII = (5, 10)  # cells, as in the paper's Fig. 6
+_CHANNELS = 3
+
+
+class Pair(NamedTuple):
+    """Two frames that follow each other, and what the network has of them.
+
+    Attributes:
+        title: what they show.
+        before: features of the previous frame.
+        now: features of the current one.
+        sharp: the two sharp frames, [H, W, 3] uint8 each.
+        flow: [H, W, 2] exact backward flow (dx, dy) in pixels of the current one, or
+            None if it is not known.
+        valid: bool [H, W], where the flow is known, or None.
+    """
+
+    title: str
+    before: FrameFeatures
+    now: FrameFeatures
+    sharp: tuple[np.ndarray, np.ndarray]
+    flow: np.ndarray | None = None
+    valid: np.ndarray | None = None
+
+
+def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:
+    """Aligns two frames by detail, by structure and by injected features (Fig. 2).
+
+    Args:
+        pair: the frames.
+        path: folder and name, without a suffix.
+        radius: search radius r of the network, in cells.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: without matplotlib, or if a file cannot be written.
+    """
+    found = [
+        _aligned(pair, motion_between(pair.before, pair.now, kind, radius=radius))
+        for kind in KINDS
+    ]
+    residual = pair.now.restored - pair.now.blurry
+    size = _size(pair.sharp[0], rows=2, columns=4)
+    caption = (
+        "Which features show motion, after Fig. 2 of the paper. (a) Blurry frame. "
+        f"(e) What the network adds to it, {_RESIDUAL_GAIN} times as strong around "
+        "grey. (b)-(d) The previous sharp frame moved onto the current one by the "
+        "motion found between the two blurry frames with detail features, structure "
+        "features and structure-injected features of the first unit, and (f)-(h) the "
+        "mean absolute errors of that at 1/4 scale, as is their PSNR. Detail and "
+        "structure features are averages over 4x4 places; injected ones come from the "
+        f"motion layer, as in the network. {pair.title}"
+    )
+    with printed(path, size, caption) as figure:
+        top, bottom = figure.subplots(2, 4)
+        show(top[0], pair.now.blurry, "(a) blurry")
+        shown = np.clip(0.5 + _RESIDUAL_GAIN * residual, 0, 1)
+        show(bottom[0], shown, "(e) residual")
+        for number, (kind, one) in enumerate(zip(KINDS, found, strict=True), 1):
+            show(top[number], one.aligned, f"({'abcd'[number]}) by {kind}")
+            label = f"({'efgh'[number]}) error, {one.psnr:.2f} dB"
+            bar = _show_error(bottom[number], one, label)
+        _colour_bar(figure, bar, [*top, *bottom])
+    return figure_files(path)
+
+
+def draw_search(pairs: Sequence[Pair], path: Path) -> list[Path]:
+    """Aligns frames with a small and a large search radius (Fig. 6).
+
+    Args:
+        pairs: the frames, as of small and of large motion, with their exact flow.
+        path: folder and name, without a suffix.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: without matplotlib, or if a file cannot be written.
+    """
+    size = _size(pairs[0].sharp[0], rows=2 * len(pairs), columns=4)
+    cell = MOTION_STRIDE * pairs[0].now.patch
+    caption = (
+        "How far motion is searched for, after Fig. 6 of the paper. The previous sharp "
+        "frame moved onto the current one, and the mean absolute errors of that at 1/4 "
+        "scale, as is their PSNR (black, grey: the source lies outside): not moved, "
+        "moved as the first unit finds with a search radius of "
+        f"{_RADII[0]} and of {_RADII[1]} cells of {cell} pixels, and moved by the "
+        "exact motion rounded to whole cells. Other "
+        f"methods of the paper's figure are not shown. From the top: "
+        + " ".join(pair.title for pair in pairs)
+    )
+    with printed(path, size, caption) as figure:
+        panels = figure.subplots(2 * len(pairs), 4)
+        for number, pair in enumerate(pairs):
+            top, bottom = panels[2 * number : 2 * number + 2]
+            names = ("not moved", *(f"radius {r}" for r in _RADII), "exact motion")
+            for column, (name, one) in enumerate(
+                zip(names, _by_radius(pair), strict=True)
+            ):
+                show(top[column], one.aligned, name)
+                bar = _show_error(bottom[column], one, f"error, {one.psnr:.2f} dB")
+        _colour_bar(figure, bar, list(panels.flat))
+    return figure_files(path)
+
+
+def _by_radius(pair) -> list[Alignment]:
+    grid = pair.now.to_match("injected").shape[:2]
+    moves = [np.zeros((*grid, 2), np.int32)]
+    for radius in _RADII:
+        moves.append(motion_between(pair.before, pair.now, "injected", radius=radius))
+    moves.append(_exact(pair, grid))
+    return [_aligned(pair, move) for move in moves]
+
+
+def _aligned(pair, moves):
+    return align(moves, *pair.sharp, patch=pair.now.patch)
+
+
+def _exact(pair, grid):
+    """The exact flow in whole cells, [h, w, 2]."""
+    cell = MOTION_STRIDE * pair.now.patch
+    rows, columns = (
+        (0, cell * n - size) for n, size in zip(grid, pair.flow.shape[:2], strict=True)
+    )
+    flow = np.pad(pair.flow, (rows, columns, (0, 0)), mode="edge")
+    radius = int(np.abs(flow).max() / cell) + 1
+    return np.asarray(_in_cells(flow, radius, cell))
+
+
+@functools.partial(jax.jit, static_argnames=("radius", "cell"))
+def _in_cells(flow, radius, cell):
+    classes, _ = motion_labels(flow, radius=radius, every_cell=True, cell=cell)
+    return displacement_from_class(classes, radius=radius)
+
+
+def draw_features(
+    now: FrameFeatures, path: Path, *, title: str, without: FrameFeatures | None = None
+) -> list[Path]:
+    """Shows features with, and if there is such a network, without injection (Fig. 5).
+
+    Args:
+        now: of a network that injects structure.
+        path: folder and name, without a suffix.
+        title: what the frame is, in a sentence.
+        without: of the same frame, of a network that does not.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: without matplotlib, or if a file cannot be written.
+    """
+    shown = {
+        "detail": now.detail,
+        "structure": now.structure,
+        "injected": now.to_match("injected"),
+    }
+    if without is not None:
+        shown = {"detail, without injection": without.detail} | shown
+    trained = (
+        "The first column is of a network trained without structure injection. "
+        if without is not None
+        else "No network trained without structure injection was given to compare. "
+    )
+    caption = (
+        "Features of the first unit, after Fig. 5 of the paper: detail features f_t, "
+        "structure features f^b_t, and structure-injected features, which the motion "
+        "layer computes from both at 1/4 scale. Of each kind the "
+        f"{_CHANNELS} channels that vary most, each from its 1st percentile (dark) to "
+        f"its 99th (bright). {trained}{title}"
+    )
+    size = _size(now.blurry, rows=_CHANNELS, columns=len(shown) + 1, labels=1)
+    with printed(path, size, caption) as figure:
+        panels = figure.subplots(_CHANNELS, len(shown) + 1)
+        _show_frames(panels[:, 0], now)
+        for column, (name, features) in enumerate(shown.items(), 1):
+            for row, channel in enumerate(_liveliest(features)):
+                low, high = np.percentile(channel, (1, 99))
+                label = name if row == _CHANNELS - 1 else ""
+                axes = panels[row, column]
+                show(axes, channel, label, cmap="gray", vmin=low, vmax=high)
+    return figure_files(path)
+
+
+def _show_frames(column, now):
+    residual = np.clip(0.5 + _RESIDUAL_GAIN * (now.restored - now.blurry), 0, 1)
+    pictures = {"blurry": now.blurry, "restored": now.restored, "residual": residual}
+    for axes, (name, picture) in zip(column, pictures.items(), strict=True):
+        show(axes, picture, name)
+
+
+def _liveliest(features):
+    """The channels with the largest standard deviation, the largest first."""
+    spread = features.std(axis=(0, 1))
+    return [features[..., c] for c in np.argsort(-spread)[:_CHANNELS]]
+
+
+def _show_error(axes, one, label):
+    axes.set_facecolor("0.8")  # where nothing is known
+    options = {"cmap": _ERROR_MAP, "vmin": 0, "vmax": _WORST}
+    return show(axes, one.error, label, **options)
+
+
+def _colour_bar(figure, shown, axes):
+    label = "error (range of image: 1)"
+    bar = figure.colorbar(shown, ax=axes, shrink=0.9, aspect=30, pad=0.01, extend="max")
+    bar.set_ticks(np.linspace(0, _WORST, 5))
+    bar.set_label(label)
+    bar.outline.set_linewidth(0.3)
+
+
+def _size(frame, *, rows, columns, labels=None):
+    """Width and height in inches of panels like a frame, a label below each."""
+    height, width = frame.shape[:2]
+    panel = 0.92 * TEXT_WIDTH / columns
+    lines = rows if labels is None else labels + 1
+    return TEXT_WIDTH, rows * (panel * height / width + 0.04) + lines * _LINE

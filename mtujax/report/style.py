@@ -1,0 +1,149 @@
+"""How figures for print are drawn and written: sizes, fonts, colours, captions.
+
+Letters: H W pixels. matplotlib is imported when the first figure is drawn. Colours are
+those of Okabe and Ito (2008), which readers with any colour vision tell apart; what
+matters is told by shapes or words as well.
+"""
+
+import contextlib
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mtujax.common.files import whole_output
+from mtujax.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+COLUMN_WIDTH, TEXT_WIDTH = 3.35, 7.0
+"""Inches that a figure over one column or over two is printed with."""
+
+
+FONT_SIZE = 7.5
+"""Points of the text in print; nothing is smaller than 7."""
+
+
+FORMATS = (".pdf", ".png")
+"""What every figure is written as."""
+
+
+COLOURS = {
+    "black": "#000000",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+}
+"""The palette of Okabe and Ito, without yellow, which paper swallows."""
+
+
+_DPI = 300
+_WRAP = 88
+_RULES = {
+    "font.size": FONT_SIZE,
+    "axes.titlesize": FONT_SIZE,
+    "axes.labelsize": FONT_SIZE,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 0.9,
+    "axes.titlepad": 3.0,
+    "pdf.fonttype": 42,  # text stays text, also in journals that refuse Type 3
+    "svg.fonttype": "none",
+}
+
+
+def figure_files(path: Path) -> list[Path]:
+    """The files that `printed` writes.
+
+    Args:
+        path: folder and name of a figure, without a suffix.
+
+    Returns:
+        One of each format, then its caption.
+    """
+    return [path.with_name(path.name + suffix) for suffix in (*FORMATS, ".txt")]
+
+
+def need_matplotlib() -> None:
+    """Refuses to go on without it.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise UserError(
+            "figures need matplotlib: pip install 'mtujax[plots]'"
+        ) from None
+
+
+@contextlib.contextmanager
+def printed(path: Path, size: tuple[float, float], caption: str) -> Iterator["Figure"]:
+    """Lets a figure be drawn, then writes it in every format with its caption beside.
+
+    Args:
+        path: folder and name, without a suffix; existing files are replaced.
+        size: width and height in inches, as it is printed.
+        caption: what it shows, in sentences.
+
+    Yields:
+        An empty figure, whose parts will find their places by themselves.
+
+    Raises:
+        UserError: without matplotlib, or if a file cannot be written.
+    """
+    need_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with rc_context(_RULES):
+        figure = Figure(figsize=size, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+        FigureCanvasAgg(figure)  # it measures texts
+        yield figure
+        try:
+            _write(figure, path, caption)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error})") from None
+
+
+def _write(figure, path, caption):
+    *pictures, text = figure_files(path)
+    for file in pictures:
+        # Without a date, so that the same results give the same file.
+        undated = {"CreationDate": None} if file.suffix == ".pdf" else {}
+        with whole_output(file, folder=False) as temporary:
+            figure.savefig(temporary, dpi=_DPI, metadata=undated)
+    with whole_output(text, folder=False) as temporary:
+        temporary.write_text(textwrap.fill(caption, _WRAP) + "\n", "utf-8")
+
+
+def show(axes: "Axes", picture: np.ndarray, label: str, **options) -> "AxesImage":
+    """Shows a picture without axes, its label below.
+
+    Args:
+        axes: where to.
+        picture: [H, W] or [H, W, 3] float in [0, 1], or uint8.
+        label: a few words, or "".
+        **options: of matplotlib's `imshow`, as a colour map and its range.
+
+    Returns:
+        What a colour bar needs.
+    """
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_linewidth(0.3)
+    axes.set_xlabel(label, labelpad=2.5)
+    return axes.imshow(picture, interpolation="antialiased", **options)

@@ -1,0 +1,314 @@
+"""The paper's Tables 1 to 4 with what was measured beside what is reported.
+
+Tables 3 and 4 (and those of any other dataset or protocol) have a column per method,
+Tables 1 and 2 a row per variant, as in the paper. A number that was not measured is
+left blank. Reported numbers stand only where the protocol and the dataset are theirs.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtujax.common.files import whole_output
+from mtujax.common.text import CHECK, Column, Table, document, latex, markdown
+from mtujax.errors import UserError
+from mtujax.report.paper import HARDWARE, SOURCE, TABLES, PaperTable, Reported, table_of
+
+DATASETS = {"dvd": "DVD", "gopro": "GoPro", "reds": "REDS", "bsd": "BSD"}
+"""How datasets are written."""
+
+
+ABLATIONS = {row.key for number in (1, 2) for row in TABLES[number].rows}
+"""Methods that Tables 1 and 2 are of."""
+
+
+_FAMILIES = {"image": "Single image", "video": "Video", "mtu": "Multi-task units"}
+_ADDED = "Measured only"
+
+# A field of `Reported` and `Measured`, its name, and its digits after the point.
+_LINES = (
+    ("psnr", "PSNR (dB)", 2),
+    ("ssim", "SSIM", 3),
+    ("parameters", "Params (M)", 2),
+    ("milliseconds", "Time (ms)", 0),
+)
+_QUALITIES = (
+    ("psnr", "Deblurring PSNR", 2),
+    ("ssim", "Deblurring SSIM", 3),
+    ("motion_psnr", "Motion PSNR", 2),
+    ("motion_ssim", "Motion SSIM", 3),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured of one method on one dataset under one protocol.
+
+    Attributes:
+        key: the method, as `report.paper.Reported.key` where the paper has it.
+        label: what it is called if the paper does not have it.
+        dataset: as `mtujax data` names it, with the kind of blur where it has several.
+        protocol: name of the protocol.
+        psnr: dB, or None.
+        ssim: of the restored frames, or None.
+        parameters: millions, or None.
+        milliseconds: for a frame, or None.
+        motion_psnr: dB of the aligned sharp frames, or None.
+        motion_ssim: of the aligned sharp frames, or None.
+        notes: what it was measured on, in sentences.
+    """
+
+    key: str
+    label: str
+    dataset: str
+    protocol: str
+    psnr: float | None = None
+    ssim: float | None = None
+    parameters: float | None = None
+    milliseconds: float | None = None
+    motion_psnr: float | None = None
+    motion_ssim: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def paper_tables(measured: Sequence[Measured]) -> list[Table]:
+    """Makes every table that something was measured for.
+
+    Args:
+        measured: any datasets and protocols.
+
+    Returns:
+        The paper's tables in its order, then those of other datasets and protocols.
+
+    Raises:
+        UserError: if nothing was measured.
+    """
+    if not measured:
+        raise UserError("no results: a table needs at least one measured number")
+    sets = list(dict.fromkeys((m.dataset, m.protocol) for m in measured))
+    sets.sort(key=lambda pair: _paper_number(*pair))
+    tables = []
+    for pair in sets:
+        tables += [ablation(number, *pair, measured) for number in (1, 2)]
+        tables.append(comparison(*pair, measured))
+    return [table for table in tables if table is not None]
+
+
+def comparison(
+    dataset: str, protocol: str, measured: Sequence[Measured]
+) -> Table | None:
+    """The table of one dataset under one protocol: Table 3 or 4 where it is theirs.
+
+    Args:
+        dataset: as in `Measured`.
+        protocol: as in `Measured`.
+        measured: of any dataset and protocol; others are left out.
+
+    Returns:
+        A table with a column per method; None if all that was measured belongs to
+        Tables 1 and 2.
+
+    Raises:
+        UserError: if the dataset has no table in the paper and nothing was measured.
+    """
+    found = [m for m in measured if (m.dataset, m.protocol) == (dataset, protocol)]
+    paper = table_of(dataset)
+    if paper is not None and paper.protocol != protocol:
+        paper = None
+    if not found and paper is None:
+        raise UserError(
+            f"no table for {dataset} under {protocol}: the paper has dvd and gopro "
+            "under rt-paper, and no result is of it"
+        )
+    rows = paper.rows if paper else ()
+    shown = [m for m in found if m.key not in ABLATIONS]
+    if found and not shown:
+        return None
+    beside, added = _matched(rows, shown)
+    return Table(
+        slug=_slug(dataset, protocol),
+        caption=_caption(paper, dataset, protocol),
+        columns=(Column("", align="l"), *_method_columns(rows, added)),
+        rows=tuple(_metric_rows(rows, beside, added)),
+        breaks=(2, 4, 6) if rows else (),
+        notes=(*_notes(rows, beside.values()), *_notes((), added)),
+    )
+
+
+def ablation(
+    number: int, dataset: str, protocol: str, measured: Sequence[Measured]
+) -> Table | None:
+    """Table 1 or 2: what each part of the network does to both tasks.
+
+    Args:
+        number: 1 or 2.
+        dataset: as in `Measured`; reported numbers stand only in the table of theirs.
+        protocol: as in `Measured`, likewise.
+        measured: of any dataset and protocol; variants are found by their `key`.
+
+    Returns:
+        A table with a row per variant; None if none of them was measured.
+    """
+    paper = TABLES[number]
+    own = (dataset, protocol) == (paper.dataset, paper.protocol)
+    found = [m for m in measured if (m.dataset, m.protocol) == (dataset, protocol)]
+    beside, others = _matched(paper.rows, found)
+    if not beside:
+        return None
+    heads = [Column(name, align="c") for name in paper.parts]
+    rows = []
+    for row in paper.rows:
+        cells = [CHECK if part else "" for part in row.parts]
+        for field, _, digits in _QUALITIES:
+            pair = _pair(row, beside.get(row.key), field, digits)
+            cells += pair if own else pair[1:]
+        rows.append(tuple(cells))
+    for _, name, _ in _QUALITIES:
+        heads += (
+            [Column(who, name) for who in ("paper", "measured")]
+            if own
+            else [Column(name)]
+        )
+    slug = f"table{number}" if own else f"table{number}-{_slug(dataset, protocol)}"
+    caption = _caption(paper if own else None, dataset, protocol)
+    return Table(
+        slug=slug,
+        caption=caption
+        if own
+        else f"Variants of Table {number} of the paper. {caption}",
+        columns=tuple(heads),
+        rows=tuple(rows),
+        notes=(*_notes((), beside.values()), *_left_out(others)),
+    )
+
+
+def _left_out(others):
+    """Notes on further weights of a variant, which has one row."""
+    names = [one.label for one in others if one.key in ABLATIONS]
+    return [f"Not shown, as each variant has one row: {', '.join(names)}."] * bool(
+        names
+    )
+
+
+def _slug(dataset, protocol):
+    return re.sub(r"[^A-Za-z0-9_]+", "-", f"{dataset}-{protocol}")
+
+
+def _paper_number(dataset, protocol):
+    paper = table_of(dataset)
+    own = paper is not None and paper.protocol == protocol
+    return (0, paper.number) if own else (1, 0)
+
+
+def _matched(rows, found):
+    """{key: the first measured of each reported method}, and all others."""
+    keys, beside, added = {row.key for row in rows}, {}, []
+    for one in found:
+        if one.key in keys and one.key not in beside:
+            beside[one.key] = one
+        else:
+            added.append(one)
+    return beside, added
+
+
+def _method_columns(rows, added):
+    columns = [Column(row.label, _FAMILIES[row.family]) for row in rows]
+    group = _ADDED if rows else ""
+    return columns + [Column(one.label, group) for one in added]
+
+
+def _metric_rows(rows: Sequence[Reported], beside, added):
+    """A line of what is reported over a line of what was measured, per metric."""
+    for field, name, digits in _LINES:
+        pairs = [_pair(row, beside.get(row.key), field, digits) for row in rows]
+        pairs += [("", _number(getattr(one, field), digits)) for one in added]
+        reported, measured = zip(*pairs, strict=True)
+        if rows:
+            yield (f"{name}, paper", *reported)
+        yield (f"{name}, measured" if rows else name, *measured)
+
+
+def _pair(row, one, field, digits):
+    """The reported and the measured number as text."""
+    measured = None if one is None else getattr(one, field)
+    return _number(getattr(row, field), digits), _number(measured, digits)
+
+
+def _number(value, digits):
+    """Blank if there is none; three digits of a short time, as 4.27 ms is not 4."""
+    if value is None:
+        return ""
+    if math.isnan(value):
+        return "NaN"
+    if digits == 0 and value < 100:
+        digits = 1 if value >= 10 else 2
+        return f"{value:.{digits}f}".removesuffix(".0")
+    return f"{value:.{digits}f}"
+
+
+def _caption(paper: PaperTable | None, dataset, protocol):
+    name = DATASETS.get(dataset, dataset)
+    if paper is None:
+        return (
+            f"{name}, protocol {protocol}. The paper has no numbers of this dataset "
+            "under this protocol; none of its numbers may be compared with these."
+        )
+    where = name if paper.stated else f"{name} (the paper does not name the dataset)"
+    return (
+        f"As Table {paper.number} of the paper: {paper.title}. Dataset {where}, "
+        f"protocol {protocol}. Reported: {SOURCE}"
+        + ("" if paper.parts else f"; its times are of an {HARDWARE}")
+        + ". Blank: not measured."
+    )
+
+
+def _notes(rows, measured):
+    cited = [f"{row.label} [{row.citation}]" for row in rows if row.citation]
+    notes = [f"Methods as the paper cites them: {', '.join(cited)}."] if cited else []
+    labels = {row.key: row.label for row in rows}
+    for one in measured:
+        if one.notes:
+            label = labels.get(one.key, one.label)
+            notes.append(f"{label}: {' '.join(one.notes)}")
+    return tuple(notes)
+
+
+def write_tables(measured: Sequence[Measured], folder: Path) -> list[Path]:
+    """Writes `tables.md`, a LaTeX file per table and `tables.tex`, which shows them.
+
+    Args:
+        measured: of any datasets and protocols.
+        folder: where to; it is made, files of these names in it are replaced.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: if nothing was measured, or the folder cannot be written.
+    """
+    tables = paper_tables(measured)
+    texts = {f"{table.slug}.tex": latex(table) for table in tables}
+    texts["tables.tex"] = document(list(texts))
+    texts["tables.md"] = markdown(tables)
+    make_folder(folder)
+    for name, text in texts.items():
+        with whole_output(folder / name, folder=False) as temporary:
+            temporary.write_text(text, "utf-8")
+    return [folder / name for name in texts]
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder of a report, with those that it lies in.
+
+    Args:
+        folder: may exist.
+
+    Raises:
+        UserError: if a file is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder}: not a folder; give another to --out") from None

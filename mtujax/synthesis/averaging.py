@@ -1,0 +1,149 @@
+"""Blur made of real motion: consecutive frames of a quick video, averaged.
+
+The field's own method (Nah et al. 2017, GoPro): N frames of one shot, averaged in
+linear light, and the middle one as the sharp frame. Letters: T time, H W pixels, N
+sub-frames.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.errors import UsageError, UserError
+from mtujax.synthesis.host.clip import BlurredClip
+from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
+from mtujax.video.scene_cuts import DEFAULT_THRESHOLD, shots
+
+QUICK = 100
+"""Frames per second below which averages of frames show steps instead of blur."""
+
+
+def averaged(
+    frames: Iterable[np.ndarray], average: int, every: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Averages frames of one shot.
+
+    Args:
+        frames: [H, W, 3] uint8 RGB, in order.
+        average: N, odd: frames of an exposure.
+        every: frames from the beginning of one exposure to that of the next, N or more.
+
+    Yields:
+        The mean in linear light and the middle frame, [H, W, 3] uint8 each.
+    """
+    total, middle = None, None
+    for number, frame in enumerate(frames):
+        place = number % every
+        if place >= average:
+            continue
+        light = linear_from_srgb(frame)
+        total = light if place == 0 else total + light
+        if place == average // 2:
+            middle = frame
+        if place == average - 1:
+            mean = srgb_from_linear(total / np.float32(average))
+            yield np.rint(mean * 255).astype(np.uint8), middle
+
+
+def clips_of_video(
+    path: str | os.PathLike,
+    *,
+    average: int = 11,
+    every: int | None = None,
+    frames: int = 100,
+    scene_threshold: float = DEFAULT_THRESHOLD,
+) -> Iterator[tuple[str, BlurredClip]]:
+    """Averages a video; no exposure reaches over a cut.
+
+    Args:
+        path: a video file, best of 240 frames per second or more.
+        average: N, odd: frames of an exposure.
+        every: frames from one exposure to the next, N or more; None takes N, a shutter
+            that is always open.
+        frames: T of a clip, at most; longer shots give several.
+        scene_threshold: as for `video.scene_cuts.shots`.
+
+    Yields:
+        The name of a clip, and the clip; its motion is not known (`valid` is False).
+
+    Raises:
+        UsageError: for an even or negative number of frames, or exposures that overlap.
+        UserError: if the file is no video.
+    """
+    every = every or average
+    if average < 3 or average % 2 == 0:
+        raise UsageError(f"average {average}: 3 or more, and odd, to have a middle")
+    if every < average:
+        raise UsageError(f"every {every}: at least as many as are averaged, {average}")
+    if frames < 1:
+        raise UsageError(f"frames {frames}: at least 1")
+    from mtujax.video.reader import VideoReader
+
+    stem, number = Path(path).stem, 0
+    with VideoReader(Path(path)) as reader:
+        turn = reader.info.orientation.upright
+        upright = ((turn(frame), pts) for frame, pts in reader.frames())
+        for shot in _by_shot(shots(upright, scene_threshold)):
+            pairs = []
+            for pair in averaged(shot, average, every):
+                pairs.append(pair)
+                if len(pairs) == frames:
+                    yield f"{stem}_{number:04d}", _clip(pairs, average / every)
+                    pairs, number = [], number + 1
+            if pairs:
+                yield f"{stem}_{number:04d}", _clip(pairs, average / every)
+                number += 1
+    if not number:
+        raise UserError(f"{path}: no shot has {average} frames to be averaged")
+
+
+def video_rate(path: str | os.PathLike) -> float:
+    """Frames per second of a video file.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Their mean.
+
+    Raises:
+        UserError: if it is none.
+    """
+    from mtujax.video.reader import VideoReader
+
+    with VideoReader(Path(path)) as reader:
+        return float(reader.info.rate)
+
+
+def _by_shot(marked) -> Iterator[Iterator[np.ndarray]]:
+    """The frames of each shot; one must be used up before the next is asked for."""
+    marked = iter(marked)
+    waiting = next(marked, None)
+
+    def one():
+        nonlocal waiting
+        frame, waiting = waiting[0], next(marked, None)
+        yield frame
+        while waiting is not None and not waiting[2]:
+            frame, waiting = waiting[0], next(marked, None)
+            yield frame
+
+    while waiting is not None:
+        shot = one()
+        yield shot
+        for _ in shot:
+            pass
+
+
+def _clip(pairs, duty):
+    blurry, sharp = (np.stack(part) for part in zip(*pairs, strict=True))
+    count, height, width, _ = sharp.shape
+    return BlurredClip(
+        blurry,
+        sharp,
+        np.zeros((count, height, width, 2), np.float32),
+        np.zeros((count, height, width), bool),
+        np.full(count, duty, np.float32),
+    )

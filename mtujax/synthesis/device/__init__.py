@@ -1,0 +1,1 @@
+"""Synthesis in JAX, on the device that trains."""

@@ -1,0 +1,246 @@
+"""Films flat layers: blurry and sharp light, and exact motion. Pure, in JAX.
+
+What `synthesis.host.scene` and `synthesis.host.clip.film` do, for a batch. Letters: B
+clips, T time, S sub-frames, L layers (the background and L - 1 objects), H W pixels, h
+w texels, N = B T frames, K frames at once.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mtujax.synthesis.device.camera import inverse, product
+from mtujax.synthesis.host.scene import MIXED
+
+_SOLID = 0.95  # share of a pixel's light from which it shows one surface alone
+_TOGETHER = 8, 32  # frames K: on a CPU, and where many small computations take longer
+
+
+class Shots(NamedTuple):
+    """What is filmed.
+
+    Attributes:
+        background: [B, h, w, 4] float16 or float32 light; the fourth channel is not
+            looked at. Beyond it, its border goes on.
+        objects: [B, L - 1, h, w, 4] light, premultiplied, and alpha, from far to near;
+            zero along the border.
+        poses: [B, T, S, L, 3, 3] from frame pixels to texels in each sub-frame.
+        weights: [B, T, S] of the sub-frames in the blurry frame; those after the last
+            that is not zero cost nothing.
+        middles: [B, T, L, 3, 3] from frame pixels to texels in the sharp frame.
+    """
+
+    background: jax.Array
+    objects: jax.Array
+    poses: jax.Array
+    weights: jax.Array
+    middles: jax.Array
+
+
+class Film(NamedTuple):
+    """What was filmed.
+
+    Attributes:
+        blurry: [B, T, H, W, 3] float32 light, before the sensor.
+        sharp: [B, T, H, W, 3] float32 light.
+        flow: [B, T, H, W, 2] float32 (dx, dy) in pixels, of what is visible in each
+            sharp frame back to the one before; zero for the first.
+        valid: [B, T, H, W] bool: True where the pixel shows one surface alone and so do
+            the pixels between which its source lies, all inside the frame.
+        labels: [2, B, T, H, W] uint8: the layer that is seen most, and the same but
+            `MIXED` where it is not seen alone.
+    """
+
+    blurry: jax.Array
+    sharp: jax.Array
+    flow: jax.Array
+    valid: jax.Array
+    labels: jax.Array
+
+
+def film(shots: Shots, *, height: int, width: int) -> Film:
+    """Films clips.
+
+    Args:
+        shots: what is before the cameras, and how it is seen.
+        height: H of the frames in pixels.
+        width: W.
+
+    Returns:
+        A `Film`.
+    """
+    shape = shots.weights.shape[:2]
+    flat = shots._replace(
+        poses=shots.poses.reshape(-1, *shots.poses.shape[2:]),
+        weights=shots.weights.reshape(-1, shots.weights.shape[2]),
+        middles=shots.middles.reshape(-1, *shots.middles.shape[2:]),
+    )
+    used = jnp.arange(1, shots.weights.shape[2] + 1)[None] * (flat.weights != 0)
+    counts = used.max(axis=1)
+    # Frames of about the same length of exposure together: few wait for others.
+    order = jnp.argsort(-counts)
+    together = min(_TOGETHER[jax.default_backend() != "cpu"], len(order))
+    lacking = -len(order) % together
+    groups = jnp.concatenate([order, order[:lacking]])
+    groups = groups.reshape(-1, together)
+
+    def expose(frames):
+        return _expose(flat, frames, counts[frames].max(), height, width, shape[1])
+
+    taken = jax.lax.map(expose, groups)
+    back = jnp.argsort(order)
+    blurry, sharp, owner, alone = (
+        x.reshape(-1, *x.shape[2:])[back].reshape(*shape, *x.shape[2:]) for x in taken
+    )
+    flow = backward_flow(shots.middles, owner)
+    return Film(blurry, sharp, flow, visible(flow, alone), jnp.stack([owner, alone]))
+
+
+def _expose(shots, frames, count, height, width, length):
+    """Blurry and sharp light [K, H, W, 3] of some frames, and the latter's labels."""
+    poses, weights = shots.poses[frames], shots.weights[frames]
+
+    def add(number, total):
+        light = _render(shots, frames // length, poses[:, number], height, width)[0]
+        return total + weights[:, number, None, None, None] * light
+
+    start = jnp.zeros((len(frames), height, width, 3))
+    blurry = jax.lax.fori_loop(0, count, add, start)
+    seen = _render(shots, frames // length, shots.middles[frames], height, width)
+    return blurry, *seen
+
+
+def _render(shots, clips, poses, height, width):
+    """Light [K, H, W, 3] and labels 2x [K, H, W] of clips [K] in poses [K, L, 3, 3]."""
+    number, h, w, _ = shots.background.shape
+    flat = shots.background.reshape(number * h * w, -1)
+    x, y = project(poses[:, 0], height, width)
+    frame = bilinear(flat, clips * (h * w), (h, w), x, y)[..., :3]
+    owner = jnp.zeros(frame.shape[:-1], jnp.uint8)
+    alone = owner
+    _, objects, h, w, _ = shots.objects.shape
+    flat = shots.objects.reshape(number * objects * h * w, 4)
+    for layer in range(objects):
+        x, y = project(poses[:, layer + 1], height, width)
+        above = bilinear(flat, (clips * objects + layer) * (h * w), (h, w), x, y)
+        alpha = above[..., 3]
+        frame = frame * (1 - alpha[..., None]) + above[..., :3]
+        owner = jnp.where(alpha >= 0.5, layer + 1, owner).astype(jnp.uint8)
+        alone = jnp.where(alpha > 1 - _SOLID, MIXED, alone)
+        alone = jnp.where(alpha >= _SOLID, layer + 1, alone).astype(jnp.uint8)
+    return frame, owner, alone
+
+
+def project(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """Where homographies take the pixels of a frame.
+
+    Args:
+        matrix: [K, 3, 3].
+        height: H of the frame.
+        width: W.
+
+    Returns:
+        x and y, [K, H, W] each.
+    """
+    m = matrix[:, :, :, None, None]
+    column = jnp.arange(width, dtype=jnp.float32)[None, None]
+    row = jnp.arange(height, dtype=jnp.float32)[None, :, None]
+    x, y, z = (m[:, i, 0] * column + m[:, i, 1] * row + m[:, i, 2] for i in range(3))
+    return x / z, y / z
+
+
+def bilinear(
+    texels: jax.Array,
+    first: jax.Array,
+    size: tuple[int, int],
+    x: jax.Array,
+    y: jax.Array,
+) -> jax.Array:
+    """Samples pictures that lie one after the other; beyond one, its border goes on.
+
+    Args:
+        texels: [R, C], rows of pictures.
+        first: [K] int32 index of each picture's first texel.
+        size: (h, w) of all of them, at least 2.
+        x: [K, H, W] columns.
+        y: [K, H, W] rows.
+
+    Returns:
+        [K, H, W, C] float32.
+    """
+    h, w = size
+    x, y = jnp.clip(x, 0, w - 1), jnp.clip(y, 0, h - 1)
+    # Clipped once more as integers: a degenerate view has no place at all.
+    left = jnp.clip(x.astype(jnp.int32), 0, w - 2)
+    top = jnp.clip(y.astype(jnp.int32), 0, h - 2)
+    across, down = (x - left)[..., None], (y - top)[..., None]
+    index = first[:, None, None] + top * w + left
+    corner = [
+        texels.at[index + step].get(mode="promise_in_bounds").astype(jnp.float32)
+        for step in (0, 1, w, w + 1)
+    ]
+    upper = corner[0] + across * (corner[1] - corner[0])
+    lower = corner[2] + across * (corner[3] - corner[2])
+    return upper + down * (lower - upper)
+
+
+def backward_flow(middles: jax.Array, owner: jax.Array) -> jax.Array:
+    """The motion from each frame back to the one before, of whatever is visible.
+
+    Args:
+        middles: [B, T, L, 3, 3] from frame pixels to texels.
+        owner: [B, T, H, W] uint8, the layer that is seen most.
+
+    Returns:
+        [B, T, H, W, 2] (dx, dy) in pixels; zero for the first frame.
+    """
+    back = product(inverse(middles[:, :-1]), middles[:, 1:])
+    back = back / back[..., 2:, 2:] - jnp.eye(3)[None, None, None]
+    now = owner[:, 1:, :, :, None]
+    flow = _displacements(back[:, :, 0], *owner.shape[2:])
+    for layer in range(1, back.shape[2]):
+        moved = _displacements(back[:, :, layer], *owner.shape[2:])
+        flow = jnp.where(now == layer, moved, flow)
+    return jnp.pad(flow, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
+
+
+def _displacements(change, height, width):
+    """[B, T, H, W, 2] from pixels to where homographies 1 + `change` take them."""
+    (a, b, c), (d, e, f), (g, h, _) = (
+        [change[..., i, j, None, None] for j in range(3)] for i in range(3)
+    )
+    x = jnp.arange(width, dtype=jnp.float32)[None, None, None]
+    y = jnp.arange(height, dtype=jnp.float32)[None, None, :, None]
+    bend = g * x + h * y
+    flow = [a * x + b * y + c - x * bend, d * x + e * y + f - y * bend]
+    return jnp.stack(flow, axis=-1) / (1 + bend)[..., None]
+
+
+def visible(flow: jax.Array, alone: jax.Array) -> jax.Array:
+    """Where the flow tells what happened.
+
+    Args:
+        flow: [B, T, H, W, 2] (dx, dy) in pixels.
+        alone: [B, T, H, W] uint8, the layer that is seen alone, or `MIXED`.
+
+    Returns:
+        bool [B, T, H, W], as `Film.valid` has it; False in the first frame.
+    """
+    height, width = alone.shape[2:]
+    column = jnp.arange(width, dtype=jnp.float32)[None, None, None]
+    row = jnp.arange(height, dtype=jnp.float32)[None, None, :, None]
+    # To a thousandth: whole pixels stay whole, and have no second neighbour.
+    x = jnp.round((column + flow[..., 0]) * 1000) / 1000
+    y = jnp.round((row + flow[..., 1]) * 1000) / 1000
+    valid = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    valid &= (alone != MIXED) & (jnp.arange(alone.shape[1]) > 0)[None, :, None, None]
+    before = jnp.roll(alone, 1, axis=1).reshape(*alone.shape[:2], -1)
+    for rows in (jnp.floor(y), jnp.ceil(y)):
+        for columns in (jnp.floor(x), jnp.ceil(x)):
+            place = jnp.clip(rows, 0, height - 1) * width
+            place = (place + jnp.clip(columns, 0, width - 1)).astype(jnp.int32)
+            place = place.reshape(before.shape)
+            found = jnp.take_along_axis(before, place, axis=2, mode="clip")
+            valid &= found.reshape(alone.shape) == alone
+    return valid

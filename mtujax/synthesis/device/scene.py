@@ -1,0 +1,295 @@
+"""Scenes drawn at random on the device: a photograph far away, things in front of it.
+
+What `synthesis.host.scene` does. One clip at a time: `vmap` over clips. Letters: T
+time, S sub-frames, L layers, N objects, h w texels.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.synthesis.device.camera import (
+    Camera,
+    Path,
+    apply,
+    centring,
+    draw_camera,
+    draw_path,
+    inverse,
+    planes,
+    product,
+    uniform,
+)
+from mtujax.synthesis.device.photos import CELL, Cutouts, Photos
+from mtujax.synthesis.device.sensor import Sensor, scene_light
+from mtujax.synthesis.device.textures import (
+    Part,
+    background_texture,
+    cutout_texture,
+    piece_texture,
+)
+from mtujax.synthesis.host.camera import corners as frame_corners
+from mtujax.synthesis.host.textures import DENSITY
+from mtujax.synthesis.settings import Exposure, Objects, Shake
+
+_CANDIDATES = 8  # places, of which one with much texture is likely to be taken
+_LARGEST = 1.2  # frame pixels per pixel of a cut-out, or it would be soft
+_STEP = 0.125  # frames between the moments that bound where the camera looks
+_COVERAGE = 4  # texels of the background per frame pixel, for what the path sees
+_TAPS = 12  # photograph pixels that the kernel of resampling may need around a part
+_EDGE = 12  # texels around an object
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What clips are like; settings that are compiled in.
+
+    Attributes:
+        frames: T per clip.
+        size: side of the square frames in pixels.
+        shake: ranges of the camera's motion.
+        objects: ranges of what is in front; None for nothing.
+        exposure: ranges of exposure and noise.
+    """
+
+    frames: int
+    size: int
+    shake: Shake
+    objects: Objects | None
+    exposure: Exposure
+
+    @property
+    def middle(self) -> float:
+        """Time in frames in the middle of a clip."""
+        return (self.frames - 1) / 2
+
+    @property
+    def background_side(self) -> int:
+        """Side of the background's texture, texels."""
+        return _COVERAGE * self.size
+
+    @property
+    def object_sizes(self) -> tuple[float, float]:
+        """Smallest and largest longer side of an object, texels."""
+        low, high = (self.objects or Objects()).size
+        return low * self.size * DENSITY, high * self.size * DENSITY
+
+    @property
+    def object_side(self) -> int:
+        """Side of the objects' textures, texels."""
+        return int(np.ceil(self.object_sizes[1])) + _EDGE
+
+
+class Background(NamedTuple):
+    """The photograph, far away.
+
+    Attributes:
+        texture: [h, w, 4] light.
+        texels: [3, 3] from the reference plane to texels.
+        tilt: [2] change of 1 / distance, as a share, per focal length along x and y.
+    """
+
+    texture: jax.Array
+    texels: jax.Array
+    tilt: jax.Array
+
+
+class Things(NamedTuple):
+    """Objects from far to near, all in view in the middle of the clip.
+
+    Attributes:
+        texture: [N, h, w, 4] light, premultiplied.
+        extent: [N, 2] (width, height) of what is not empty, in texels.
+        near: [N] 1 / distance.
+        path: of each.
+        there: bool [N]; the others are not seen.
+    """
+
+    texture: jax.Array
+    extent: jax.Array
+    near: jax.Array
+    path: Path
+    there: jax.Array
+
+
+class Scene(NamedTuple):
+    """Layers before a camera.
+
+    Attributes:
+        camera: the path it is seen from.
+        background: what fills the frame.
+        things: before it; None for nothing.
+    """
+
+    camera: Camera
+    background: Background
+    things: Things | None
+
+
+def draw_scene(
+    rng_key: jax.Array,
+    photos: Photos,
+    cutouts: Cutouts | None,
+    sensor: Sensor,
+    recipe: Recipe,
+) -> Scene:
+    """Draws what is to be filmed.
+
+    Args:
+        rng_key: a `jax.random` key.
+        photos: resident photographs.
+        cutouts: what objects look like; None for pieces of the photographs.
+        sensor: makes scene light of the photographs' light.
+        recipe: ranges to draw from.
+
+    Returns:
+        A scene; its textures [h, w, 4] are float32, as large as the recipe says.
+    """
+    keys = jax.random.split(rng_key, 5)
+    shake = recipe.shake
+    camera = draw_camera(keys[0], recipe.size, shake)
+    slope, angle = uniform(keys[1], shake.tilt), uniform(keys[2], (0, 2 * np.pi))
+    tilt = slope * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    low, high = _reach(camera, tilt, recipe)
+    part, on_photo = draw_part(keys[3], photos, low, high, recipe)
+    texture, texels = background_texture(
+        photos.pixels,
+        photos.sizes[part.photo],
+        part,
+        side=recipe.background_side,
+        largest=shake.scale[1],
+        light=lambda image: scene_light(sensor, image),
+    )
+    texels = product(texels, on_photo)
+    things = None
+    if recipe.objects and recipe.objects.count[1]:
+        things = _things(keys[4], photos, cutouts, part.photo, sensor, camera, recipe)
+    return Scene(camera, Background(texture, texels, tilt), things)
+
+
+def _reach(camera, tilt, recipe):
+    """Corners [2] of the part of the reference plane that is seen."""
+    times = jnp.arange(-0.5, recipe.frames - 0.5 + _STEP, _STEP)
+    seen = planes(camera, times, width=recipe.size, middle=recipe.middle, tilt=tilt)
+    centred = centring(recipe.size, recipe.size)[None]
+    back = product(inverse(seen), centred)
+    points = apply(back, _corners(recipe.size))
+    return points.min(axis=(0, 1)), points.max(axis=(0, 1))
+
+
+def _corners(size):
+    return jnp.asarray(frame_corners(size, size), jnp.float32)
+
+
+def draw_part(
+    rng_key: jax.Array, photos: Photos, low: jax.Array, high: jax.Array, recipe: Recipe
+) -> tuple[Part, jax.Array]:
+    """Draws a photograph and a place in it, likely one with texture to learn from.
+
+    Of a few places, each is taken with a chance that goes with the square of how much
+    the photograph changes there from pixel to pixel. A photograph too small for the
+    path is magnified.
+
+    Args:
+        rng_key: a `jax.random` key.
+        photos: resident photographs.
+        low: [2] (x, y) of the first corner of the reference plane that is seen.
+        high: [2] (x, y) of the last one.
+        recipe: ranges to draw from.
+
+    Returns:
+        The part, and [3, 3] from the reference plane to photograph pixels.
+    """
+    keys = jax.random.split(rng_key, _CANDIDATES + 1)
+
+    def candidate(key):
+        keys = jax.random.split(key, 4)
+        photo = jax.random.randint(keys[0], (), 0, len(photos.sizes))
+        turn = _turn(keys[1]) if recipe.shake.turn else jnp.eye(2)
+        span = (turn[None] * jnp.stack([low, high])[:, None]).sum(axis=-1)
+        first, last = span.min(axis=0), span.max(axis=0)
+        limit = jnp.minimum(photos.sizes[photo] - 1, recipe.background_side - _TAPS)
+        scale = uniform(keys[2], recipe.shake.scale)
+        scale = jnp.minimum(scale, (limit / (last - first)).min())
+        room = jnp.maximum(photos.sizes[photo] - 1 - scale * (last - first), 0)
+        shift = room * jax.random.uniform(keys[3], (2,)) - scale * first
+        part = Part(photo, scale * first + shift, scale * last + shift, scale)
+        on_photo = jnp.eye(3).at[:2, :2].set(scale * turn).at[:2, 2].set(shift)
+        return part, on_photo, _changes(photos, part)
+
+    part, on_photo, changes = jax.vmap(candidate)(keys[1:])
+    taken = jax.random.categorical(keys[0], 2 * jnp.log(changes + 1e-6))
+    return jax.tree.map(lambda x: x[taken], (part, on_photo))
+
+
+def _turn(rng_key):
+    """[2, 2] one of the eight quarter turns and their mirrored forms."""
+    a, b, swap = jax.random.bernoulli(rng_key, shape=(3,)).astype(jnp.float32)
+    plain = jnp.diag(1 - 2 * jnp.stack([a, b]))
+    return jnp.where(swap > 0, plain[::-1], plain)
+
+
+def _changes(photos, part):
+    """How much a part of a photograph changes from pixel to pixel, on average."""
+    total = photos.texture[part.photo]
+    low, high = part.low / CELL, jnp.maximum(part.high / CELL, part.low / CELL + 0.1)
+    corner = [
+        _interpolated(total, x[0], y[1]) for y in (low, high) for x in (low, high)
+    ]
+    return (corner[3] - corner[2] - corner[1] + corner[0]) / (high - low).prod()
+
+
+def _interpolated(total, x, y):
+    left, top = jnp.floor(x).astype(jnp.int32), jnp.floor(y).astype(jnp.int32)
+    near = jax.lax.dynamic_slice(total, (top, left), (2, 2))
+    across = near[:, 0] + (x - left) * (near[:, 1] - near[:, 0])
+    return across[0] + (y - top) * (across[1] - across[0])
+
+
+def _things(rng_key, photos, cutouts, photo, sensor, camera, recipe):
+    objects = recipe.objects
+    most = objects.count[1]
+    keys = jax.random.split(rng_key, 3)
+    count = jax.random.randint(keys[0], (), objects.count[0], most + 1)
+    there = jnp.arange(most) < count
+    near = uniform(keys[1], objects.near, (most,))
+    near = jnp.sort(jnp.where(there, near, jnp.inf))
+
+    def one(key, near):
+        keys = jax.random.split(key, 4)
+        longest = uniform(keys[0], recipe.object_sizes)
+        texture, extent = _thing(
+            keys[1], photos, cutouts, photo, longest, sensor, recipe.object_side
+        )
+        point = recipe.size * uniform(keys[2], (0.05, 0.95), (1, 2))
+        now = jnp.array([recipe.middle])
+        view = planes(camera, now, width=recipe.size, middle=recipe.middle, near=near)
+        centred = centring(recipe.size, recipe.size)[None]
+        view = product(inverse(view), centred)
+        centre = apply(view, point)[0, 0]
+        return texture, extent, draw_path(keys[3], centre, objects)
+
+    near = jnp.where(there, near, 1.0)
+    texture, extent, path = jax.vmap(one)(jax.random.split(keys[2], most), near)
+    return Things(texture, extent, near, path, there)
+
+
+def _thing(rng_key, photos, cutouts, photo, longest, sensor, side):
+    settings = dict(side=side, light=lambda image: scene_light(sensor, image))
+    if cutouts is None:
+        size = photos.sizes[photo]
+        rest = dict(rng_key=rng_key, longest=longest, **settings)
+        return piece_texture(photos.pixels, size, photo, **rest)
+    keys = jax.random.split(rng_key)
+    number = jax.random.randint(keys[0], (), 0, len(cutouts.sizes))
+    sizes = cutouts.sizes[number]
+    return cutout_texture(
+        cutouts.pixels[number],
+        sizes,
+        longest=jnp.minimum(longest, DENSITY * _LARGEST * sizes[0].max()),
+        mirrored=2.0 * jax.random.bernoulli(keys[1]) - 1,
+        **settings,
+    )

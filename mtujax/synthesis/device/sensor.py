@@ -1,0 +1,207 @@
+"""What a camera and video coding do with light, in JAX.
+
+The formulas are those of `synthesis.host.sensor`; light is linear, 1 is where the
+sensor saturates. Coding is H.264's loss without its prediction: each frame in YCbCr
+4:2:0 (ITU-R BT.709, limited range), blocks of 8x8 transformed (DCT-II), divided by the
+step of the quantiser and rounded with its dead zone. Real H.264 also predicts from
+other frames and smooths edges of blocks; the host runs it. The mean of each block,
+which its prediction keeps, is kept: light and colour stay. One clip at a time: `vmap`
+over clips. Letters: T time, H W pixels.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.synthesis.device.camera import uniform
+from mtujax.synthesis.host.sensor import OFFSET, YCBCR
+from mtujax.synthesis.settings import Exposure
+
+_BLOCK = 8
+_DEAD = 1 / 3  # of a step: what is added before rounding down, as x264 does it
+
+# x264 loses as much at a constant rate factor as this does at a parameter that is
+# larger by so much: within 1.4 dB on four of the clips of docs/validation.md.
+_BEYOND = 5.5
+_INVERSE = np.linalg.inv(YCBCR)
+
+
+def quantiser_step(crf: jax.Array) -> jax.Array:
+    """The step of H.264's quantiser: it doubles every 6.
+
+    Args:
+        crf: [...] constant rate factor, 0 to 51: 18 hardly shows, 28 does.
+
+    Returns:
+        [...] on the scale of 0..255; 1 at a quantisation parameter of 4.
+    """
+    return 2.0 ** ((crf + _BEYOND - 4) / 6)
+
+
+def coded(frames: jax.Array, step: jax.Array) -> jax.Array:
+    """Frames as they come out of a decoder.
+
+    Args:
+        frames: [T, H, W, 3] uint8, RGB.
+        step: [] from `quantiser_step`.
+
+    Returns:
+        [T, H, W, 3] uint8.
+    """
+    _, height, width, _ = frames.shape
+    lacking = [(0, -n % (2 * _BLOCK)) for n in (height, width)]
+    frames = jnp.pad(frames, ((0, 0), *lacking, (0, 0)), mode="edge")
+    matrix, offset = (jnp.asarray(x, jnp.float32) for x in (YCBCR, OFFSET))
+    ycbcr = _turned(frames.astype(jnp.float32), matrix) + offset.reshape(1, 1, 1, 3)
+    count, rows, columns, _ = ycbcr.shape
+    luma = _rounded(ycbcr[..., :1], step)
+    shape = (count, rows // 2, 2, columns // 2, 2, 2)
+    chroma = _rounded(ycbcr[..., 1:].reshape(shape).mean(axis=(2, 4)), step)
+    chroma = jax.image.resize(chroma, (count, rows, columns, 2), "linear")
+    ycbcr = jnp.concatenate([luma, chroma], axis=-1) - offset.reshape(1, 1, 1, 3)
+    rgb = _turned(ycbcr, jnp.asarray(_INVERSE, jnp.float32))
+    rgb = jnp.clip(jnp.round(rgb), 0, 255).astype(jnp.uint8)
+    return rgb[:, :height, :width]
+
+
+def _turned(colours, matrix):
+    return jnp.einsum("...i,oi->...o", colours, matrix, precision="highest")
+
+
+def _rounded(planes, step):
+    """Planes [T, H, W, C] of whole blocks, their coefficients rounded to steps."""
+    count, height, width, channels = planes.shape
+    shape = (count, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK, channels)
+    dct = jnp.asarray(_dct(), jnp.float32)
+    blocks, settings = planes.reshape(shape), dict(precision="highest")
+    found = jnp.einsum("tyixjc,ui,vj->tyuxvc", blocks, dct, dct, **settings)
+    level = jnp.floor(jnp.abs(found) / step + _DEAD)
+    left = jnp.sign(found) * level * step
+    left = left.at[:, :, 0, :, 0].set(found[:, :, 0, :, 0])
+    back = jnp.einsum("tyuxvc,ui,vj->tyixjc", left, dct, dct, **settings)
+    return jnp.clip(jnp.round(back), 0, 255).reshape(planes.shape)
+
+
+def _dct():
+    """[8, 8] orthonormal DCT-II: rows are frequencies."""
+    frequency, place = np.mgrid[:_BLOCK, :_BLOCK]
+    waves = np.cos(np.pi * (2 * place + 1) * frequency / (2 * _BLOCK))
+    return waves * np.sqrt(np.where(frequency == 0, 1, 2) / _BLOCK)
+
+
+_BRIGHT = 0.75  # light from which a photograph may hide a brighter highlight
+_SHORTEST = 0.01  # of a frame's interval
+
+
+class Sensor(NamedTuple):
+    """One camera with its settings, drawn for a clip.
+
+    Attributes:
+        duty: [T] exposure time of each frame, as a share of the frame interval.
+        gain: [] brightness, as a factor on the photograph's light.
+        highlights: [] factor on the light of a white pixel.
+        contrast: [] of the response.
+        shot: [] noise variance per unit of light.
+        read: [] noise in the dark.
+        coding: [] step of the quantiser that codes the frames; 0 for none.
+        averaged: bool [] whether "light" is display values, here and below.
+    """
+
+    duty: jax.Array
+    gain: jax.Array
+    highlights: jax.Array
+    contrast: jax.Array
+    shot: jax.Array
+    read: jax.Array
+    coding: jax.Array | float = 0.0
+    averaged: jax.Array | bool = False
+
+
+def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
+    """Draws the settings of a clip.
+
+    Args:
+        rng_key: a `jax.random` key.
+        frames: T.
+        exposure: ranges to draw from.
+
+    Returns:
+        The settings, `duty` [T].
+    """
+    keys = jax.random.split(rng_key, 9)
+    drift, turns = uniform(keys[0], exposure.wander), uniform(keys[1], (0.02, 0.12))
+    angle = 2 * np.pi * (turns * jnp.arange(frames) + jax.random.uniform(keys[2]))
+    duty = uniform(keys[3], exposure.duty) * jnp.exp(drift * jnp.sin(angle))
+    names = ("gain", "highlights", "contrast", "shot", "read")
+    drawn = zip(names, keys[4:], strict=True)
+    settings = {name: uniform(key, getattr(exposure, name)) for name, key in drawn}
+    # Keys of their own, which are none of those above: all else is as it was.
+    share, rate = jax.random.split(jax.random.fold_in(rng_key, len(keys)))
+    pressed = jax.random.bernoulli(share, exposure.compressed)
+    step = quantiser_step(uniform(rate, exposure.crf))
+    still = jax.random.fold_in(rng_key, len(keys) + 1)
+    sharp = jax.random.bernoulli(still, exposure.sharp)
+    display = jax.random.fold_in(rng_key, len(keys) + 2)
+    return Sensor(
+        averaged=jax.random.bernoulli(display, exposure.averaged),
+        duty=jnp.where(sharp, _SHORTEST, jnp.clip(duty, _SHORTEST, 1.0)),
+        coding=jnp.where(pressed, step, 0.0),
+        **settings,
+    )
+
+
+def scene_light(sensor: Sensor, image: jax.Array) -> jax.Array:
+    """The light that a photograph was made from, brighter than white where white.
+
+    Args:
+        sensor: settings.
+        image: [H, W, 3] linear light in [0, 1].
+
+    Returns:
+        [H, W, 3] scaled by the gain, highlights expanded.
+    """
+    peak = image.max(axis=-1, keepdims=True)
+    share = jnp.maximum(peak - _BRIGHT, 0) / (1 - _BRIGHT)
+    light = image * (1 + (sensor.highlights - 1) * share**2)
+    return sensor.gain * jnp.where(sensor.averaged, _displayed(image), light)
+
+
+def noisy(sensor: Sensor, light: jax.Array, rng_key: jax.Array) -> jax.Array:
+    """Adds Poisson-Gaussian noise, by its normal approximation.
+
+    Args:
+        sensor: settings.
+        light: [..., 3].
+        rng_key: a `jax.random` key.
+
+    Returns:
+        [..., 3].
+    """
+    # Saturated pixels have the noise of a full well, not of the light beyond it.
+    variance = sensor.shot * jnp.clip(light, 0, 1) + sensor.read**2
+    return light + jnp.sqrt(variance) * jax.random.normal(rng_key, light.shape)
+
+
+def develop(sensor: Sensor, light: jax.Array) -> jax.Array:
+    """The picture: light clipped where the sensor saturates, and its response.
+
+    Args:
+        sensor: settings.
+        light: [..., 3].
+
+    Returns:
+        [..., 3] uint8.
+    """
+    x = jnp.clip(light, 0, 1)
+    y = jnp.where(sensor.averaged, x, _displayed(x))
+    y = y + sensor.contrast * (y * y * (3 - 2 * y) - y)
+    return jnp.round(y * 255).astype(jnp.uint8)
+
+
+def _displayed(light):
+    """Display values of light [..., 3] in [0, 1]; IEC 61966-2-1."""
+    # The power of zero is not taken.
+    curve = 1.055 * jnp.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
+    return jnp.where(light <= 0.0031308, light * 12.92, curve)

@@ -1,0 +1,206 @@
+"""Textures to move about, made on the device from what is resident.
+
+Light at two texels per frame pixel, as in `synthesis.host.textures`. One clip at a
+time: `vmap` over clips. Letters: H W pixels, h w texels, M sizes of a cut-out.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.synthesis.device.camera import scaling, uniform
+from mtujax.synthesis.device.film import bilinear
+from mtujax.synthesis.device.photos import BORDER
+from mtujax.synthesis.host.sensor import linear_from_srgb
+from mtujax.synthesis.host.textures import DENSITY
+
+Light = Callable[[jax.Array], jax.Array]
+_MARGIN = 1.0  # texels around what is seen
+_LEVELS = np.arange(256, dtype=np.uint8)
+_SMALLEST = 0.5  # of a piece's longer side
+
+
+class Part(NamedTuple):
+    """An upright part of a photograph.
+
+    Attributes:
+        photo: [] int32, which one.
+        low: [2] (x, y) of its first corner in photograph pixels.
+        high: [2] (x, y) of its last corner.
+        scale: [] photograph pixels per frame pixel.
+    """
+
+    photo: jax.Array
+    low: jax.Array
+    high: jax.Array
+    scale: jax.Array
+
+
+def background_texture(
+    pixels: jax.Array,
+    size: jax.Array,
+    part: Part,
+    *,
+    side: int,
+    largest: float,
+    light: Light,
+) -> tuple[jax.Array, jax.Array]:
+    """Resamples a part of a photograph.
+
+    Along an axis that the part is long on, there is less than two texels per pixel.
+
+    Args:
+        pixels: [P, H, W, 3] uint8 display values.
+        size: [2] (width, height) of the photograph.
+        part: what to cover; at most `side` - 12 photograph pixels long.
+        side: h and w of the texture.
+        largest: upper bound of `part.scale`; what is more than one is averaged, as a
+            sensor's pixel would.
+        light: turns [h, w, 3] linear light into that of the scene.
+
+    Returns:
+        The texture [h, w, 4], opaque, and the [3, 3] matrix from photograph pixels to
+        texels.
+    """
+    density = (side - 1 - 2 * _MARGIN) / jnp.maximum(part.high - part.low, 1e-3)
+    density = jnp.minimum(density, DENSITY / part.scale)
+    source = [min(side, n) for n in pixels.shape[1:3]]
+    limit = jnp.array(pixels.shape[2:0:-1]) - jnp.array(source[::-1])
+    first = jnp.clip(jnp.floor(part.low).astype(jnp.int32) - 3, 0, limit)
+    start = (part.photo, first[1], first[0], 0)
+    image = jax.lax.dynamic_slice(pixels, start, (1, *source, 3))[0]
+    # Near the eye's scale the kernel rings least next to what is bright.
+    image = jnp.asarray(np.sqrt(linear_from_srgb(_LEVELS)))[image]
+    wide = jnp.maximum(part.scale, 1.0)
+    reach = int(np.ceil(2 * max(largest, 1.0)))
+    for axis, xy in ((0, 1), (1, 0)):
+        place = part.low[xy] + (jnp.arange(side) - _MARGIN) / density[xy]
+        place = jnp.clip(place, 0, size[xy] - 1) - first[xy]
+        last = jnp.minimum(size[xy] - 1 - first[xy], source[axis] - 1)
+        image = _resampled(image, axis, place, last, wide, reach)
+    image = light(jnp.square(jnp.clip(image, 0, 1)))
+    texture = jnp.concatenate([image, jnp.ones((side, side, 1))], axis=-1)
+    return texture, scaling(density[0], density[1], _MARGIN - part.low * density)
+
+
+def _resampled(image, axis, place, last, wide, reach):
+    """Values at `place` along an axis, by Keys' cubic kernel stretched by `wide`."""
+    nearest = jnp.floor(place).astype(jnp.int32)
+    shape = (-1, 1, 1) if axis == 0 else (1, -1, 1)
+    total, weights = 0.0, jnp.zeros_like(place)
+    for step in range(1 - reach, reach + 1):
+        weight = _cubic(jnp.abs(nearest + step - place) / wide)
+        row = jnp.take(image, jnp.clip(nearest + step, 0, last), axis=axis, mode="clip")
+        total = total + weight.reshape(shape) * row
+        weights = weights + weight
+    return total / weights.reshape(shape)
+
+
+def _cubic(x):
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return jnp.where(x < 1, near, jnp.where(x < 2, far, 0.0))
+
+
+def cutout_texture(
+    pixels: jax.Array,
+    sizes: jax.Array,
+    *,
+    longest: jax.Array,
+    mirrored: jax.Array,
+    side: int,
+    light: Light,
+) -> tuple[jax.Array, jax.Array]:
+    """Scales a cut-out to the size at which a clip shows it.
+
+    Args:
+        pixels: [M, H, W, 4] uint8 of one cut-out, from `pack_cutouts`.
+        sizes: [M, 2] (width, height) of each.
+        longest: its longer side in texels.
+        mirrored: 1 or -1.
+        side: h and w of the texture.
+        light: turns [h, w, 3] linear light into that of the scene.
+
+    Returns:
+        The texture [h, w, 4], premultiplied, in the middle of an empty one, and [2]
+        (width, height) of what is not empty.
+    """
+    # The size next to it: between 0.7 and 1.4 of its pixels per texel.
+    ratio = sizes.max(axis=1) / longest
+    number = jnp.argmin(jnp.abs(jnp.log(ratio)))
+    ratio, size = ratio[number], sizes[number]
+    table = jnp.asarray(linear_from_srgb(_LEVELS))
+    image = pixels[number]
+    alpha = image[..., 3:] / jnp.float32(255)
+    image = jnp.concatenate([table[image[..., :3]] * alpha, alpha], axis=-1)
+    axis = jnp.arange(side) - (side - 1) / 2
+    x = mirrored * axis * ratio + (size[0] - 1) / 2 + BORDER
+    y = axis * ratio + (size[1] - 1) / 2 + BORDER
+    x, y = (jnp.broadcast_to(p, (1, side, side)) for p in (x[None], y[:, None]))
+    flat, first = image.reshape(-1, 4), jnp.zeros(1, jnp.int32)
+    image = bilinear(flat, first, image.shape[:2], x, y)[0]
+    alpha = image[..., 3:]
+    colour = image[..., :3] / jnp.maximum(alpha, 1e-6)
+    colour = light(jnp.clip(colour, 0, 1)) * alpha
+    texture = jnp.concatenate([colour, alpha], axis=-1)
+    return texture, (size + 2 * BORDER) / ratio
+
+
+def piece_texture(
+    pixels: jax.Array,
+    size: jax.Array,
+    photo: jax.Array,
+    *,
+    rng_key: jax.Array,
+    longest: jax.Array,
+    side: int,
+    light: Light,
+) -> tuple[jax.Array, jax.Array]:
+    """A smoothly shaped piece of a photograph, for want of cut-outs.
+
+    Args:
+        pixels: [P, H, W, 3] uint8 display values.
+        size: [2] (width, height) of the photograph.
+        photo: [] int32, which one.
+        rng_key: a `jax.random` key.
+        longest: its longer side in texels.
+        side: h and w of the texture.
+        light: turns [h, w, 3] linear light into that of the scene.
+
+    Returns:
+        As `cutout_texture`.
+    """
+    keys = jax.random.split(rng_key, 4)
+    longest = jnp.minimum(longest, size.min())
+    shares = jnp.stack([uniform(keys[0], (_SMALLEST, 1.0)), jnp.ones(())])
+    shape = longest * jax.random.permutation(keys[1], shares)
+    middle = (side - 1) / 2
+    corner = jax.random.uniform(keys[2], (2,)) * (size - shape) + shape / 2 - middle
+    corner = jnp.round(corner).astype(jnp.int32)
+    axis = jnp.arange(side)
+    column, row = (jnp.clip(corner[i] + axis, 0, size[i] - 1) for i in (0, 1))
+    image = pixels[photo, row[:, None], column[None]]
+    places = (axis - middle)[None] / (shape[:, None] / 2)
+    alpha = _blob(keys[3], places, shape.min() / 2)
+    colour = light(jnp.asarray(linear_from_srgb(_LEVELS))[image]) * alpha
+    texture = jnp.concatenate([colour, alpha], axis=-1)
+    for axis in (0, 1):
+        # Smooth enough to be sampled at every other texel.
+        beside = jnp.roll(texture, 1, axis) + jnp.roll(texture, -1, axis)
+        texture = 0.5 * texture + 0.25 * beside
+    return texture, shape + 2
+
+
+def _blob(rng_key, places, radius):
+    """[h, w, 1] alpha of a round shape that winds; its edge is a texel wide."""
+    x, y = places[0][None], places[1][:, None]
+    angle = jnp.arctan2(y, x)
+    edge = 0.75 * jnp.ones_like(angle)
+    drawn = jax.random.uniform(rng_key, (2, 4), minval=-1.0)
+    for turns, depth, phase in zip(range(2, 6), *drawn, strict=True):
+        edge += 0.1 * depth * jnp.cos(turns * angle + np.pi * phase)
+    alpha = jnp.clip((edge - jnp.hypot(x, y)) * radius + 0.5, 0, 1)
+    return jnp.where((jnp.abs(x) <= 1) & (jnp.abs(y) <= 1), alpha, 0)[..., None]

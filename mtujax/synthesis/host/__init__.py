@@ -1,0 +1,1 @@
+"""Synthesis in NumPy and OpenCV, without JAX."""

@@ -1,0 +1,201 @@
+"""Blurry clips with exact motion, made from sharp photographs.
+
+A hand-held camera moves before a photograph and things in front of it; each blurry
+frame averages the sub-frames of its exposure in linear light, and the sharp frame is
+the middle one. The motion between sharp frames is known exactly. NumPy and OpenCV only.
+Letters: T time, H W pixels. Images are RGB.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from mtujax.synthesis.host.scene import Scene, backward_flow, draw_scene
+from mtujax.synthesis.host.sensor import (
+    Sensor,
+    moments,
+    through_h264,
+)
+from mtujax.synthesis.settings import Exposure, Objects, Shake
+
+_UNSEEN = 0.1  # pixels of smear
+_JOINTS = 9  # points of the path that measure how far an exposure smears
+
+
+@dataclasses.dataclass(frozen=True)
+class BlurredClip:
+    """A blurry clip with its ground truth.
+
+    Attributes:
+        blurry: [T, H, W, 3] uint8.
+        sharp: [T, H, W, 3] uint8.
+        flow: [T, H, W, 2] float32 (dx, dy) in pixels, of what is visible in each sharp
+            frame back to the one before; zero for the first.
+        valid: bool [T, H, W]; False where the flow leaves the frame or leads to what
+            was hidden, where two surfaces share a pixel, and in frame 0.
+        duty: [T] float32 exposure time as a share of the frame interval.
+    """
+
+    blurry: np.ndarray
+    sharp: np.ndarray
+    flow: np.ndarray
+    valid: np.ndarray
+    duty: np.ndarray
+
+
+def synthesize(
+    photo: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    height: int,
+    width: int,
+    shake: Shake | None = None,
+    objects: Objects | None = None,
+    exposure: Exposure | None = None,
+    cutouts: Sequence[np.ndarray] = (),
+) -> BlurredClip:
+    """Makes one blurry clip from one photograph; the same generator, the same clip.
+
+    Args:
+        photo: [H', W', 3] sharp photograph: float32 linear light in [0, 1], or uint8
+            display values.
+        rng: source of randomness.
+        frames: T >= 1.
+        height: H of the frames in pixels.
+        width: W.
+        shake: ranges of the camera's motion.
+        objects: ranges of what is in front of the photograph; None for nothing.
+        exposure: ranges of exposure, noise and compression.
+        cutouts: [h, w, 4] uint8, from `read_cutout`: what the objects look like;
+            without any they are pieces of the photograph.
+
+    Returns:
+        A `BlurredClip`.
+
+    Raises:
+        ValueError: if the photograph is smaller than a frame, or neither kind of array.
+    """
+    sensor = Sensor.draw(rng, frames, exposure or Exposure())
+    scene = draw_scene(
+        photo,
+        rng,
+        frames=frames,
+        height=height,
+        width=width,
+        shake=shake or Shake(),
+        objects=objects,
+        sensor=sensor,
+        cutouts=cutouts,
+    )
+    longest = (exposure or Exposure()).longest
+    return film(scene, sensor, rng, frames=frames, longest=longest)
+
+
+def film(
+    scene: Scene,
+    sensor: Sensor,
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    longest: float = 48.0,
+) -> BlurredClip:
+    """Films a scene: blurry through the sensor, sharp without noise and compression.
+
+    Args:
+        scene: what is before the camera.
+        sensor: exposure times and the rest, of a clip of T frames.
+        rng: source of the noise.
+        frames: T.
+        longest: a frame that would smear further, in pixels, is exposed for less time.
+
+    Returns:
+        A `BlurredClip`.
+    """
+    height, width = scene.camera.height, scene.camera.width
+    blurry, sharp = (np.empty((frames, height, width, 3), np.uint8) for _ in range(2))
+    flow = np.zeros((frames, height, width, 2), np.float32)
+    valid = np.zeros((frames, height, width), bool)
+    duties = np.empty(frames, np.float32)
+    before = None
+    for t in range(frames):
+        duties[t], light, middle, now = _expose(scene, t, sensor.duty[t], longest)
+        sharp[t] = sensor.develop(middle)
+        blurry[t] = sensor.develop(sensor.noisy(light, rng))
+        if before:
+            flow[t], valid[t] = backward_flow(*zip(before, now, strict=True))
+        before = now
+    if sensor.crf is not None:
+        blurry = through_h264(blurry, sensor.crf)
+    return BlurredClip(blurry, sharp, flow, valid, duties)
+
+
+def _expose(scene, time, duty, longest):
+    """Duty, mean of the exposure's sub-frames, its middle, that one's poses and labels.
+
+    Sub-frames lie at most a pixel apart, so that they leave no gaps.
+    """
+    joints = np.linspace(-0.5, 0.5, _JOINTS)
+    travel = scene.travel(time + duty * joints)
+    if travel > longest:
+        duty *= longest / travel
+        travel = scene.travel(time + duty * joints)
+    count = max(int(np.ceil(travel)), 3 if travel > _UNSEEN else 1) | 1
+    poses = scene.poses(moments(time, duty, count))
+    total, middle, labels = None, None, None
+    for number, pose in enumerate(poses):
+        if number == count // 2:
+            frame, labels = scene.render_labelled(pose)
+            middle = cv2.cvtColor(frame, cv2.COLOR_RGBA2RGB)
+        else:
+            frame = scene.render(pose)
+        total = frame if total is None else cv2.add(total, frame, dst=total)
+    light = cv2.cvtColor(total, cv2.COLOR_RGBA2RGB)
+    light *= np.float32(1 / count)
+    return duty, light, middle, (poses[count // 2], labels)
+
+
+def clip_batches(
+    photos: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    *,
+    batch: int,
+    frames: int,
+    size: int,
+    shake: Shake | None = None,
+    objects: Objects | None = None,
+    exposure: Exposure | None = None,
+    cutouts: Sequence[np.ndarray] = (),
+) -> Iterator[dict[str, np.ndarray]]:
+    """Endless training batches of clips, each from a photograph drawn at random.
+
+    Args:
+        photos: photographs, from `read_photo`, or uint8.
+        rng: source of randomness.
+        batch: clips B per batch.
+        frames: T per clip.
+        size: side of the square frames in pixels.
+        shake: as in `synthesize`, here and below.
+        objects: what is in front of the photographs; None for nothing.
+        exposure: ranges of exposure, noise and compression.
+        cutouts: [h, w, 4] uint8.
+
+    Yields:
+        `blurry`, `sharp` uint8 [B, T, H, W, 3], `flow` float32 [B, T, H, W, 2] and
+        `valid` bool [B, T, H, W].
+
+    Raises:
+        ValueError: if no photograph is large enough for `size`.
+    """
+    photos = [p for p in photos if min(p.shape[:2]) >= size]
+    if not photos:
+        raise ValueError(f"no photograph is as large as {size}x{size}")
+    size = dict(frames=frames, height=size, width=size)
+    ranges = dict(shake=shake, objects=objects, exposure=exposure, cutouts=cutouts)
+    while True:
+        chosen = [photos[rng.integers(len(photos))] for _ in range(batch)]
+        clips = [synthesize(photo, rng, **size, **ranges) for photo in chosen]
+        names = ("blurry", "sharp", "flow", "valid")
+        yield {n: np.stack([getattr(c, n) for c in clips]) for n in names}

@@ -1,0 +1,137 @@
+"""Training clips that are filmed of photographs whenever they are drawn.
+
+Letters: T target frames of a clip, h w of a crop.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mtujax.data.clips import ClipSpec, Sample, Samples, too_small
+from mtujax.data.images import read_image
+from mtujax.errors import UserError
+from mtujax.synthesis.host.clip import synthesize
+from mtujax.synthesis.photos import photographs, read_cutout, scaled_down
+from mtujax.synthesis.settings import Exposure, Objects, Shake
+
+
+class PhotoSamples(Samples):
+    """Clips made from photographs when they are drawn: each is new.
+
+    Attributes:
+        name: what it is, for messages.
+        spec: how clips are cut.
+        note: None, as a photograph gives clips of any length.
+    """
+
+    note = None
+
+    def __init__(
+        self,
+        photos: Sequence[str | os.PathLike],
+        spec: ClipSpec | None = None,
+        *,
+        shake: Shake | None = None,
+        objects: Objects | None = None,
+        exposure: Exposure | None = None,
+        cutouts: Sequence[str | os.PathLike] = (),
+        longest: int | None = None,
+    ):
+        """Reads the photographs.
+
+        Args:
+            photos: PNG or JPEG files.
+            spec: how clips are cut; None takes the release's.
+            shake: ranges of the camera's motion.
+            objects: ranges of what is in front of the photograph.
+            exposure: ranges of exposure, noise and compression.
+            cutouts: PNG files with opacity: what the objects look like.
+            longest: pixels of the longer side to which larger photographs are scaled
+                down; None keeps their sizes.
+
+        Raises:
+            UserError: naming a file that cannot be read, or if there is none.
+        """
+        if not photos:
+            raise UserError("no photographs are given, so there is nothing to draw")
+        self.name, self.spec = photographs(len(photos)), spec or ClipSpec()
+        self._photos, self._cutouts = ([Path(p) for p in f] for f in (photos, cutouts))
+        self._ranges = dict(shake=shake, objects=objects, exposure=exposure)
+        self._longest = longest
+        self._read()
+
+    def _read(self):
+        images = map(read_image, self._photos)
+        self._images = [scaled_down(image, self._longest) for image in images]
+        try:
+            self._shapes = [read_cutout(str(cutout)) for cutout in self._cutouts]
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def __getstate__(self):
+        """Leaves the pixels behind."""
+        return {**self.__dict__, "_images": None, "_shapes": None}
+
+    def __setstate__(self, state):
+        """Reads the photographs anew."""
+        self.__dict__.update(state)
+        self._read()
+
+    def __len__(self) -> int:
+        """Number of photographs."""
+        return len(self._images)
+
+    def check(self, height: int, width: int) -> None:
+        """As `Samples.check`.
+
+        Args:
+            height: rows of the crop in pixels.
+            width: its columns.
+
+        Raises:
+            UserError: naming the first photograph that is too small.
+        """
+        for path, image in zip(self._photos, self._images, strict=True):
+            if image.shape[0] < height or image.shape[1] < width:
+                raise too_small(path, *image.shape[:2], height, width)
+
+    def describe(self, index: int) -> str:
+        """As `Samples.describe`.
+
+        Args:
+            index: number of the photograph.
+
+        Returns:
+            The name of its file.
+        """
+        return self._photos[index].name
+
+    def draw(
+        self, index: int, rng: np.random.Generator, height: int, width: int
+    ) -> Sample:
+        """As `Samples.draw`.
+
+        Args:
+            index: number of the photograph.
+            rng: source of randomness.
+            height: h of the crop in pixels.
+            width: w.
+
+        Returns:
+            It.
+        """
+        before = self.spec.lookback if self.spec.see_before else 0
+        frames = before + self.spec.frames + self.spec.lookahead
+        size = dict(frames=frames, height=height, width=width)
+        clip = synthesize(
+            self._images[index], rng, **size, **self._ranges, cutouts=self._shapes
+        )
+        positions = self.spec.positions(before, frames)
+        targets = slice(before, before + self.spec.frames)
+        flow, valid = clip.flow[targets].copy(), clip.valid[targets].copy()
+        flow[0], valid[0] = 0, False
+        return Sample(
+            clip.blurry[positions], clip.sharp[targets], positions, flow, valid
+        )

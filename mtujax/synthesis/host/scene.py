@@ -1,0 +1,343 @@
+"""Random scenes of flat layers at different distances: what is seen, how it moves.
+
+Layers lie back to front: a photograph far away, and things in front of it; a nearer one
+hides what is behind it and moves more when the camera does. All motion is by
+homographies, so the flow of each visible surface and its occlusion are known exactly.
+Letters: L layers, N moments, T time, H W pixels, h w pixels of a cut-out.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mtujax.synthesis.host.camera import CameraPath, ObjectPath, apply, corners
+from mtujax.synthesis.host.sensor import Sensor
+from mtujax.synthesis.host.textures import DENSITY, blob, cutout_texture, photo_texture
+from mtujax.synthesis.settings import Objects, Shake
+
+_SOLID = 0.95  # share of a pixel's light from which it shows one surface alone
+MIXED = 255  # in place of a layer's number
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A flat picture in the scene.
+
+    Attributes:
+        texture: [h, w, 4] float32 light, premultiplied.
+        texels: [3, 3] from the reference plane to texels, or from pixels centred on
+            the object where it has a `path`.
+        near: 1 / distance, 1 for the background.
+        tilt: change of `near`, as a share, per focal length along x and y.
+        path: of an object; None for the background, which fills the frame.
+    """
+
+    texture: np.ndarray
+    texels: np.ndarray
+    near: float = 1.0
+    tilt: tuple[float, float] = (0.0, 0.0)
+    path: ObjectPath | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """Layers before a camera.
+
+    Attributes:
+        layers: back to front; the first one fills the frame.
+        camera: the path it is seen from.
+    """
+
+    layers: tuple[Layer, ...]
+    camera: CameraPath
+
+    def poses(self, times: np.ndarray) -> np.ndarray:
+        """Where each layer is seen.
+
+        Args:
+            times: [N] moments in frames.
+
+        Returns:
+            [N, L, 3, 3] from frame pixels to texels.
+        """
+        return np.stack([self._poses(x, np.asarray(times)) for x in self.layers], 1)
+
+    def _poses(self, layer, times):
+        planes = self.camera.planes(times, near=layer.near, tilt=layer.tilt)
+        if layer.path:
+            planes = planes @ layer.path.places(times)
+        return layer.texels @ np.linalg.inv(planes) @ self.camera.centring
+
+    def travel(self, times: np.ndarray) -> float:
+        """How far anything in the frame moves.
+
+        Args:
+            times: [N] moments in frames, close enough to be joined by straight lines.
+
+        Returns:
+            Pixels.
+        """
+        poses = self.poses(times)
+        width, height = self.camera.width, self.camera.height
+        longest = 0.0
+        for number, layer in enumerate(self.layers):
+            points = apply(poses[len(times) // 2, number], corners(width, height))
+            if layer.path:
+                points = corners(*layer.texture.shape[1::-1])
+            seen = apply(np.linalg.inv(poses[:, number]), points)
+            steps = np.diff(seen.reshape(len(times), -1, 2), axis=0)
+            longest = max(longest, np.linalg.norm(steps, axis=-1).sum(axis=0).max())
+        return float(longest)
+
+    def render(self, poses: np.ndarray) -> np.ndarray:
+        """What the camera sees at one moment.
+
+        Args:
+            poses: [L, 3, 3] from `poses`.
+
+        Returns:
+            [H, W, 4] float32 light, opaque.
+        """
+        return self._compose(poses, lambda *_: None)
+
+    def render_labelled(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the camera sees at one moment, and which layer that is.
+
+        Args:
+            poses: [L, 3, 3] from `poses`.
+
+        Returns:
+            [H, W, 4] float32 light, and [2, H, W] uint8: the number of the surface that
+            is seen most, and the same but `MIXED` where it is not seen alone.
+        """
+        labels = np.zeros((2, self.camera.height, self.camera.width), np.uint8)
+
+        def note(number, box, alpha):
+            labels[0][box][alpha >= 0.5] = number
+            labels[1][box][alpha > 1 - _SOLID] = MIXED
+            labels[1][box][alpha >= _SOLID] = number
+
+        return self._compose(poses, note), labels
+
+    def _compose(self, poses, note):
+        height, width = self.camera.height, self.camera.width
+        box = (slice(0, height), slice(0, width))
+        frame = _sample(self.layers[0].texture, poses[0], box, cv2.BORDER_REFLECT_101)
+        for number, layer in enumerate(self.layers[1:], start=1):
+            box = _box(layer.texture, poses[number], height, width)
+            if box is None:
+                continue
+            above = _sample(layer.texture, poses[number], box, cv2.BORDER_CONSTANT)
+            alpha = above[..., 3]
+            note(number, box, alpha)
+            through = cv2.merge([1 - alpha] * 4)
+            frame[box] = cv2.add(cv2.multiply(frame[box], through), above)
+        return frame
+
+
+def _box(texture, pose, height, width):
+    """Rows and columns of the frame that a layer may touch, or None."""
+    seen = apply(np.linalg.inv(pose), corners(*texture.shape[1::-1]))
+    left, top = np.maximum(np.floor(seen.min(axis=0)).astype(int), 0)
+    right, bottom = np.ceil(seen.max(axis=0)).astype(int) + 1
+    right, bottom = min(right, width), min(bottom, height)
+    if right <= left or bottom <= top:
+        return None
+    return slice(top, bottom), slice(left, right)
+
+
+def _sample(texture, pose, box, border):
+    rows, columns = box
+    shift = np.eye(3)
+    shift[:2, 2] = columns.start, rows.start
+    return cv2.warpPerspective(
+        texture,
+        pose @ shift,
+        (columns.stop - columns.start, rows.stop - rows.start),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=border,
+    )
+
+
+def backward_flow(
+    poses: tuple[np.ndarray, np.ndarray], labels: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The motion from a frame back to the one before, of whatever is visible.
+
+    Args:
+        poses: [L, 3, 3] of the frame before and of this one.
+        labels: [2, H, W] of both, from `Scene.render_labelled`.
+
+    Returns:
+        The flow [H, W, 2] float32 (dx, dy) in pixels, and bool [H, W]: True where the
+        pixel shows one surface alone and so do the pixels between which its source
+        lies, all inside the frame.
+    """
+    owner, alone = labels[1]
+    height, width = owner.shape
+    back = np.linalg.inv(poses[0]) @ poses[1]
+    flow = _displacements(back[0], slice(0, height), slice(0, width))
+    for number in range(1, len(back)):
+        rows, columns = (np.flatnonzero((owner == number).any(axis=a)) for a in (1, 0))
+        if len(rows):
+            box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+            seen = owner[box] == number
+            flow[box][seen] = _displacements(back[number], *box)[seen]
+    return flow, _visible(flow, alone, labels[0][1])
+
+
+def _displacements(matrix, rows, columns):
+    """[h, w, 2] float32 from pixels to where `matrix` takes them."""
+    x = np.arange(columns.start, columns.stop, dtype=np.float32)
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    matrix = matrix / matrix[2, 2]
+    (a, b, c), (d, e, f), (g, h, _) = (matrix - np.eye(3)).astype(np.float32)
+    bend = g * x + h * y
+    flow = np.stack([a * x + b * y + c - x * bend, d * x + e * y + f - y * bend], -1)
+    return flow / (1 + bend)[..., None]
+
+
+def _visible(flow, alone, before):
+    height, width = alone.shape
+    # To a thousandth: whole pixels stay whole, and have no second neighbour.
+    x = np.round(np.arange(width, dtype=np.float32) + flow[..., 0], 3)
+    y = np.round(np.arange(height, dtype=np.float32)[:, None] + flow[..., 1], 3)
+    valid = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    if not (alone.any() or before.any()):
+        return valid
+    limits = width - 1, height - 1
+    left, top = (
+        np.clip(np.floor(p), 0, n).astype(np.int32)
+        for p, n in zip((x, y), limits, strict=True)
+    )
+    right, bottom = (
+        np.clip(np.ceil(p), 0, n).astype(np.int32)
+        for p, n in zip((x, y), limits, strict=True)
+    )
+    valid &= alone != MIXED
+    for row in (top, bottom):
+        for column in (left, right):
+            valid &= before.ravel()[row * width + column] == alone
+    return valid
+
+
+_CANDIDATES = 6  # crops, of which the one with the most texture is taken
+_LARGEST = 1.2  # frame pixels per pixel of a cut-out, or it would be soft
+_STEP = 0.125  # frames between the moments that bound where the camera looks
+
+
+def draw_scene(
+    photo: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    frames: int,
+    height: int,
+    width: int,
+    shake: Shake,
+    objects: Objects | None,
+    sensor: Sensor,
+    cutouts: Sequence[np.ndarray] = (),
+) -> Scene:
+    """Draws what is to be filmed.
+
+    Args:
+        photo: as in `synthesize`, here and below.
+        rng: source of randomness.
+        frames: T.
+        height: of the frames in pixels.
+        width: of the frames in pixels.
+        shake: ranges of the camera's motion.
+        objects: ranges of what is in front, or None.
+        sensor: makes scene light of the photographs' light.
+        cutouts: [h, w, 4] uint8.
+
+    Returns:
+        A `Scene`.
+
+    Raises:
+        ValueError: if the photograph is smaller than a frame, or neither kind of array.
+    """
+    _check(photo, height, width)
+    size = dict(frames=frames, height=height, width=width)
+    camera = CameraPath.draw(rng, **size, shake=shake)
+    slope, angle = rng.uniform(*shake.tilt), rng.uniform(0, 2 * np.pi)
+    tilt = float(slope * np.cos(angle)), float(slope * np.sin(angle))
+    times = np.arange(-0.5, frames - 0.5 + _STEP, _STEP)
+    seen = camera.reach(times, tilt=tilt)
+    background = _background(photo, rng, seen, shake, sensor)
+    layers = [dataclasses.replace(background, tilt=tilt)]
+    if objects:
+        layers += _objects(photo, rng, camera, objects, sensor, cutouts)
+    return Scene(tuple(layers), camera)
+
+
+def _check(photo, height, width):
+    if photo.dtype not in (np.uint8, np.float32) or photo.ndim != 3:
+        raise ValueError("photo: give linear light, float32 [H, W, 3], or uint8")
+    if photo.shape[0] < height or photo.shape[1] < width:
+        raise ValueError(
+            f"photo of {photo.shape[1]}x{photo.shape[0]}: smaller than the "
+            f"{width}x{height} frames; choose a smaller size"
+        )
+
+
+def _background(photo, rng, seen, shake, sensor):
+    """A scaled, maybe turned and mirrored part of the photo that covers `seen`.
+
+    Of a few, one with texture to learn from. A photograph too small for the path is
+    magnified.
+    """
+    best, energy = None, -1.0
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    for _ in range(_CANDIDATES):
+        view = photo
+        if shake.turn:
+            view = np.rot90(view, rng.integers(4))[:, :: rng.choice([-1, 1])]
+        limit = np.array(view.shape[1::-1]) - 1.0
+        scale = min(rng.uniform(*shake.scale), *(limit / (high - low)))
+        room = np.maximum(limit - scale * (high - low), 0)
+        place = room * rng.uniform(size=2) - scale * low
+        first = (scale * low + place).astype(int)
+        last = np.ceil(scale * high + place).astype(int)
+        part = view[first[1] : last[1] : 2, first[0] : last[0] : 2, 1]
+        part = part / np.float32(255) if part.dtype == np.uint8 else np.sqrt(part)
+        texture = np.abs(np.diff(part, axis=1)).mean()
+        if texture > energy:
+            best, energy = (view, scale, place), texture
+    view, scale, place = best
+    on_photo = np.diag([scale, scale, 1.0])
+    on_photo[:2, 2] = place
+    span = (scale * corner + place for corner in (low, high))
+    texture, texels = photo_texture(view, *span, scale=scale, light=sensor.light)
+    return Layer(texture, texels @ on_photo)
+
+
+def _objects(photo, rng, camera, objects, sensor, cutouts):
+    """Layers from far to near, all of them in view in the middle of the clip."""
+    count = rng.integers(objects.count[0], objects.count[1] + 1)
+    frame = np.array([camera.width, camera.height])
+    layers = []
+    for near in np.sort(rng.uniform(*objects.near, count)):
+        longest = camera.height * rng.uniform(*objects.size)
+        if len(cutouts):
+            picture = cutouts[rng.integers(len(cutouts))]
+            picture = picture[:, :: rng.choice([-1, 1])]
+        else:
+            picture = blob(photo, rng, longest=longest)
+        longest = min(longest, _LARGEST * max(picture.shape[:2]))
+        texture = cutout_texture(picture, longest=longest, light=sensor.light)
+        texels = np.diag([DENSITY, DENSITY, 1.0])
+        texels[:2, 2] = (np.array(texture.shape[1::-1]) - 1) / 2
+        point = rng.uniform(0.05, 0.95, 2) * frame
+        view = camera.planes(np.array([camera.middle]), near=near)[0]
+        view = np.linalg.inv(view) @ camera.centring
+        path = ObjectPath.draw(
+            rng,
+            centre=apply(view, point[None])[0],
+            middle=camera.middle,
+            objects=objects,
+        )
+        layers.append(Layer(texture, texels, near=float(near), path=path))
+    return layers

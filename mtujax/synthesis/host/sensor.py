@@ -1,0 +1,255 @@
+"""What a camera does with light: exposure, highlights, response, noise, H.264.
+
+Light is linear, 1 is where the sensor saturates; frames are RGB. For H.264, colours are
+turned to and from YCbCr (ITU-R BT.709, limited range) here, rounded and not truncated,
+so that compression neither darkens nor tints. Letters: T time, H W pixels, S
+sub-frames.
+"""
+
+import dataclasses
+import functools
+from fractions import Fraction
+
+import cv2
+import numpy as np
+
+from mtujax.synthesis.settings import Exposure
+
+_BRIGHT = 0.75  # light from which a photograph may hide a brighter highlight
+_LEVELS = 65535
+_SHORTEST = 0.01  # of a frame's interval
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensor:
+    """One camera with its settings, drawn for a clip.
+
+    Attributes:
+        duty: [T] exposure time of each frame, as a share of the frame interval.
+        gain: as in `Exposure`, here and below.
+        highlights: factor on the light of a white pixel.
+        contrast: of the response.
+        shot: noise variance per unit of light.
+        read: noise in the dark.
+        crf: of H.264, or None for no compression.
+        averaged: whether "light" is display values, here and below.
+    """
+
+    duty: np.ndarray
+    gain: float = 1.0
+    highlights: float = 1.0
+    contrast: float = 0.0
+    shot: float = 0.0
+    read: float = 0.0
+    crf: int | None = None
+    averaged: bool = False
+
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, frames: int, exposure: Exposure
+    ) -> "Sensor":
+        """Draws the settings of a clip.
+
+        Args:
+            rng: source of randomness.
+            frames: T.
+            exposure: ranges to draw from.
+
+        Returns:
+            The settings.
+        """
+        drift = rng.uniform(*exposure.wander)
+        turns, phase = 2 * np.pi * rng.uniform([0.02, 0.0], [0.12, 1.0])
+        factor = np.exp(drift * np.sin(turns * np.arange(frames) + phase))
+        duty = np.clip(rng.uniform(*exposure.duty) * factor, _SHORTEST, 1.0)
+        crf = int(rng.uniform(exposure.crf[0], exposure.crf[1] + 1))
+        names = ("gain", "highlights", "contrast", "shot", "read")
+        sensor = cls(
+            duty=duty,
+            **{n: rng.uniform(*getattr(exposure, n)) for n in names},
+            crf=crf if rng.uniform() < exposure.compressed else None,
+        )
+        # Drawn last and only where asked for: all else is as it was without it.
+        if exposure.sharp and rng.uniform() < exposure.sharp:
+            sensor = dataclasses.replace(sensor, duty=np.full(frames, _SHORTEST))
+        if exposure.averaged and rng.uniform() < exposure.averaged:
+            sensor = dataclasses.replace(sensor, averaged=True)
+        return sensor
+
+    def light(self, image: np.ndarray) -> np.ndarray:
+        """The light that a photograph was made from, brighter than white where white.
+
+        Args:
+            image: [H, W, 3] float32 linear light in [0, 1]; changed in place.
+
+        Returns:
+            `image`, scaled by the gain, highlights expanded.
+        """
+        if self.averaged:
+            image[:] = srgb_from_linear(image)
+        elif self.highlights > 1:
+            red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+            peak = np.maximum(np.maximum(red, green), blue)
+            bright = peak > _BRIGHT
+            share = (peak[bright] - _BRIGHT) / (1 - _BRIGHT)
+            image[bright] *= (1 + (self.highlights - 1) * share**2)[:, None]
+        if self.gain != 1:
+            image *= np.float32(self.gain)
+        return image
+
+    def noisy(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Adds Poisson-Gaussian noise, by its normal approximation.
+
+        Args:
+            light: [..., 3] float32.
+            rng: source of randomness.
+
+        Returns:
+            [..., 3] float32; `light` itself where there is no noise.
+        """
+        if not (self.shot or self.read):
+            return light
+        # Saturated pixels have the noise of a full well, not of the light beyond it.
+        deviation = np.clip(light, 0.0, 1.0)
+        deviation *= np.float32(self.shot)
+        deviation += np.float32(self.read**2)
+        np.sqrt(deviation, out=deviation)
+        deviation *= rng.standard_normal(light.shape, np.float32)
+        deviation += light
+        return deviation
+
+    def develop(self, light: np.ndarray) -> np.ndarray:
+        """The picture: light clipped where the sensor saturates, and its response.
+
+        Args:
+            light: [..., 3] float32.
+
+        Returns:
+            [..., 3] uint8.
+        """
+        steps = np.clip(light, 0.0, 1.0) * np.float32(_LEVELS) + np.float32(0.5)
+        return _response(self.contrast, self.averaged)[steps.astype(np.uint16)]
+
+
+@functools.lru_cache(maxsize=4)
+def _response(contrast, averaged):
+    """Display value, uint8, of each of 65536 levels of light, or of display values."""
+    levels = np.arange(_LEVELS + 1) / _LEVELS
+    y = levels if averaged else srgb_from_linear(levels)
+    y = y + contrast * (y * y * (3 - 2 * y) - y)
+    return np.rint(y * 255).astype(np.uint8)
+
+
+def linear_from_srgb(image: np.ndarray) -> np.ndarray:
+    """Light intensity from display values. Reference: IEC 61966-2-1.
+
+    Args:
+        image: [..., 3] uint8, or float in [0, 1].
+
+    Returns:
+        [..., 3] float32 in [0, 1].
+    """
+    if image.dtype == np.uint8:
+        return linear_from_srgb(np.arange(256, dtype=np.float32) / 255)[image]
+    x = image.astype(np.float32)
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+
+
+def srgb_from_linear(light: np.ndarray) -> np.ndarray:
+    """Display values from light intensity. Reference: IEC 61966-2-1.
+
+    Args:
+        light: [..., 3] float, clipped to [0, 1].
+
+    Returns:
+        [..., 3] float32 in [0, 1].
+    """
+    x = np.clip(light, 0.0, 1.0).astype(np.float32)
+    return np.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055)
+
+
+def moments(time: float, duty: float, count: int) -> np.ndarray:
+    """When the sub-frames of an exposure are taken, evenly; the middle one at `time`.
+
+    Args:
+        time: middle of the exposure in frames.
+        duty: its length in frames.
+        count: odd number S of sub-frames.
+
+    Returns:
+        [S] moments in frames.
+    """
+    return time + duty * ((np.arange(count) + 0.5) / count - 0.5)
+
+
+# ITU-R BT.709: rows give Y, Cb, Cr of R, G, B in 0..255, then their offset.
+_LUMA = np.array([0.2126, 0.7152, 0.0722])
+YCBCR = np.array(
+    [
+        219 / 255 * _LUMA,
+        224 / 255 * (np.array([0, 0, 1]) - _LUMA) / (2 - 2 * _LUMA[2]),
+        224 / 255 * (np.array([1, 0, 0]) - _LUMA) / (2 - 2 * _LUMA[0]),
+    ]
+)
+OFFSET = np.array([16.0, 128.0, 128.0])
+
+
+def through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
+    """Encodes and decodes a clip.
+
+    Args:
+        frames: [T, H, W, 3] uint8, RGB.
+        crf: constant rate factor, 0 to 51: 18 hardly shows, 28 does.
+
+    Returns:
+        [T, H, W, 3] uint8; the same on any number of cores, not with any x264.
+
+    Raises:
+        RuntimeError: if PyAV has no x264.
+    """
+    import av  # only here, and late: a machine that trains may do without it
+
+    if "libx264" not in av.codecs_available:
+        raise RuntimeError("PyAV was built without libx264; compress no clips")
+    count, height, width, _ = frames.shape
+    odd = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+    even = np.pad(frames, odd, mode="edge")
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.height, encoder.width = even.shape[1:3]
+    encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 30)
+    encoder.options = {"crf": str(crf), "preset": "fast", "threads": "1"}
+    decoder = av.CodecContext.create("h264", "r")
+    packets, decoded = [], []
+    for number, frame in enumerate(even):
+        picture = av.VideoFrame.from_ndarray(_to_planes(frame), format="yuv420p")
+        picture.pts, picture.time_base = number, encoder.time_base
+        packets += encoder.encode(picture)
+    for packet in [*packets, *encoder.encode(None), None]:
+        decoded += decoder.decode(packet)
+    decoded = np.stack([_from_planes(f.to_ndarray(format="yuv420p")) for f in decoded])
+    return decoded[:count, :height, :width]
+
+
+def _to_planes(frame):
+    """[H * 3 / 2, W] uint8: Y, then Cb and Cr at half the size."""
+    matrix = np.concatenate([YCBCR, OFFSET[:, None]], axis=1)
+    ycbcr = cv2.transform(frame.astype(np.float32), matrix)
+    height, width, _ = frame.shape
+    half = (width // 2, height // 2)
+    chroma = cv2.resize(ycbcr[..., 1:], half, interpolation=cv2.INTER_AREA)
+    planes = [ycbcr[..., 0], chroma[..., 0], chroma[..., 1]]
+    planes = np.concatenate([p.ravel() for p in planes]).reshape(-1, width)
+    return np.rint(planes).clip(0, 255).astype(np.uint8)
+
+
+def _from_planes(planes):
+    """[H, W, 3] uint8."""
+    width = planes.shape[1]
+    height = planes.shape[0] * 2 // 3
+    chroma = planes[height:].reshape(2, height // 2, width // 2).astype(np.float32)
+    size = (width, height)
+    chroma = [cv2.resize(c, size, interpolation=cv2.INTER_LINEAR) for c in chroma]
+    ycbcr = np.dstack([planes[:height].astype(np.float32), *chroma])
+    matrix = np.linalg.inv(YCBCR)
+    matrix = np.concatenate([matrix, -(matrix @ OFFSET)[:, None]], axis=1)
+    return np.rint(cv2.transform(ycbcr, matrix)).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,135 @@
+"""Textures to move about: photographs and cut-outs, as light at two texels per pixel.
+
+Sampled bilinearly at twice the density of the frames, a picture keeps its sharpness
+wherever it comes to lie, at an eighth of the price of a long kernel. Textures are
+[h, w, 4] float32, premultiplied: red, green, blue times alpha, and alpha. Letters:
+H W pixels, h w texels.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
+
+DENSITY = 2  # texels per pixel of a frame
+
+# Values half-way between two samples: six taps that keep parabolas.
+_HALFWAY = np.array([3, -25, 150, 150, -25, 3], np.float32) / 256
+_MARGIN = 4  # photograph pixels around what is seen, for the taps
+
+
+Light = Callable[[np.ndarray], np.ndarray]
+
+
+def photo_texture(
+    photo: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    scale: float,
+    light: Light,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts out the part of a photograph that a clip sees.
+
+    Args:
+        photo: [H, W, 3] uint8 display values, or float32 linear light in [0, 1].
+        low: (x, y) of the first photograph pixel that is seen.
+        high: (x, y) of the last.
+        scale: photograph pixels per frame pixel; what is more than one is averaged, as
+            a sensor's pixel would.
+        light: turns [H, W, 3] linear light into that of the scene, in place.
+
+    Returns:
+        The texture [h, w, 4], opaque, and the [3, 3] matrix from photograph pixels to
+        texels.
+    """
+    limit = np.array(photo.shape[1::-1])
+    first = np.clip(np.floor(low).astype(int) - _MARGIN, 0, limit - 1)
+    last = np.clip(np.ceil(high).astype(int) + _MARGIN + 1, first + 1, limit)
+    part = photo[first[1] : last[1], first[0] : last[0]]
+    part = linear_from_srgb(part) if part.dtype == np.uint8 else part
+    size = np.array(part.shape[1::-1])
+    if scale > 1:
+        small = np.maximum(np.rint(size / scale).astype(int), 1)
+        part = cv2.resize(part, small.tolist(), interpolation=cv2.INTER_AREA)
+    ratio = np.array(part.shape[1::-1]) / size
+    matrix = np.eye(3)
+    matrix[[0, 1], [0, 1]] = DENSITY * ratio
+    matrix[:2, 2] = DENSITY * ((0.5 - first) * ratio - 0.5)
+    colour = light(_doubled(part))
+    alpha = np.ones(colour.shape[:2], np.float32)
+    return cv2.merge([*cv2.split(colour), alpha]), matrix
+
+
+def _doubled(image):
+    """Values in between, where even texels are those of `image`."""
+    # Near the eye's scale the kernel rings least next to what is bright.
+    image = np.sqrt(np.maximum(image, 0))
+    for axis in (0, 1):
+        kernels = (_HALFWAY, [1.0]) if axis else ([1.0], _HALFWAY)
+        anchor = (2, 0) if axis else (0, 2)
+        between = cv2.sepFilter2D(image, -1, *map(np.float32, kernels), anchor=anchor)
+        image = np.stack([image, between], axis=axis + 1)
+        shape = list(image.shape)
+        shape[axis : axis + 2] = [2 * shape[axis]]
+        image = image.reshape(shape)
+    np.clip(image, 0, 1, out=image)
+    return np.square(image, out=image)
+
+
+def cutout_texture(cutout: np.ndarray, *, longest: float, light: Light) -> np.ndarray:
+    """Scales a cut-out to the size at which a clip shows it.
+
+    Args:
+        cutout: [H, W, 4] uint8 display values and alpha, not premultiplied.
+        longest: its longer side in frame pixels.
+        light: as for `photo_texture`.
+
+    Returns:
+        [h, w, 4], with an empty border, smooth enough to be sampled at every other
+        texel.
+    """
+    alpha = cutout[..., 3].astype(np.float32) / 255
+    colour = light(linear_from_srgb(cutout[..., :3])) * alpha[..., None]
+    image = np.dstack([colour, alpha])
+    factor = DENSITY * longest / max(image.shape[:2])
+    kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    size = np.maximum(np.rint(factor * np.array(image.shape[1::-1])), 1).astype(int)
+    image = cv2.resize(image, size.tolist(), interpolation=kind)
+    image = np.pad(image, ((2, 2), (2, 2), (0, 0)))
+    kernel = np.array([0.25, 0.5, 0.25], np.float32)
+    return cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_CONSTANT)
+
+
+def blob(photo: np.ndarray, rng: np.random.Generator, *, longest: float) -> np.ndarray:
+    """A smoothly shaped piece of a photograph, for want of cut-outs.
+
+    Args:
+        photo: [H, W, 3] uint8 display values, or float32 linear light in [0, 1].
+        rng: source of randomness.
+        longest: the longer side at which it will be shown, in frame pixels.
+
+    Returns:
+        [H, W, 4] uint8, not premultiplied.
+    """
+    side = int(min(DENSITY * longest, min(photo.shape[:2])))
+    size = np.maximum((side * rng.uniform([0.5, 1.0], 1.0)).astype(int), 8)
+    size = np.minimum(rng.permutation(size), photo.shape[:2])
+    corner = rng.integers(0, np.array(photo.shape[:2]) - size + 1)
+    rows, columns = (slice(c, c + n) for c, n in zip(corner, size, strict=True))
+    part = photo[rows, columns]
+    if part.dtype != np.uint8:
+        part = np.rint(srgb_from_linear(part) * 255).astype(np.uint8)
+    y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in size)
+    angle, radius = np.arctan2(y[:, None], x), np.hypot(y[:, None], x)
+    edge = np.full_like(angle, 0.75)
+    for turns in range(2, 6):
+        edge += (
+            0.1
+            * rng.uniform(-1, 1)
+            * np.cos(turns * angle + np.float32(rng.uniform(0, 2 * np.pi)))
+        )
+    alpha = np.clip((edge - radius) * min(size) / 2 + 0.5, 0, 1)
+    return np.dstack([part, np.rint(alpha * 255).astype(np.uint8)])

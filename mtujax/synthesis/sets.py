@@ -1,0 +1,443 @@
+"""Sets of blurry and sharp frames, made from photographs or from fast video.
+
+All have the layout `pairs`: OUT/SPLIT/CLIP/{blur,sharp}/0001.png, with exact motion in
+`flow` if asked for, and in each split `synthesis.json`, which says how it was made.
+Letters: T time, H W pixels, N sub-frames.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtujax.common.files import whole_output
+from mtujax.data.contact_sheet import SHOWN_FRAMES, Look, check_count
+from mtujax.data.flow import write_npz
+from mtujax.errors import UsageError, UserError
+from mtujax.synthesis.averaging import QUICK, clips_of_video, video_rate
+from mtujax.synthesis.host.clip import BlurredClip, synthesize
+from mtujax.synthesis.photos import read_cutouts, read_photos
+from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.validation_set import FRAMES, recipe, validation_clips
+
+MANIFEST = "synthesis.json"
+"""What a split tells of itself; only a folder that holds it is ever overwritten."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Filming:
+    """What clips are made of photographs.
+
+    Attributes:
+        clips: how many.
+        frames: T of each.
+        width: W of the frames in pixels.
+        height: H.
+        seed: of all that is random; clip number k does not depend on how many follow.
+        shake: how the camera moves.
+        objects: what is in front of the photographs; None for nothing.
+        exposure: how frames are exposed, and what noise and compression do.
+    """
+
+    clips: int = 20
+    frames: int = 13
+    width: int = 640
+    height: int = 360
+    seed: int = 0
+    shake: Shake = Shake(speed=(2.0, 24.0))
+    objects: Objects | None = Objects()
+    exposure: Exposure = Exposure(duty=(0.3, 1.0), compressed=0.3)
+
+    def __post_init__(self):
+        """Refuses what cannot be filmed.
+
+        Raises:
+            UsageError: naming the field.
+        """
+        for name, least in dict(clips=1, frames=1, width=16, height=16).items():
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} {getattr(self, name)}: at least {least}")
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed}: at least 0")
+
+
+def filmed(
+    photos: dict[str, np.ndarray], filming: Filming, cutouts: Sequence[np.ndarray] = ()
+) -> Iterator[tuple[str, BlurredClip]]:
+    """Films photographs, one after the other.
+
+    Args:
+        photos: [H', W', 3] uint8 by name.
+        filming: what to make of them.
+        cutouts: [h, w, 4] uint8: what objects look like.
+
+    Yields:
+        The name of a clip, and the clip.
+    """
+    names = sorted(photos)
+    for number in range(filming.clips):
+        name = names[number % len(names)]
+        clip = synthesize(
+            photos[name],
+            np.random.default_rng([filming.seed, number]),
+            frames=filming.frames,
+            height=filming.height,
+            width=filming.width,
+            shake=filming.shake,
+            objects=filming.objects,
+            exposure=filming.exposure,
+            cutouts=cutouts,
+        )
+        yield f"{number:04d}_{name}", clip
+
+
+def write_set(
+    clips: Iterable[tuple[str, BlurredClip]],
+    output: str | os.PathLike,
+    *,
+    about: dict,
+    split: str = "train",
+    flow: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+    total: int | None = None,
+) -> int:
+    """Writes the clips of a split, all or nothing; other splits stay as they are.
+
+    Args:
+        clips: names, and clips of any lengths.
+        output: folder of the set.
+        about: what `synthesis.json` is to say; JSON values.
+        split: part of the set that they become.
+        flow: also write each frame's motion, `flow/0001.npz`.
+        overwrite: replace a split that was made here before.
+        progress: called with the frames written and their expected number.
+        total: that number, if known.
+
+    Returns:
+        Number of clips.
+
+    Raises:
+        UsageError: for a split that is no plain name.
+        UserError: if the split exists, the folder holds something else, or no clip
+            comes.
+        OSError: if it cannot be written.
+    """
+
+    def step(done):
+        if progress:
+            progress(done, total)
+
+    if not split.replace("_", "").replace("-", "").isalnum():
+        raise UsageError(f"split {split!r}: use letters, digits, - and _")
+    output = Path(output)
+    _check_place(output, split, overwrite)
+    with _new_folder(output):
+        return _write_split(output / split, clips, about, flow, overwrite, step)
+
+
+def _write_split(place, clips, about, flow, overwrite, step):
+    done = count = 0
+    with whole_output(place, folder=True, overwrite=overwrite) as temporary:
+        for name, clip in clips:
+            for number in range(len(clip.sharp)):
+                _write_frame(temporary / name, clip, number, flow)
+                done += 1
+                step(done)
+            count += 1
+        if not count:
+            raise UserError(f"{place.parent}: nothing to write, no clip was made")
+        about = {**about, "mtujax": version("mtujax"), "clips": count, "frames": done}
+        (temporary / MANIFEST).write_text(json.dumps(about, indent=1) + "\n")
+    return count
+
+
+@contextlib.contextmanager
+def _new_folder(folder):
+    """A folder, which does not stay if nothing comes into it."""
+    folder.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty
+            folder.rmdir()
+
+
+def _check_place(output, split, overwrite):
+    if not output.parent.is_dir():
+        raise UserError(f"{output.parent}: no such folder; create it for the output")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output}: is a file; give a new folder")
+    for inside in output.iterdir() if output.is_dir() else ():
+        if not (inside / MANIFEST).is_file():
+            raise UserError(
+                f"{output}: holds something else than such a set ({inside.name}); "
+                "not touched"
+            )
+    if (output / split).exists() and not overwrite:
+        raise UserError(
+            f"{output / split}: exists already; --overwrite replaces it, another "
+            "--split is written beside it"
+        )
+
+
+def _write_frame(folder, clip, number, flow):
+    for kind, frames in (("blur", clip.blurry), ("sharp", clip.sharp)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        path = folder / kind / f"{number + 1:04d}.png"
+        _, data = cv2.imencode(".png", frames[number][..., ::-1])
+        path.write_bytes(data.tobytes())
+    if flow:
+        (folder / "flow").mkdir(exist_ok=True)
+        path = folder / "flow" / f"{number + 1:04d}.npz"
+        write_npz(path, clip.flow[number], clip.valid[number])
+
+
+def settings_of(filming: Filming) -> dict:
+    """What `synthesis.json` says of filmed clips.
+
+    Args:
+        filming: how they are made.
+
+    Returns:
+        JSON values.
+    """
+    return dataclasses.asdict(filming)
+
+
+_FASTEST = 200  # pixels per frame: beyond, clips have nothing in common
+
+
+class FromPhotos:
+    """Clips filmed of photographs.
+
+    Attributes:
+        notes: sentences for the user.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        size: tuple[int, int] = (640, 360),
+        clips: int = 20,
+        frames: int = 13,
+        seed: int = 0,
+        speed: tuple[float, float] = (2.0, 24.0),
+        duty: tuple[float, float] = (0.3, 1.0),
+        compressed: float = 0.3,
+        cutouts: str | os.PathLike | None = None,
+    ):
+        """Reads the photographs.
+
+        Args:
+            folder: that holds them.
+            size: (width, height) of the frames in pixels.
+            clips: how many.
+            frames: of each.
+            seed: of all that is random.
+            speed: range of the camera's motion in pixels per frame.
+            duty: range of the exposure as a share of the frame interval.
+            compressed: share of clips whose blurry side goes through H.264.
+            cutouts: folder of PNG files with opacity, or None.
+
+        Raises:
+            UsageError: for a setting out of range.
+            UserError: naming what cannot be read, or if all photographs are too small.
+        """
+        if not 0 < speed[0] <= speed[1] <= _FASTEST:
+            raise UsageError(
+                f"speed {speed[0]:g}:{speed[1]:g}: must be above 0, at most {_FASTEST}"
+            )
+        if not 0 < duty[0] <= duty[1] <= 1:
+            raise UsageError(f"duty {duty[0]:g}:{duty[1]:g}: must be in (0, 1]")
+        if not 0 <= compressed <= 1:
+            raise UsageError(f"compressed {compressed:g}: must be in [0, 1]")
+        width, height = size
+        self._filming = Filming(
+            clips=clips,
+            frames=frames,
+            width=width,
+            height=height,
+            seed=seed,
+            shake=Shake(speed=speed),
+            exposure=Exposure(duty=duty, compressed=compressed),
+        )
+        self._photos, small = read_photos(folder, width=width, height=height)
+        self._cutouts, self.notes = read_cutouts(cutouts), []
+        if small:
+            self.notes.append(
+                f"{len(small)} photographs are smaller than {width}x{height} and left "
+                f"out: {', '.join(small[:5])}{' ...' if len(small) > 5 else ''}"
+            )
+
+    def write(self, output: str | os.PathLike, **options) -> int:
+        """Writes the set.
+
+        Args:
+            output: its folder.
+            **options: of `write_set`.
+
+        Returns:
+            Number of clips.
+
+        Raises:
+            UserError: if the folder exists.
+        """
+        about = {"from": sorted(self._photos), **dataclasses.asdict(self._filming)}
+        total = self._filming.clips * self._filming.frames
+        clips = filmed(self._photos, self._filming, self._cutouts)
+        return write_set(clips, output, about=about, total=total, **options)
+
+
+class FromVideo:
+    """Clips averaged from a quick video.
+
+    Attributes:
+        notes: sentences for the user.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        average: int = 11,
+        every: int | None = None,
+        frames: int = 100,
+    ):
+        """Looks at the video.
+
+        Args:
+            path: of the file.
+            average: frames of an exposure; odd.
+            every: frames from one exposure to the next; None for no gap.
+            frames: of a clip, at most.
+
+        Raises:
+            UserError: if it is no video.
+        """
+        self._path, self.notes = Path(path), []
+        self._settings = dict(average=average, every=every, frames=frames)
+        if (rate := video_rate(path)) < QUICK:
+            self.notes.append(
+                f"{path}: has {rate:g} frames per second, where 240 are usual: what "
+                "moves quickly will show steps instead of blur"
+            )
+
+    def write(self, output: str | os.PathLike, *, flow: bool = False, **options) -> int:
+        """Writes the set.
+
+        Args:
+            output: its folder.
+            flow: must be False, as nobody knows the motion.
+            **options: of `write_set`.
+
+        Returns:
+            Number of clips.
+
+        Raises:
+            UsageError: if motion is asked for, or for a number of frames out of range.
+            UserError: if the folder exists, or no shot is long enough.
+        """
+        if flow:
+            raise UsageError(
+                "--flow: the motion in a video is not known; `mtujax data flow pairs "
+                f"{output}` estimates it"
+            )
+        clips = clips_of_video(self._path, **self._settings)
+        about = {"from": [self._path.name], **self._settings}
+        return write_set(clips, output, about=about, **options)
+
+
+class Validation:
+    """The fixed validation set.
+
+    Attributes:
+        notes: sentences for the user.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        """Makes nothing yet.
+
+        Args:
+            folder: with the seven photographs.
+        """
+        self._folder, self.notes = folder, []
+
+    def write(self, output: str | os.PathLike, **options) -> int:
+        """Writes the set.
+
+        Args:
+            output: its folder.
+            **options: of `write_set`.
+
+        Returns:
+            Number of clips.
+
+        Raises:
+            UserError: for photographs that are not those, or if the folder exists.
+        """
+        total = FRAMES * len(recipe()[0])
+        about = {"from": "the validation set"}
+        return write_set(self._clips(), output, about=about, total=total, **options)
+
+    def _clips(self):
+        for made in validation_clips(self._folder):
+            if made.note:
+                self.notes.append(made.note)
+            yield made.entry.name, made.clip
+
+
+def looks_of_photos(
+    folder: str | os.PathLike,
+    *,
+    size: tuple[int, int],
+    cutouts: str | os.PathLike | None = None,
+    exposure: Exposure | None = None,
+    count: int = 8,
+    seed: int = 0,
+) -> tuple[list[Look], str]:
+    """Clips made from photographs, as training makes them.
+
+    Args:
+        folder: of photographs; one that is smaller than a frame is left out.
+        size: (width, height) of the frames in pixels.
+        cutouts: folder of PNG files with opacity: what objects look like; None takes
+            pieces of the photographs.
+        exposure: ranges of exposure, noise and compression.
+        count: N, each of another photograph while there are any.
+        seed: of all that is random.
+
+    Returns:
+        The clips, and where their motion comes from.
+
+    Raises:
+        UserError: if there is no photograph of that size.
+        UsageError: for a count below 1.
+    """
+    check_count(count)
+    width, height = size
+    rng = np.random.default_rng(seed)
+    photos, _ = read_photos(folder, width=width, height=height)
+    titles, shapes = rng.permutation(sorted(photos)), read_cutouts(cutouts)
+    looks = []
+    for number in range(count):
+        title = str(titles[number % len(titles)])
+        clip = synthesize(
+            photos[title],
+            rng,
+            frames=SHOWN_FRAMES,
+            height=height,
+            width=width,
+            objects=Objects(),
+            exposure=exposure,
+            cutouts=shapes,
+        )
+        frames = clip.blurry, clip.sharp, clip.flow, clip.valid
+        looks.append(Look(title[:24], *frames, clip.duty))
+    return looks, "exact flow"

@@ -1,0 +1,198 @@
+"""The fixed validation set: 14 clips on which scores of bundled weights stand.
+
+Made on demand from seven photographs that no training sees; recipe and checksums are
+in the package (`assets/validation.json`). Letters: T time, H W pixels.
+"""
+
+import dataclasses
+import hashlib
+import importlib.resources
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtujax.data.images import read_image
+from mtujax.errors import UserError
+from mtujax.synthesis.host.clip import BlurredClip, synthesize
+from mtujax.synthesis.photos import images_in
+from mtujax.synthesis.settings import Exposure, Objects, Shake
+
+FRAMES, HEIGHT, WIDTH = 13, 360, 640
+_NOISY = dict(shot=(1e-4, 3e-4), read=(5e-4, 1e-3), compressed=1.0, crf=(23, 23))
+_CLEAN = dict(shot=(0.0, 0.0), read=(0.0, 0.0), compressed=0.0)
+_TOLERANCE = 0.05  # dB by which another OpenCV or x264 may change a clip's score
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One clip of the set.
+
+    Attributes:
+        name: of the clip.
+        photo: stem of the photograph's file.
+        seed: of all that is random.
+        speed: pixels per frame of the camera.
+        duty: exposure time as a share of the frame interval.
+        objects: how many are in front of the photograph.
+        noisy: whether the blurry side has noise and went through H.264 (crf 23).
+    """
+
+    name: str
+    photo: str
+    seed: int
+    speed: float
+    duty: tuple[float, float]
+    objects: int
+    noisy: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A clip of the set as it came out here.
+
+    Attributes:
+        entry: its recipe.
+        clip: [T, H, W, 3] blurry and sharp, motion and mask.
+        psnr: dB of the blurry frames against the sharp ones, mean over frames.
+        note: a sentence if its bytes are not the recorded ones, else None.
+    """
+
+    entry: Entry
+    clip: BlurredClip
+    psnr: float
+    note: str | None = None
+
+
+def recipe() -> tuple[list[Entry], dict[str, dict]]:
+    """What the set is made of.
+
+    Returns:
+        Its entries, and what was recorded of the photographs and clips by name.
+    """
+    path = importlib.resources.files("mtujax") / "assets" / "validation.json"
+    content = json.loads(path.read_text())
+    entries = [
+        Entry(**{**entry, "duty": tuple(entry["duty"])}) for entry in content["clips"]
+    ]
+    return entries, content["recorded"]
+
+
+def make(entry: Entry, photo: np.ndarray) -> Made:
+    """Makes one clip.
+
+    Args:
+        entry: its recipe.
+        photo: [H', W', 3] uint8.
+
+    Returns:
+        It, without a look at what was recorded.
+    """
+    count = (entry.objects, entry.objects)
+    clip = synthesize(
+        photo,
+        np.random.default_rng(entry.seed),
+        frames=FRAMES,
+        height=HEIGHT,
+        width=WIDTH,
+        shake=Shake(speed=(entry.speed, entry.speed), turn=False),
+        objects=Objects(count=count, speed=(2.0, 14.0)) if entry.objects else None,
+        exposure=Exposure(duty=entry.duty, **(_NOISY if entry.noisy else _CLEAN)),
+    )
+    return Made(entry, clip, input_psnr(clip))
+
+
+def input_psnr(clip: BlurredClip) -> float:
+    """How blurry a clip is.
+
+    Args:
+        clip: [T, H, W, 3] uint8.
+
+    Returns:
+        dB of the blurry frames against the sharp ones, mean over frames.
+    """
+    pairs = zip(clip.blurry, clip.sharp, strict=True)
+    return float(np.mean([cv2.PSNR(*pair) for pair in pairs]))
+
+
+def checksums(clip: BlurredClip) -> dict[str, str]:
+    """SHA-256 of a clip's arrays.
+
+    Args:
+        clip: of any size.
+
+    Returns:
+        Hexadecimal digests of `blurry` and `sharp`.
+    """
+    arrays = {"blurry": clip.blurry, "sharp": clip.sharp}
+    return {
+        name: hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        for name, value in arrays.items()
+    }
+
+
+def is_validation_folder(folder: str | os.PathLike) -> bool:
+    """Whether a folder holds the photographs of the set, by their names.
+
+    Args:
+        folder: of photographs.
+
+    Returns:
+        True if none is missing.
+    """
+    wanted = {entry.photo for entry in recipe()[0]}
+    return wanted <= {path.stem for path in images_in(folder)}
+
+
+def validation_clips(folder: str | os.PathLike) -> Iterator[Made]:
+    """Makes the set, clip by clip.
+
+    The bytes may differ from the recorded ones where OpenCV or x264 round otherwise;
+    then `note` says so. A clip whose score differs as well is another one, and refused.
+
+    Args:
+        folder: with the seven photographs.
+
+    Yields:
+        Each clip.
+
+    Raises:
+        UserError: for a photograph that is missing or not the recorded one, or a clip
+            that is another one.
+    """
+    entries, recorded = recipe()
+    paths = {path.stem: path for path in images_in(folder)}
+    for entry in entries:
+        if entry.photo not in paths:
+            raise UserError(f"{folder}: lacks the photograph {entry.photo}")
+        _check_photo(paths[entry.photo], recorded[entry.photo]["sha256"])
+    for entry in entries:
+        made = make(entry, read_image(paths[entry.photo]))
+        yield dataclasses.replace(made, note=_compared(made, recorded[entry.name]))
+
+
+def _check_photo(path, expected):
+    found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if found != expected:
+        raise UserError(
+            f"{path}: is not the photograph that the validation set is made of "
+            f"(sha256 {found[:12]}, not {expected[:12]})"
+        )
+
+
+def _compared(made, told):
+    name, score = made.entry.name, told["psnr"]
+    if checksums(made.clip) == {kind: told[kind] for kind in ("blurry", "sharp")}:
+        return None
+    if abs(made.psnr - score) > _TOLERANCE:
+        raise UserError(
+            f"clip {name}: its blurry frames have {made.psnr:.2f} dB here and "
+            f"{score:.2f} dB as recorded: it is not the same clip"
+        )
+    return (
+        f"clip {name}: not the recorded bytes, as this OpenCV or x264 rounds otherwise "
+        f"({made.psnr:.3f} dB, recorded {score:.3f})"
+    )

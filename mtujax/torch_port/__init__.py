@@ -1,0 +1,1 @@
+"""The networks in PyTorch, to check conversions and to compare times."""

@@ -1,0 +1,150 @@
+"""`ops.steering` in PyTorch, for the twin network: samples of a frame along its motion.
+
+Built from PyTorch's own resampling; the numbers are those of `ops.steering`.
+Letters: B batch, K window, H W pixels, h w pixels of a level, p side of a patch, S
+samples.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from mtujax.config import ModelConfig
+from mtujax.torch_port.layers import space_to_depth
+
+FILTER_SCALE = 8.0
+_LEVELS, _ITERATIONS, _WINDOW, _SMOOTH, _DAMPING = 4, 3, 5, 3, 1e-4
+_REACH = 40.0
+
+
+def steered_channels(samples: int, patch: int) -> int:
+    """The number of channels of `steered_samples`' features.
+
+    Args:
+        samples: S; 0 has none.
+        patch: p.
+
+    Returns:
+        Channels.
+    """
+    return (2 * samples + 6) * patch**2 + 3 if samples else 0
+
+
+def steered_input(
+    window: torch.Tensor, config: ModelConfig
+) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+    """`steered_samples` as a network of `config` takes them.
+
+    Args:
+        window: [B, K, 3, H, W] blurry frames in [0, 1], oldest first.
+        config: of the network.
+
+    Returns:
+        `along` and a list of the features; None and an empty one where it takes none.
+    """
+    if not config.motion_samples:
+        return None, []
+    options = {"samples": config.motion_samples, "patch": config.patch}
+    along, features = steered_samples(window, lookback=config.lookback, **options)
+    return along, [features]
+
+
+@torch.no_grad()
+def steered_samples(
+    window: torch.Tensor, *, lookback: int, samples: int, patch: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a frame and its neighbours are along the motion of each patch.
+
+    Args:
+        window: [B, K, 3, H, W] blurry frames in [0, 1], oldest first; H and W are
+            multiples of 4p.
+        lookback: frames of the window before the current one.
+        samples: S on either side, the outermost a frame's motion away.
+        patch: side p of a patch; its pixels share a motion.
+
+    Returns:
+        `along` [B, 2S, H, W]: differences of grey to the pixel itself. And features
+        [B, (2S + 6) p p + 3, H / p, W / p]. Both float32.
+    """
+    before, current = window[:, lookback - 1], window[:, lookback]
+    after = window[:, min(lookback + 1, window.shape[1] - 1)]
+    motion = frame_motion(before, current, after, patch=patch)
+    flow = F.interpolate(motion, scale_factor=patch, mode="nearest")
+    grey = _grey(current)
+    steps = [k / samples for k in range(-samples, samples + 1) if k]
+    along = torch.cat([_moved(grey, s * flow) for s in steps], dim=1) - grey
+    sides = [_moved(before, -flow) - current, _moved(after, flow) - current]
+    pixels = space_to_depth(4 * torch.cat([along, *sides], dim=1), patch)
+    length = (motion.norm(dim=1, keepdim=True) / 4).clamp(max=1)
+    return along, torch.cat([pixels, motion / 10, length], dim=1)
+
+
+@torch.no_grad()
+def frame_motion(
+    before: torch.Tensor, current: torch.Tensor, after: torch.Tensor, *, patch: int = 1
+) -> torch.Tensor:
+    """The motion through a frame, by pyramidal symmetric Lucas-Kanade.
+
+    Args:
+        before: [B, 3, H, W] in [0, 1]; H and W are multiples of 4p.
+        current: [B, 3, H, W], the frame.
+        after: [B, 3, H, W].
+        patch: side p of the patches that a motion is given for.
+
+    Returns:
+        [B, 2, H / p, W / p] float32 (dx, dy) in pixels a frame.
+    """
+    alone = (before == current).flatten(1).all(1) | (after == current).flatten(1).all(1)
+    pyramid = [[F.avg_pool2d(_grey(x), 4) for x in (before, after)]]
+    while len(pyramid) < _LEVELS and min(pyramid[-1][0].shape[2:]) > 1:
+        pyramid.append([F.avg_pool2d(x, 2) for x in pyramid[-1]])
+    motion = None
+    for pair in reversed(pyramid):
+        if motion is None:
+            motion = torch.cat([torch.zeros_like(pair[0])] * 2, dim=1)
+        else:
+            motion = 2 * F.interpolate(motion, scale_factor=2.0, mode="bilinear")
+            missing = [n - m for n, m in zip(pair[0].shape, motion.shape, strict=True)]
+            motion = F.pad(motion, (0, missing[3], 0, missing[2]), mode="replicate")
+        for _ in range(_ITERATIONS):
+            motion = _refined(motion, *pair)
+    size = [n // patch for n in current.shape[2:]]
+    motion = 4 * F.interpolate(motion, size, mode="bilinear")
+    motion = torch.where(alone.reshape(-1, 1, 1, 1), 2 * motion, motion)
+    return motion.clamp(-_REACH, _REACH)
+
+
+def _refined(motion, before, after):
+    """An iteration of Lucas-Kanade on [B, 1, h, w] images."""
+    first, second = _moved(before, -motion), _moved(after, motion)
+    wide = F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
+    across = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
+    down = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
+    slopes, change = torch.cat([across, down], dim=1), second - first
+    # Each pixel's 2x2 system: (products + damping) step = -moments / 2.
+    products = torch.einsum("bihw,bjhw->bijhw", slopes, slopes).flatten(1, 2)
+    products = _mean(products, _WINDOW).permute(0, 2, 3, 1).unflatten(-1, (2, 2))
+    moments = _mean(slopes * change, _WINDOW).permute(0, 2, 3, 1)
+    system = products + _DAMPING * torch.eye(2, device=motion.device)
+    step = torch.linalg.solve(system, -moments / 2).permute(0, 3, 1, 2)
+    return _mean(motion + step.clamp(-1, 1), _SMOOTH)
+
+
+def _mean(x, side):
+    x = F.pad(x, (side // 2,) * 4, mode="replicate")
+    return F.avg_pool2d(x, side, stride=1)
+
+
+def _moved(image, flow):
+    """`image` [B, C, h, w] at each pixel plus its flow, bilinear, its edge repeated."""
+    height, width = image.shape[2:]
+    x = torch.arange(width, device=image.device) + flow[:, 0]
+    y = torch.arange(height, device=image.device)[:, None] + flow[:, 1]
+    # From -1 to 1 between the centres of the outermost pixels.
+    grid = [2 * at / max(n - 1, 1) - 1 for at, n in ((x, width), (y, height))]
+    options = {"padding_mode": "border", "align_corners": True}
+    return F.grid_sample(image, torch.stack(grid, dim=-1), **options)
+
+
+def _grey(image):
+    red, green, blue = image.split(1, dim=1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue

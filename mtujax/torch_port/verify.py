@@ -1,0 +1,178 @@
+"""Converted weights against their checkpoint: the Flax networks beside PyTorch's.
+
+Letters: T time, H W pixels.
+"""
+
+import dataclasses
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax.liteflownet.network import LiteFlowNet
+from mtujax.liteflownet.weights import load_teacher, teacher_findings
+from mtujax.model.clip import clip_windows, window_at
+from mtujax.model.network import initial_state
+from mtujax.weights.convert import checkpoint_findings, torch_names
+from mtujax.weights.files import load
+from mtujax.weights.safetensors_io import refuse
+from mtujax.weights.torch_reader import import_torch, read_checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Differences:
+    """How far the Flax network is from the PyTorch twin on a clip.
+
+    Attributes:
+        image: largest absolute difference of a restored value, images in [0, 1].
+        displacements: grid cells whose displacement differs.
+        cells: grid cells compared.
+    """
+
+    image: float
+    displacements: int
+    cells: int
+
+    @property
+    def agree(self) -> bool:
+        """Whether nothing but rounding differs: images to 1e-4, or a few near ties."""
+        ties = self.displacements <= 0.01 * self.cells
+        return ties and (self.image <= 1e-4 or self.displacements > 0)
+
+    def __str__(self) -> str:
+        """What differs, in words."""
+        return (
+            f"images differ by {self.image:.1e} at most, {self.displacements} of "
+            f"{self.cells} displacements differ"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowDifferences:
+    """How far the Flax teacher is from the PyTorch twin on a clip.
+
+    Attributes:
+        flow: largest absolute difference of a flow's component, in pixels.
+        span: from the smallest to the largest component, in pixels.
+    """
+
+    flow: float
+    span: float
+
+    @property
+    def agree(self) -> bool:
+        """Whether nothing but rounding differs: flows to 1e-4 of their span."""
+        return self.flow <= 1e-4 * self.span
+
+    def __str__(self) -> str:
+        """What differs, in words."""
+        return f"flow differs by {self.flow:.1e} pixels at most, of {self.span:.1f}"
+
+
+def check(
+    checkpoint: str | os.PathLike,
+    weights: str | os.PathLike,
+    *,
+    frames: np.ndarray | None = None,
+) -> Differences:
+    """Compares a weights file with its checkpoint on a short clip.
+
+    The checkpoint runs in the PyTorch twin, under its own names, and the file in the
+    Flax network, so renaming, layouts and layers are all tested.
+
+    Args:
+        checkpoint: the `.pytorch` file.
+        weights: the `.safetensors` file made of it.
+        frames: [T, H, W, 3] blurry frames, float in [0, 1]; None draws a texture.
+
+    Returns:
+        The largest differences, computed at highest matmul precision. Rounding leaves
+        images within 1e-4; where two scores nearly tie a displacement may differ, and
+        single pixels with it.
+
+    Raises:
+        WeightsError: if either file cannot be read or they do not belong together.
+    """
+    torch = import_torch()
+    from mtujax.torch_port.network import TorchMTUNet
+
+    model, params = load(weights)
+    tensors, _ = read_checkpoint(checkpoint)
+    refuse(checkpoint, checkpoint_findings(tensors, model.config))
+    names = torch_names(model.config)
+    twin = TorchMTUNet(model.config)
+    twin.load_state_dict({name: torch.from_numpy(tensors[name]) for name in names})
+    clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
+    windows, index = clip_windows(model.config, jnp.asarray(clip)[None])
+    step = jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
+    size = (1, *clip.shape[1:3])
+    state, twin_state = initial_state(model, *size), twin.initial_state(*size)
+    steps = []
+    for t in range(len(clip)):
+        window = window_at(windows, index[:, t])
+        # An accelerator may otherwise round products to ten bits.
+        with jax.default_matmul_precision("highest"):
+            state, ours = step(params, state, window)
+        with torch.no_grad():
+            twin_state, theirs = twin(twin_state, torch.from_numpy(np.array(window)))
+        steps.append(_step_differences(ours, theirs))
+    images, displacements, cells = zip(*steps, strict=True)
+    return Differences(max(images), sum(displacements), sum(cells))
+
+
+def check_teacher(
+    checkpoint: str | os.PathLike,
+    weights: str | os.PathLike,
+    *,
+    frames: np.ndarray | None = None,
+) -> FlowDifferences:
+    """Compares a teacher file with its checkpoint on a short clip, as `check` does.
+
+    Args:
+        checkpoint: the PyTorch file.
+        weights: the `.safetensors` file made of it.
+        frames: [T, H, W, 3] frames, float in [0, 1], sides multiples of 32; None draws
+            a texture.
+
+    Returns:
+        The largest difference, computed at highest matmul precision.
+
+    Raises:
+        WeightsError: if either file cannot be read or they do not belong together.
+    """
+    torch = import_torch()
+    from mtujax.torch_port.liteflownet import TorchLiteFlowNet
+
+    _, params = load_teacher(weights)
+    tensors, _ = read_checkpoint(checkpoint)
+    refuse(checkpoint, teacher_findings(tensors))
+    twin = TorchLiteFlowNet()
+    twin.load_state_dict({n: torch.from_numpy(v) for n, v in tensors.items()})
+    clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
+    pair = clip[1:], clip[:-1]
+    with jax.default_matmul_precision("highest"):
+        ours = jax.jit(LiteFlowNet().apply)({"params": params}, *pair)
+    theirs = twin(*(torch.from_numpy(f) for f in pair)).numpy()
+    return FlowDifferences(float(np.abs(ours - theirs).max()), float(np.ptp(theirs)))
+
+
+def _step_differences(ours, theirs):
+    image = np.abs(ours["restored"] - theirs["restored"].numpy()).max()
+    if "displacement" not in ours:
+        return float(image), 0, 0
+    unequal = np.asarray(ours["displacement"]) != theirs["displacement"].numpy()
+    unequal = unequal.any(axis=-1)
+    return float(image), int(unequal.sum()), unequal.size
+
+
+def _moving_texture(time=4, side=96, step=4):
+    """A smooth texture [T, H, W, 3] that moves right by `step` pixels a frame."""
+    random = np.random.default_rng(0)
+    waves = random.uniform(-0.6, 0.6, (2, 48))  # radians a pixel
+    phase, colour = random.uniform(0, 6.28, 48), random.normal(0, 0.06, (48, 3))
+    y, x = np.mgrid[:side, : side + time * step]
+    texture = np.sin(waves[0] * y[..., None] + waves[1] * x[..., None] + phase) @ colour
+    texture = np.clip(texture + 0.5, 0, 1).astype(np.float32)
+    starts = [(time - t) * step for t in range(time)]
+    return np.stack([texture[:, start : start + side] for start in starts])

@@ -1,0 +1,1 @@
+"""Training: configuration, losses, steps, checkpoints and logs."""

@@ -1,0 +1,393 @@
+"""Training states as bytes, by step, in a folder that Orbax keeps.
+
+A step appears when it is whole, also on object storage and if the process is killed.
+The bytes are one safetensors array per step: an Orbax array for each leaf takes several
+times as long. No pickle: reading them runs no code.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mtujax.common.files import digest
+from mtujax.errors import UserError
+from mtujax.weights.safetensors_io import shape_findings
+
+FORMAT = 1
+"""Raised when what is written could be misread by an older version."""
+
+
+_SEAL = "seal"
+_NAMED = 3  # differences in a message
+_TYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "U16": "uint16",
+    "I16": "int16",
+    "U32": "uint32",
+    "I32": "int32",
+    "U64": "uint64",
+    "I64": "int64",
+    "BF16": "bfloat16",
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+}
+
+
+class Damaged(Exception):
+    """What was read is not what was written; `str()` is a clause that says why."""
+
+
+def to_bytes(state) -> bytes:
+    """Writes a tree of arrays; nothing of their memory is held.
+
+    Args:
+        state: arrays of any shape, on any device, which hold numbers of `_TYPES`.
+
+    Returns:
+        A safetensors file.
+    """
+    leaves = _named(jax.device_get(state)).items()
+    # It writes memory as it lies, whatever its strides say.
+    return safetensors.numpy.save({n: np.asarray(x, order="C") for n, x in leaves})
+
+
+def from_bytes(data: bytes, like, source: str):
+    """Reads what `to_bytes` wrote.
+
+    Args:
+        data: a safetensors file.
+        like: a tree of arrays, or of their shapes and types, that is expected.
+        source: where the bytes come from, for messages.
+
+    Returns:
+        The tree `like` with NumPy arrays [...] bit for bit as written.
+
+    Raises:
+        Damaged: if they cannot be read.
+        UserError: if they hold another tree; names what differs first.
+    """
+    try:
+        found = dict(safetensors.deserialize(data))
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise Damaged(f"no tensors in it: {error}") from None
+    expected = _named(like)
+    differing = shape_findings(
+        {name: tuple(leaf["shape"]) for name, leaf in found.items()},
+        {name: leaf.shape for name, leaf in expected.items()},
+    ) or [
+        f"{name} is {_TYPES.get(found[name]['dtype'])}, expected {leaf.dtype}"
+        for name, leaf in expected.items()
+        if _TYPES.get(found[name]["dtype"]) != str(leaf.dtype)
+    ]
+    if differing:
+        more = len(differing) - _NAMED
+        more = f" and {more} more" if more > 0 else ""
+        raise UserError(
+            f"{source}: holds the state of another network or optimiser: "
+            f"{'; '.join(differing[:_NAMED])}{more}"
+        )
+    leaves = [
+        np.frombuffer(found[name]["data"], jnp.dtype(leaf.dtype)).reshape(leaf.shape)
+        for name, leaf in expected.items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _named(tree):
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+        for path, leaf in leaves
+    }
+
+
+def seal(values: dict) -> dict:
+    """Adds a checksum, so that damage is noticed.
+
+    Args:
+        values: JSON values by name.
+
+    Returns:
+        The same as JSON gives them back, and the checksum.
+    """
+    values = json.loads(json.dumps(values))
+    return {**values, _SEAL: _seal_of(values)}
+
+
+def unseal(values, source: str) -> dict:
+    """Takes the checksum off, after a look at it.
+
+    Args:
+        values: what `seal` gave.
+        source: where it comes from, for messages.
+
+    Returns:
+        What was sealed.
+
+    Raises:
+        Damaged: if it does not agree.
+        UserError: if it is of another format.
+    """
+    if not isinstance(values, dict) or _SEAL not in values:
+        raise Damaged("no checksum in it")
+    values = dict(values)
+    if values.pop(_SEAL) != _seal_of(values):
+        raise Damaged("its checksum does not agree")
+    if values.get("format") != FORMAT:
+        raise UserError(
+            f"{source}: of format {values.get('format')!r}, this version reads "
+            f"{FORMAT}; use the mtujax that wrote it, or a newer one"
+        )
+    return values
+
+
+def _seal_of(values):
+    return digest(json.dumps(values, sort_keys=True).encode())
+
+
+try:
+    import orbax.checkpoint as ocp
+    from etils import epath
+except ModuleNotFoundError as error:
+    raise UserError(
+        f"{error.name} is not installed; pip install 'mtujax[train]'"
+    ) from error
+
+
+_UNFINISHED = ".orbax-checkpoint-tmp"
+
+# What a storage says that cannot be reached; whatever it says else is damage.
+_OUT_OF_REACH = (PermissionError, ConnectionError, TimeoutError, MemoryError)
+_OF_CONTENT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+_CODES = (
+    "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
+    "UNAVAILABLE",
+    "DEADLINE_EXCEEDED",
+    "ABORTED",
+    "CANCELLED",
+    "RESOURCE_EXHAUSTED",
+)
+
+
+class Store:
+    """A folder of steps; each process of a run calls the same methods.
+
+    Attributes:
+        folder: absolute, or as given if it is remote.
+        unfinished: steps that a process which ended before had begun to write.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        kept: Callable[[list[int]], Iterable[int]],
+        read_only: bool = False,
+    ):
+        """Opens or creates it.
+
+        Args:
+            folder: local or scheme://….
+            kept: called with all steps, ascending, when one is written; tells which of
+                them to keep.
+            read_only: change nothing, as another process may write there.
+
+        Raises:
+            UserError: if it cannot be used.
+        """
+        self.folder = folder if "://" in folder else os.path.abspath(folder)
+        options = ocp.CheckpointManagerOptions(
+            create=not read_only,
+            read_only=read_only,
+            save_interval_steps=0 if read_only else 1,
+            cleanup_tmp_directories=not read_only,
+            preservation_policy=_Policy(kept),
+            # In the background, a folder that cannot be made leaves threads behind that
+            # wait for it for minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
+        _silence()
+        with self._explaining("cannot be used"):
+            self.unfinished = _unfinished(self.folder)
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_names=("state", "about")
+            )
+
+    def name(self, step: int) -> str:
+        """The folder of a step, for messages."""
+        return f"{self.folder}/{step}"
+
+    def steps(self) -> list[int]:
+        """All steps, ascending, with the one that is being written."""
+        return sorted(self._manager.all_steps())
+
+    def write(self, step: int, data: bytes, about: dict) -> None:
+        """Begins to write a step, after the one before is written.
+
+        Args:
+            step: a new one, after all others.
+            data: its bytes; only those of the first process count.
+            about: JSON values beside them, likewise.
+
+        Raises:
+            UserError: if this one or the one before could not be written.
+        """
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave({"bytes": np.frombuffer(data, np.uint8)}),
+            about=ocp.args.JsonSave(about),
+        )
+        with self._explaining("checkpoints cannot be saved"):
+            self._manager.save(step, args=items, force=True)
+
+    def wait(self) -> None:
+        """Waits until all is written.
+
+        Raises:
+            UserError: if it could not be.
+        """
+        with self._explaining("the last checkpoint could not be saved"):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and gives back what the system lent.
+
+        Raises:
+            UserError: if something could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    def delete(self, step: int) -> None:
+        """Deletes a step.
+
+        Args:
+            step: that there is.
+
+        Raises:
+            UserError: if it cannot be deleted.
+        """
+        with self._explaining(f"{step} is damaged and cannot be deleted"):
+            self._manager.delete(step)
+
+    def read_about(self, step: int):
+        """Reads the JSON values of a step.
+
+        Args:
+            step: that there is.
+
+        Returns:
+            What was written, if it is whole.
+
+        Raises:
+            Damaged: if it cannot be read.
+            UserError: if the storage cannot be reached.
+        """
+        return self._item(step, about=ocp.args.JsonRestore()).about
+
+    def read_bytes(self, step: int, size: int) -> bytes:
+        """Reads the bytes of a step.
+
+        Args:
+            step: that there is.
+            size: their number.
+
+        Returns:
+            What was written, if it is whole: Orbax may miss that some bits differ.
+
+        Raises:
+            Damaged: if they cannot be read.
+            UserError: if the storage cannot be reached.
+        """
+        target = {"bytes": np.empty(size, np.uint8)}
+        found = self._item(step, state=ocp.args.StandardRestore(target))
+        return found.state["bytes"].tobytes()
+
+    def _item(self, step, **args):
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(**args))
+        except Exception as error:  # of any kind: it parses what may be garbage
+            if _is_out_of_reach(error):
+                raise UserError(
+                    f"{self.name(step)}: cannot be read ({_reason(error)})"
+                ) from error
+            raise Damaged(_reason(error)) from error
+
+    @contextlib.contextmanager
+    def _explaining(self, what) -> Iterator[None]:
+        """Makes one line of whatever a storage or Orbax raises."""
+        try:
+            yield
+        except Exception as error:
+            # Its list already lacks what a step that was not written would replace.
+            with contextlib.suppress(Exception):
+                self._manager.reload()
+            raise UserError(
+                f"{self.folder}: {what} ({_reason(error)}); those saved before are "
+                "untouched"
+            ) from error
+
+
+class _Policy:
+    """What Orbax asks which steps to keep."""
+
+    def __init__(self, kept):
+        self._kept = kept
+
+    def should_preserve(self, checkpoints, *, context):
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = set(self._kept(sorted(steps)))
+        return [step in kept for step in steps]
+
+
+def _is_out_of_reach(error):
+    """Whether what is stored may be whole, so that nothing may be thrown away."""
+    of_system = isinstance(error, OSError) and error.errno not in _OF_CONTENT
+    known = isinstance(error, _OUT_OF_REACH) or str(error).startswith(_CODES)
+    return of_system or known
+
+
+def _unfinished(folder):
+    path = epath.Path(folder)
+    names = [p.name for p in path.iterdir()] if path.exists() else []
+    begun = (name.split(_UNFINISHED)[0] for name in names if _UNFINISHED in name)
+    return sorted(int(name) for name in begun if name.isdecimal())
+
+
+def _reason(error):
+    """The gist of an error of the system, of a storage, or of Orbax."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    text = " ".join(str(error).split())
+    if code := re.search(r"os_error_code='?(\d+)", text):
+        return os.strerror(int(code[1]))
+    # Of a storage: CODE: where "…": where "…": what [details].
+    text = re.split(r" \[(?:source|tensorstore)", text.rsplit('": ', 1)[-1])[0][:120]
+    known = isinstance(error, OSError | ValueError) and text
+    return text if known else f"{type(error).__name__} {text}"
+
+
+def _silence():
+    """Keeps Orbax's log out of the terminal: what matters in it is raised as well."""
+    logger = logging.getLogger("absl")
+    if _not_of_orbax not in logger.filters:
+        logger.addFilter(_not_of_orbax)
+
+
+def _not_of_orbax(record):
+    return f"{os.sep}orbax{os.sep}" not in record.pathname

@@ -1,0 +1,262 @@
+"""Checkpoints of a run: saved while it goes on, read back bit for bit.
+
+Each holds the state, its checksum (Orbax alone gives flipped bits back without a word)
+and what else is needed to go on.
+"""
+
+import contextlib
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from mtujax.common.files import digest
+from mtujax.errors import UserError
+from mtujax.parallel import is_first
+from mtujax.training.checkpoint_store import (
+    FORMAT,
+    Damaged,
+    Store,
+    from_bytes,
+    seal,
+    to_bytes,
+    unseal,
+)
+from mtujax.training.step import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a checkpoint held.
+
+    Attributes:
+        step: its number.
+        state: the training state, on the default device.
+        extra: what was saved with it.
+        psnr: of the validation at that time in dB, or None.
+        notes: lines on what could not be read and was passed over.
+    """
+
+    step: int
+    state: TrainState
+    extra: dict
+    psnr: float | None
+    notes: tuple[str, ...] = ()
+
+
+class Checkpoints:
+    """The checkpoints in a folder; a context manager, which waits for the last one.
+
+    In several processes each calls the same methods; the first one writes.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        latest: int = 2,
+        every: int | None = None,
+        best: int = 1,
+        read_only: bool = False,
+    ):
+        """Opens or creates a folder of checkpoints.
+
+        Args:
+            folder: also remote, as gs://bucket/run/checkpoints.
+            latest: how many of the last ones are kept.
+            every: the first at or after each multiple of it is kept for good.
+            best: how many of those with the highest PSNR are kept.
+            read_only: change nothing, as another process may write there.
+
+        Raises:
+            UserError: if the folder cannot be used.
+        """
+        self._latest, self._every, self._best = latest, every, best
+        self._psnr: dict[int, float] = {}
+        self._damaged: set[int] = set()
+        self._store = Store(folder, kept=self._kept, read_only=read_only)
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._store.close)
+            self._read_ratings(read_only)
+            opened.pop_all()
+
+    def _read_ratings(self, read_only):
+        for step in self.steps():
+            # One out of reach may be the best, which must not be deleted for that.
+            unread = (Damaged, UserError) if read_only else Damaged
+            with contextlib.suppress(unread):
+                self._note_psnr(step, self._about(step)["psnr"])
+
+    def __enter__(self) -> "Checkpoints":
+        """Gives itself."""
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        """Waits for what is being saved.
+
+        Raises:
+            UserError: if it could not be saved, and nothing else went wrong.
+        """
+        try:
+            self.close()
+        except UserError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))
+
+    def close(self) -> None:
+        """Waits for what is being saved.
+
+        Raises:
+            UserError: if it could not be saved.
+        """
+        self._store.close()
+
+    def wait(self) -> None:
+        """Waits for what is being saved.
+
+        Raises:
+            UserError: if it could not be saved.
+        """
+        self._store.wait()
+
+    def steps(self) -> list[int]:
+        """The numbers of all checkpoints, ascending."""
+        return self._store.steps()
+
+    def best_step(self) -> int | None:
+        """The number of the one with the highest PSNR, or None if none has any."""
+        rated = self._rated(self.steps())
+        return rated[-1] if rated else None
+
+    def save(
+        self, step: int, state: TrainState, extra: dict, *, psnr: float | None = None
+    ) -> None:
+        """Saves in the background; the state may change as soon as this returns.
+
+        A number that is saved already is not saved again. Damaged checkpoints that
+        `restore` passed over make way.
+
+        Args:
+            step: number of the checkpoint: updates made and left out.
+            state: to save.
+            extra: JSON values to keep with it.
+            psnr: of the validation in dB, if there was one.
+
+        Raises:
+            UserError: if this one or the one before could not be saved, which leaves
+                those on disk untouched, or if there is a newer one.
+        """
+        for damaged in sorted(self._damaged):
+            if damaged >= step:
+                self._store.delete(damaged)
+                self._damaged.remove(damaged)
+        newest = max(self.steps(), default=-1)
+        if newest > step:
+            raise UserError(
+                f"{self._store.folder}: has a newer checkpoint, {newest}, than {step}: "
+                "go on from that, delete it, or take another run folder"
+            )
+        if newest == step:
+            return
+        psnr = None if psnr is None or not math.isfinite(psnr) else float(psnr)
+        data = to_bytes(state) if is_first() else b"-"  # Orbax takes no empty array
+        about = {"format": FORMAT, "extra": extra, "psnr": psnr}
+        about |= {"bytes": len(data), "sha256": digest(data)}
+        self._note_psnr(step, psnr)
+        self._store.write(step, data, seal(about))
+
+    def restore(self, like: TrainState, which: str | int = "latest") -> Restored | None:
+        """Reads a checkpoint.
+
+        Args:
+            like: a state of the same structure; shapes and types are enough.
+            which: "latest", "best", or a number. If the latest is damaged or was not
+                finished, the one before is read, and `notes` tells.
+
+        Returns:
+            What it held; None if the latest is wanted and there is none at all.
+
+        Raises:
+            UserError: if none can be read, the one asked for cannot or is not there,
+                or it holds another structure.
+        """
+        if which != "latest":
+            step = self._step_of(which)
+            try:
+                return self._read(step, like)
+            except Damaged as damage:
+                raise UserError(
+                    f"{self._store.name(step)}: damaged ({damage}); {self._list()}"
+                ) from None
+        notes = [
+            f"{self._store.name(step)}: was not finished, so it is passed over"
+            for step in self._store.unfinished
+            if step > max(self.steps(), default=-1)
+        ]
+        for step in reversed(self.steps()):
+            try:
+                found = self._read(step, like)
+                return dataclasses.replace(found, notes=tuple(notes))
+            except Damaged as damage:
+                self._damaged.add(step)
+                name = self._store.name(step)
+                notes.append(f"{name}: is damaged ({damage}), so it is passed over")
+        if self.steps():
+            raise UserError(
+                f"{self._store.folder}: no checkpoint in it can be read: {notes[0]}; "
+                "delete the folder, or take another run folder, to begin anew"
+            )
+        return None
+
+    def _step_of(self, which):
+        steps, folder = self.steps(), self._store.folder
+        step = self.best_step() if which == "best" else which
+        if step is None and steps:
+            raise UserError(
+                f"{folder}: no checkpoint was validated, so none is the best; take the "
+                "latest"
+            )
+        if step not in steps:
+            raise UserError(f"{folder}: no checkpoint {which}; {self._list()}")
+        return step
+
+    def _list(self):
+        return f"there are {', '.join(map(str, self.steps())) or 'none'}"
+
+    def _read(self, step, like):
+        about = self._about(step)
+        data = self._store.read_bytes(step, about["bytes"])
+        if digest(data) != about["sha256"]:
+            raise Damaged("the checksum of its state does not agree")
+        state = from_bytes(data, like, self._store.name(step))
+        # Copies: a training step may reuse the memory of its state.
+        state = jax.tree.map(jnp.array, state)
+        return Restored(step, state, about["extra"], about["psnr"])
+
+    def _about(self, step):
+        return unseal(self._store.read_about(step), self._store.name(step))
+
+    def _note_psnr(self, step, psnr):
+        if psnr is not None:
+            self._psnr[step] = psnr
+
+    def _rated(self, steps):
+        """Those that were validated, the best last; of equal ones the later."""
+        return sorted((s for s in steps if s in self._psnr), key=self._psnr.get)
+
+    def _kept(self, steps):
+        """Which checkpoints stay. Damaged ones keep no other from staying."""
+        whole = [step for step in steps if step not in self._damaged]
+        kept = set(whole[::-1][: self._latest])
+        kept.update(self._rated(whole)[::-1][: self._best])
+        return kept.union(self._milestones(whole))
+
+    def _milestones(self, steps):
+        """Of those between two multiples of `every` the first; it is never deleted."""
+        first = {}
+        for step in steps:
+            if self._every and step >= self._every:
+                first.setdefault(step // self._every, step)
+        return first.values()

@@ -1,0 +1,98 @@
+"""Configuration files: ml_collections' dicts, made of the dataclasses and read back."""
+
+import dataclasses
+import difflib
+import types
+import typing
+
+from ml_collections import ConfigDict, config_dict
+
+from mtujax.common.dataclass_json import from_dict
+from mtujax.errors import UsageError
+from mtujax.training.config import RunConfig
+
+
+def to_config_dict(config: RunConfig) -> ConfigDict:
+    """What a configuration file starts from.
+
+    Args:
+        config: of a run, or a part of it.
+
+    Returns:
+        A locked dict of its structure: a mistyped field is refused. What may be None
+        keeps the type of what else it may be.
+    """
+    hints, values = typing.get_type_hints(type(config)), {}
+    for field in dataclasses.fields(config):
+        value, hint = getattr(config, field.name), hints[field.name]
+        if dataclasses.is_dataclass(value):
+            value = to_config_dict(value)
+        elif (kinds := _without_none(hint)) != [hint]:
+            value = config_dict.FieldReference(value, field_type=kinds[0])
+        values[field.name] = value
+    return ConfigDict(values).lock()
+
+
+def from_config_dict(config: ConfigDict) -> RunConfig:
+    """Reads what a configuration file gave.
+
+    Args:
+        config: of the structure of a `RunConfig`.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        UsageError: naming the field that cannot be used.
+    """
+    return from_dict(config.to_dict(), RunConfig)
+
+
+def check_field(path: str) -> None:
+    """Refuses the name of a field that there is not.
+
+    Args:
+        path: as `data.shake.speed`.
+
+    Raises:
+        UsageError: with the nearest one.
+    """
+    fields = field_names(RunConfig)
+    if path in fields:
+        return
+    part, _, last = path.rpartition(".")
+    parts = {name.rpartition(".")[0] for name in fields}
+    leaves = [name for name in fields if name not in parts]
+    near = [name for name in leaves if name.split(".")[-1] == last]
+    near = near or difflib.get_close_matches(path, leaves, n=1)
+    if near:
+        meant = f"did you mean --config.{near[0]}?"
+    else:
+        part = part if part in parts else ""
+        beside = [name for name in fields if name.rpartition(".")[0] == part]
+        meant = f"there are {', '.join(beside)}"
+    raise UsageError(f"--config.{path}: no such field; {meant}")
+
+
+def field_names(kind: type, path: str = "") -> list[str]:
+    """Every field of a configuration, also those of its parts.
+
+    Args:
+        kind: its dataclass.
+        path: what stands before each name.
+
+    Returns:
+        Dotted names: of each part, then of what is in it.
+    """
+    names = []
+    for name, hint in typing.get_type_hints(kind).items():
+        names.append(f"{path}{name}")
+        for choice in _without_none(hint):
+            if dataclasses.is_dataclass(choice):
+                names += field_names(choice, f"{path}{name}.")
+    return names
+
+
+def _without_none(hint):
+    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return [choice for choice in choices if choice is not types.NoneType]

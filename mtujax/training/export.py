@@ -1,0 +1,264 @@
+"""What a training run gives away: weights, or its whole state to resume from.
+
+Reads a run's folder and changes nothing there, so the run may be active. A state is
+exported as small files that, put together, are one safetensors file; `manifest.json`
+holds their checksums and what is needed to resume.
+"""
+
+import dataclasses
+import json
+import math
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from mtujax.common.files import digest, whole_output
+from mtujax.errors import UsageError, UserError
+from mtujax.training.checkpoint_store import (
+    FORMAT,
+    Damaged,
+    from_bytes,
+    seal,
+    to_bytes,
+    unseal,
+)
+from mtujax.training.run_folder import read_run
+from mtujax.training.step import TrainState
+from mtujax.weights.files import save_weights
+
+MANIFEST = "manifest.json"
+"""Name of the file that tells what the others are."""
+
+
+LIMIT = 15 * 2**20
+"""Most bytes of a part, so that it stays under 16 MiB."""
+
+
+def pack(
+    state: TrainState,
+    extra: dict,
+    folder: str | os.PathLike,
+    *,
+    limit: int = LIMIT,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Writes a state as parts, all or nothing.
+
+    Args:
+        state: to write.
+        extra: JSON values to keep with it: the configuration, what was read so far.
+        folder: to create; one that is empty is replaced.
+        limit: most bytes of a part.
+        overwrite: replace a folder that holds an archive and nothing else.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UsageError: if `limit` is not above 0.
+        UserError: if something is in the way or the folder cannot be written; what was
+            there is untouched.
+    """
+    folder = Path(folder)
+    if limit < 1:
+        raise UsageError(f"limit {limit}: must be above 0")
+    _check_free(folder, overwrite)
+    data = to_bytes(state)
+    count = math.ceil(len(data) / limit)
+    parts = [data[limit * n : limit * (n + 1)] for n in range(count)]
+    names = [f"state-{n:03}-of-{count:03}.part" for n in range(1, count + 1)]
+    listed = [
+        {"name": name, "bytes": len(part), "sha256": digest(part)}
+        for name, part in zip(names, parts, strict=True)
+    ]
+    manifest = seal({"format": FORMAT, "extra": extra, "parts": listed})
+    try:
+        with whole_output(folder, folder=True) as whole:
+            for name, part in zip(names, parts, strict=True):
+                (whole / name).write_bytes(part)
+            (whole / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror})") from error
+    return [folder / name for name in [*names, MANIFEST]]
+
+
+def _check_free(folder, overwrite):
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is a file, but a folder would be written")
+    names = [path.name for path in folder.iterdir()]
+    if not names:
+        return
+    strange = [n for n in names if n != MANIFEST and Path(n).suffix != ".part"]
+    if strange or MANIFEST not in names:
+        what = f": {min(strange)}" if strange else ""
+        raise UserError(f"{folder}: not replaced, as it is no archive{what}")
+    if not overwrite:
+        raise UserError(
+            f"{folder}: exists already; --overwrite (overwrite=True) replaces it"
+        )
+
+
+def unpack(folder: str | os.PathLike, like: TrainState) -> tuple[TrainState, dict]:
+    """Reads what `pack` wrote.
+
+    Args:
+        folder: with all the parts and the manifest.
+        like: a state of the same structure; shapes and types are enough.
+
+    Returns:
+        The state, bit for bit, on the default device, and what was kept with it.
+
+    Raises:
+        UserError: naming what is missing or damaged, or how the structure differs.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    try:
+        data = b"".join(_read_part(folder, part) for part in manifest["parts"])
+        state = from_bytes(data, like, str(folder))
+    except Damaged as damage:
+        raise UserError(f"{folder}: damaged ({damage}); copy it anew") from None
+    # Copies: a training step may reuse the memory of its state.
+    return jax.tree.map(jnp.array, state), manifest["extra"]
+
+
+def read_extra(folder: str | os.PathLike) -> dict:
+    """Reads what is kept with a state, not the state.
+
+    Args:
+        folder: with the manifest.
+
+    Returns:
+        The `extra` of `pack`.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    return _read_manifest(Path(folder))["extra"]
+
+
+def _read_manifest(folder):
+    path = folder / MANIFEST
+    try:
+        return unseal(json.loads(path.read_text()), str(path))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: no archive of a training state, as it has no {MANIFEST}"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, Damaged) as error:
+        raise UserError(f"{path}: damaged ({error}); copy it anew") from None
+
+
+def _read_part(folder, part):
+    path = folder / part["name"]
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; copy it, too") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) != part["bytes"]:
+        raise UserError(
+            f"{path}: has {len(data)} bytes, not {part['bytes']}; copy it anew"
+        )
+    if digest(data) != part["sha256"]:
+        raise UserError(f"{path}: damaged, its checksum differs; copy it anew")
+    return data
+
+
+_LIBRARIES = ("mtujax", "jax", "flax", "optax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        updates: that the run had made.
+        psnr: of its validation at that time in dB, or None; of the moving average.
+        files: written.
+        notes: lines on checkpoints that could not be read.
+    """
+
+    updates: int
+    psnr: float | None
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def export_weights(
+    run: str,
+    output: str | os.PathLike,
+    *,
+    which: str | int = "latest",
+    raw: bool = False,
+    about: dict[str, str] | None = None,
+) -> Exported:
+    """Writes the weights of a run as `mtujax.load` takes them.
+
+    Whoever loads them computes in float32, or chooses a precision: that of the training
+    need not suit the device they are used on, and is only noted.
+
+    Args:
+        run: its folder, also remote.
+        output: a `.safetensors` file, which is replaced at once.
+        which: checkpoint: "latest", "best" or a number.
+        raw: the parameters themselves, not their moving average.
+        about: more to keep in the file, as {"licence": "Apache-2.0"}.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: if the run cannot be read or the file not be written.
+    """
+    config, found = read_run(run, which=which)
+    updates = int(found.state.step)
+    provenance = {
+        "training": f"{updates} updates on {config.data.name}, {config.train.scheme} "
+        "scheme",
+        "updates": updates,
+        "moving_average": not raw,
+        "precision": config.model.dtype,
+        "versions": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+    }
+    psnr = None if raw else found.psnr  # it is of the moving average
+    if psnr is not None:
+        provenance["validation_psnr"] = round(psnr, 4)
+    params = found.state.params if raw else found.state.ema
+    network = dataclasses.replace(config.model, dtype="float32")
+    save_weights(output, network, params, **(provenance | (about or {})))
+    return Exported(updates, psnr, (Path(output),), found.notes)
+
+
+def export_state(
+    run: str,
+    output: str | os.PathLike,
+    *,
+    which: str | int = "latest",
+    overwrite: bool = False,
+) -> Exported:
+    """Writes the whole state of a run as an archive of parts under 16 MiB.
+
+    Args:
+        run: its folder, also remote.
+        output: folder to create.
+        which: checkpoint: "latest", "best" or a number.
+        overwrite: replace an archive.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: if the run cannot be read or the folder not be written.
+    """
+    _, found = read_run(run, which=which)
+    files = pack(found.state, found.extra, output, overwrite=overwrite)
+    return Exported(int(found.state.step), found.psnr, tuple(files), found.notes)

@@ -1,0 +1,281 @@
+"""Where a run's batches come from: files, photographs filmed on the host or the device.
+
+Batch n is the same in every run with the same settings, whatever the number of devices
+and hosts, so that its number is all the state there is. Letters: B clips of this host's
+share, T target frames, L blurry frames, H W pixels.
+"""
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax import parallel
+from mtujax.data.clips import Clips, ClipSpec, Samples, VideoSamples
+from mtujax.data.flow import ComputedMotion, dis_flow
+from mtujax.data.locate import open_frames, open_motion
+from mtujax.data.pipeline import BatchSpec, training_batches
+from mtujax.data.transforms import Augment, MotionLabels, Noise
+from mtujax.errors import UsageError, UserError
+from mtujax.ops.motion_labels import motion_labels
+from mtujax.synthesis.host.samples import PhotoSamples
+from mtujax.synthesis.photos import (
+    images_in,
+    photographs,
+    read_cutouts,
+    read_photos,
+    scaled_down,
+)
+from mtujax.training.config import RunConfig
+from mtujax.training.gradients import Batch
+from mtujax.training.optimizers import reads_labels
+
+Prepare = Callable[[Any, Batch], Batch]
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+    """Batches of a run, and what the device still has to do to them.
+
+    Attributes:
+        name: what they are made of.
+        notes: sentences about what was not as asked.
+        start: given a number of batches that were had, an endless iterator of those
+            after them: arrays of this host [B, ...]; "record", if any, is not for the
+            device.
+        describe: names a record.
+        constants: arrays for `prepare`, the same for every batch.
+        prepare: pure function of the constants and a batch that gives what
+            `training.gradients.read_batch` takes; None where nothing is left to do.
+    """
+
+    name: str
+    notes: tuple[str, ...]
+    start: Callable[[int], Iterator[dict[str, np.ndarray]]]
+    describe: Callable[[int], str]
+    constants: Any = None
+    prepare: Prepare | None = None
+
+
+def open_feed(config: RunConfig) -> Feed:
+    """Opens what a run trains on; reads no clip yet.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        Its batches.
+
+    Raises:
+        UserError: if nothing usable is there, or a frame is smaller than the crop.
+        UsageError: for settings that contradict each other.
+    """
+    data = config.data
+    if not data.path:
+        what = "a folder of photographs" if data.name == "synthetic" else "its folder"
+        raise UsageError(f"data.path is not given: name {what}")
+    if data.name != "synthetic":
+        return _dataset(config)
+    on_device = jax.default_backend() != "cpu"
+    if data.made_on != "auto":
+        on_device = data.made_on == "device"
+    feed = _device_photos(config) if on_device else _host_photos(config)
+    unused = [f"data.{n} is not used" for n in ("teacher", "flow") if getattr(data, n)]
+    why = [f"{', '.join(unused)}: the motion of photographs is known"] if unused else []
+    return dataclasses.replace(feed, notes=(*feed.notes, *why))
+
+
+def labelled(config: RunConfig) -> bool:
+    """Whether a run's loss needs motion labels."""
+    return bool(config.model.matching_units) and reads_labels(config.train)
+
+
+def _clips(config):
+    model = config.model
+    return ClipSpec(
+        frames=config.data.frames,
+        lookback=model.lookback,
+        lookahead=model.lookahead,
+        see_before=config.data.see_before,
+    )
+
+
+def _host_feed(config: RunConfig, samples: Samples, **options) -> Feed:
+    """Batches that Grain makes."""
+    data = config.data
+    spec = BatchSpec(
+        crop=data.crop,
+        batch=parallel.local_batch(config.batch),
+        augment=Augment(data.turn, data.turn) if data.turn else None,
+        noise=Noise(0.0, data.noise) if data.noise else None,
+        labels=MotionLabels(
+            config.model.search_radius, data.every_cell, config.model.cell
+        ),
+    )
+    size = (data.crop, data.crop)
+    samples.check(*size)
+
+    def start(done):
+        batches = training_batches(
+            samples,
+            spec=spec,
+            seed=config.seed,
+            start=done,
+            shard=(jax.process_index(), jax.process_count()),
+            threads=data.threads,
+            workers=data.workers,
+        )
+        with contextlib.closing(batches), _workers_alive():
+            yield from batches
+
+    notes = (samples.note,) if samples.note else ()
+    return Feed(samples.name, notes, start, samples.describe, **options)
+
+
+@contextlib.contextmanager
+def _workers_alive():
+    try:
+        yield
+    except RuntimeError as error:
+        found = re.search(r"Worker process .* exit code (-?\d+)", str(error))
+        if not found:
+            raise
+        raise UserError(
+            f"a process that makes batches died (exit code {found[1]}), perhaps for "
+            "want of memory: give fewer data.workers, or 0; the same command goes on "
+            "from the last checkpoint"
+        ) from error
+
+
+def _dataset(config):
+    data = config.data
+    place = dict(split=data.split, config=data.variant)
+    source = open_frames(data.name, data.path, **place, threads=data.threads)
+    motion, options = None, {}
+    if labelled(config):
+        motion, options = _motion(config, source, place)
+    samples = VideoSamples(Clips(source, _clips(config)), motion)
+    return _host_feed(config, samples, **options)
+
+
+def _motion(config, source, place):
+    """The labels' source, or what makes them on the device."""
+    data = config.data
+    kind = data.motion
+    if kind == "dis":
+        return ComputedMotion(source, dis_flow), {}
+    if kind in ("auto", "kept"):
+        try:
+            motion = open_motion(
+                data.name, data.path, source, **place, folder=data.flow
+            )
+            return motion, {}
+        except UserError as error:
+            if kind == "kept" or (data.flow and not data.teacher):
+                raise
+            if not data.teacher:
+                raise UserError(
+                    f"{error}; or give data.teacher, data.motion=dis, or "
+                    "train.motion_weight=0"
+                ) from None
+    if not data.teacher:
+        raise UsageError(
+            "data.teacher is not given: `mtujax convert --teacher` makes it"
+        )
+    from mtujax.liteflownet.network import label_motion
+    from mtujax.liteflownet.weights import load_teacher
+
+    params = load_teacher(data.teacher)[1]
+    settings = dict(
+        radius=config.model.search_radius,
+        every_cell=data.every_cell,
+        cell=config.model.cell,
+    )
+
+    def prepare(params, batch):
+        return batch | label_motion(params, batch["sharp"], **settings)
+
+    return None, dict(constants=params, prepare=prepare)
+
+
+def _host_photos(config):
+    data = config.data
+    samples = PhotoSamples(
+        images_in(data.path),
+        _clips(config),
+        shake=data.shake,
+        objects=data.objects,
+        exposure=data.exposure,
+        cutouts=images_in(data.cutouts) if data.cutouts else (),
+        longest=data.longest,
+    )
+    return _host_feed(config, samples)
+
+
+def _device_photos(config):
+    """The host only counts: a batch is the numbers of its clips."""
+    from mtujax.synthesis.device.clip import make_clips
+
+    data, model = config.data, config.model
+    photos, small = read_photos(
+        data.path, width=data.crop, height=data.crop, way_out="give a smaller data.crop"
+    )
+    names = list(photos)
+    constants, film = make_clips(
+        [scaled_down(photo, data.longest) for photo in photos.values()],
+        read_cutouts(data.cutouts),
+        frames=data.frames + model.lookahead,
+        size=data.crop,
+        shake=data.shake,
+        objects=data.objects,
+        exposure=data.exposure,
+        subframes=data.subframes,
+    )
+    key = jax.random.key(config.seed)
+
+    def prepare(constants, batch):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["clip"])
+        return _as_trained(film(constants, keys), config)
+
+    share = parallel.local_batch(config.batch)
+    first = parallel.share_begins(config.batch)
+
+    def start(done):
+        while True:
+            clip = done * config.batch + first + np.arange(share)
+            yield {"clip": (clip % 2**32).astype(np.uint32)}
+            done += 1
+
+    notes = [f"{', '.join(small[:5])}: smaller than {data.crop} pixels, left out"]
+    return Feed(
+        f"{photographs(len(names))} filmed on the device",
+        tuple(notes if small else ()),
+        start,
+        lambda clip: f"clip {clip} of seed {config.seed}",
+        constants,
+        prepare,
+    )
+
+
+def _as_trained(clip, config):
+    """Cuts a clip as `ClipSpec.positions` does, without a look at what was before."""
+    data, model = config.data, config.model
+    blurry, sharp = clip["blurry"], clip["sharp"][:, : data.frames]
+    before = jnp.repeat(blurry[:, :1], model.lookback, axis=1)
+    batch = {"blurry": jnp.concatenate([before, blurry], axis=1), "sharp": sharp}
+    if not labelled(config):
+        return batch
+    flow, valid = (clip[name][:, : data.frames] for name in ("flow", "valid"))
+    motion, counts = motion_labels(
+        flow,
+        valid.at[:, 0].set(False),  # nothing is before it
+        radius=model.search_radius,
+        every_cell=data.every_cell,
+        cell=model.cell,
+    )
+    return batch | {"motion": motion, "motion_valid": counts}

@@ -1,0 +1,295 @@
+"""The log of a training run: lines, a progress bar, CSV tables and TensorBoard.
+
+It never waits for the device: what a step returns stays there until it is finished.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+import jax
+import numpy as np
+
+from mtujax.training.log_files import GRADIENTS, Table, open_events, tags, writing
+from mtujax.training.progress import (
+    Pace,
+    TrainingProgress,
+    losses_text,
+    pace_text,
+    update_line,
+    validation_line,
+)
+
+_SPEED = "updates_per_second"
+
+
+@dataclasses.dataclass
+class _Line:
+    """A line that is due when its updates are finished."""
+
+    step: int
+    terms: list[Mapping]
+    counters: Mapping
+
+    @property
+    def ready(self):
+        return all(map(_ready, [*self.terms, self.counters]))
+
+
+class Logbook:
+    """Logs a run; a context manager, which also writes what an error leaves unwritten.
+
+    `FOLDER/log.csv` and `FOLDER/validation.csv` have each step once, also where a run
+    was killed and went on; `FOLDER/tensorboard` is for TensorBoard.
+    """
+
+    def __init__(
+        self,
+        folder: str | None,
+        *,
+        total: int | None,
+        start: int = 0,
+        every: int = 50,
+        tensorboard: bool = True,
+        rates: Mapping[str, Callable] | None = None,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """Opens the files and drops what stands there of later steps than `start`.
+
+        Args:
+            folder: of the run, local or remote (then without CSV); None logs nothing,
+                as it should be in all processes but the first.
+            total: updates at the end of the run, if known before.
+            start: updates done before.
+            every: updates from one line to the next.
+            tensorboard: also write what TensorBoard reads, if tensorboardX is there.
+            rates: learning rates by name, "learning_rate" or "learning_rate_NAME":
+                functions of the number of updates made before, such as `learning_rate`
+                returns.
+            stream: for lines and bar; None is standard output.
+            clock: gives seconds.
+
+        Raises:
+            UserError: if a file cannot be written, or is no log.
+        """
+        self._silent, self._every, self._total = folder is None, every, total
+        self._start = self._step = start
+        self._rates, self._open = rates or {}, True
+        self._terms, self._counters, self._counted = [], {}, {}
+        self._due = collections.deque()
+        self._first = None
+        self._pace = Pace(total, clock)
+        self._shown = TrainingProgress(total, start=start, stream=stream)
+        self._tables, self._events, self._best = {}, None, None
+        if self._silent:
+            return
+        if "://" in folder:
+            self.note(f"note: {folder} is remote: no log.csv, no validation.csv there")
+        else:
+            with writing(folder):
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            for name in ("log", "validation"):
+                self._tables[name] = Table(Path(folder) / f"{name}.csv", start=start)
+            self._best = _best(self._tables["validation"].rows())
+        _rates(self._rates, start)  # compiled now, so that no line has to wait for it
+        if tensorboard:
+            self._events = open_events(
+                f"{folder.rstrip('/')}/tensorboard",
+                start=start,
+                warn=lambda line: self.note(f"note: {line}"),
+                clock=clock,
+            )
+
+    def __enter__(self) -> "Logbook":
+        """Shows the bar, if there is a terminal."""
+        if not self._silent:
+            self._shown.begin()
+        return self
+
+    def __exit__(self, kind, *_):
+        """Closes; after an error it waits for no device and raises none of its own.
+
+        Raises:
+            UserError: if nothing else went wrong and the log cannot be written.
+        """
+        if kind is None:
+            self.close()
+            return
+        with contextlib.suppress(Exception):  # it would hide the first one
+            self._close(wait=False)
+
+    def update(
+        self,
+        step: int,
+        terms: Mapping[str, jax.Array | float],
+        counters: Mapping[str, jax.Array | int] | None = None,
+    ) -> None:
+        """Notes a batch, and writes lines of those that are finished.
+
+        Args:
+            step: updates done with it.
+            terms: scalars []: losses, "grad_norm_NAME", perhaps "learning_rate_NAME";
+                a line has the means of what is finite.
+            counters: integers [] counted since the run began, such as "skipped".
+
+        Raises:
+            UserError: if a line cannot be written.
+        """
+        if self._silent:
+            return
+        self._terms.append(terms)
+        self._counters = counters or {}
+        if self._first is None and not self._pace.begun:
+            self._first = step, terms
+        before, self._step = self._step, step
+        ends = self._total is not None and step >= self._total
+        if step // self._every > before // self._every or ends:
+            self._end_line()
+        self._shown.reached(step)
+        self._write_lines(wait=False)
+        self._pace.touch()
+
+    def expect(self, total: int) -> None:
+        """Corrects how many updates there will be.
+
+        Args:
+            total: updates at the end of the run.
+        """
+        self._total = total
+        self._pace.expect(total)
+        self._shown.expect(total)
+
+    def validation(
+        self, step: int, scores: Mapping[str, float], images: Mapping[str, np.ndarray]
+    ) -> None:
+        """Notes a validation; the time since the last `update` was spent on it.
+
+        Args:
+            step: updates done before it.
+            scores: dB: "psnr", "psnr_blurry" and clips' own by name; others as well.
+            images: [H, W, 3] uint8 by name: blurry, restored and sharp side by side.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
+        if self._silent:
+            return
+        self._pace.pause()
+        self._write_lines(wait=True)  # all done, or there would be no scores
+        scores = {name: float(value) for name, value in scores.items()}
+        self._shown.line(validation_line(step, scores, self._best))
+        psnr = scores.get("psnr", math.nan)
+        if psnr > (self._best[0] if self._best else -math.inf):
+            self._best = psnr, step
+        if self._tables:
+            self._tables["validation"].append({"step": step, **scores})
+        if self._events:
+            tagged = {f"validation/{name}": value for name, value in scores.items()}
+            self._events.scalars(step, tagged)
+            # Not beside the scores: a tag of TensorBoard's is of one kind only.
+            pictures = {f"images/{name}": image for name, image in images.items()}
+            self._events.images(step, pictures)
+        self._pace.pause()
+
+    def note(self, line: str) -> None:
+        """Shows a line.
+
+        Args:
+            line: as it is.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
+        if not self._silent:
+            self._shown.line(line)
+
+    def close(self) -> None:
+        """Writes what is left, also a last line on the updates since the one before.
+
+        Raises:
+            UserError: if that cannot be written.
+        """
+        self._close(wait=True)
+
+    def _close(self, *, wait):
+        if self._silent or not self._open:
+            return
+        self._open = False
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._shown.close)
+            if self._events:
+                stack.callback(self._events.close)
+            if self._terms:
+                self._end_line()
+            self._write_lines(wait=wait)
+
+    def _end_line(self):
+        self._due.append(_Line(self._step, self._terms, self._counters))
+        self._terms = []
+
+    def _write_lines(self, *, wait):
+        if self._first and (wait or _ready(self._first[1])):
+            self._pace.begin(self._first[0])
+            self._first = None
+        while self._due and (wait or self._due[0].ready):
+            self._write(self._due.popleft())
+
+    def _write(self, line):
+        terms, counters = jax.device_get((line.terms, dict(line.counters)))
+        counters = {name: int(value) for name, value in counters.items()}
+        made = line.step - counters.get("skipped", 0)
+        terms = _means(terms) | _rates(self._rates, max(made - 1, 0))
+        speed, left = self._pace.lap(line.step), self._pace.left(line.step)
+        counted = {
+            name: (now, now - self._counted.get(name, now if self._start else 0))
+            for name, now in counters.items()
+        }
+        self._counted = counters
+        pace = pace_text(speed, left)
+        text = update_line(line.step, self._total, terms, counted, pace)
+        self._shown.line(text, bar=" ".join(filter(None, (pace, losses_text(terms)))))
+        if self._tables:
+            row = {"step": line.step, **terms, **counters, _SPEED: speed}
+            self._tables["log"].append(row)
+        if self._events:
+            rest = counters | ({} if speed is None else {_SPEED: speed})
+            self._events.scalars(line.step, tags(terms) | rest)
+
+
+def _ready(values):
+    arrays = (v for v in values.values() if hasattr(v, "is_ready"))
+    return all(array.is_ready() for array in arrays)
+
+
+def _means(terms):
+    """Of what is finite: an update that was skipped says nothing of the others."""
+    means = {}
+    for name in sorted(terms[-1], key=lambda name: name.startswith(GRADIENTS)):
+        values = np.array([float(np.mean(t[name])) for t in terms if name in t])
+        finite = values[np.isfinite(values)]
+        means[name] = float(finite.mean()) if len(finite) else math.nan
+    return means
+
+
+def _rates(rates, count):
+    if not rates:
+        return {}
+    # On the accelerator it would queue behind the updates under way.
+    try:
+        place = jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        place = contextlib.nullcontext()
+    with place:
+        return {name: float(rate(count)) for name, rate in rates.items()}
+
+
+def _best(rows):
+    """The highest PSNR so far and its step, or None."""
+    scores = [(float(r.get("psnr") or "nan"), int(r["step"])) for r in rows]
+    return max((s for s in scores if not math.isnan(s[0])), default=None)

@@ -1,0 +1,265 @@
+"""The loop of a training run: updates, validation and checkpoints, until the end."""
+
+import collections
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtujax import parallel
+from mtujax.common.dataclass_json import to_dict
+from mtujax.errors import UserError
+from mtujax.model.network import MTUNet
+from mtujax.training.checkpoints import Checkpoints
+from mtujax.training.config import RunConfig
+from mtujax.training.inputs import Feed
+from mtujax.training.interrupts import Stopper
+from mtujax.training.logger import Logbook
+from mtujax.training.progress import dead_lines, worst_share
+from mtujax.training.step import TrainState, make_step
+from mtujax.training.validation import Judge, Verdict
+
+_FIRST = 3  # batches, of which the first one compiles and the next ones are waited for
+
+
+class Horizon:
+    """Tells the number of updates at the end from the pace so far.
+
+    What stood still for a validation counts in the pace: there will be more of them.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        """Knows nothing yet.
+
+        Args:
+            clock: gives seconds.
+        """
+        self._clock = clock
+        self._calls, self._first = 0, None
+
+    def end(self, position: int, left: float) -> int | None:
+        """Estimates the end; call it before each batch.
+
+        Args:
+            position: updates so far.
+            left: seconds until the time is over.
+
+        Returns:
+            Updates at the end, at least `position`; None while no pace is known.
+        """
+        self._calls += 1
+        now = self._clock()
+        if self._calls <= _FIRST:
+            self._first = position, now
+            return None
+        before, then = self._first
+        if position <= before or now <= then:
+            return None
+        return position + math.ceil(left * (position - before) / (now - then))
+
+
+_ASK_EVERY = 8  # batches after which several processes ask each other whether to stop
+_NAMED = 8  # records in a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """What became of a run.
+
+    Attributes:
+        updates: made so far.
+        skipped: left out, as something was not finite.
+        complete: whether all of them are done, or all that a "timed" schedule had time
+            for; else its time was over before.
+        psnr: of the last validation in dB, or None.
+        blurry: of the blurry frames there, or None.
+    """
+
+    updates: int
+    skipped: int
+    complete: bool
+    psnr: float | None = None
+    blurry: float | None = None
+
+
+def updates_of_batch(config: RunConfig) -> int:
+    """Counts the updates from a batch.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        UserError: if its clips are no whole number of updates.
+    """
+    frames, each = config.data.frames, config.train.frames_per_update
+    if each is None:
+        return 1
+    if frames % each:
+        raise UserError(
+            f"train.frames_per_update {each}: clips of {frames} frames (data.frames) "
+            "are no multiple of it"
+        )
+    return frames // each
+
+
+class Loop:
+    """The loop, with all that does not change in it.
+
+    Attributes:
+        end: updates when it ends; of a "timed" schedule as far as that can be told.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        feed: Feed,
+        checkpoints: Checkpoints,
+        judge: Judge | None,
+    ):
+        """Makes the step; it compiles when it is first needed.
+
+        Args:
+            config: of the run.
+            feed: its batches.
+            checkpoints: where states are saved.
+            judge: of the moving average; None for no validation.
+
+        Raises:
+            UserError: if clips are no whole number of updates.
+        """
+        self._config, self._feed = config, feed
+        self._timed = config.train.timed
+        self.end = config.train.steps
+        self._checkpoints, self._judge = checkpoints, judge
+        model = MTUNet(config.model)
+        self._step = make_step(model, config.train, feed.prepare)
+        self._constants = parallel.replicated(feed.constants)
+        self._updates = updates_of_batch(config)
+        most = config.most_skipped // self._updates + 2
+        self._records = collections.deque(maxlen=most)
+        self._verdict: Verdict | None = None
+
+    @staticmethod
+    def position(state: TrainState) -> int:
+        """Counts what is behind a state.
+
+        Args:
+            state: of the run.
+
+        Returns:
+            Updates made or left out.
+        """
+        return int(state.step) + int(state.skipped)
+
+    def go(
+        self, state: TrainState, batches: int, log: Logbook, stopper: Stopper
+    ) -> Finished:
+        """Trains until the end, or until it is told to stop.
+
+        Args:
+            state: to begin with; its buffers are used up.
+            batches: that it has seen.
+            log: of the run.
+            stopper: says when to stop.
+
+        Returns:
+            What became of it; the last state is saved.
+
+        Raises:
+            UserError: if too many updates in a row were not finite, a batch cannot be
+                made, or the device has too little memory.
+        """
+        state = parallel.replicated(state)
+        position, waiting = self.position(state), None
+        total, stopped = self._config.train.most, False
+        horizon, complete = Horizon(), position >= total
+        with contextlib.closing(self._feed.start(batches)) as source:
+            while not complete and not stopped:
+                if self._timed:
+                    self._look_ahead(horizon, position, stopper.left, log)
+                state, terms = self._update(state, next(source))
+                position, batches = position + self._updates, batches + 1
+                # Looked at a batch later: it is done by then, and nothing waits for it.
+                self._check_finite(waiting, position - self._updates)
+                waiting = jnp.array(state.in_row)
+                log.update(position, terms, {"skipped": jnp.array(state.skipped)})
+                stopped = self._stops(stopper, batches)
+                # The end of a "timed" schedule is when its time is over.
+                in_time = self._timed and stopped and stopper.number is None
+                complete = position >= total or in_time
+                self._look_and_save(state, position, batches, stopped, complete, log)
+        self._check_finite(waiting, position)
+        self._checkpoints.wait()
+        made, skipped = int(state.step), int(state.skipped)
+        scores = (v.psnr, v.blurry) if (v := self._verdict) else ()
+        return Finished(made, skipped, complete, *scores)
+
+    def _look_ahead(self, horizon, position, left, log):
+        end = horizon.end(position, left)
+        # The rate is 0 while nothing is known: moments are averaged, no weight moves.
+        self.end = position if end is None else end
+        if end is not None:
+            log.expect(end)
+
+    def _update(self, state, batch):
+        self._records.append(batch.pop("record", batch.get("clip")))
+        try:
+            end = np.int32(self.end) if self._timed else None
+            return self._step(state, self._constants, batch, end)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise UserError(
+                "out of memory on the device: give a smaller batch or data.crop, "
+                "model.dtype=bfloat16, or train.remat=True"
+            ) from error
+
+    def _stops(self, stopper, batches):
+        if jax.process_count() == 1:
+            return stopper.over
+        if batches % _ASK_EVERY:
+            return False
+        found = parallel.largest(stopper.number or int(stopper.over))
+        if found > 1:  # no signal has the number 1 here: it stands for the time
+            stopper.number = found
+        return found > 0
+
+    def _look_and_save(self, state, position, batches, stopped, last, log):
+        config, psnr = self._config, None
+        if self._judge and (last or self._crossed(position, config.validation.every)):
+            self._verdict = verdict = self._judge(state.ema)
+            psnr = verdict.psnr
+            scores = {"psnr": psnr, "psnr_blurry": verdict.blurry, **verdict.by_clip}
+            scores["dead_channels"] = worst_share(verdict.dead)
+            log.validation(position, scores, verdict.images)
+            for line in dead_lines(position, verdict.dead):
+                log.note(line)
+        regular = (config.save_every, config.keep_every)
+        due = any(self._crossed(position, every) for every in regular if every)
+        if due or last or stopped or psnr is not None:
+            extra = {"batches": batches, "config": to_dict(config)}
+            self._checkpoints.save(position, state, extra, psnr=psnr)
+
+    def _crossed(self, position, every):
+        return position // every > (position - self._updates) // every
+
+    def _check_finite(self, in_row, position):
+        if in_row is None or int(in_row) < self._config.most_skipped:
+            return
+        named = [self._feed.describe(int(n)) for part in self._records for n in part]
+        named = list(dict.fromkeys(named))
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        raise UserError(
+            f"losses or gradients were not finite in {int(in_row)} updates in a row, "
+            f"until update {position}: lower train.learning_rate (in another run=, by "
+            "go_on_from=STATE of `mtujax export RUN STATE --state`), or look at what "
+            f"they were made of: {'; '.join(named[:_NAMED])}{more}"
+        )

@@ -1,0 +1,102 @@
+"""The two losses of training (Sec. 3.5).
+
+Letters: B batch, H W pixels, h w motion grid, N units, M matching units,
+D displacements.
+"""
+
+from typing import Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+FORMS = ("paper", "release", "psnr")
+"""Of the deblurring loss."""
+
+
+_ENOUGH = 0.01  # error of a frame that need not gain: almost perfect ones could most
+
+
+def restoration_loss(
+    restored: jax.Array,
+    sharp: jax.Array,
+    intermediate: jax.Array | None = None,
+    *,
+    intermediate_weight: float = 0.1,
+    form: Literal["paper", "release", "psnr"] = "paper",
+) -> jax.Array:
+    """Deblurring loss of one frame: `sum_n lambda_n mean |I^{r,n} - I^GT|`, Eq. 1.
+
+    The release's form takes mean squared plus mean absolute error, and the mean over
+    the units n < N in place of their sum. "psnr" is minus the mean PSNR in dB of the
+    frames, an error of 40 dB added to each: a frame counts by what it gains, however
+    blurry it is, and one that is sharp enough no more.
+
+    Args:
+        restored: [B, H, W, 3] output of the last unit, in [0, 1]; lambda_N = 1.
+        sharp: [B, H, W, 3] ground truth.
+        intermediate: [B, N - 1, H, W, 3] outputs of the other units, or None.
+        intermediate_weight: lambda_n for n < N.
+        form: "paper", "release" or "psnr".
+
+    Returns:
+        A scalar. The mean is over pixels and channels.
+
+    Raises:
+        ValueError: for another form.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form {form!r}: must be {' or '.join(FORMS)}")
+    chex.assert_equal_shape([restored, sharp])
+    loss = _error(restored - sharp, form)
+    if intermediate is None or intermediate.shape[1] == 0:
+        return loss
+    others = _error(intermediate - sharp[:, None], form)
+    count = 1 if form == "release" else intermediate.shape[1]
+    return loss + intermediate_weight * count * others
+
+
+def _error(difference, form):
+    if form == "psnr":
+        square = jnp.mean(difference**2, axis=(-3, -2, -1))
+        return jnp.mean(10 * jnp.log10(square + _ENOUGH**2))
+    absolute = jnp.mean(jnp.abs(difference))
+    return absolute if form == "paper" else absolute + jnp.mean(difference**2)
+
+
+def motion_loss(
+    cost_volume: jax.Array,
+    target: jax.Array,
+    valid: jax.Array | None = None,
+    *,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Cross-entropy of the cost volume against the true displacement, Eq. 2.
+
+    Args:
+        cost_volume: [B, M, h, w, D] pooled similarities, taken as logits.
+        target: [B, h, w] integer class (dy + r)(2r + 1) + (dx + r).
+        valid: bool [B, h, w], False where the target is unknown, whatever number
+            stands there; None means everywhere.
+        axis_name: of the devices that share a batch, or None. The mean of what they
+            return is then the mean over all valid cells, however these are spread.
+
+    Returns:
+        A scalar: the mean over valid cells and matching units; 0 if none is valid.
+    """
+    chex.assert_rank(cost_volume, 5)
+    chex.assert_shape(target, (cost_volume.shape[0], *cost_volume.shape[2:4]))
+    if valid is not None:
+        target = jnp.where(valid, target, 0)
+    logs = jax.nn.log_softmax(cost_volume.astype(jnp.float32), axis=-1)
+    target = jnp.broadcast_to(target[:, None], cost_volume.shape[:-1])
+    entropy = -jnp.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
+    if valid is None:
+        return jnp.mean(entropy)
+    weight = jnp.broadcast_to(valid[:, None], entropy.shape).astype(jnp.float32)
+    count = jnp.sum(weight)
+    if axis_name is not None:
+        count = lax.pmean(count, axis_name)
+    # Devices share fractions of a count, so that only 0 must be avoided.
+    return jnp.sum(entropy * weight) / jnp.where(count > 0, count, 1.0)

@@ -1,0 +1,218 @@
+"""The two published ways to update the weights: schedules, Adams, loss scale.
+
+"paper": one Adam on L_deblur + alpha L_motion. "release": two gradients and two Adams
+on one set of weights, whose updates are added; alpha is a factor of the second one's
+learning rate. They are different optimisers (Sec. 3.5, 4.1). The loss scale keeps small
+gradients alive in float16: it halves when a gradient was not finite and doubles after
+long without (Micikevicius et al., "Mixed Precision Training", ICLR 2018, Sec. 3.2).
+"""
+
+import functools
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtujax.training.config import TrainConfig
+
+
+def learning_rate(
+    config: TrainConfig, end: jax.Array | int | None = None
+) -> optax.Schedule:
+    """The learning rate after each number of updates.
+
+    Args:
+        config: how to train.
+        end: [] int, updates when the time of a "timed" schedule is over, as far as
+            that can be told; None takes `config.steps`.
+
+    Returns:
+        An optax schedule: of a number [] to a rate [].
+    """
+    warmup = min(config.warmup, max(config.steps - 1, 0))
+    peak = config.learning_rate
+    if config.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, config.steps)
+    if config.timed:
+        end = config.steps if end is None else end
+        return functools.partial(_timed, peak, config.warmup, end)
+    drops = dict(config.drops) if config.schedule == "drops" else {}
+    later = optax.piecewise_constant_schedule(peak, drops)
+    if not warmup:
+        return later
+    rise = optax.linear_schedule(0.0, peak, warmup)
+    return lambda count: jnp.where(count < warmup, rise(count), later(count))
+
+
+def _timed(peak, warmup, end, count):
+    """Optax's cosine after a warm-up, whose end may be known only when it runs."""
+    warmup = jnp.minimum(warmup, end // 10)  # there may be time for a few updates only
+    share = jnp.clip((count - warmup) / jnp.maximum(end - warmup, 1), 0, 1)
+    falling = optax.cosine_decay_schedule(peak, 1)(share)
+    rising = peak * count / jnp.maximum(warmup, 1)
+    return jnp.where(count < warmup, rising, falling)
+
+
+def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:
+    """Which gradients are taken.
+
+    Args:
+        config: how to train.
+
+    Returns:
+        For each optimiser the weight of each loss in what it minimises; without the
+        motion loss where alpha is 0.
+    """
+    motion = config.motion_weight
+    if config.scheme == "paper":
+        return {"total": {"deblur": 1.0} | ({"motion": motion} if motion else {})}
+    return {"deblur": {"deblur": 1.0}} | ({"motion": {"motion": 1.0}} if motion else {})
+
+
+def reads_labels(config: TrainConfig) -> bool:
+    """Whether any loss reads motion labels.
+
+    Args:
+        config: how to train.
+
+    Returns:
+        True if one does.
+    """
+    return any("motion" in losses for losses in loss_weights(config).values())
+
+
+def learning_rates(
+    config: TrainConfig, end: jax.Array | int | None = None
+) -> dict[str, optax.Schedule]:
+    """The learning rates [] of the optimisers.
+
+    Args:
+        config: how to train.
+        end: as `learning_rate`.
+
+    Returns:
+        As `learning_rate`, by the names of `loss_weights`; alpha is a factor of the
+        release's second one.
+    """
+    rate = learning_rate(config, end)
+
+    def slow(count):
+        return config.motion_weight * rate(count)
+
+    return {name: slow if name == "motion" else rate for name in loss_weights(config)}
+
+
+def make_optimizers(
+    config: TrainConfig, end: jax.Array | int | None = None
+) -> dict[str, optax.GradientTransformation]:
+    """Adams with clipped gradients, each for the parameters that it owns.
+
+    Args:
+        config: how to train.
+        end: [] int, as `learning_rate`.
+
+    Returns:
+        By the names of `loss_weights`: transformations whose updates are added.
+    """
+
+    def owned_by(name):
+        return lambda params: owners(params)[name]
+
+    return {
+        name: _adam(config, rate)
+        if name == "total"
+        else _owned(_adam(config, rate), owned_by(name))
+        for name, rate in learning_rates(config, end).items()
+    }
+
+
+def _adam(config, rate):
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adam(rate, b1=0.9, b2=0.999, eps=1e-8),
+    )
+
+
+def _owned(optimizer, owned):
+    """Only what is owned is clipped together and updated; the rest stays."""
+
+    def others(params):
+        return jax.tree.map(lambda own: not own, owned(params))
+
+    return optax.chain(
+        optax.masked(optimizer, owned), optax.masked(optax.set_to_zero(), others)
+    )
+
+
+def owners(params: dict) -> dict[str, dict]:
+    """Which parameters each optimiser of the release owns.
+
+    The deblurring one owns all but the motion layers; the motion one all but the last
+    unit (of which it owns a motion layer) and the deblur layers.
+
+    Args:
+        params: a parameter tree of `MTUNet`, or one of the same structure.
+
+    Returns:
+        For "deblur" and "motion" a tree of bool.
+    """
+    last = f"unit_{sum(name.startswith('unit_') for name in params) - 1}"
+
+    def of_deblurring(path, _):
+        return path[1].key != "motion"
+
+    def of_motion(path, _):
+        unit, part = path[0].key, path[1].key
+        return part == "motion" or (unit != last and part != "deblur")
+
+    return {
+        "deblur": jax.tree_util.tree_map_with_path(of_deblurring, params),
+        "motion": jax.tree_util.tree_map_with_path(of_motion, params),
+    }
+
+
+_PATIENCE = 2000
+_LEAST, _MOST = 1.0, 2.0**24
+
+
+@flax.struct.dataclass
+class LossScale:
+    """The factor and what decides on its next change.
+
+    Attributes:
+        factor: float32 power of two, so that it changes no digit.
+        steady: int32 number of updates since it changed or one was not finite.
+    """
+
+    factor: jax.Array
+    steady: jax.Array
+
+
+def first_scale(factor: float) -> LossScale:
+    """The scale before the first update.
+
+    Args:
+        factor: to begin with.
+
+    Returns:
+        It.
+    """
+    return LossScale(jnp.float32(factor), jnp.int32(0))
+
+
+def adjusted(scale: LossScale, finite: jax.Array) -> LossScale:
+    """The scale after an update.
+
+    Args:
+        scale: before it.
+        finite: bool [], whether its losses and gradients were.
+
+    Returns:
+        Twice the factor after 2000 finite ones, half of it after one that was not.
+    """
+    steady = jnp.where(finite, scale.steady + 1, 0)
+    grows = steady >= _PATIENCE
+    factor = jnp.where(finite, scale.factor, scale.factor / 2)
+    factor = jnp.where(grows, 2 * factor, factor)
+    return LossScale(jnp.clip(factor, _LEAST, _MOST), jnp.where(grows, 0, steady))

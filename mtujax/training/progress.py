@@ -1,0 +1,351 @@
+"""How a training run is shown: the lines of its log, a progress bar, its speed."""
+
+import itertools
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
+
+from mtujax.training.log_files import GRADIENTS, RATES, writing
+
+_COMPILING = "compiling"
+_INSTANT = 0.01  # seconds
+
+
+class Pace:
+    """How fast updates are made and how long they will take.
+
+    The first one, which compiles, does not count. Pauses (validation) do not count as
+    slow updates, but in the time that is left, as there will be more of them.
+    """
+
+    def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic):
+        """Counts nothing yet.
+
+        Args:
+            total: the step at the end, if known.
+            clock: gives seconds.
+        """
+        self._total, self._clock = total, clock
+        self._touched, self._paused = clock(), 0.0
+        self._first = self._last = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first update is done."""
+        return self._first is not None
+
+    def begin(self, step: int) -> None:
+        """Starts counting.
+
+        Args:
+            step: that has just been reached.
+        """
+        self._first = step, self._clock()
+        self._last = step, self._clock() - self._paused
+
+    def touch(self) -> None:
+        """Notes that updates were going on until now."""
+        self._touched = self._clock()
+
+    def pause(self) -> None:
+        """Takes the time since the last note of this kind for a pause."""
+        self._paused += self._clock() - self._touched
+        self.touch()
+
+    def lap(self, step: int) -> float | None:
+        """Measures since the last call.
+
+        Args:
+            step: that has been reached.
+
+        Returns:
+            Updates per second, or None if there is nothing to measure; the next call
+            then counts from the same place.
+        """
+        if not self.begun:
+            self.begin(step)
+        now, (before, then) = self._clock() - self._paused, self._last
+        # Lines that became due while one update ran are written one after the other.
+        if step <= before or now - then < _INSTANT:
+            return None
+        self._last = step, now
+        return (step - before) / (now - then)
+
+    def expect(self, total: int) -> None:
+        """Corrects where the end is.
+
+        Args:
+            total: the step at the end.
+        """
+        self._total = total
+
+    def left(self, step: int) -> float | None:
+        """Measures since the beginning.
+
+        Args:
+            step: that has been reached.
+
+        Returns:
+            Seconds until the end, or None if that cannot be known yet.
+        """
+        if not self.begun or self._total is None:
+            return None
+        before, then = self._first
+        if step <= before:
+            return None
+        return max(self._total - step, 0) * (self._clock() - then) / (step - before)
+
+
+class TrainingProgress:
+    """Shows the course of a run: a bar with lines above it, or lines only."""
+
+    def __init__(
+        self, total: int | None, *, start: int = 0, stream: TextIO | None = None
+    ):
+        """Shows nothing yet.
+
+        Args:
+            total: the step at the end, if known.
+            start: that the run goes on from.
+            stream: where to; None for standard output.
+        """
+        self._total, self._start = total, start
+        self._console = Console(file=stream)
+        self._bar = self._task = None
+
+    def begin(self) -> None:
+        """Shows the bar, if this is a terminal."""
+        if self._console.is_terminal and self._bar is None:
+            self._bar = _bar(self._console)
+            self._task = self._bar.add_task(
+                "", total=self._total, completed=self._start, text=_COMPILING
+            )
+            self._bar.start()
+
+    def expect(self, total: int) -> None:
+        """Corrects where the end is.
+
+        Args:
+            total: the step at the end.
+        """
+        self._total = total
+        if self._bar:
+            self._bar.update(self._task, total=total)
+
+    def reached(self, step: int) -> None:
+        """Moves the bar.
+
+        Args:
+            step: where to.
+        """
+        if self._bar:
+            if self._bar.tasks[0].fields["text"] == _COMPILING:
+                self._bar.update(self._task, text="")
+            self._bar.update(self._task, completed=step)
+
+    def line(self, text: str, *, bar: str | None = None) -> None:
+        """Shows a line.
+
+        Args:
+            text: the line.
+            bar: what stands beside the bar from now on.
+
+        Raises:
+            UserError: if it cannot be written.
+        """
+        file = self._console.file
+        with writing("standard output" if file is sys.stdout else "output"):
+            if self._bar is None:
+                print(text, file=file, flush=True)
+                return
+            if bar is not None:
+                self._bar.update(self._task, text=bar)
+            self._console.print(Text(text), soft_wrap=True)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+
+def _bar(console):
+    return Progress(
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[text]}", markup=False),
+        console=console,
+        expand=True,
+    )
+
+
+MOST_DEAD = 0.2
+"""Share of a layer's channels above which dead ones are warned of."""
+
+
+def update_line(
+    step: int,
+    total: int | None,
+    terms: Mapping[str, float],
+    counters: Mapping[str, tuple[int, int]],
+    pace: str,
+) -> str:
+    """One line on some updates.
+
+    Args:
+        step: the last of them.
+        total: the step at the end, if known.
+        terms: losses, gradient norms and learning rates by name.
+        counters: by name what is counted by now, and since the last line.
+        pace: from `pace_text`.
+
+    Returns:
+        The line.
+    """
+    rates = _named(terms, RATES, "rate", "{:.2e}".format)
+    norms = _named(terms, GRADIENTS, "gradient", _figure)
+    counted = [
+        f"{name} {now}" + (f" (+{more})" if more else "")
+        for name, (now, more) in counters.items()
+        if now
+    ]
+    parts = [losses_text(terms), norms, rates, pace, *counted]
+    number = str(step) if total is None else f"{step:{len(str(total))}d}/{total}"
+    return f"update {number}: {' | '.join(part for part in parts if part)}"
+
+
+def losses_text(terms: Mapping[str, float]) -> str:
+    """The losses among the terms.
+
+    Args:
+        terms: as `update_line`.
+
+    Returns:
+        As "deblur 0.02134, motion 2.310".
+    """
+    return ", ".join(
+        f"{name} {_figure(value)}"
+        for name, value in terms.items()
+        if not name.startswith((GRADIENTS, RATES))
+    )
+
+
+def pace_text(speed: float | None, left: float | None) -> str:
+    """Speed and the time that is left.
+
+    Args:
+        speed: updates per second, if known.
+        left: seconds, if known.
+
+    Returns:
+        As "148.2 updates/s, 0:33 h left"; minutes are rounded up, and of the last one
+        "34 s left".
+    """
+    parts = []
+    if speed is not None:
+        parts.append(f"{speed:.{1 if speed >= 1 else 3}f} updates/s")
+    if left and left <= 60:
+        parts.append(f"{math.ceil(left)} s left")
+    elif left:
+        hours, minutes = divmod(math.ceil(left / 60), 60)
+        parts.append(f"{hours}:{minutes:02d} h left")
+    return ", ".join(parts)
+
+
+def validation_line(
+    step: int, scores: Mapping[str, float], best: tuple[float, int] | None
+) -> str:
+    """One line on a validation.
+
+    Args:
+        step: when it was.
+        scores: dB, "psnr" and "psnr_blurry"; others are clips' own.
+        best: the highest PSNR before and its step, if any.
+
+    Returns:
+        The line.
+    """
+    line = f"validation at update {step}: "
+    if "psnr" not in scores:
+        return line + ", ".join(f"{n} {_figure(s)}" for n, s in scores.items())
+    psnr = scores["psnr"]
+    line += f"{psnr:.2f} dB"
+    gain = psnr - scores.get("psnr_blurry", math.nan)
+    if not math.isnan(gain):
+        where = "above" if gain >= 0 else "below"
+        line += f", {abs(gain):.2f} dB {where} the blurry frames"
+    if best is None:
+        return line
+    if psnr > best[0]:
+        return f"{line}; the best so far"
+    return f"{line}; the best was {best[0]:.2f} dB at update {best[1]}"
+
+
+def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A line on the dead channels found at a validation, perhaps one that warns.
+
+    Args:
+        step: when it was.
+        dead: (dead channels, channels) by layer, as "structure" or "unit_0/encode_1".
+
+    Returns:
+        As "dead channels at update 500: 14 of 1144; unit_0 encode_1 3/26, motion
+        11/52", and a warning if a layer has more than `MOST_DEAD`; none for {}.
+    """
+    if not dead:
+        return []
+    lost, channels = map(sum, zip(*dead.values(), strict=True))
+    line = f"dead channels at update {step}: {lost} of {channels}"
+    named = [(name, found) for name, found in dead.items() if found[0]]
+    for unit, layers in itertools.groupby(named, key=lambda one: _unit(one[0])):
+        counts = (f"{name.removeprefix(unit)} {n}/{of}" for name, (n, of) in layers)
+        line += "; " + unit.replace("/", " ") + ", ".join(counts)
+    worst = worst_share(dead)
+    if worst <= MOST_DEAD:
+        return [line]
+    layer = max(dead, key=lambda name: dead[name][0] / dead[name][1])
+    return [
+        line,
+        f"warning: {worst:.0%} of the channels of {layer} are dead, and training "
+        "hardly revives any: begin another run= with a lower train.learning_rate, a "
+        "longer train.warmup or model.activation=leaky",
+    ]
+
+
+def worst_share(dead: Mapping[str, tuple[int, int]]) -> float:
+    """The largest share of dead channels.
+
+    Args:
+        dead: (dead channels, channels) by layer; one at least.
+
+    Returns:
+        That of the layer with the largest, in [0, 1].
+    """
+    return max(lost / channels for lost, channels in dead.values())
+
+
+def _unit(layer):
+    """The beginning "unit_0/" of a layer's name, or "" of one outside of units."""
+    return layer[: layer.find("/") + 1]
+
+
+def _named(terms, beginning, word, write):
+    """Terms of a kind; where there is one only, its name says nothing."""
+    found = {
+        name.removeprefix(beginning).strip("_"): write(value)
+        for name, value in terms.items()
+        if name.startswith(beginning)
+    }
+    if len(found) == 1:
+        return f"{word} {next(iter(found.values()))}"
+    return f"{word} " * bool(found) + ", ".join(f"{n} {v}" for n, v in found.items())
+
+
+def _figure(value):
+    return f"{value:#.4g}".rstrip(".")

@@ -1,0 +1,288 @@
+"""A training run: from its configuration and initial weights to checkpoints and logs.
+
+It can be stopped at any time, also killed, and resumes from its last checkpoint.
+"""
+
+import contextlib
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mtujax import parallel
+from mtujax.common.dataclass_json import differing_fields, to_dict
+from mtujax.errors import UserError
+from mtujax.model.network import MTUNet, expected_shapes, inference_params, init_params
+from mtujax.training.checkpoints import Checkpoints
+from mtujax.training.config import (
+    RunConfig,
+    check_precision,
+    config_of,
+    fixed_fields,
+    state_fields,
+)
+from mtujax.training.export import read_extra, unpack
+from mtujax.training.inputs import open_feed
+from mtujax.training.interrupts import Interrupted, Stopper
+from mtujax.training.logger import Logbook
+from mtujax.training.loop import Finished, Loop, updates_of_batch
+from mtujax.training.optimizers import learning_rates
+from mtujax.training.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    open_run,
+    read_run,
+    state_like,
+)
+from mtujax.training.step import TrainState, init_train_state
+from mtujax.training.validation import Judge, open_clips
+from mtujax.weights.files import is_run, load
+from mtujax.weights.safetensors_io import shape_findings
+
+
+def first_params(
+    model: MTUNet, *, seed: int = 0, spread: bool = False, init_from: str | None = None
+) -> dict:
+    """Draws weights, or takes those of another training.
+
+    Args:
+        model: the network.
+        seed: of the draw.
+        spread: rescale what is drawn, as `spread_params`.
+        init_from: a bundled name, a `.safetensors` file or a run's folder. What only
+            training reads is not in the former two, and drawn.
+
+    Returns:
+        Parameters with the layers that only training reads.
+
+    Raises:
+        UserError: if they are not of this network; names the fields that differ.
+    """
+    params = init_params(model, jax.random.key(seed))
+    if spread:
+        params = spread_params(params, motion_samples=model.config.motion_samples)
+    if init_from is None:
+        return params
+    if is_run(init_from):
+        config, found = read_run(init_from)
+        network, given = config.model, found.state.ema
+    else:
+        loaded, given = load(init_from)
+        network = loaded.config
+    flat = flatten_dict(inference_params(given), sep="/")
+    shapes = {name: value.shape for name, value in flat.items()}
+    findings = shape_findings(shapes, expected_shapes(model.config))
+    # Of the same shapes, but they have learnt to be read otherwise.
+    if findings or network.activation != model.config.activation:
+        fields = differing_fields(to_dict(network), to_dict(model.config))
+        raise UserError(
+            f"init_from {init_from}: not weights of this network: "
+            f"{'; '.join(fields) or findings[0]}"
+        )
+    given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
+    return unflatten_dict(flatten_dict(params, sep="/") | given, sep="/")
+
+
+def spread_params(params: dict, *, motion_samples: int = 0) -> dict:
+    """Rescales drawn weights, so that a few thousand updates are enough to learn.
+
+    The published 0.03, which a million updates outlive, makes features fade from layer
+    to layer and leaves them to the picture's brightness, though blur is in its detail.
+    Here kernels see differences only (their mean is 0), features keep their size, and
+    the layers that give images or end a residual block start small.
+
+    Args:
+        params: from `init_params`.
+        motion_samples: of the network. The filters that weight them start at 0: the
+            first frames would cost more than they gain.
+
+    Returns:
+        A tree like it.
+    """
+    colours = np.arange(3 + 2 * motion_samples) < 3
+
+    def rescale(path, kernel):
+        names = [part.key for part in path]
+        if names[-1] != "kernel":
+            return kernel
+        if "deblur" in names:
+            outputs = np.tile(colours, kernel.shape[-1] // len(colours))
+            return 0.02 * kernel * outputs.reshape(1, 1, 1, -1)
+        first = names[0] in ("structure", "temporal")
+        kernel = kernel - kernel.mean((0, 1) if first else (0, 1, 2), keepdims=True)
+        # Each output of a transposed convolution sums 4 of its 16 taps.
+        taps = 4 if names[-2].startswith("decode") else kernel.shape[0] ** 2
+        gain = np.sqrt(2.0 / (taps * kernel.shape[2])) / 0.03
+        return kernel * gain * (10.0 if first else 0.3 if "conv_1" in names else 1.0)
+
+    return jax.tree_util.tree_map_with_path(rescale, params)
+
+
+def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
+    """Takes the exported state of another run, if its structure agrees.
+
+    Args:
+        config: of the run that begins; its `go_on_from` names the state.
+
+    Returns:
+        The state, how many batches it has seen, and notes on what is otherwise now.
+
+    Raises:
+        UserError: if it is of another network or scheme, or cannot be read.
+    """
+    given = config.go_on_from
+    old = config_of(read_extra(given)["config"], given)
+    differing = differing_fields(state_fields(old), state_fields(config))
+    if differing:
+        raise UserError(f"{given}: is of another configuration: {'; '.join(differing)}")
+    state, extra = unpack(given, state_like(config))
+    changed = differing_fields(fixed_fields(old), fixed_fields(config))
+    return state, extra["batches"], [f"going on from {given}", *changed]
+
+
+def train(config: RunConfig, *, command: str | None = None) -> Finished:
+    """Trains, or goes on training, until all updates are done or its time is over.
+
+    Args:
+        config: of the run.
+        command: what goes on with it when it is stopped, for the message.
+
+    Returns:
+        What became of it.
+
+    Raises:
+        UserError: for whatever a user can mend; nothing saved before is lost.
+        Interrupted: after SIGINT or SIGTERM, when the state is saved.
+    """
+    if config.train.timed and jax.process_count() > 1:
+        raise UserError("train.schedule timed: give cosine to several processes")
+    check_precision(config.model, jax.default_backend())
+    parallel.local_batch(config.batch)
+    updates_of_batch(config)
+    feed, clips = open_feed(config), open_clips(config)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(open_run(config.run))
+        checkpoints = stack.enter_context(open_checkpoints(config))
+        # Before the first checkpoint nothing depends on how a run was begun.
+        old = folder.read_config() if checkpoints.steps() else None
+        noted = _agree(old, folder.path(CONFIG), config) if old else []
+        notes = [*feed.notes, *noted]
+        state, batches, found = _first_state(config, checkpoints)
+        folder.write_config(to_dict(config))  # only now: weights may have been refused
+        loop = Loop(config, feed, checkpoints, _judge(config, clips))
+        log = stack.enter_context(_logbook(config, loop, loop.position(state)))
+        if not clips and config.validation.every:
+            notes.append("validation.path is not given, so no checkpoint is the best")
+        log.note(_work(config, feed, loop.position(state)))
+        for note in [*notes, *found]:
+            log.note(f"note: {note}")
+        stopper = stack.enter_context(Stopper(config.max_minutes, say=log.note))
+        finished = loop.go(state, batches, log, stopper)
+    if stopper.number is not None and not finished.complete:
+        again = command or "the same command"
+        where = f"update {finished.updates + finished.skipped} of {loop.end}"
+        raise Interrupted(
+            stopper.number, f"interrupted; {where} is saved; to go on: {again}"
+        )
+    return finished
+
+
+def _judge(config, clips):
+    if not clips:
+        return None
+    return Judge(MTUNet(config.model), clips, images=config.validation.images)
+
+
+def _work(config, feed, done):
+    """What is going to be done, in a line."""
+    if done >= (steps := config.train.most):
+        return f"all {steps} updates are done; a larger train.steps goes on"
+    count, kind = jax.device_count(), jax.devices()[0].device_kind
+    where = f"{count} devices" if count > 1 else "1 device"
+    return (
+        f"training on {feed.name}, {config.batch} clips at a time, by {where} "
+        f"({kind}); the first update takes long, as it compiles"
+    )
+
+
+def open_checkpoints(config: RunConfig) -> Checkpoints:
+    """The checkpoints of a run.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        A context manager.
+
+    Raises:
+        UserError: if the folder cannot be used.
+    """
+    return Checkpoints(
+        f"{config.run.rstrip('/')}/{CHECKPOINTS}",
+        latest=config.keep_latest,
+        every=config.keep_every,
+    )
+
+
+def _logbook(config, loop, start):
+    def rate(name, count):
+        return learning_rates(config.train, loop.end)[name](count)
+
+    rates = {
+        f"learning_rate_{name}": functools.partial(rate, name)
+        for name in learning_rates(config.train)
+    }
+    return Logbook(
+        config.run if parallel.is_first() else None,
+        total=None if config.train.timed else config.train.steps,
+        start=start,
+        every=config.log_every,
+        tensorboard=config.tensorboard,
+        rates=rates,
+    )
+
+
+def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
+    """Notes what may change; refuses what may not."""
+    old = config_of(values, where)
+    differing = differing_fields(fixed_fields(old), fixed_fields(config))
+    if differing:
+        way_out = "choose another run="
+        if not differing_fields(state_fields(old), state_fields(config)):
+            way_out += (
+                f", with init_from={config.run} to start from its weights, or with "
+                f"go_on_from=STATE to go on, where `mtujax export {config.run} STATE "
+                "--state` has written STATE"
+            )
+        raise UserError(
+            f"{config.run}: was begun with another configuration: "
+            f"{'; '.join(differing)}; {way_out}"
+        )
+    steps = differing_fields(
+        {"train": {"steps": old.train.steps}}, {"train": {"steps": config.train.steps}}
+    )
+    return steps
+
+
+def _first_state(
+    config: RunConfig, checkpoints: Checkpoints
+) -> tuple[TrainState, int, list[str]]:
+    """The state, how many batches it has seen, and notes."""
+    restored = checkpoints.restore(state_like(config))
+    if restored is not None:
+        # The folder's own file may have been deleted, or be of another run.
+        _agree(restored.extra["config"], f"{config.run}: {CHECKPOINTS}", config)
+        over = restored.step >= config.train.most
+        going = [] if over else [f"going on from update {restored.step}"]
+        notes = [*restored.notes, *going]
+        return restored.state, restored.extra["batches"], notes
+    if config.go_on_from:
+        return state_of_another(config)
+    given = config.init_from
+    params = first_params(
+        MTUNet(config.model), seed=config.seed, spread=config.spread, init_from=given
+    )
+    notes = [f"starting from the weights of {given}"] if given else []
+    return init_train_state(config.train, params), 0, notes

@@ -1,0 +1,242 @@
+"""The step of training: the updates from a batch of clips, by either scheme.
+
+The step is pure and knows nothing of files; of devices it knows the name of the axis
+over which gradients are averaged, or none. Reference: Sec. 3.5.
+"""
+
+import functools
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from mtujax.errors import UserError
+from mtujax.model.inference import matrix_multiple, resized, wider
+from mtujax.model.network import MTUNet, initial_state
+from mtujax.parallel import data_parallel
+from mtujax.training.config import TrainConfig
+from mtujax.training.gradients import Batch, gradients, read_batch
+from mtujax.training.optimizers import (
+    LossScale,
+    adjusted,
+    first_scale,
+    make_optimizers,
+    reads_labels,
+)
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that an update changes.
+
+    Attributes:
+        step: int32 number of updates made.
+        skipped: int32 number of updates left out, as a loss or gradient of theirs was
+            not finite.
+        in_row: int32 how many of these came last, without one that was made.
+        params: parameters, float32.
+        ema: their moving average, which is what is evaluated and shipped.
+        opt_state: of the optimisers, by name.
+        scale: of the losses; used where the network computes in float16.
+    """
+
+    step: jax.Array
+    skipped: jax.Array
+    in_row: jax.Array
+    params: dict
+    ema: dict
+    opt_state: dict[str, optax.OptState]
+    scale: LossScale
+
+
+def init_train_state(config: TrainConfig, params: dict) -> TrainState:
+    """The state before the first update.
+
+    Args:
+        config: how to train.
+        params: where to start, with the training-only layers; `init_params` draws them.
+
+    Returns:
+        A state that shares no buffer with `params`: an update reuses its own.
+    """
+    params, ema = (jax.tree.map(jnp.array, params) for _ in range(2))
+    optimizers = make_optimizers(config)
+    opt_state = {name: tx.init(params) for name, tx in optimizers.items()}
+    zeros = (jnp.zeros((), jnp.int32) for _ in range(3))
+    return TrainState(*zeros, params, ema, opt_state, first_scale(config.loss_scale))
+
+
+def apply_gradients(
+    state: TrainState,
+    grads: dict[str, dict],
+    terms: dict[str, jax.Array],
+    config: TrainConfig,
+    end: jax.Array | int | None = None,
+) -> TrainState:
+    """One update, or none where something is not finite.
+
+    Args:
+        state: before it.
+        grads: from `gradients`.
+        terms: scalars [] from there; one that is not finite leaves the update out, as
+            does a step that is not.
+        config: how to train.
+        end: [] int, updates when the time of a "timed" schedule is over; None takes
+            `config.steps`.
+
+    Returns:
+        The state after it.
+    """
+    updates, opt_state = None, {}
+    for name, optimizer in make_optimizers(config, end).items():
+        update, opt_state[name] = optimizer.update(
+            grads[name], state.opt_state[name], state.params
+        )
+        updates = update if updates is None else optax.tree.add(updates, update)
+    params = optax.apply_updates(state.params, updates)
+    # Early on the average would be mostly the initial weights: let it forget faster.
+    decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
+    ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, state.ema, params)
+    scalars = [*terms.values(), optax.tree.norm(updates)]
+    finite = jnp.all(jnp.isfinite(jnp.stack(scalars)))
+    new = (params, ema, opt_state)
+    old = (state.params, state.ema, state.opt_state)
+    kept = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+    return TrainState(
+        state.step + finite,
+        state.skipped + ~finite,
+        jnp.where(finite, 0, state.in_row + 1),
+        *kept,
+        state.scale,
+    )
+
+
+def clip_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: MTUNet,
+    config: TrainConfig,
+    axis_name: str | None = None,
+    multiple: int | None = None,
+    end: jax.Array | int | None = None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """The updates from one batch of clips; pure, for `jax.jit` or `jax.pmap`.
+
+    Args:
+        state: from `init_train_state` or the step before.
+        batch: clips and labels, as `read_batch` takes them.
+        model: the network.
+        config: how to train.
+        axis_name: of the devices that share the batch, or None.
+        multiple: within the step the number of channels is a multiple of it, by zeros
+            that change nothing; None takes what the device's matrix units like.
+        end: as `apply_gradients`.
+
+    Returns:
+        The next state, and means [] over the updates of the scalars of `gradients`.
+
+    Raises:
+        UserError: if clips are not whole numbers of updates long, or labels are
+            missing.
+    """
+    multiple = _liked(model.config) if multiple is None else multiple
+    if (form := wider(model.config, multiple)) != model.config:
+        state, terms = clip_step(
+            resized(state, model.config, form),
+            batch,
+            model=MTUNet(form),
+            config=config,
+            axis_name=axis_name,
+            multiple=1,
+            end=end,
+        )
+        return resized(state, form, model.config), terms
+    frames = read_batch(model, batch, labelled=reads_labels(config))
+    time = len(frames.index)
+    each = config.frames_per_update or time
+    if time % each:
+        raise UserError(
+            f"frames_per_update {each}: clips of {time} frames are no multiple of it"
+        )
+    count, _, height, width, _ = frames.blurry.shape
+    settings = {"model": model, "config": config, "axis_name": axis_name}
+    scaled = model.config.dtype == "float16"
+
+    def update(carry, part):
+        before, recurrent = carry
+        part = frames.replace(index=part[0], targets=part[1])
+        scale = before.scale.factor if scaled else None
+        grads, terms, recurrent = gradients(
+            before.params, recurrent, part, scale=scale, **settings
+        )
+        recurrent = _forgetting(recurrent)
+        state = apply_gradients(before, grads, terms, config, end)
+        if scaled:
+            finite = state.step > before.step
+            state = state.replace(scale=adjusted(before.scale, finite))
+        return (state, recurrent), terms
+
+    carry = state, initial_state(model, count, height, width)
+    parts = frames.index, frames.targets
+    if each == time:
+        (state, _), terms = update(carry, parts)
+        return state, terms
+    parts = jax.tree.map(lambda x: x.reshape(-1, each, *x.shape[1:]), parts)
+    (state, _), terms = lax.scan(update, carry, parts)
+    return state, jax.tree.map(jnp.mean, terms)
+
+
+def _liked(config):
+    # In half precision a GPU's compiler would pad each convolution anew.
+    return 1 if jax.default_backend() == "cpu" else matrix_multiple(config)
+
+
+def _forgetting(recurrent):
+    """Lets a clip begin anew whose state is not finite: its later frames may be."""
+    kept = jnp.ones_like(recurrent.is_first)
+    for leaf in jax.tree.leaves(recurrent):
+        kept &= jnp.isfinite(leaf).reshape(len(kept), -1).all(axis=1)
+    clean = jax.tree.map(
+        lambda x: jnp.where(kept.reshape(-1, *[1] * (x.ndim - 1)), x, 0), recurrent
+    )
+    return clean.replace(is_first=recurrent.is_first | ~kept)
+
+
+train_step = jax.jit(
+    clip_step,
+    static_argnames=("model", "config", "axis_name", "multiple"),
+    donate_argnames="state",
+)
+"""`clip_step`, compiled for one device; reuses the buffers of `state`."""
+
+
+@functools.lru_cache(maxsize=4)
+def make_step(
+    model: MTUNet, config: TrainConfig, prepare: Callable | None = None
+) -> Callable:
+    """The step of a run on all devices there are, one or many.
+
+    Asked for again, it is the same function, which is compiled already.
+
+    Args:
+        model: the network.
+        config: how to train.
+        prepare: pure function of constants and a batch that gives what `clip_step`
+            takes, done on the device: labels, or whole clips; None for nothing.
+
+    Returns:
+        A function of the state, whose buffers it reuses, and the constants, both
+        `parallel.replicated`, this process's batch [b, ...] and, for a "timed"
+        schedule, the updates [] at its end; it returns the next state and the scalars.
+    """
+
+    def step(state, constants, batch, end=None, axis_name=None):
+        batch = prepare(constants, batch) if prepare else batch
+        settings = dict(model=model, config=config, axis_name=axis_name)
+        return clip_step(state, batch, end=end, **settings)
+
+    return data_parallel(step)

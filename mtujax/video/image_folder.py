@@ -1,0 +1,255 @@
+"""Folders of PNG and JPEG frames in and out, through OpenCV.
+
+Letters: H W pixels. Frames are RGB; 16-bit ones are float in [0, 1].
+"""
+
+import dataclasses
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mtujax.common.files import FRAME_SUFFIXES, natural_key
+from mtujax.errors import UserError
+
+_JPEG_QUALITY = 95
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageKind:
+    """What a frame's file has besides three channels of colour.
+
+    Attributes:
+        name: file name; its suffix fixes the format.
+        grey: one channel, which was repeated to make RGB.
+        deep: 16 bits a channel, not 8.
+        alpha: [H, W] uint8 or uint16 opacity as in the file, or None.
+    """
+
+    name: str
+    grey: bool = False
+    deep: bool = False
+    alpha: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderInfo:
+    """What a folder's frames have in common.
+
+    Attributes:
+        width: columns W, in pixels.
+        height: rows H.
+        frames: their number.
+        deep: whether any has 16 bits, so that all are read as float.
+        alpha: whether any has an alpha channel.
+        notes: what will not be as in the input, one sentence each.
+    """
+
+    width: int
+    height: int
+    frames: int
+    deep: bool
+    alpha: bool = False
+    notes: tuple[str, ...] = ()
+    counted = True
+
+
+class FolderReader:
+    """The PNG and JPEG files of a folder in natural order; a context manager.
+
+    Attributes:
+        info: what its frames have in common.
+        name: the folder, for messages.
+        late_notes: nothing, as all is known before reading.
+    """
+
+    late_notes = ()
+
+    def __init__(self, path: Path):
+        """Lists the folder and compares the sizes in the headers of its images.
+
+        Args:
+            path: an existing folder; its subfolders are not searched.
+
+        Raises:
+            UserError: if it has no frame, or for the first that differs in size.
+        """
+        names = [p.name for p in path.iterdir() if not p.name.startswith(".")]
+        self._path, self.name = path, str(path)
+        self._names = sorted(
+            (n for n in names if Path(n).suffix.lower() in FRAME_SUFFIXES),
+            key=natural_key,
+        )
+        if not self._names:
+            raise UserError(f"{path}: this folder has no PNG or JPEG frames")
+        first, _ = self._read(self._names[0])
+        self._size = first.shape[:2]
+        headers = [_header(path / name) for name in self._names]
+        for name, header in zip(self._names[1:], headers[1:], strict=True):
+            # Of a JPEG, EXIF may turn the image: its header tells only the two sides.
+            if header and sorted(header[:2]) != sorted(self._size):
+                raise self._differs(name, header[:2])
+        ignored = sorted(set(names) - set(self._names))
+        notes = [f"not frames, left out: {_listing(ignored)}"] if ignored else []
+        if misnamed := [n for n in self._names if _is_png(path / n) and not _as_png(n)]:
+            notes.append(f"PNG by content, written as JPEG: {_listing(misnamed)}")
+        deep, alpha = (any(h is not None and h[k] for h in headers) for k in (2, 3))
+        rows, columns = self._size
+        count = len(self._names)
+        self.info = FolderInfo(columns, rows, count, deep, alpha, tuple(notes))
+
+    def __enter__(self) -> "FolderReader":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_):
+        """Does nothing: no file stays open."""
+
+    def frames(
+        self, *, start: float | None = None, end: float | None = None, skip: int = 0
+    ) -> Iterator[tuple[np.ndarray, ImageKind]]:
+        """Reads the frames in natural order.
+
+        Args:
+            start: number of the first frame given, counted from 0.
+            end: number of the first frame that is left out again.
+            skip: of the frames in this range, leave out so many at its beginning.
+
+        Yields:
+            Frames [H, W, 3] RGB, uint8, or float32 in [0, 1] if `info.deep`, and what
+            else their files have.
+
+        Raises:
+            UserError: for an image that cannot be read or has another size.
+        """
+        first = int(start or 0) + skip
+        for name in self._names[first : None if end is None else int(end)]:
+            image, kind = self._read(name)
+            if image.shape[:2] != self._size:
+                raise self._differs(name, image.shape[:2])
+            yield _to_rgb(image, kind, as_float=self.info.deep), kind
+
+    def _read(self, name):
+        path = self._path / name
+        # IMREAD_UNCHANGED keeps alpha, but leaves a JPEG as its camera was held.
+        flag = cv2.IMREAD_UNCHANGED if _as_png(name) else cv2.IMREAD_ANYCOLOR
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(data, flag) if data.size else None
+        if image is None:
+            raise UserError(f"{path}: cannot be read as an image")
+        alpha = image[..., 3] if image.ndim == 3 and image.shape[2] == 4 else None
+        return image, ImageKind(name, image.ndim == 2, image.dtype == np.uint16, alpha)
+
+    def _differs(self, name, size):
+        (height, width), (rows, columns) = self._size, size
+        return UserError(
+            f"{self._path / name}: is {columns}x{rows}, but the frames before it are "
+            f"{width}x{height}"
+        )
+
+
+class FolderWriter:
+    """Writes frames into a folder as their originals were; a context manager."""
+
+    notes = ()
+
+    def __init__(self, path: Path):
+        """Takes the folder.
+
+        Args:
+            path: an existing folder.
+        """
+        self._path = path
+
+    def __enter__(self) -> "FolderWriter":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_):
+        """Does nothing: every frame is on disk."""
+
+    def write(self, frame: np.ndarray, kind: ImageKind) -> None:
+        """Writes one frame: PNG, or JPEG of quality 95.
+
+        Args:
+            frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
+            kind: name, depth, grey and alpha of its file.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        image = _from_rgb(frame, kind)
+        suffix = ".png" if _as_png(kind.name) else ".jpg"
+        options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        # Encoded in memory, as `cv2.imwrite` does not say why a disk refused.
+        _, data = cv2.imencode(suffix, image, options)
+        (self._path / kind.name).write_bytes(data.tobytes())
+
+
+def _to_rgb(image, kind, *, as_float):
+    if kind.grey:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    else:
+        image = np.ascontiguousarray(image[..., 2::-1])
+    if not as_float:
+        return image
+    return image.astype(np.float32) / (65535 if kind.deep else 255)
+
+
+def _from_rgb(frame, kind):
+    if kind.grey:
+        frame = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+    else:
+        frame = frame[..., ::-1]
+    if frame.dtype != np.uint8:
+        peak, dtype = (65535, np.uint16) if kind.deep else (255, np.uint8)
+        frame = np.round(np.clip(frame, 0, 1) * peak).astype(dtype)
+    if kind.alpha is not None:
+        frame = np.dstack([frame, kind.alpha])
+    return np.ascontiguousarray(frame)
+
+
+def _as_png(name):
+    return Path(name).suffix.lower() == ".png"
+
+
+def _is_png(path):
+    with path.open("rb") as file:
+        return file.read(8) == _PNG_SIGNATURE
+
+
+def _header(path):
+    """(rows, columns, 16 bits?, alpha?) of a PNG or JPEG, undecoded, or None."""
+    with path.open("rb") as file:
+        start = file.read(26)
+        if start[:8] == _PNG_SIGNATURE and len(start) == 26:
+            columns, rows, bits, colour = struct.unpack(">IIBB", start[16:26])
+            return rows, columns, bits == 16, colour in (4, 6)  # with alpha
+        if start[:2] != b"\xff\xd8":
+            return None
+        file.seek(2)
+        return _jpeg_header(file)
+
+
+def _jpeg_header(file):
+    """Skips segments up to the start of frame (SOF0 to SOF15, but DHT, JPG, DAC)."""
+    while len(head := file.read(4)) == 4 and head[0] == 0xFF:
+        marker, length = head[1], int.from_bytes(head[2:], "big")
+        if marker == 0xFF:  # a fill byte
+            file.seek(-3, 1)
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = file.read(5)
+            if len(size) < 5:
+                return None
+            return (*struct.unpack(">HH", size[1:]), False, False)
+        else:
+            file.seek(length - 2, 1)
+    return None
+
+
+def _listing(names, limit=3):
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,148 @@
+"""What an input or output is, by its name: a video file, a folder, or a pipe."""
+
+import os
+import re
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+from mtujax.common.files import FRAME_SUFFIXES
+from mtujax.errors import UsageError, UserError
+from mtujax.video.codecs import CONTAINERS
+from mtujax.video.image_folder import FolderReader
+from mtujax.video.pipe import RawReader
+from mtujax.video.reader import VideoReader
+
+_LONGEST = 32768  # pixels of a side: more is a slip of the hand
+_NTSC = (24, 30, 48, 60, 120)  # rates that are meant when 1000/1001 of them is given
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Reads a size such as "640x360".
+
+    Args:
+        text: columns, an x and rows.
+
+    Returns:
+        Width W and height H in pixels.
+
+    Raises:
+        UsageError: if it is none, or has a side of 0 or over 32768 pixels.
+    """
+    match = re.fullmatch(r"([0-9]{1,5})[xX×]([0-9]{1,5})", text.strip())
+    size = tuple(int(side) for side in match.groups()) if match else (0, 0)
+    if not all(1 <= side <= _LONGEST for side in size):
+        raise UsageError(f"size {text!r}: give width x height in pixels, as 640x360")
+    return size
+
+
+def parse_rate(text: str) -> Fraction:
+    """Reads a frame rate: "30", "25.5", "30000/1001"; "29.97" means the last.
+
+    Args:
+        text: frames per second, a decimal number or a fraction. Decimals of 24, 30, 48,
+            60 or 120 times 1000/1001, rounded to two places or more, are that exactly.
+
+    Returns:
+        Frames per second.
+
+    Raises:
+        UsageError: if it is none, or not within 1/1000 and 1000.
+    """
+    match = re.fullmatch(r"[0-9]{1,9}(/[0-9]{1,9}|\.([0-9]{1,9}))?", text.strip())
+    try:
+        rate = Fraction(match[0]) if match else Fraction(0)
+    except ZeroDivisionError:
+        rate = Fraction(0)
+    if not Fraction(1, 1000) <= rate <= 1000:
+        raise UsageError(
+            f"rate {text!r}: give frames per second, as 30, 23.976 or 30000/1001"
+        )
+    places = len(match[2] or "")
+    for whole in _NTSC:
+        exact = Fraction(whole * 1000, 1001)
+        if places >= 2 and round(exact, places) == rate:
+            return exact
+    return rate
+
+
+PIPE = "-"
+"""The name of standard input and output."""
+
+
+FOLDER_RATE = Fraction(30)
+"""Frames per second of a video made from a folder, which has no rate of its own."""
+
+
+def is_pipe(name: str | os.PathLike) -> bool:
+    """Tells a pipe by its name.
+
+    Args:
+        name: of an input or output.
+
+    Returns:
+        Whether it is standard input or output.
+    """
+    return str(name) == PIPE
+
+
+def is_folder(output: str | os.PathLike) -> bool:
+    """Tells whether the name of an output means a folder of frames.
+
+    Args:
+        output: any name.
+
+    Returns:
+        True for a folder, False for a video file or a pipe.
+
+    Raises:
+        UserError: if it can be neither.
+    """
+    path = Path(output)
+    if is_pipe(output):
+        return False
+    if str(output).endswith(("/", os.sep)) or path.is_dir():
+        return True
+    if path.suffix.lower() in CONTAINERS:
+        return False
+    if path.suffix.lower() in FRAME_SUFFIXES:
+        raise UserError(f"{output}: a single image; give the name of a folder")
+    if path.suffix and not path.exists():
+        raise UserError(
+            f"{output}: {path.suffix} is no video this can write "
+            f"({', '.join(CONTAINERS)}); for a folder of frames put a slash at the end"
+        )
+    return True
+
+
+def open_reader(
+    input: str | os.PathLike, size: str | None = None, rate: str | float | None = None
+) -> VideoReader | FolderReader | RawReader:
+    """Opens an input.
+
+    Args:
+        input: a video file, a folder of frames, or "-" for raw frames from a pipe.
+        size: of a pipe's frames, as "640x360".
+        rate: of a folder's or a pipe's frames, per second, as 30 or "30000/1001".
+
+    Returns:
+        Its reader.
+
+    Raises:
+        UsageError: if `size` or `rate` is missing or has nothing to say here.
+        UserError: if there is no such input or it cannot be read.
+    """
+    if is_pipe(input):
+        if size is None or rate is None:
+            raise UsageError(
+                "raw frames from a pipe: give --size 640x360 and --rate 30"
+            )
+        return RawReader(sys.stdin.buffer, *parse_size(size), parse_rate(str(rate)))
+    path = Path(input)
+    if not path.exists():
+        raise UserError(f"{input}: no such file or folder")
+    if size is not None:
+        raise UsageError(f"--size {size}: only raw frames from a pipe need a size")
+    if rate is not None and not path.is_dir():
+        raise UsageError(f"--rate {rate}: a video file has a rate of its own")
+    return FolderReader(path) if path.is_dir() else VideoReader(path)

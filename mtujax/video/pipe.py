@@ -1,0 +1,179 @@
+"""Raw video through pipes: frames as bare bytes, R, G, B of each pixel, row by row.
+
+What ffmpeg calls `-f rawvideo -pix_fmt rgb24`. Such a stream says nothing of itself:
+size and rate must be told. Letters: H W pixels.
+"""
+
+import itertools
+import select
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import BinaryIO
+
+import numpy as np
+
+from mtujax.errors import UserError
+from mtujax.video.info import VideoInfo
+from mtujax.video.writer import to_uint8
+
+
+class RawReader:
+    """Reads raw frames from a pipe, once; a context manager that closes nothing.
+
+    Attributes:
+        info: what its frames have in common.
+        name: what messages call the file.
+        late_notes: what was seen in reading them, one sentence each.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        width: int,
+        height: int,
+        rate: Fraction,
+        *,
+        name: str = "-",
+    ):
+        """Waits for the first frame.
+
+        Args:
+            file: an open binary file, such as `sys.stdin.buffer`; it stays open.
+            width: columns W, in pixels.
+            height: rows H.
+            rate: frames per second.
+            name: what messages call it.
+
+        Raises:
+            UserError: if it is a terminal, is empty or ends within the first frame.
+            OSError: if it cannot be read.
+        """
+        self.info = VideoInfo(width, height, None, rate, 1 / rate)
+        self.late_notes: tuple[str, ...] = ()
+        self._file, self.name = file, name
+        if file.isatty():
+            raise UserError(
+                f"{name}: is a terminal; pipe raw rgb24 frames of {width}x{height} in"
+            )
+        self._first = self._read()
+        if self._first is None:
+            raise UserError(f"{name}: {' '.join(self.late_notes) or 'is empty'}")
+
+    def __enter__(self) -> "RawReader":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_):
+        """Does nothing: the file belongs to the caller."""
+
+    def frames(
+        self, *, start: float | None = None, end: float | None = None, skip: int = 0
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """Reads on to the end; what was read cannot be read again.
+
+        Args:
+            start: seconds after the first frame; earlier frames are left out, and the
+                timestamps then count from the first frame that is given.
+            end: seconds after the first frame; nothing is read from there on.
+            skip: of the frames in this range, leave out so many at its beginning.
+
+        Yields:
+            Frames [H, W, 3] uint8 RGB, and their timestamps: their numbers.
+
+        Raises:
+            ValueError: if the frames were asked for before.
+            OSError: if the file cannot be read on.
+        """
+        if self._first is None:
+            raise ValueError(f"{self.name}: a pipe can be read only once")
+        first, self._first, origin = self._first, None, None
+        for number in itertools.count():
+            seconds = float(number / self.info.rate) + 1e-6  # 3 * 0.1 is not quite 0.3
+            if end is not None and seconds >= end:
+                return
+            frame = self._read() if number else first
+            if frame is None:
+                return
+            if start is None or seconds >= start:
+                origin = number if origin is None else origin
+                if number - origin >= skip:
+                    yield frame, number - origin
+
+    def _read(self):
+        """The next frame, None at the end; a pipe gives it in pieces."""
+        frame = np.empty((self.info.height, self.info.width, 3), np.uint8)
+        rest = memoryview(frame).cast("B")
+        while rest:
+            count = self._file.readinto(rest)
+            if count is None:  # a pipe that does not block has nothing yet
+                select.select([self._file], [], [])
+            elif count == 0:
+                break
+            else:
+                rest = rest[count:]
+        if rest and len(rest) < frame.nbytes:
+            self.late_notes = (self._partial(frame.nbytes - len(rest)),)
+        return None if rest else frame
+
+    def _partial(self, count):
+        info = self.info
+        return (
+            f"the last {count} bytes are no whole frame of {info.width}x{info.height} "
+            f"({info.width * info.height * 3} bytes): is --size right?"
+        )
+
+
+class RawWriter:
+    """Writes raw frames into a pipe, each at once; a context manager.
+
+    Attributes:
+        notes: none.
+    """
+
+    notes = ()
+
+    def __init__(self, file: BinaryIO, *, name: str = "-"):
+        """Takes the file.
+
+        Args:
+            file: an open binary file, such as `sys.stdout.buffer`; it stays open.
+            name: what messages call it.
+
+        Raises:
+            UserError: if it is a terminal.
+            OSError: if what was written to it before cannot be passed on.
+        """
+        if file.isatty():
+            raise UserError(f"{name}: is a terminal; pipe the frames into a program")
+        file.flush()
+        # Nothing may stay in a buffer: at the end Python would write it to a pipe that
+        # may be closed by then, and complain.
+        self._file = getattr(file, "raw", file)
+
+    def __enter__(self) -> "RawWriter":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_):
+        """Does nothing: every frame is on its way, the file belongs to the caller."""
+
+    def write(self, frame: np.ndarray, pts: int) -> None:
+        """Writes the next frame.
+
+        Args:
+            frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
+            pts: its timestamp, which raw video cannot hold.
+
+        Raises:
+            OSError: if nobody reads any more (BrokenPipeError), or on a full disk.
+        """
+        rest = memoryview(to_uint8(frame)).cast("B")
+        while rest:
+            count = self._file.write(rest)
+            if count is None:  # a pipe that does not block is full
+                select.select([], [self._file], [])
+            else:
+                rest = rest[count:]
+
+    def close(self) -> None:
+        """Does nothing: every frame is on its way."""

@@ -1,0 +1,335 @@
+"""Everything in a video file beside its pictures: sound, subtitles, chapters, tags.
+
+It is copied as it is, shifted in time; what a container cannot hold is named.
+"""
+
+import dataclasses
+import io
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.error import FFmpegError
+from av.stream import Disposition
+
+from mtujax.video import packets
+
+# Of the container itself, not of the film.
+OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+_STREAM_TAGS = {"encoder", "rotate", "vendor_id", "_STATISTICS_TAGS", "DURATION"}
+
+# What libav writes as MP4's own tags; with others the general form must be used.
+MP4_TAGS = (
+    "title artist author album_artist album composer writer date year comment genre "
+    "copyright grouping lyrics description synopsis show episode_id episode_sort "
+    "network season_number encoder creation_time tmpo track disc location make model"
+).split()
+
+
+def file_tags(container) -> dict[str, str]:
+    """The tags of a file that are to be copied.
+
+    Args:
+        container: PyAV's input container.
+
+    Returns:
+        Values by name.
+    """
+    tags = {k: v for k, v in container.metadata.items() if k.lower() not in OWN_TAGS}
+    # MP4 may say it twice, in a form of its own and as a tag; FFmpeg 9 joins the two.
+    made = tags.get("creation_time", "").split(";")
+    if len(made) == 2 and made[0] == made[1]:
+        tags["creation_time"] = made[0]
+    return tags
+
+
+def lost_tags(path: Path, source: Path) -> list[str]:
+    """Compares the tags of a written file with those of its source.
+
+    Args:
+        path: the written file.
+        source: the file whose tags were copied.
+
+    Returns:
+        The names of the tags that the container did not take.
+    """
+    with av.open(f"file:{source}") as origin, av.open(f"file:{path}") as written:
+        kept = {k.lower() for k in written.metadata}
+        return [k for k in file_tags(origin) if k.lower() not in kept]
+
+
+def stream_tags(stream) -> dict[str, str]:
+    """The tags of a stream that are to be copied.
+
+    Args:
+        stream: PyAV's stream.
+
+    Returns:
+        Values by name.
+    """
+    tags = stream.metadata.items()
+    tags = {k: v for k, v in tags if k.split("-")[0] not in _STREAM_TAGS}
+    named = next((k for k in tags if k.lower() == "name"), None)
+    if named and "title" not in tags:  # as libav reads the title of an MP4's track
+        tags["title"] = tags.pop(named)
+    return tags
+
+
+# One suffix for each format, in the order in which they are recommended.
+_FORMATS = {".mkv": "matroska", ".mp4": "mp4", ".mov": "mov", ".webm": "webm"}
+_WITHOUT_CHAPTERS = ("mpeg",)
+_NEGATIVE_TIMES = ("mp4", "mov")  # the others would shift every stream instead
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What is copied from a file beside its main video.
+
+    Attributes:
+        path: the file.
+        main: index of the video stream that is not copied.
+        kept: indices of the streams that are.
+        suffix: of the file to write.
+        chapters: whether chapters are copied.
+        shift: seconds to take from every time.
+        start: seconds before which nothing is copied, or None.
+        end: seconds from which on nothing is copied, or None.
+        notes: what is left out, one sentence each.
+    """
+
+    path: Path
+    main: int
+    kept: tuple[int, ...]
+    suffix: str
+    chapters: bool
+    shift: Fraction = Fraction(0)
+    start: Fraction | None = None
+    end: Fraction | None = None
+    notes: tuple[str, ...] = ()
+
+
+def plan(path: Path, container, main: int, suffix: str, format: str) -> Extras:
+    """Tells what of a file a container can hold.
+
+    Args:
+        path: the file.
+        container: the same file, open for reading.
+        main: index of the video stream that is restored.
+        suffix: of the file to write.
+        format: libav's name of its container.
+
+    Returns:
+        The choice; nothing is shifted yet.
+    """
+    kept, notes = [], []
+    chapters = container.chapters()
+    for stream in container.streams:
+        if stream.index == main or _is_made_anew(stream, chapters):
+            continue
+        if stream.type == "video" and not _is_cover(stream):
+            notes.append(f"only the main video is restored: left out {name(stream)}")
+        elif _holds(format, stream):
+            kept.append(stream.index)
+        else:
+            notes.append(
+                f"left out, as {suffix} cannot hold it: {name(stream)}{_keeper(stream)}"
+            )
+    if chapters and format in _WITHOUT_CHAPTERS:
+        notes.append(
+            f"left out, as {suffix} cannot hold them: chapters; .mkv keeps them"
+        )
+        chapters = []
+    return Extras(path, main, tuple(kept), suffix, bool(chapters), notes=tuple(notes))
+
+
+def name(stream) -> str:
+    """Names a stream in a note.
+
+    Args:
+        stream: PyAV's stream.
+
+    Returns:
+        Its kind, codec and language.
+    """
+    kind = "subtitles" if stream.type == "subtitle" else stream.type
+    kind = "a cover picture" if _is_cover(stream) else kind
+    about = [_codec(stream)] if _codec(stream) else []
+    about += [t for t in (stream.metadata.get("language"),) if t and t != "und"]
+    return f"{kind} ({', '.join(about)})" if about else kind
+
+
+class Copier:
+    """Copies streams, chapters and tags from one file into another."""
+
+    def __init__(self, extras: Extras):
+        """Opens the file.
+
+        Args:
+            extras: what is copied of it.
+        """
+        self.lost = 0  # packets that could not be copied
+        self._extras = extras
+        self._source = av.open(f"file:{extras.path}")
+        self._streams = {}
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._source.close()
+
+    def muxer_options(self, format: str) -> dict[str, str]:
+        """What the muxer must be told to keep all tags.
+
+        Args:
+            format: libav's name of the container.
+
+        Returns:
+            Container options, to be joined with others.
+        """
+        if format not in ("mp4", "mov"):
+            return {}
+        unusual = {key.lower() for key in file_tags(self._source)} - set(MP4_TAGS)
+        covers = any(_is_cover(self._source.streams[i]) for i in self._extras.kept)
+        if not unusual or covers:  # that form has no cover
+            return {}
+        return {"movflags": "+use_metadata_tags"}
+
+    def add_to(self, container, video) -> None:
+        """Adds streams, chapters and tags, before the first packet is written.
+
+        Args:
+            container: output container.
+            video: its stream of the restored pictures.
+        """
+        container.metadata.update(file_tags(self._source))
+        main = self._source.streams[self._extras.main]
+        video.metadata.update(stream_tags(main))
+        video.disposition = main.disposition
+        for index in self._extras.kept:
+            template = self._source.streams[index]
+            if _is_cover(template) and container.format.name == "matroska":
+                self._attach(container, template)
+                continue
+            stream = container.add_stream_from_template(template, opaque=True)
+            stream.metadata.update(stream_tags(template))
+            stream.disposition = template.disposition
+            self._streams[index] = stream
+        if self._extras.chapters:
+            container.set_chapters(list(self._shifted_chapters()))
+
+    def packets(self) -> Iterator[tuple[Fraction, object]]:
+        """Reads the packets of the kept streams, in the file's order.
+
+        Yields:
+            The packet's time on the output's time line in seconds, and the packet.
+        """
+        if not self._streams:
+            return
+        demuxed = self._source.demux([self._source.streams[i] for i in self._streams])
+        while True:
+            try:
+                packet = next(demuxed, None)
+            except FFmpegError:  # the rest of a damaged file
+                return
+            if packet is None:
+                return
+            if packet.size and (moved := self._moved(packet)):
+                yield moved
+
+    def _attach(self, container, template):
+        """A cover picture is an attachment in Matroska."""
+        kind = "png" if template.codec_context.name == "png" else "jpeg"
+        data = packets.first_payload(self._extras.path, template.index)
+        container.add_attachment(f"cover.{kind[-3:]}", f"image/{kind}", data)
+
+    def _moved(self, packet):
+        extras, index = self._extras, packet.stream.index
+        cover, opus = _is_cover(packet.stream), _codec(packet.stream) == "opus"
+        base, time = packet.time_base, packet.pts if packet.dts is None else packet.dts
+        packet.stream = self._streams[index]
+        if cover:
+            packet.pts = packet.dts = 0
+            return Fraction(0), packet
+        if time is None:
+            self.lost += 1
+            return None
+        seconds = time * base
+        shifted = seconds - extras.shift
+        if extras.start is not None and seconds < extras.start:
+            return None
+        if extras.end is not None and seconds >= extras.end:
+            return None
+        if shifted < 0 and not self._takes_run_in(packet, shifted, base, opus):
+            return None
+        move = round(extras.shift / base)
+        packet.pts = None if packet.pts is None else packet.pts - move
+        packet.dts = None if packet.dts is None else packet.dts - move
+        return shifted, packet
+
+    def _takes_run_in(self, packet, seconds, base, opus):
+        """Whether a container holds a packet from before zero, which is not heard.
+
+        Matroska notes with a stream how much of its beginning is not heard. That is
+        known of a stream that comes from there, and of Opus anyway.
+        """
+        output = packet.stream.container.format.name
+        if output in _NEGATIVE_TIMES or output not in ("matroska", "webm"):
+            return output in _NEGATIVE_TIMES
+        if self._source.format.name.startswith("matroska"):
+            return True
+        return opus and seconds + (packet.duration or 0) * base > 0
+
+    def _shifted_chapters(self):
+        extras = self._extras
+        for chapter in self._source.chapters():
+            base = chapter["time_base"]
+            start, end = chapter["start"] * base, chapter["end"] * base
+            start = start if extras.start is None else max(start, extras.start)
+            end = end if extras.end is None else min(end, extras.end)
+            if end > start:
+                start, end = start - extras.shift, end - extras.shift
+                times = {"start": round(start / base), "end": round(end / base)}
+                yield {**chapter, **times}
+
+
+def _codec(stream):
+    """Name of a stream's codec, None for what has none."""
+    context = getattr(stream, "codec_context", None)
+    return context and context.codec.canonical_name
+
+
+def _is_cover(stream):
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _is_made_anew(stream, chapters):
+    """Whether a muxer writes it by itself: the chapters' titles, or a time code."""
+    if stream.type != "data":
+        return False
+    return "timecode" in stream.metadata or (chapters and stream.name == "bin_data")
+
+
+def _keeper(stream):
+    suffix = next((s for s, f in _FORMATS.items() if _holds(f, stream)), None)
+    return f"; {suffix} keeps it" if suffix else "; nor can any other that is written"
+
+
+def _holds(format, stream):
+    """Whether a container takes a stream, found by trying in memory."""
+    if _is_cover(stream):  # .mov takes it and forgets it
+        return format in ("mp4", "matroska")
+    try:
+        probe = av.open(io.BytesIO(), "w", format=format)
+    except (FFmpegError, ValueError):
+        return False
+    try:
+        probe.add_stream_from_template(stream, opaque=True)
+        probe.start_encoding()
+        return True
+    except (FFmpegError, ValueError, OSError):
+        return False
+    finally:
+        try:
+            probe.close()
+        except (FFmpegError, OSError, ValueError):
+            pass

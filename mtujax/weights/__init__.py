@@ -1,0 +1,1 @@
+"""Weights on disk: safetensors, bundled files, the authors' checkpoints."""

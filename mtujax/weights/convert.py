@@ -1,0 +1,231 @@
+"""The authors' PyTorch checkpoints into weights files: one rename table, strict.
+
+A `.pytorch` file is a state dict whose names may carry `module.Network.`; the tensors
+`deblur_layer.*` are read by training only and dropped. It is read without running any
+code that it may hold. PyTorch (`mtujax[torch]`) is imported when needed.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import flax.traverse_util
+import jax
+import numpy as np
+
+from mtujax.config import PRESETS, PUBLISHED, ModelConfig
+from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.model.network import expected_shapes
+from mtujax.weights.files import save_weights
+from mtujax.weights.safetensors_io import refuse, shape_findings
+from mtujax.weights.torch_reader import read_checkpoint
+
+LICENCE = (
+    "Converted from a PyTorch checkpoint; this file stays under the licence of its "
+    "source. The weights that the authors released come with their code, AGPL-3.0."
+)
+_CONVOLUTION = (2, 3, 1, 0)  # OIHW -> HWIO
+_TRANSPOSED = (2, 3, 0, 1)  # IOHW -> HWIO
+_BIAS = (0,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What `convert` did.
+
+    Attributes:
+        output: the file it wrote.
+        preset: name of the network.
+        parameters: number of parameters.
+        sha256: hexadecimal digest of the checkpoint.
+        dropped: names of the training-only tensors left out.
+    """
+
+    output: Path
+    preset: str
+    parameters: int
+    sha256: str
+    dropped: tuple[str, ...]
+
+
+def torch_names(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The rename table, in the order of the forward pass; inference parameters only.
+
+    Args:
+        config: the network.
+
+    Returns:
+        {PyTorch name: ("/"-joined parameter path, axes)}, where
+        `numpy.transpose(tensor, axes)` turns the PyTorch layout into the one here.
+    """
+    layers = {"base_conv.0": "structure", "inp_prev_conv.0": "temporal"}
+    for i in range(config.num_units):
+        network, unit = f"HGs.{i}", f"unit_{i}"
+        for k in (1, 2, 3):
+            layers[f"{network}.enc{k}.0"] = f"{unit}/detail/encode_{k}"
+        for k in range(config.num_blocks):
+            layers[f"{network}.RBs.{k}.0"] = f"{unit}/detail/block_{k}/conv_0"
+            layers[f"{network}.RBs.{k}.2"] = f"{unit}/detail/block_{k}/conv_1"
+        layers[f"{network}.RB_end.0"] = f"{unit}/detail/block_end"
+        for k in (1, 2):
+            layers[f"{network}.dec{k}.0"] = f"{unit}/detail/decode_{k}"
+        if config.motion_layer and i in config.matching_units:
+            place = config.matching_units.index(i)
+            layers[f"motion_layer.{place}.0"] = f"{unit}/motion/layer"
+    layers["out"] = f"unit_{config.num_units - 1}/deblur/layer"
+    table = {}
+    for name, path in layers.items():
+        transposed = "/decode_" in path
+        path = path if transposed else f"{path}/conv"
+        axes = _TRANSPOSED if transposed else _CONVOLUTION
+        table[f"{name}.weight"] = (f"{path}/kernel", axes)
+        table[f"{name}.bias"] = (f"{path}/bias", _BIAS)
+    return table
+
+
+def to_params(tensors: dict[str, np.ndarray], config: ModelConfig) -> dict:
+    """Renames and transposes a state dict into a parameter tree.
+
+    Args:
+        tensors: {PyTorch name without prefix: array}, complete.
+        config: the network.
+
+    Returns:
+        The inference parameters; training-only tensors are left out.
+    """
+    flat = {
+        path: np.ascontiguousarray(np.transpose(tensors[name], axes))
+        for name, (path, axes) in torch_names(config).items()
+    }
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def from_params(params: dict, config: ModelConfig) -> dict[str, np.ndarray]:
+    """The inverse of `to_params`: a state dict without prefix, for the PyTorch twin.
+
+    Args:
+        params: inference parameters.
+        config: the network.
+
+    Returns:
+        {PyTorch name: array in PyTorch's layout}.
+    """
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    return {
+        name: np.ascontiguousarray(np.transpose(flat[path], np.argsort(axes)))
+        for name, (path, axes) in torch_names(config).items()
+    }
+
+
+def find_preset(tensors: dict[str, np.ndarray]) -> str | None:
+    """Finds the preset that has a state dict's names and shapes; None if none has."""
+    nearest = _nearest_preset(tensors)
+    return None if checkpoint_findings(tensors, PRESETS[nearest]) else nearest
+
+
+def checkpoint_findings(
+    tensors: dict[str, np.ndarray], config: ModelConfig
+) -> list[str]:
+    """Names each tensor of a state dict that a network lacks or has otherwise."""
+    found = {name: value.shape for name, value in tensors.items()}
+    shapes = expected_shapes(config)
+    expected = {
+        name: tuple(shapes[path][k] for k in np.argsort(axes))
+        for name, (path, axes) in torch_names(config).items()
+    }
+    for name, shape in _training_shapes(config).items():
+        if name in found:  # allowed, not required
+            expected[name] = shape
+    return shape_findings(found, expected)
+
+
+def convert(
+    checkpoint: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    preset: str | None = None,
+) -> Conversion:
+    """Writes a PyTorch checkpoint as a weights file.
+
+    Args:
+        checkpoint: the `.pytorch` file.
+        output: the `.safetensors` file to write.
+        preset: name in `PRESETS`, of a published network; None finds it.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UnknownWeightsError: if `preset` is no preset, or not a published network's.
+        WeightsError: if the checkpoint is not one of that network, listing every
+            missing, unexpected and mis-shaped tensor, or if nothing can be written.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise UnknownWeightsError(
+            f"unknown preset {preset!r}; one of {', '.join(PRESETS)}"
+        )
+    if preset is not None and preset not in PUBLISHED:
+        own = ", ".join(f"{n}={v!r}" for n, v in _own_form(PRESETS[preset]).items())
+        raise UnknownWeightsError(
+            f"preset {preset!r}: a form of our own ({own}), of which no PyTorch "
+            f"checkpoint is; one of {', '.join(PUBLISHED)}"
+        )
+    tensors, sha256 = read_checkpoint(checkpoint)
+    preset = _fitting_preset(checkpoint, tensors, preset)
+    config = PRESETS[preset]
+    params = to_params(tensors, config)
+    save_weights(
+        output,
+        config,
+        params,
+        description=f"{preset}, converted from {Path(checkpoint).name}",
+        licence=LICENCE,
+        source=Path(checkpoint).name,
+        source_sha256=sha256,
+    )
+    return Conversion(
+        output=Path(output),
+        preset=preset,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        sha256=sha256,
+        dropped=tuple(name for name in tensors if name in _training_shapes(config)),
+    )
+
+
+def _fitting_preset(checkpoint, tensors, preset):
+    """The preset's name, checked or found; raises with every finding otherwise."""
+    fitting = find_preset(tensors)
+    if fitting is not None and preset in (None, fitting):
+        return fitting
+    if "moduleFeatures.moduleOne.0.weight" in tensors:
+        raise WeightsError(
+            f"{checkpoint}: LiteFlowNet, the flow teacher; add --teacher"
+        )
+    nearest = preset or _nearest_preset(tensors)
+    advice = f": it is no {preset or 'released network, the nearest is ' + nearest}"
+    if fitting is not None:
+        advice += f" but a {fitting}; use preset {fitting!r}"
+    refuse(checkpoint, checkpoint_findings(tensors, PRESETS[nearest]), advice)
+
+
+def _nearest_preset(tensors):
+    """The preset whose names differ least; no two presets share all their names."""
+    found = {name for name in tensors if not name.startswith("deblur_layer.")}
+    names = {name: torch_names(config) for name, config in PUBLISHED.items()}
+    return min(names, key=lambda name: len(found ^ names[name].keys()))
+
+
+def _own_form(config):
+    """The settings in which a network differs from all that were published."""
+    names = "patch", "activation", "first_kernel", "motion_samples"
+    given = {name: getattr(config, name) for name in names}
+    return {n: v for n, v in given.items() if v != getattr(ModelConfig, n)}
+
+
+def _training_shapes(config):
+    """Shapes of the deblur layers that only training reads."""
+    shapes = {}
+    for i in range(config.num_units - 1):
+        shapes[f"deblur_layer.{i}.weight"] = (3, 2 * config.channels, 3, 3)
+        shapes[f"deblur_layer.{i}.bias"] = (3,)
+    return shapes

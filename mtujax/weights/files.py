@@ -1,0 +1,245 @@
+"""Weights on disk: safetensors with the network's configuration inside, never a pickle.
+
+A file holds the inference parameters as float32 tensors, named by their "/"-joined path
+in the parameter tree, and one JSON text in its header: format number, `ModelConfig` and
+provenance (description, licence, training, scores: whatever its writer knew). Bundled
+weights are such files in `mtujax/assets`.
+"""
+
+import dataclasses
+import difflib
+import importlib.resources
+import json
+import math
+import os
+from pathlib import Path
+
+import flax.traverse_util
+import jax
+import numpy as np
+
+from mtujax.config import PRESETS, ModelConfig
+from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.model.network import MTUNet, expected_shapes, inference_params
+from mtujax.weights.safetensors_io import (
+    FORMAT,
+    damaged_header,
+    read_header,
+    read_tensors,
+    refuse_checkpoint,
+    refuse_newer,
+    write_tensors,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """What the header of a weights file tells.
+
+    Attributes:
+        name: file name without its suffix; of bundled weights, what `load` takes.
+        path: where the file lies.
+        config: the network they belong to.
+        metadata: provenance as written by `save_weights`.
+        parameters: number of parameters.
+        size: bytes on disk.
+    """
+
+    name: str
+    path: Path
+    config: ModelConfig
+    metadata: dict
+    parameters: int
+    size: int
+
+
+def save_weights(
+    path: str | os.PathLike, model_config: ModelConfig, params: dict, **provenance
+) -> None:
+    """Writes inference parameters and their configuration, all or nothing.
+
+    Args:
+        path: where to, ending in `.safetensors`; an existing file is replaced at once.
+        model_config: the network they belong to.
+        params: its parameters, any float dtype; layers only training reads are dropped.
+        **provenance: JSON values kept in the header (`description`, `licence`, …).
+
+    Raises:
+        WeightsError: if parameters do not fit, are not finite, or nothing can be
+            written; then an earlier file of that name is untouched.
+    """
+    flat = flax.traverse_util.flatten_dict(inference_params(params), sep="/")
+    write_tensors(
+        path,
+        {name: np.asarray(value, np.float32) for name, value in flat.items()},
+        expected_shapes(model_config),
+        config=dataclasses.asdict(model_config),
+        provenance=provenance,
+    )
+
+
+def load(
+    name_or_path: str | os.PathLike,
+    *,
+    dtype: str | None = None,
+    optimized: bool = False,
+) -> tuple[MTUNet, dict]:
+    """Makes a network with its weights.
+
+    Args:
+        name_or_path: a name from `bundled`, or the path of a `.safetensors` file.
+        dtype: compute precision in place of the configured one, "float32", "bfloat16"
+            or "float16".
+        optimized: change both to restore the same frames, to rounding, from less work
+            (`model.inference.inference_form`); not for training.
+
+    Returns:
+        The model and its inference parameters, float32, or optimized in the precision
+        that it computes in.
+
+    Raises:
+        UnknownWeightsError: if it is neither a bundled name nor a path.
+        WeightsError: if the file is missing, damaged or not made by mtujax, or if its
+            tensors do not fit its configuration (every one is listed).
+    """
+    path = locate(name_or_path)
+    config = describe(path).config
+    if dtype is not None:
+        try:
+            config = dataclasses.replace(config, dtype=dtype)
+        except ValueError as error:
+            raise WeightsError(str(error)) from None
+    tensors = read_tensors(path, expected_shapes(config))
+    network = MTUNet(config), flax.traverse_util.unflatten_dict(tensors, sep="/")
+    if not optimized:
+        return network[0], jax.device_put(network[1])
+    from mtujax.model.inference import inference_form
+
+    return inference_form(*network)
+
+
+def bundled() -> list[WeightsFile]:
+    """Lists the weights that come with the package, by name; with scores, if known.
+
+    Scores are not in the files themselves: they are found with them, and name them by
+    their sha256.
+    """
+    path = _assets() / "scores.json"
+    scores = json.loads(path.read_text()) if path.is_file() else {}
+    files = [describe(path) for path in _bundled_paths().values()]
+    return [
+        dataclasses.replace(file, metadata=file.metadata | scores.get(file.name, {}))
+        for file in files
+    ]
+
+
+def describe(path: str | os.PathLike) -> WeightsFile:
+    """Reads the header of a `.safetensors` file, not its tensors.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its configuration, provenance and size.
+
+    Raises:
+        WeightsError: if the file is missing, damaged or not made by mtujax.
+    """
+    path = Path(path)
+    header, shapes = read_header(path)
+    config = _config(path, header)
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    size = path.stat().st_size
+    return WeightsFile(path.stem, path, config, header["provenance"], parameters, size)
+
+
+def _config(path, header):
+    """The configuration that a file's header holds."""
+    if "teacher" in header:
+        raise WeightsError(
+            f"{path}: weights of a flow teacher ({header['teacher']}), not of a "
+            "deblurring network; `mtujax data flow --teacher` takes them"
+        )
+    try:
+        fields = dict(header["config"])
+    except (ValueError, KeyError, TypeError):
+        raise damaged_header(path) from None
+    defaults = dataclasses.asdict(ModelConfig())
+    unknown = [f"field {name!r}" for name in fields if name not in defaults]
+    if header["format"] != FORMAT:
+        unknown = [f"format {header['format']!r}"]
+    refuse_newer(path, unknown)
+    try:
+        for name, value in fields.items():
+            kind = type(defaults[name])
+            if type(value) is not (list if kind is tuple else kind):
+                raise ValueError(f"{name}={value!r}: must be {kind.__name__}")
+        return ModelConfig(**fields)
+    except (ValueError, TypeError) as error:
+        raise WeightsError(f"{path}: its configuration has {error}") from None
+
+
+def _assets() -> Path:
+    return Path(str(importlib.resources.files("mtujax") / "assets"))
+
+
+def _bundled_paths():
+    return {path.stem: path for path in sorted(_assets().glob("*.safetensors"))}
+
+
+def is_run(weights: str | os.PathLike) -> bool:
+    """Whether weights are given as the folder of a training run, maybe a remote one.
+
+    Args:
+        weights: a bundled name, a file or such a folder; a bundled name is meant as
+            that, whatever folder is called so.
+
+    Returns:
+        It.
+    """
+    name = str(weights)
+    return name not in _bundled_paths() and (Path(name).is_dir() or "://" in name)
+
+
+def locate(name_or_path: str | os.PathLike) -> Path:
+    """The path meant by a bundled name or a path.
+
+    Args:
+        name_or_path: as `load` takes it.
+
+    Returns:
+        It; of a file that is no bundled one, whether it is there or not.
+
+    Raises:
+        UnknownWeightsError: if it is neither a bundled name nor ends as a weights file.
+        WeightsError: if it is a PyTorch checkpoint, or a bundled name with a suffix.
+    """
+    path = Path(name_or_path)
+    paths, name = _bundled_paths(), str(name_or_path)
+    if path.suffix == ".safetensors":
+        if path.stem in paths and not path.exists():
+            raise WeightsError(
+                f"{path}: no such file; the bundled weights are called {path.stem!r}"
+            )
+        return path
+    refuse_checkpoint(path)
+    if name in paths:
+        return paths[name]
+    if name in PRESETS:
+        raise UnknownWeightsError(
+            f"{name!r} is a network without bundled weights; bundled: "
+            f"{', '.join(paths) or 'none'}; `mtujax convert` makes a .safetensors file "
+            "of the authors' weights"
+        )
+    if name and path.is_dir():
+        raise UnknownWeightsError(
+            f"{name}: is a folder; of a training run, `mtujax export {name} "
+            "FILE.safetensors` writes weights"
+        )
+    nearest = difflib.get_close_matches(name.lower(), paths, n=1)
+    hint = f", did you mean {nearest[0]!r}" if nearest else ""
+    known = ", ".join(paths) or "none"
+    raise UnknownWeightsError(
+        f"unknown weights {name!r}{hint}; bundled: {known}; or give the path of a "
+        ".safetensors file"
+    )

@@ -1,0 +1,232 @@
+"""Files of named tensors: safetensors with a JSON text of ours in the header.
+
+No pickle: reading one runs no code. Written all or nothing. What is wrong with a set of
+tensors is reported tensor by tensor.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mtujax.common.files import whole_output
+from mtujax.errors import WeightsError
+
+
+def shape_findings(
+    found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
+) -> list[str]:
+    """Names each missing, unexpected or mis-shaped tensor {name: shape}, one a line."""
+    missing = [f"missing {n} {list(expected[n])}" for n in expected if n not in found]
+    unexpected = [
+        f"unexpected {n} {list(found[n])}" for n in found if n not in expected
+    ]
+    mis_shaped = [
+        f"mis-shaped {n} {list(found[n])}, expected {list(shape)}"
+        for n, shape in expected.items()
+        if n in found and tuple(found[n]) != tuple(shape)
+    ]
+    return missing + unexpected + mis_shaped
+
+
+def finite_findings(tensors: dict[str, np.ndarray]) -> list[str]:
+    """Names the tensors that hold NaN or infinity, one line each."""
+    return [
+        f"{name} holds values that are not finite"
+        for name, value in tensors.items()
+        if not np.isfinite(value).all()
+    ]
+
+
+def refuse(path: str | os.PathLike, findings: list[str], advice: str = "") -> None:
+    """Ends the work if there are findings.
+
+    Args:
+        path: the file they are about.
+        findings: one line each.
+        advice: what to do, appended to the first line.
+
+    Raises:
+        WeightsError: about `path`, listing all findings, if there are any.
+    """
+    if findings:
+        count = "1 tensor" if len(findings) == 1 else f"{len(findings)} tensors"
+        first = f"{path}: {count} cannot be used{advice}"
+        raise WeightsError("\n  ".join([first, *findings]))
+
+
+FORMAT = 1  # raised when files of this version could be misread by an older one
+_HEADER = "mtujax"
+_CHECKPOINTS = (".pytorch", ".pth", ".pt", ".ckpt")
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def write_tensors(
+    path: str | os.PathLike,
+    tensors: dict[str, np.ndarray],
+    expected: Shapes,
+    **header,
+) -> None:
+    """Writes tensors that must be finite and have the expected names and shapes.
+
+    Args:
+        path: where to, ending in `.safetensors`; an existing file is replaced at once.
+        tensors: {name: float32 array}.
+        expected: {name: shape}.
+        **header: JSON values kept beside the format's number.
+
+    Raises:
+        WeightsError: if they do not fit or nothing can be written; then an earlier file
+            of that name is untouched.
+    """
+    path = Path(path)
+    check_suffix(path)
+    shapes = {name: value.shape for name, value in tensors.items()}
+    refuse(path, shape_findings(shapes, expected) or finite_findings(tensors))
+    try:
+        text = json.dumps({"format": FORMAT, **header}, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: provenance must be JSON values: {error}") from None
+    # It writes memory as it lies, whatever its strides say.
+    tensors = {name: np.asarray(value, order="C") for name, value in tensors.items()}
+    data = safetensors.numpy.save(tensors, {_HEADER: text})
+    try:
+        with whole_output(path, folder=False) as part:
+            part.write_bytes(data)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def check_suffix(path: Path) -> None:
+    """Ends the work if a file to be written is not named as one of weights.
+
+    Args:
+        path: its name.
+
+    Raises:
+        WeightsError: if it does not end in `.safetensors`.
+    """
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: the name of a weights file ends in .safetensors")
+
+
+def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
+    """Reads what a file says of itself, not its tensors.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The header with at least "format" and "provenance", and {name: shape}.
+
+    Raises:
+        WeightsError: if the file is missing, damaged or not made by mtujax.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        text = (file.metadata() or {}).get(_HEADER)
+        shapes = {name: _shape(file.get_slice(name)) for name in file.keys()}
+    if text is None:
+        raise WeightsError(
+            f"{path}: no mtujax configuration in its header, so it was not written by "
+            "mtujax; convert the original checkpoint with `mtujax convert`"
+        )
+    try:
+        header = json.loads(text)
+        kept = {"format": header["format"], "provenance": dict(header["provenance"])}
+    except (ValueError, KeyError, TypeError):
+        raise damaged_header(path) from None
+    return {**header, **kept}, shapes
+
+
+def damaged_header(path: Path) -> WeightsError:
+    """The error for a header that cannot be understood, of the file `path`."""
+    return WeightsError(f"{path}: its mtujax header is damaged; write the file anew")
+
+
+def refuse_newer(path: Path, unknown: list[str]) -> None:
+    """Ends the work if a header holds what this version does not know.
+
+    Args:
+        path: the file.
+        unknown: what, in words.
+
+    Raises:
+        WeightsError: if there is any.
+    """
+    if unknown:
+        raise WeightsError(
+            f"{path}: its configuration has unknown {', '.join(unknown)}, so a newer "
+            "mtujax wrote it; upgrade with `pip install -U mtujax`"
+        )
+
+
+def read_tensors(path: Path, expected: Shapes) -> dict[str, np.ndarray]:
+    """Reads all tensors of a file, which must be finite and as expected.
+
+    Args:
+        path: the file.
+        expected: {name: shape}.
+
+    Returns:
+        {name: float32 array}.
+
+    Raises:
+        WeightsError: listing each tensor that is missing, unexpected, mis-shaped, of
+            another type or not finite.
+    """
+    with _opened(path) as file:
+        parts = {name: file.get_slice(name) for name in file.keys()}
+        shapes = {name: _shape(part) for name, part in parts.items()}
+        findings = shape_findings(shapes, expected)
+        for name, part in parts.items():
+            if part.get_dtype() != "F32":
+                findings.append(f"{name} is {part.get_dtype()}, expected F32")
+        refuse(path, findings)
+        tensors = {name: file.get_tensor(name) for name in parts}
+    refuse(path, finite_findings(tensors))
+    return tensors
+
+
+def refuse_checkpoint(path: Path, options: str = "") -> None:
+    """Ends the work if a path looks like a PyTorch checkpoint, by its suffix.
+
+    Args:
+        path: what was given as a weights file.
+        options: of the command that converts it, each followed by a space.
+
+    Raises:
+        WeightsError: with that command.
+    """
+    if path.suffix.lower() in _CHECKPOINTS:
+        raise WeightsError(
+            f"{path}: a PyTorch checkpoint; run `mtujax convert {options}{path} "
+            f"{path.with_suffix('.safetensors').name}` first and load the result"
+        )
+
+
+def _shape(part):
+    return tuple(part.get_shape())
+
+
+def _opened(path):
+    if not path.exists():
+        raise WeightsError(f"{path}: no such file")
+    if path.is_dir():
+        raise WeightsError(
+            f"{path}: is a folder, not a .safetensors file; of a training run, "
+            "`mtujax export` writes one"
+        )
+    try:
+        return safetensors.safe_open(path, framework="np")
+    except safetensors.SafetensorError as error:
+        raise WeightsError(
+            f"{path}: damaged or not a safetensors file ({error}); get it anew"
+        ) from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error})") from None
