@@ -43,8 +43,9 @@ test: $(READY) lint
 
 # Most slow tests compile more than they run, see tests/conftest.py. These run for long,
 # or guard what users get: they compile as users do.
-LONG := $(patsubst %,tests/test_%.py,slow slow_training notebook demo tiles)
-EXACT := $(patsubst %,tests/test_%.py,parity recurrent training_parity)
+END := tests/end_to_end/test_
+LONG := $(END)slow.py $(END)slow_training.py $(END)notebook.py tests/cli/test_demo.py tests/model/test_tiling.py
+EXACT := $(END)parity.py tests/model/test_clip.py tests/training/test_step_parity.py
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(patsubst %,--ignore=%,$(LONG) $(EXACT))

@@ -1,4 +1,3 @@
-import functools
 import os
 import signal
 from importlib.metadata import version
@@ -16,15 +15,14 @@ os.environ.setdefault(
 # What commands compile is kept for their next start, but not what tests compile.
 os.environ.setdefault("JAX_ENABLE_COMPILATION_CACHE", "false")
 
-from pathlib import Path
-
 import flax.traverse_util
 import jax
 import numpy as np
 import pytest
+from networks import SMALLEST, TINY, lively_params
+from places import ROOT
 
-from mtujax.config import ModelConfig
-from mtujax.model.network import MTUNet, expected_shapes, inference_params, init_params
+from mtujax.model.network import MTUNet, expected_shapes, inference_params
 from mtujax.weights.files import save_weights
 
 # Two devices, so that a test can tell a replicated computation from a single one.
@@ -33,16 +31,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # A shell ignores it for what it starts in the background; children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-TINY = ModelConfig(num_units=2, channels=8, num_blocks=1, search_radius=3)
-
-# Compiles in a second: for tests of all that stands around the network.
-SMALLEST = ModelConfig(num_units=1, channels=4, num_blocks=0, search_radius=1)
-
-
-def slow(*values):
-    """A case for `make test-slow` only, of a test whose other cases are quick."""
-    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -58,26 +46,13 @@ def params(model):
 @pytest.fixture
 def in_the_clone(monkeypatch):
     """As scripts find things: their folder is the first where Python looks."""
-    root = Path(__file__).parent.parent
-    monkeypatch.syspath_prepend(root)
-    monkeypatch.chdir(root)
+    monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.chdir(ROOT)
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "train"))
-def apply(model, params, state, window, train=False, motion=None):
-    """One frame, compiled once per configuration and shape."""
-    return model.apply({"params": params}, state, window, train, motion)
-
-
-def lively_params(model, scale=4.0):
-    """Parameters whose features differ from place to place, as trained ones do."""
-    drawn = init_params(model, jax.random.key(1))
-    return jax.tree.map(lambda x: scale * x, drawn)
 
 
 @pytest.fixture(scope="session")

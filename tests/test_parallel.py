@@ -1,14 +1,14 @@
 """Several devices, and several processes, train as one does."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
-from conftest import SMALLEST
+from networks import SMALLEST
+from places import HELPERS
 from ports import coordinator
 from sharing import CONFIGS, MODEL, make_batch, tracings, trained
 
@@ -121,7 +121,7 @@ np.savez(sys.argv[4], **{str(k): x for k, x in enumerate(leaves)})
 @SLOW
 def test_two_processes_update_as_one_does(tmp_path):
     address = coordinator()
-    tests = str(pathlib.Path(__file__).parent)
+    tests = str(HELPERS)
     files = [tmp_path / f"{k}.npz" for k in range(2)]
     words = [sys.executable, "-c", WORKER]
     workers = [

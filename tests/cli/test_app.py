@@ -1,0 +1,266 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from networks import slow
+
+import mtujax.cli.app as command
+import mtujax.cli.deblur as deblur_command
+from mtujax.cli.deblur import seconds
+from mtujax.video.scene_cuts import DEFAULT_THRESHOLD
+
+
+def write_folder(path, count, height=16, width=24):
+    path.mkdir()
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for i in range(count):
+        cv2.imwrite(str(path / f"f{i}.png"), np.roll(image, i, axis=1))
+    return path
+
+
+# `python -m mtujax`, also where Ctrl-C is ignored, as in a background job of a shell.
+_COMMAND = """
+import signal
+from mtujax.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
+_START = [sys.executable, "-c", _COMMAND]
+
+
+def start(*words):
+    return subprocess.Popen(
+        [*_START, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*words):
+    """(status, stdout, stderr) of the command in this process."""
+    with pytest.raises(SystemExit) as stop:
+        command.main([str(word) for word in words])
+    return stop.value.code
+
+
+def one_line(text):
+    return text.startswith("mtujax: error: ") and text.count("\n") == 1
+
+
+def test_a_folder_becomes_a_video_through_the_real_process(tmp_path, weights_file):
+    source, output = write_folder(tmp_path / "in", 4, 3, 5), tmp_path / "out.mp4"
+    process = start("deblur", source, output, "--weights", weights_file)
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "")
+    assert "device: cpu" in out and "tiny.safetensors" in out
+    assert "note: odd size 5x3" in out and "4 frames of 5x3" in out
+    assert sorted(os.listdir(tmp_path)) == ["in", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    "sign, status",
+    [slow("SIGINT", 130), slow("SIGTERM", 143)],
+)
+def test_interrupts_leave_nothing_broken_and_resume_goes_on(
+    tmp_path, weights_file, sign, status
+):
+    source = write_folder(tmp_path / "in", 700)
+    words = ("deblur", source, tmp_path / "out", "--weights", weights_file)
+    process = start(*words)
+    for _ in range(1200):
+        if list(tmp_path.glob("out.part/frames/f260.png")):
+            break
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(getattr(signal, sign))
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert error.startswith("mtujax: error: interrupted; ") and one_line(error)
+    assert "--resume goes on" in error
+    assert sorted(os.listdir(tmp_path)) == ["in", "out.part"]
+    process = start(*words, "--resume")
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "")
+    assert "goes on after" in out and "700 frames" in out
+    assert sorted(os.listdir(tmp_path)) == ["in", "out"]
+    assert len(os.listdir(tmp_path / "out")) == 700
+
+
+def test_raw_frames_go_through_pipes_and_words_go_to_stderr(tmp_path, weights_file):
+    frames = np.random.default_rng(0).integers(0, 256, (5, 12, 16, 3), np.uint8)
+    words = [*_START, "deblur", "-", "-", "--weights", str(weights_file)]
+    done = subprocess.run(
+        [*words, "--size", "16x12", "--rate", "25"],
+        input=frames.tobytes() + b"left over",
+        capture_output=True,
+        timeout=120,
+    )
+    said = done.stderr.decode()
+    assert done.returncode == 0 and len(done.stdout) == frames.nbytes
+    assert "device: cpu" in said and "5 frames of 16x12" in said
+    assert "the last 9 bytes" in said
+
+
+@pytest.mark.slow
+def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
+    words = [*_START, "deblur", "-", "-", "--weights", str(weights_file)]
+    process = subprocess.Popen(
+        [*words, "--size", "16x12", "--rate", "25"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    process.stdin.write(bytes(16 * 12 * 3 * 5))
+    process.stdin.close()
+    with process.stderr:
+        said = process.stderr.read().decode()
+    assert process.wait(timeout=120) == 1
+    assert "mtujax: error: -: whoever read the frames has gone" in said
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("", "Missing command"),
+        ("debur a b", "No such command 'debur'"),
+        ("deblur", "Missing argument"),
+        ("deblur a", "Missing argument"),
+        ("deblur a b c", "unexpected extra argument"),
+        ("deblur a b --weight x", "--weights"),
+        ("deblur a b --scene-threshold x", "--scene-threshold"),
+        ("deblur a b --start 1:99", "--start 1:99"),
+        ("deblur a b --end noon", "--end noon"),
+        ("deblur a b --dtype float8", "unknown dtype 'float8'"),
+        ("deblur a b.mp4 --codec h265", "unknown codec 'h265'"),
+        ("deblur a b.mp4 --codec vp9 --crf 70", "crf 70: VP9 takes 0 to 63"),
+        ("deblur a b.mp4 --codec h264 --preset fats", "did you mean 'fast'"),
+        ("deblur a b.mp4 --compare both", "one of side, wipe, diff"),
+        ("deblur a b.mp4 --save-motion m.png", "save_motion m.png: a video file"),
+        ("deblur a b.mp4 --save-motion b.mp4", "is the input or output itself"),
+        ("deblur a b.mp4 --tile big", "size 'big'"),
+        ("deblur a b.mp4 --tile 8x8", "tile 8x8: at least"),
+        ("deblur a b.mp4 --tile 66x64", "tile 66x64: sides must be multiples of 4"),
+        ("deblur a b/ --crf 20", "is no video file"),
+        ("deblur - b.mp4", "give --size 640x360 and --rate 30"),
+        ("deblur - b.mp4 --size 640 --rate 30", "640"),
+        ("deblur - b.mp4 --size 8x8 --rate fast", "fast"),
+        ("deblur - b.mp4 --size 8x8 --rate 30 --resume", "cannot be had again"),
+        ("deblur pyproject.toml b.mp4 --rate 30", "has a rate of its own"),
+    ],
+)
+def test_bad_use_is_one_line_and_status_2(capsys, words, said):
+    assert run(*words.split()) == 2
+    error = capsys.readouterr().err
+    assert one_line(error) and said in error
+
+
+def test_bad_use_is_one_line_in_the_real_process():
+    process = start("deblur", "a", "b", "--owerwrite")
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert one_line(error) and "--overwrite" in error
+
+
+def test_unknown_weights_are_bad_use_and_a_missing_file_is_not(capsys, tmp_path):
+    source = write_folder(tmp_path / "in", 1)
+    cases = [
+        (source, "mtu2x", 2, "mtu2x"),
+        (source, "gone.safetensors", 1, "gone.safetensors: no such file"),
+        (tmp_path / "gone.mp4", "mtu2", 1, "gone.mp4: no such file"),
+    ]
+    for path, weights, status, said in cases:
+        words = ("deblur", path, tmp_path / "out", "--weights", weights)
+        assert run(*words) == status
+        error = capsys.readouterr().err
+        assert one_line(error) and said in error
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
+    capsys, monkeypatch
+):
+    def fails(error):
+        def list_weights():
+            raise error
+
+        monkeypatch.setattr("mtujax.weights.files.bundled", list_weights)
+        return run("weights")
+
+    full = type("XlaRuntimeError", (RuntimeError,), {})("RESOURCE_EXHAUSTED: 9 GiB")
+    for error, said in (
+        (OSError(28, "No space left on device"), "No space left"),
+        (MemoryError(), "out of memory"),
+        (full, "out of memory"),
+        (cv2.error("bad\nimage"), "image library: bad image"),
+    ):
+        assert fails(error) == 1
+        printed = capsys.readouterr().err
+        assert one_line(printed) and said in printed
+    with pytest.raises(ZeroDivisionError):
+        monkeypatch.setattr("mtujax.weights.files.bundled", lambda: 1 / 0)
+        command.main(["weights"])
+
+
+def test_help_and_version_load_nothing_heavy():
+    code = (
+        "import sys, mtujax.__main__ as m\n"
+        "try: m.main(['--version'])\n"
+        "finally: print({'jax', 'av', 'cv2'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("mtujax 0.") and "set()" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["deblur", "demo", "convert", "weights"])
+def test_every_command_has_help(capsys, name):
+    assert run(name, "--help") == 0
+    assert "Usage: mtujax" in capsys.readouterr().out
+
+
+def test_times_are_seconds_or_clock_times():
+    found = [seconds("--start", t) for t in ("12.5", "1:02", "00:01:02.5")]
+    assert found == [12.5, 62, 62.5]
+
+
+def test_the_default_threshold_is_that_of_the_detector():
+    assert deblur_command._DEFAULT_CUT == DEFAULT_THRESHOLD
+
+
+def test_a_data_set_is_checked_through_the_real_process(tmp_path):
+    for side in ("blur", "sharp"):
+        folder = tmp_path / "set" / "train" / "walk" / side
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        write_folder(folder, 3)
+    process = start("data", "check", "pairs", tmp_path / "set")
+    out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (0, "") and "3" in out
+    (tmp_path / "set" / "train" / "walk" / "sharp" / "f1.png").unlink()
+    process = start("data", "check", "pairs", tmp_path / "set")
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 1 and "f1.png" in out + error
+    assert run("data", "check", "gopor", tmp_path) == 2
+
+
+@pytest.mark.slow
+def test_a_second_start_takes_what_the_first_one_compiled(tmp_path):
+    folder = write_folder(tmp_path / "in", 3)
+    off = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
+    environment = {k: v for k, v in os.environ.items() if k not in off}
+    environment["HOME"] = str(tmp_path)
+
+    def kept():
+        words = ["deblur", folder, tmp_path / "out", "--overwrite"]
+        subprocess.run([*_START, *map(str, words)], check=True, env=environment)
+        return {p.name for p in (tmp_path / ".cache/mtujax/jax").glob("*-cache")}
+
+    first = kept()
+    assert first and kept() == first

@@ -1,0 +1,301 @@
+"""The command `eval.py`: its flags, its statuses, what it prints."""
+
+import dataclasses
+import re
+import runpy
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+import sets
+from networks import SMALLEST
+from places import ROOT
+from ports import coordinator
+
+from mtujax.cli import evaluate as eval_command
+from mtujax.cli.evaluate import read_eval_flags
+from mtujax.config import PRESETS
+from mtujax.errors import UsageError, UserError
+from mtujax.evaluation import api as evaluation
+from mtujax.evaluation.results import Evaluation, Method, Scored, read_results
+from mtujax.evaluation.scores import (
+    MotionSums,
+    ProtocolScores,
+    Sums,
+    Video,
+    VideoScores,
+)
+from mtujax.metrics.protocols import PROTOCOLS
+from mtujax.training.config_dict import check_field
+
+CONFIGS = ROOT / "configs"
+CONFIG = "--config=configs/mtu2.py --config.data.path=there"
+
+pytestmark = pytest.mark.usefixtures("in_the_clone")
+
+
+def options(line):
+    return read_eval_flags(["eval.py", *shlex.split(line)], CONFIGS).options
+
+
+def test_flags_alone_say_what_is_evaluated_on_what():
+    line = "--weights a.safetensors --dataset=gopro --path 'my set' --motion --batch=3"
+    found = options(line)
+    assert {
+        name: value for name, value in found.items() if value not in (None, False)
+    } == {
+        "weights": "a.safetensors",
+        "dataset": "gopro",
+        "path": "my set",
+        "split": "test",
+        "out": "results/a-gopro",
+        "motion": True,
+        "batch": 3,
+    }
+
+
+def test_a_configuration_says_what_flags_do_not():
+    found = options(f"--weights=mtu2 {CONFIG} --config.model.dtype=bfloat16")
+    assert (found["dataset"], found["path"], found["split"]) == ("dvd", "there", "test")
+    assert found["model"] == dataclasses.replace(PRESETS["mtu2"], dtype="bfloat16")
+    line = f"{CONFIG} --config.validation.path=val --config.validation.split=train"
+    found = options(f"--weights=mtu2 {line} --config.data.name=gopro")
+    assert (found["dataset"], found["path"]) == ("gopro", "val")
+    assert (found["split"], found["out"]) == ("train", "results/mtu2-gopro-train")
+    found = options(f"--weights=mtu2 --dataset=bsd --variant=2ms16ms --path=b {line}")
+    assert (found["dataset"], found["path"]) == ("bsd", "b")
+    assert found["out"] == "results/mtu2-bsd-2ms16ms-train"
+
+
+def test_results_made_elsewhere_need_no_model():
+    found = options(f"--results=made/theirs {CONFIG} --name=DSTNet")
+    assert found["results"] == "made/theirs" and "model" not in found
+    assert found["out"] == "results/DSTNet-dvd"
+
+
+def test_protocols_are_listed_or_given_one_by_one():
+    given = "--weights=mtu2 --dataset=dvd --path=p"
+    assert "protocols" not in options(given)
+    found = options(f"{given} --protocol=kair,estrnn --protocol rt-paper")
+    assert found["protocols"] == ["kair", "estrnn", "rt-paper"]
+
+
+def test_processes_are_as_those_of_a_training():
+    hosts = "--coordinator=h:1 --processes=2 --process=1 --cache=''"
+    given = read_eval_flags(
+        ["eval.py", *shlex.split(f"--weights=w --dataset=dvd --path=p {hosts}")],
+        CONFIGS,
+    ).hosts
+    assert (given.coordinator, given.processes, given.process) == ("h:1", 2, 1)
+    assert given.cache == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--dataset=dvd --path=p", "give --weights=NAME|FILE|RUN, or --results=DIR"),
+        ("--weights=a --results=b", "--weights and --results: give one"),
+        ("--weights=a", "give --dataset=NAME and --path=DIR, or --config"),
+        ("--weights=a --dataset=dvd", "give --path=DIR, where dvd lies"),
+        ("--weights=a --config=configs/smoke.py", "synthetic: has no pairs"),
+        ("--wieghts=a", "--wieghts=a: no such flag; did you mean --weights?"),
+        ("--weights=a --batch=two", "--batch: two: must be a whole number"),
+        ("--weights=a --motion=yes", "--motion: ignored explicit argument 'yes'"),
+        ("--weights", "--weights: expected one argument"),
+        ("--weights=a stray", "unrecognized arguments: stray"),
+        (
+            f"--weights=a {CONFIG} --config.data.pth=p",
+            "did you mean --config.data.path",
+        ),
+        ("--weights=a --config=gone.py", "--config=gone.py: no such file"),
+        ("--weights=a --dataset=dvd --path=p --process=1", "need --coordinator"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_that_names_it(line, words):
+    with pytest.raises(UsageError, match=re.escape(words)) as caught:
+        options(line)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command with `evaluate` replaced; gives status, stdout and stderr."""
+
+    def run(line, evaluate):
+        monkeypatch.setattr(evaluation, "evaluate", evaluate)
+        with pytest.raises(SystemExit) as caught:
+            eval_command.main(["eval.py", *shlex.split(line)], configs=CONFIGS)
+        return caught.value.code, *capsys.readouterr()
+
+    return run
+
+
+GIVEN = "--weights=mtu2 --dataset=gopro --path=p --cache=''"
+
+
+def found():
+    videos = Video("GOPR1", 3, 48, 56), Video("GOPR2", 1, 48, 56)
+    by_video = {
+        "GOPR1": VideoScores((1, 3), Sums(2, 61.0, 1.8, unaligned=1)),
+        "GOPR2": VideoScores((0, 0), Sums()),
+    }
+    return Evaluation(
+        Method("mtu2", "ab" * 32, 1234567, SMALLEST),
+        Scored("gopro", "test", "blur_gamma", videos),
+        {"koehler": ProtocolScores("frames", by_video)},
+        motion={"GOPR1": MotionSums(2, 50.0, 1.5, 1.8)},
+        machine={"device": "cpu"},
+    )
+
+
+def test_a_table_and_what_it_rests_on_are_printed(command):
+    def evaluate(on_frames, on_note, **options):
+        on_note("a note")
+        on_frames(1, 4)
+        return found()
+
+    status, out, said = command(GIVEN, evaluate)
+    assert (status, said) == (0, "")
+    assert out.startswith("a note\n**mtu2 on gopro")
+    assert "1,234,567 parameters, float32; weights abababababab; on cpu" in out
+    assert "| GOPR1 | 3 | 30.500 | 0.9000 |" in out
+    assert "| GOPR2 | 1 |  |  |" in out and "| total | 4 | 30.500 | 0.9000 |" in out
+    assert "koehler: 2 frames count (1 black" in out and "16 pixels cropped" in out
+    assert "25.000 dB, SSIM 0.7500, over 2 of 2 pairs and 90.0 % of the cells" in out
+    assert "in results/mtu2-gopro: results.json, videos.csv, frames.csv" in out
+
+
+def raising(error):
+    def evaluate(**_):
+        raise error
+
+    return evaluate
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (UsageError("no protocol 'x'"), 2, "no protocol 'x'"),
+        (UserError("gopro: no split"), 1, "gopro: no split"),
+        (OSError(28, "No space left on device", "o.csv"), 1, "o.csv: No space left"),
+        (MemoryError(), 1, "out of memory"),
+    ],
+)
+def test_what_ends_it_is_one_line_and_a_status(command, error, status, words):
+    code, out, said = command(GIVEN, raising(error))
+    assert (code, out) == (status, "")
+    assert said.startswith(f"eval.py: error: {words}") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_a_line(command, number):
+    done = command(GIVEN, lambda **_: signal.raise_signal(number))
+    assert done == (128 + number, "", "eval.py: error: interrupted\n")
+
+
+def test_the_help_lists_flags_protocols_and_configurations(command):
+    status, out, said = command("--help", raising(AssertionError()))
+    assert (status, said) == (0, "")
+    for name in options(GIVEN):
+        flag = {"protocols": "protocol"}.get(name, name)
+        assert f"  --{flag}" in out
+    assert all(name in out for name in PROTOCOLS)
+    assert "configs/mtu2.py" in out
+    for name in re.findall(r"--config\.([a-z]\S*?)=", out):
+        check_field(name)
+    flags, _, _ = out.partition("Configurations:")
+    assert max(map(len, flags.splitlines())) <= 88
+
+
+def test_a_missing_library_is_named_with_the_extra(monkeypatch, capsys):
+    for name in ("mtujax.cli.evaluate", "mtujax.cli.evaluate", "mtujax.cli.train"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "ml_collections", None)
+    monkeypatch.delitem(sys.modules, "mtujax.cli.script", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(ROOT / "eval.py"), run_name="__main__")
+    assert caught.value.code == 1
+    said = "ml_collections is not installed; pip install -e '.[train]'"
+    assert capsys.readouterr().err == f"eval.py: error: {said}\n"
+
+
+def run_eval(folder, *flags):
+    command = [sys.executable, str(ROOT / "eval.py"), *flags]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+def test_the_program_answers_a_typo_with_a_line_from_any_folder(tmp_path):
+    done = run_eval(tmp_path, "--weigths=mtu2")
+    assert (done.returncode, done.stdout) == (2, "")
+    line = "--weigths=mtu2: no such flag; did you mean --weights?"
+    assert done.stderr == f"eval.py: error: {line}\n"
+
+
+def test_devices_that_cannot_be_are_bad_use_and_leave_nothing(tmp_path, weights_file):
+    root = sets.make(tmp_path / "set", sets.FORMS["gopro"], size=(64, 80))
+    given = [f"--weights={weights_file}", "--dataset=gopro", f"--path={root}"]
+    done = run_eval(tmp_path, *given, "--devices=0", "--out=out", "--cache=")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "eval.py: error: devices 0: must be 1 or more\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["gopro", "dvd"])
+def test_the_program_evaluates_each_layout(form, tmp_path, weights_file):
+    made = sets.FORMS[form]
+    root = sets.make(tmp_path / "set", made, size=(64, 80))
+    out = tmp_path / "results" / "X"
+    done = run_eval(
+        tmp_path,
+        f"--weights={weights_file}",
+        f"--dataset={form}",
+        f"--path={root}",
+        f"--out={out}",
+        "--cache=",
+    )
+    assert done.returncode == 0, done.stderr
+    video = next(iter(made.lengths["test"]))
+    assert video.replace("_", r"\_") in done.stdout
+    results = read_results(out / "results.json")
+    assert list(results.protocols) == ["rt-paper", "koehler"]
+    for scores in results.protocols.values():
+        assert scores.total.frames == 3 and scores.total.invalid == 0
+    command = [sys.executable, "-m", "mtujax", "report", "results", "--out=report"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "report" / "tables.md").read_text()
+    assert f"| {results.protocols['koehler'].means[0]:.2f} |" in text
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_videos(tmp_path, weights_file):
+    made = dataclasses.replace(
+        sets.FORMS["gopro"], lengths={"test": {"A": 4, "B": 3, "C": 2}}
+    )
+    root = sets.make(tmp_path / "set", made, size=(64, 80))
+    flags = [f"--weights={weights_file}", "--dataset=gopro", f"--path={root}"]
+    alone = run_eval(tmp_path, *flags, "--out=alone", "--cache=")
+    assert alone.returncode == 0, alone.stderr
+    hosts = [f"--coordinator={coordinator()}", "--processes=2", "--cache="]
+    started = [
+        subprocess.Popen(
+            [sys.executable, ROOT / "eval.py", *flags, "--out=two", *hosts]
+            + [f"--process={k}"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(2)
+    ]
+    said = [process.communicate(timeout=200) for process in started]
+    assert [p.returncode for p in started] == [0, 0], said
+    assert "| total |" in said[0][0] and "| total |" not in said[1][0]
+    one, two = (read_results(tmp_path / n / "results.json") for n in ("alone", "two"))
+    assert two.machine["processes"] == 2
+    for name, scores in one.protocols.items():
+        psnr, ssim = two.protocols[name].means
+        assert (psnr, ssim) == pytest.approx(scores.means, abs=1e-4)

@@ -1,0 +1,213 @@
+"""Laws of memory: what is foretold grows with the work, and tiles make it fit."""
+
+import logging
+
+import jax
+import numpy as np
+import pytest
+from networks import TINY
+
+from mtujax.common.hardware import out_of_memory
+from mtujax.deblur import memory
+from mtujax.deblur.memory import available_bytes, host_bytes, plan, step_bytes
+from mtujax.errors import UserError
+from mtujax.model.stream import Stream
+from mtujax.model.tiling import TiledStream
+
+SIZE = (240, 480)
+
+
+@pytest.fixture(scope="module")
+def need(model, params):
+    def measured(height, width, dtype=np.uint8, tile=None):
+        return step_bytes(model, params, height, width, dtype, tile)
+
+    return measured
+
+
+@pytest.mark.slow
+def test_the_estimate_grows_with_the_frame_and_shrinks_with_the_tile(need):
+    small, large = need(128, 160), need(*SIZE)
+    assert 0.8 < large / small / (SIZE[0] * SIZE[1] / (128 * 160)) < 1.2
+    assert small < need(*SIZE, tile=(148, 164)) < 0.8 * large
+    floats = need(*SIZE, np.float32) - large
+    assert floats > 6 * 9 * SIZE[0] * SIZE[1]  # six frames of three more bytes a value
+
+
+def test_it_is_no_less_than_what_the_step_must_hold(need):
+    pixels = SIZE[0] * SIZE[1]
+    # Two feature maps of C channels in float32, six frames of bytes.
+    assert need(*SIZE) > pixels * (2 * 4 * TINY.channels + 6 * 3)
+
+
+# Of sizes that no other test has, in whatever order they come.
+@pytest.mark.parametrize("width, tile", [(136, None), (168, (64, 104))])
+def test_the_step_is_compiled_once_for_estimate_and_run(
+    model, params, width, tile, caplog
+):
+    step_bytes(model, params, 64, width, np.uint8, tile)
+    stream = TiledStream(model, params, tile) if tile else Stream(model, params)
+    with jax.log_compiles(), caplog.at_level(logging.DEBUG, logger="jax"):
+        stream.push(np.zeros((64, width, 3), np.uint8))
+        stream.flush()
+    compiled = [r.getMessage() for r in caplog.records if "Compiling" in r.getMessage()]
+    assert compiled  # the log works: making the first state is compiled here
+    assert not any("_step" in message for message in compiled)
+
+
+@pytest.mark.parametrize("free", [1.0, 0.75])
+def test_the_plan_is_whole_frames_or_the_largest_tiles_that_fit(
+    model, params, need, free
+):
+    available = int(need(*SIZE) * free / 0.75) + 1
+    found = plan(model, params, *SIZE, np.uint8, available)
+    assert found.needed == int(need(*SIZE) / 0.75)
+    if free == 1.0:
+        assert found.tile is None
+    else:
+        assert need(*SIZE, tile=found.tile) <= 0.75 * available
+        assert found.tile[0] * found.tile[1] < SIZE[0] * SIZE[1]
+
+
+def test_less_memory_makes_smaller_tiles(model, params, need):
+    free = [int(need(*SIZE) * share / 0.75) for share in (0.95, 0.75)]
+    large, small = (plan(model, params, *SIZE, np.uint8, n).tile for n in free)
+    assert large[0] * large[1] > small[0] * small[1]
+
+
+@pytest.mark.parametrize(
+    "size, even", [(SIZE, "memory even in tiles of"), ((40, 48), "memory, and")]
+)
+def test_memory_too_small_for_any_tile_is_named(model, params, size, even):
+    with pytest.raises(UserError) as raised:
+        plan(model, params, *size, np.uint8, 100_000)
+    said = str(raised.value)
+    assert f"frames of {size[1]}x{size[0]} need" in said and even in said
+    assert "0 MB are free" in said and "\n" not in said
+
+
+def test_where_nothing_is_known_a_frame_is_taken_to_fit(model, params, monkeypatch):
+    assert plan(model, params, *SIZE, np.uint8, None) == (None, None)
+    for analysis in (lambda self: None, lambda self: object()):
+        monkeypatch.setattr(jax.stages.Compiled, "memory_analysis", analysis)
+        assert step_bytes(model, params, 40, 48, np.uint8) is None
+        assert plan(model, params, 40, 48, np.uint8, 10) == (None, None)
+
+
+def test_a_compiler_that_runs_out_of_memory_means_tiles(model, params, monkeypatch):
+    def lowered(self, shape, dtype):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(Stream, "lowered", lowered)
+    tile = plan(model, params, *SIZE, np.uint8, 10**9).tile
+    assert tile[0] * tile[1] < 0.5 * SIZE[0] * SIZE[1]
+
+
+@pytest.mark.parametrize(
+    "error, yes",
+    [
+        (MemoryError(), True),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), True),
+        (
+            jax.errors.JaxRuntimeError(
+                "INTERNAL: Error dispatching computation: Out of memory allocating 9"
+            ),
+            True,
+        ),
+        (jax.errors.JaxRuntimeError("INTERNAL: something else"), False),
+        (ValueError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes."), True),
+        (ValueError("Out of memory"), False),
+    ],
+    ids=str,
+)
+def test_what_running_out_of_memory_looks_like(error, yes):
+    assert out_of_memory(error) == yes
+
+
+def test_this_machine_tells_its_memory():
+    if not host_bytes():
+        pytest.skip("no /proc/meminfo")
+    assert 10**7 < host_bytes() < 10**14
+    assert available_bytes() > 0
+
+
+GIB = 2**30
+
+
+def linux(root, available, cgroup="", **files):
+    """A system with so many bytes available, and some control groups."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/meminfo").write_text(
+        f"MemTotal: 99 kB\nMemAvailable: {available // 1024} kB\n"
+    )
+    (root / "proc/self/cgroup").write_text(cgroup)
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(text))
+    return root
+
+
+def test_without_control_groups_it_is_what_the_system_says(tmp_path):
+    assert host_bytes(linux(tmp_path, 8 * GIB)) == 8 * GIB
+    assert host_bytes(tmp_path / "elsewhere") is None
+
+
+def test_a_control_group_lowers_it_and_dropped_files_do_not_count(tmp_path):
+    files = {
+        "job/memory.max": 4 * GIB,
+        "job/memory.current": 3 * GIB,
+        "job/memory.stat": f"anon 5\ninactive_file {GIB}\nactive_file 7\n",
+    }
+    assert host_bytes(linux(tmp_path, 8 * GIB, "0::/job\n", **files)) == 2 * GIB
+
+
+def test_a_parents_limit_counts_and_max_is_none(tmp_path):
+    files = {
+        "memory.max": 5 * GIB,
+        "memory.current": 4 * GIB,
+        "memory.stat": "",
+        "a/memory.max": "max\n",
+        "a/memory.current": 1,
+        "a/memory.stat": "",
+    }
+    assert host_bytes(linux(tmp_path, 8 * GIB, "0::/a\n", **files)) == GIB
+
+
+def test_the_first_version_of_control_groups_is_read_too(tmp_path):
+    files = {  # as a container sees it: its own group is the top one
+        "memory/memory.limit_in_bytes": 2 * GIB,
+        "memory/memory.usage_in_bytes": GIB,
+        "memory/memory.stat": f"inactive_file 1\ntotal_inactive_file {GIB // 2}\n",
+    }
+    groups = "5:cpu:/x\n4:memory:/docker/abc\n0::/\n"
+    assert host_bytes(linux(tmp_path, 8 * GIB, groups, **files)) == 1.5 * GIB
+
+
+def test_a_group_over_its_limit_leaves_nothing(tmp_path):
+    files = {"memory.max": 1, "memory.current": 2, "memory.stat": ""}
+    assert host_bytes(linux(tmp_path, 8 * GIB, "0::/\n", **files)) == 0
+
+
+@pytest.mark.parametrize(
+    "stats, free",
+    [
+        (None, None),
+        ({"bytes_in_use": 1}, None),
+        ({"bytes_limit": 9, "bytes_in_use": 2}, 7),
+        ({"bytes_limit": 1, "bytes_in_use": 2}, 0),
+    ],
+)
+def test_an_accelerator_tells_its_own(monkeypatch, stats, free):
+    class Device:
+        platform = "gpu"
+
+        def memory_stats(self):
+            return stats
+
+    class Array:
+        def devices(self):
+            return {Device()}
+
+    monkeypatch.setattr(memory.jax, "device_put", lambda value: Array())
+    assert available_bytes() == free

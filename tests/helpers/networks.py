@@ -1,0 +1,31 @@
+"""Small networks, and parameters that are as lively as trained ones."""
+
+import functools
+
+import jax
+import pytest
+
+from mtujax.config import ModelConfig
+from mtujax.model.network import init_params
+
+TINY = ModelConfig(num_units=2, channels=8, num_blocks=1, search_radius=3)
+
+# Compiles in a second: for tests of all that stands around the network.
+SMALLEST = ModelConfig(num_units=1, channels=4, num_blocks=0, search_radius=1)
+
+
+def slow(*values):
+    """A case for `make test-slow` only, of a test whose other cases are quick."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "train"))
+def apply(model, params, state, window, train=False, motion=None):
+    """One frame, compiled once per configuration and shape."""
+    return model.apply({"params": params}, state, window, train, motion)
+
+
+def lively_params(model, scale=4.0):
+    """Parameters whose features differ from place to place, as trained ones do."""
+    drawn = init_params(model, jax.random.key(1))
+    return jax.tree.map(lambda x: scale * x, drawn)

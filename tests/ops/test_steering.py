@@ -1,0 +1,258 @@
+"""Samples along a frame's motion against loops, known motion and other libraries."""
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+import skimage.transform
+from networks import slow
+
+from mtujax.ops import steering
+from mtujax.ops.steering import (
+    along_motion,
+    frame_motion,
+    steered_samples,
+    window_motion,
+)
+
+
+def texture(height, width, seed=0):
+    """[H, W, 3] noise of all sizes, as in pictures: something to follow everywhere."""
+    rng, total = np.random.default_rng(seed), 0.0
+    for size in (1.5, 4, 10, 25):
+        noise = cv2.GaussianBlur(rng.normal(size=(height, width, 3)), (0, 0), size)
+        total += size**0.3 * noise / noise.std()
+    return np.float32((total - total.min()) / (total.max() - total.min()))
+
+
+def moved(scene, transform, size):
+    """[1, H, W, 3] of the middle of a scene that is moved by a 2x3 matrix."""
+    height, width = size
+    y, x = (a // 2 - b // 2 for a, b in zip(scene.shape[:2], size, strict=True))
+    image = cv2.warpAffine(
+        scene, transform, scene.shape[1::-1], flags=cv2.INTER_LANCZOS4
+    )
+    return image[None, y : y + height, x : x + width]
+
+
+def shifts(velocity, size, times=(-1, 0, 1)):
+    scene = texture(size[0] + 100, size[1] + 100)
+    matrices = [
+        np.float64([[1, 0, t * velocity[0]], [0, 1, t * velocity[1]]]) for t in times
+    ]
+    return [moved(scene, matrix, size) for matrix in matrices]
+
+
+def at(image, y, x):
+    """One bilinear sample of [H, W, C], plainly; its edge repeats."""
+    height, width, _ = image.shape
+    y, x = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
+    top, left = int(np.floor(y)), int(np.floor(x))
+    bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
+    upper = image[top, left] * (left + 1 - x) + image[top, right] * (x - left)
+    lower = image[bottom, left] * (left + 1 - x) + image[bottom, right] * (x - left)
+    return upper * (top + 1 - y) + lower * (y - top)
+
+
+def assert_found(motion, wanted):
+    """Within 0.3 pixels, but for the few that see what the frame does not show."""
+    error = np.abs(motion - wanted)[48:-48, 48:-48]
+    assert error.size and np.quantile(error, 0.98) < 0.3
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_samples_are_those_of_a_plain_loop_also_far_outside(rng, patch):
+    image = rng.random((2, 6, 10, 3))
+    motion = rng.normal(0, 12, (2, 6 // patch, 10 // patch, 2))
+    motion[0, 0, 0], motion[1, -1, -1] = (-40, 2.5), (40, 40)
+    steps = [-1.0, 0.25]
+    found = along_motion(
+        image.astype(np.float32), motion.astype(np.float32), jnp.asarray(steps)
+    )
+    assert found.shape == (2, 2, 6, 10, 3)
+    for s, b, y, x in np.ndindex(found.shape[:-1]):
+        dx, dy = steps[s] * motion[b, y // patch, x // patch]
+        wanted = at(image[b], y + dy, x + dx)
+        np.testing.assert_allclose(found[s, b, y, x], wanted, atol=2e-6)
+
+
+@pytest.mark.slow
+def test_places_of_a_frame_of_more_pixels_than_float32_counts_are_exact():
+    height, width = 4100, 4104  # more than 2**24
+    image = np.arange(height * width, dtype=np.int32).reshape(1, height, width, 1)
+    image = (image % 251).astype(np.float32)
+    motion = np.broadcast_to(np.float32([1, 1]), (1, height // 4, width // 4, 2))
+    (found,) = along_motion(image, motion, jnp.asarray([1.0]))
+    np.testing.assert_array_equal(found[:, :-1, :-1], image[:, 1:, 1:])
+
+
+@pytest.mark.parametrize(
+    "velocity",
+    [(0.4, -0.3), (2.5, 1.25), (-6, 3.5), (11, -8), slow((20, 0)), (-14, 20)],
+)
+def test_a_known_shift_is_found_to_a_third_of_a_pixel(velocity):
+    motion = np.asarray(frame_motion(*shifts(velocity, (160, 192)), patch=2))
+    assert motion.shape == (1, 80, 96, 2) and motion.dtype == np.float32
+    assert_found(motion[0].repeat(2, 0).repeat(2, 1), np.float32(velocity))
+
+
+def test_a_small_turn_is_found():
+    size, angle = (160, 192), 1.0
+    scene = texture(260, 292)
+    centre = (scene.shape[1] / 2, scene.shape[0] / 2)
+    turned = [
+        moved(scene, cv2.getRotationMatrix2D(centre, -angle * t, 1), size)
+        for t in (-1, 0, 1)
+    ]
+    motion = np.asarray(frame_motion(*turned))[0]
+    y, x = np.mgrid[: size[0], : size[1]] - np.float64(size)[:, None, None] / 2
+    # With y downwards; half the way from the frame before to the one after.
+    wanted = np.sin(np.deg2rad(angle)) * np.stack([-y, x], axis=-1)
+    assert np.abs(wanted).max() > 1.5
+    assert_found(motion, wanted)
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+def test_at_the_ends_of_a_video_the_other_neighbour_tells_the_motion(missing):
+    velocity = (11, -8)
+    frames = shifts(velocity, (160, 192))
+    frames[missing] = frames[1]
+    assert_found(np.asarray(frame_motion(*frames))[0], np.float32(velocity))
+
+
+@pytest.mark.slow
+def test_each_video_of_a_batch_has_its_own_ends():
+    frames = shifts((5, -3), (64, 96))
+    first = [frames[1], frames[1], frames[2]]
+    together = frame_motion(*map(np.concatenate, zip(frames, first, strict=True)))
+    apart = [frame_motion(*frames)[0], frame_motion(*first)[0]]
+    np.testing.assert_allclose(together, apart, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "size", [(8, 8), (24, 40), slow((8, 40)), slow((72, 16)), slow((104, 88))]
+)
+def test_any_size_has_a_motion_and_still_frames_none(size):
+    frames = shifts((1.5, 0.5), size)
+    motion = np.asarray(frame_motion(*frames))
+    assert motion.shape == (1, *size, 2) and np.isfinite(motion).all()
+    assert motion.any() and np.abs(motion).max() <= 40
+    assert not np.asarray(frame_motion(frames[1], frames[1], frames[1])).any()
+    assert not np.asarray(frame_motion(frames[0], frames[1], frames[0])).any()
+
+
+def test_motion_beyond_40_pixels_is_cut_off():
+    scene = cv2.GaussianBlur(texture(500, 600), (0, 0), 20)
+    scene = (scene - scene.min()) / (scene.max() - scene.min())
+    matrices = [np.float64([[1, 0, 44 * t], [0, 1, 0]]) for t in (-1, 0, 1)]
+    frames = [moved(scene, matrix, (224, 320)) for matrix in matrices]
+    middle = np.asarray(frame_motion(*frames))[0, 80:-80, 120:-120]
+    assert (middle[..., 0] == 40).mean() > 0.9
+
+
+@pytest.mark.parametrize("size", [(7, 9), (1, 1), (2, 5)])
+def test_averages_repeat_the_edge(rng, size):
+    x = rng.random((2, *size, 3)).astype(np.float32)
+    wanted = scipy.ndimage.uniform_filter(x, (0, 5, 5, 0), mode="nearest")
+    np.testing.assert_allclose(steering._mean(x, 5), wanted, atol=1e-6)
+
+
+def test_a_level_is_the_average_of_four_pixels(rng):
+    image = rng.random((1, 7, 10, 1)).astype(np.float32)
+    wanted = skimage.transform.downscale_local_mean(image[0, :6, :, 0], (2, 2))
+    np.testing.assert_allclose(steering._halved(image)[0, ..., 0], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("count, step", [(11, 0.5), (20, 0.25), (3, 2.0)])
+def test_resampling_is_linear_between_centres(rng, count, step):
+    x = rng.random((1, 5, 6, 2)).astype(np.float32)
+    places = (np.arange(count) + 0.5) * step - 0.5
+    wanted = scipy.ndimage.map_coordinates(
+        x[0, ..., 1],
+        np.meshgrid(places, places, indexing="ij"),
+        order=1,
+        mode="nearest",
+    )
+    found = steering._resampled(x, (count, count), step)[0, ..., 1]
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_an_iteration_solves_each_windows_equations(rng):
+    before, after = (texture(20, 24, seed)[..., 0] for seed in (1, 2))
+    motion = rng.normal(0, 1.5, (1, 20, 24, 2)).astype(np.float32)
+    y, x = np.mgrid[:20, :24].astype(float)
+
+    def shifted(image, sign):
+        places = y + sign * motion[0, ..., 1], x + sign * motion[0, ..., 0]
+        return scipy.ndimage.map_coordinates(image, places, order=1, mode="nearest")
+
+    def mean(values, side):
+        return scipy.ndimage.uniform_filter(values, side, mode="nearest")
+
+    first, second = shifted(before, -1), shifted(after, 1)
+    wide = np.pad((first + second) / 2, 1, mode="edge")
+    slopes = [wide[1:-1, 2:] - wide[1:-1, :-2], wide[2:, 1:-1] - wide[:-2, 1:-1]]
+    slopes = [slope / 2 for slope in slopes]
+    step = np.zeros((20, 24, 2))
+    matrix = [[mean(a * b, 5) for b in slopes] for a in slopes]
+    vector = [mean(a * (second - first), 5) for a in slopes]
+    for place in np.ndindex(20, 24):
+        system = np.array([[m[place] for m in row] for row in matrix])
+        system += 1e-4 * np.eye(2)
+        # Both images move: the difference falls by twice a step along the slope.
+        step[place] = np.linalg.solve(2 * system, [-v[place] for v in vector])
+    assert (np.abs(step) > 1).any() and (np.abs(step) < 1).any()
+    wanted = motion[0] + np.clip(step, -1, 1)
+    wanted = np.stack([mean(wanted[..., k], 3) for k in (0, 1)], axis=-1)
+    corners = (steering._corners(image[None, ..., None]) for image in (before, after))
+    found = steering._refined(motion, *corners)
+    np.testing.assert_allclose(found[0], wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize("patch, lookahead", [(2, 1), (1, 0)])
+def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead):
+    frames = shifts((3, -2), (24, 32))
+    window = np.stack(frames[: 2 + lookahead], axis=1)
+    motion = window_motion(window, lookback=1, patch=patch)
+    after = frames[2] if lookahead else frames[1]
+    alone = frame_motion(frames[0], frames[1], after, patch=patch)
+    np.testing.assert_array_equal(motion, alone)
+    along, features = steered_samples(
+        window, motion, lookback=1, samples=2, patch=patch
+    )
+    grey = frames[1] @ np.float32([0.299, 0.587, 0.114])
+    wanted = [
+        along_motion(grey[..., None], motion, jnp.asarray([step]))[0, ..., 0] - grey
+        for step in (-1, -0.5, 0.5, 1)
+    ]
+    np.testing.assert_allclose(along, np.stack(wanted, -1), atol=1e-5)
+    assert np.abs(along).max() > 0.05
+    for neighbour, step in ((frames[0], -1), (after, 1)):
+        (aligned,) = along_motion(neighbour, motion, jnp.asarray([float(step)]))
+        wanted += list(np.moveaxis(aligned - frames[1], -1, 0))
+    values = 10 * patch**2
+    pixels, rest = np.split(np.asarray(features), [values], axis=-1)
+    assert features.shape == (1, 24 // patch, 32 // patch, values + 3)
+    for y, x in np.ndindex(patch, patch):
+        for k, plane in enumerate(wanted):
+            place = pixels[..., (patch * y + x) * 10 + k]
+            expected = 4 * np.asarray(plane)[:, y::patch, x::patch]
+            np.testing.assert_allclose(place, expected, atol=2e-5)
+    length = np.minimum(np.hypot(*np.moveaxis(motion, -1, 0))[..., None] / 4, 1)
+    wanted = np.concatenate([motion / 10, length], axis=-1)
+    np.testing.assert_allclose(rest, wanted, atol=1e-6)
+
+
+def test_no_gradient_passes():
+    window = np.stack(shifts((3, -2), (16, 24)), axis=1)
+
+    def total(window):
+        motion = window_motion(window, lookback=1, patch=2)
+        along, features = steered_samples(
+            window, motion, lookback=1, samples=1, patch=2
+        )
+        return along.sum() + features.sum()
+
+    assert not np.asarray(jax.grad(total)(window)).any()

@@ -1,0 +1,63 @@
+"""Weights that a run starts from."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from networks import TINY
+
+from mtujax.errors import UserError
+from mtujax.model.network import MTUNet, inference_params, init_params
+from mtujax.training.run import first_params, spread_params
+from mtujax.weights.files import save_weights
+
+MODEL = MTUNet(TINY)
+
+
+def flat(params):
+    return {name: np.asarray(x) for name, x in flatten_dict(params, sep="/").items()}
+
+
+def test_a_run_starts_from_weights_and_draws_what_they_lack(tmp_path):
+    other = init_params(MODEL, jax.random.key(7))
+    save_weights(tmp_path / "other.safetensors", TINY, other)
+    found = flat(
+        first_params(MODEL, seed=1, init_from=str(tmp_path / "other.safetensors"))
+    )
+    given, drawn = flat(inference_params(other)), flat(first_params(MODEL, seed=1))
+    assert found.keys() == drawn.keys()
+    lacking = found.keys() - given.keys()
+    assert lacking == {f"unit_0/deblur/layer/conv/{n}" for n in ("kernel", "bias")}
+    for name, value in found.items():
+        expected = given.get(name, drawn[name])
+        np.testing.assert_array_equal(value, expected, err_msg=name)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    wider = dataclasses.replace(TINY, channels=12)
+    params = init_params(MTUNet(wider), jax.random.key(0))
+    save_weights(tmp_path / "wider.safetensors", wider, params)
+    with pytest.raises(
+        UserError, match=r"wider.*not weights of this network: channels: 12 there, "
+    ):
+        first_params(MODEL, init_from=str(tmp_path / "wider.safetensors"))
+    with pytest.raises(UserError, match="no such"):
+        first_params(MODEL, init_from=str(tmp_path / "missing.safetensors"))
+
+
+def test_spread_weights_see_differences_only_and_keep_the_size_of_features():
+    drawn = init_params(MODEL, jax.random.key(0))
+    spread = flat(spread_params(drawn))
+    for name, value in spread.items():
+        if name.endswith("bias"):
+            assert not value.any()
+        elif "deblur" in name:
+            np.testing.assert_allclose(value, 0.02 * flat(drawn)[name], rtol=1e-6)
+        else:
+            np.testing.assert_allclose(value.sum((0, 1, 2)), 0, atol=1e-4)
+    # He et al. 2015: a layer of rectified inputs keeps their size.
+    kernel = spread["unit_0/detail/encode_1/conv/kernel"]
+    fan = np.prod(kernel.shape[:3])
+    np.testing.assert_allclose(kernel.std(), np.sqrt(2 / fan), rtol=0.1)
