@@ -26,7 +26,7 @@ import mtujax
 from mtujax.data.clips import ClipSpec
 from mtujax.data.locate import open_frames
 from mtujax.data.pipeline import BatchSpec, training_batches
-from mtujax.data.prepare import prepare
+from mtujax.data.prepare import prepare_dataset
 from mtujax.synthesis.device.clip import make_generator
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.settings import Objects
@@ -75,7 +75,7 @@ def make_set(folder):
             frame += noise.normal(0, 2, frame.shape)
             frame = np.clip(frame, 0, 255).astype(np.uint8)
             cv2.imwrite(str(place / f"{number:04d}.png"), frame)
-    prepare("pairs", root, folder / "sets", raw=True)
+    prepare_dataset("pairs", root, folder / "sets", raw=True)
     return root, folder / "sets"
 
 

@@ -1,1 +1,5 @@
 """Times of a network's step, with all that they depend on."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

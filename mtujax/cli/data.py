@@ -123,13 +123,13 @@ def check(
     """
     from mtujax.common.progress import FrameProgress
     from mtujax.data.array_cache import is_cache
-    from mtujax.data.check import check as compare
+    from mtujax.data.check import check_dataset
 
     if is_cache(path):
         _check_copy(path)
         return
     with FrameProgress("checking") as progress:
-        report = compare(
+        report = check_dataset(
             name, path, config=config, quick=quick, threads=threads, progress=progress
         )
     _print_report(report)
@@ -169,9 +169,9 @@ def prepare(
     it is complete. Not needed for a first try: plain folders can be trained on.
     """
     from mtujax.common.progress import FrameProgress
-    from mtujax.data.prepare import prepare as build
+    from mtujax.data.prepare import prepare_dataset
 
-    done = build(
+    done = prepare_dataset(
         name,
         path,
         output,

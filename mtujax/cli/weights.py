@@ -31,7 +31,7 @@ def convert(
     from mtujax.liteflownet.weights import convert_teacher
     from mtujax.torch_port.verify import check as check_network
     from mtujax.torch_port.verify import check_teacher
-    from mtujax.weights.convert import convert as convert_network
+    from mtujax.weights.convert import convert_checkpoint
     from mtujax.weights.safetensors_io import check_suffix
 
     if teacher and preset:
@@ -43,7 +43,7 @@ def convert(
     with tempfile.TemporaryDirectory(prefix=".", dir=output.parent) as folder:
         part = Path(folder) / output.name
         options = {} if teacher else {"preset": preset}
-        convert = convert_teacher if teacher else convert_network
+        convert = convert_teacher if teacher else convert_checkpoint
         done = convert(checkpoint, part, **options)
         if check:
             found = (check_teacher if teacher else check_network)(checkpoint, part)

@@ -66,7 +66,7 @@ class Report:
             raise UserError("\n  ".join([first, *findings]))
 
 
-def check(
+def check_dataset(
     name: str,
     root: str | os.PathLike,
     *,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mtujax.common.files import naming, one_at_a_time, publish
 from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
-from mtujax.data.check import Report, check
+from mtujax.data.check import Report, check_dataset
 from mtujax.data.folders import find
 from mtujax.data.tfds import default_output
 from mtujax.errors import UserError
@@ -40,7 +40,7 @@ def _silent(_label):
     return contextlib.nullcontext(None)
 
 
-def prepare(
+def prepare_dataset(
     name: str,
     root: str | os.PathLike,
     output: str | os.PathLike | None = None,
@@ -91,7 +91,7 @@ def prepare(
         _refuse_existing(final, overwrite)  # it may have appeared since
         with progress("checking") as show:
             # Arrays are decoded anyway, which finds the same.
-            report = check(
+            report = check_dataset(
                 name,
                 root,
                 config=config,

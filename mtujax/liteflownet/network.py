@@ -23,7 +23,7 @@ from mtujax.liteflownet.layers import (
     Regularization,
     Subpixel,
 )
-from mtujax.ops.motion_labels import inside, motion_labels
+from mtujax.ops.labels import inside, motion_labels
 from mtujax.ops.resampling import area_resize, to_unit_range
 from mtujax.ops.warping import backward_warp
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from mtujax.config import MOTION_STRIDE
 from mtujax.metrics.image import GAUSSIAN_SIDE, psnr, ssim
-from mtujax.ops.motion_labels import inside
+from mtujax.ops.labels import inside
 from mtujax.ops.resampling import area_downsample, to_unit_range
 from mtujax.ops.warping import backward_warp, upsampled_flow
 

@@ -9,7 +9,7 @@ Letters: B batch, H W pixels.
 import jax
 import jax.numpy as jnp
 
-from mtujax.ops.motion_labels import inside
+from mtujax.ops.labels import inside
 from mtujax.ops.resampling import to_unit_range
 from mtujax.ops.warping import backward_warp
 

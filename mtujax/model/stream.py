@@ -244,8 +244,9 @@ class Stream:
         """Ends the video: returns the frames still pending, none is lost.
 
         Returns:
-            The last `latency` restored frames (fewer for a shorter video), as `push`
-            gives them. The next `push` starts a new video.
+            The last `latency` restored frames (fewer for a shorter video), each
+            [B, H, W, 3] or [H, W, 3] as `push` gives them. The next `push` starts a
+            new video.
         """
         return [step.restored for step in self.finish()]
 
@@ -282,8 +283,8 @@ class Stream:
         """Marks a cut: what follows has nothing to do with what came before.
 
         Returns:
-            The frames still pending, as `flush` does; the next frame may have another
-            shape or dtype.
+            The frames still pending, [B, H, W, 3] or [H, W, 3] as `flush` returns them;
+            the next frame may have another shape or dtype.
         """
         return self.flush()
 

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from mtujax.config import MOTION_STRIDE
+from mtujax.ops.labels import motion_labels
 from mtujax.ops.matching import displacement_from_class
-from mtujax.ops.motion_labels import motion_labels
 from mtujax.report.feature_maps import (
     KINDS,
     Alignment,

@@ -14,7 +14,7 @@ from jax import lax
 from mtujax.errors import UserError
 from mtujax.model.clip import clip_windows, window_at
 from mtujax.model.network import MTUNet, RecurrentState
-from mtujax.ops.motion_labels import motion_labels
+from mtujax.ops.labels import motion_labels
 from mtujax.ops.resampling import to_unit_range
 from mtujax.training.config import TrainConfig
 from mtujax.training.losses import motion_loss, restoration_loss

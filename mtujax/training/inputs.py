@@ -22,7 +22,7 @@ from mtujax.data.locate import open_frames, open_motion
 from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.data.transforms import Augment, MotionLabels, Noise
 from mtujax.errors import UsageError, UserError
-from mtujax.ops.motion_labels import motion_labels
+from mtujax.ops.labels import motion_labels
 from mtujax.synthesis.host.samples import PhotoSamples
 from mtujax.synthesis.photos import (
     images_in,

@@ -17,7 +17,7 @@ import optax
 from mtujax.training.config import TrainConfig
 
 
-def learning_rate(
+def learning_rate_schedule(
     config: TrainConfig, end: jax.Array | int | None = None
 ) -> optax.Schedule:
     """The learning rate after each number of updates.
@@ -89,13 +89,13 @@ def learning_rates(
 
     Args:
         config: how to train.
-        end: as `learning_rate`.
+        end: as `learning_rate_schedule`.
 
     Returns:
-        As `learning_rate`, by the names of `loss_weights`; alpha is a factor of the
-        release's second one.
+        As `learning_rate_schedule`, by the names of `loss_weights`; alpha is a factor
+        of the release's second one.
     """
-    rate = learning_rate(config, end)
+    rate = learning_rate_schedule(config, end)
 
     def slow(count):
         return config.motion_weight * rate(count)
@@ -110,7 +110,7 @@ def make_optimizers(
 
     Args:
         config: how to train.
-        end: [] int, as `learning_rate`.
+        end: [] int, as `learning_rate_schedule`.
 
     Returns:
         By the names of `loss_weights`: transformations whose updates are added.

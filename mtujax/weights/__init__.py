@@ -1,1 +1,5 @@
 """Weights on disk: safetensors, bundled files, the authors' checkpoints."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -139,7 +139,7 @@ def checkpoint_findings(
     return shape_findings(found, expected)
 
 
-def convert(
+def convert_checkpoint(
     checkpoint: str | os.PathLike,
     output: str | os.PathLike,
     *,

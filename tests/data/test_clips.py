@@ -13,7 +13,7 @@ from mtujax.data.array_cache import CachedFrames, verify_cache
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.frames import FolderFrames, Window
 from mtujax.data.locate import open_frames
-from mtujax.data.prepare import prepare
+from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
 
 OWN = sets.FORMS["pairs"]
@@ -45,8 +45,8 @@ def test_folders_records_and_arrays_give_the_same_batch_of_training_clips(
     form = sets.FORMS[name]
     root = sets.make(tmp_path / "set", form)
     options = {"config": form.config, "partial": True}
-    prepare(form.name, root, tmp_path / "records", **options)
-    prepare(form.name, root, tmp_path / "raw", raw=True, **options)
+    prepare_dataset(form.name, root, tmp_path / "records", **options)
+    prepare_dataset(form.name, root, tmp_path / "raw", raw=True, **options)
     where = {"split": "train", "config": form.config}
     clips = [
         Clips(open_frames(form.name, path, **where), SHORT)
@@ -167,7 +167,7 @@ def test_a_source_survives_pickling_and_feeds_grain(form, own, tmp_path):
     out = own
     if form != "folders":
         out = tmp_path / "out"
-        prepare("pairs", own, out, raw=form == "raw")
+        prepare_dataset("pairs", own, out, raw=form == "raw")
     clips = Clips(open_frames("pairs", out, split="train"), SHORT)
     equal(clips[1], pickle.loads(pickle.dumps(clips))[1])
     data = grain.MapDataset.source(clips).seed(3).shuffle().batch(2).to_iter_dataset()
@@ -195,7 +195,7 @@ def test_unpaired_frames_and_unknown_splits_are_refused(own, tmp_path):
     pytest.importorskip("tensorflow_datasets")
     out = tmp_path / "out"
     for raw in (False, True):
-        prepare("pairs", own, out, raw=raw)
+        prepare_dataset("pairs", own, out, raw=raw)
         with pytest.raises(UserError, match="no split 'val'; it has test, train"):
             open_frames("pairs", out, split="val")
     with pytest.raises(UserError, match="no split 'val'; it has test, train"):
@@ -208,7 +208,7 @@ def test_unpaired_frames_and_unknown_splits_are_refused(own, tmp_path):
 
 @pytest.fixture
 def copy(own, tmp_path):
-    return prepare("pairs", own, tmp_path / "out", raw=True).folder
+    return prepare_dataset("pairs", own, tmp_path / "out", raw=True).folder
 
 
 def opened(copy, split="train"):
@@ -259,7 +259,7 @@ def test_a_decoded_copy_of_another_set_is_refused(copy):
 
 def test_records_out_of_order_are_noticed(own, tmp_path):
     pytest.importorskip("tensorflow_datasets")
-    folder = prepare("pairs", own, tmp_path / "out").folder
+    folder = prepare_dataset("pairs", own, tmp_path / "out").folder
     shards = sorted(folder.glob("*train*"))
     first = shards[0].rename(folder / "aside")
     shards[1].rename(shards[0])
@@ -277,7 +277,7 @@ def test_crops_of_a_decoded_copy_are_ten_times_faster_than_of_png(tmp_path):
         (tmp_path / "set" / "v" / kind).mkdir(parents=True)
         for n in range(3):
             sets.write(tmp_path / "set" / "v" / kind / f"{n}.png", np.roll(photo, n, 1))
-    prepare("pairs", tmp_path / "set", tmp_path / "out", raw=True)
+    prepare_dataset("pairs", tmp_path / "set", tmp_path / "out", raw=True)
     seconds = []
     for path in (tmp_path / "set", tmp_path / "out"):
         clips = Clips(open_frames("pairs", path, split="train"), ClipSpec(frames=3))

@@ -7,7 +7,7 @@ import sets
 from networks import slow
 
 from mtujax.cli import data as data_command
-from mtujax.data.check import check
+from mtujax.data.check import check_dataset
 from mtujax.data.datasets import DATASETS
 from mtujax.data.folders import find
 from mtujax.errors import UsageError, UserError
@@ -35,7 +35,7 @@ def pair(root, frame=1):
 
 
 def broken(root, name="pairs", **options):
-    return check(name, root, **options).broken
+    return check_dataset(name, root, **options).broken
 
 
 def test_the_known_counts_are_the_published_ones():
@@ -70,7 +70,7 @@ def test_the_known_counts_are_the_published_ones():
 def test_a_whole_published_set_has_no_findings(name, tmp_path):
     form = sets.FORMS[name]
     root = sets.make_whole(tmp_path / "set", form)
-    report = check(form.name, root, config=form.config, quick=True)
+    report = check_dataset(form.name, root, config=form.config, quick=True)
     assert (report.missing, report.broken) == ((), ())
     found = {row.split: (row.videos, row.pairs) for row in report.rows}
     known = DATASETS[form.name].known
@@ -90,7 +90,7 @@ def test_every_layout_is_recognised_with_its_frames_in_order(form, tmp_path):
         wanted = sets.pair(root, form, video.split, video.name, 2)
         assert list(video.paths(2)) == wanted
         assert not video.unpaired
-    assert check(form.name, root, config=form.config).broken == ()
+    assert check_dataset(form.name, root, config=form.config).broken == ()
 
 
 def test_the_folder_may_be_the_outer_one_of_the_archive_or_the_layouts_own(tmp_path):
@@ -127,21 +127,21 @@ def test_missing_and_extra_videos_and_lengths_are_named(tmp_path):
         shutil.copytree(root / ".77", folder)
         for name in form.files(77)[3:5]:
             (folder / name).unlink()
-    assert check("gopro", root, quick=True).missing == (
+    assert check_dataset("gopro", root, quick=True).missing == (
         "train/GOPR0386_11_00: missing, a video of 100 pairs",
         "train/GOPR0884_11_00: missing, a video of 100 pairs",
         "train/GOPR9999_11_00: extra, no video of the published set",
         "test/GOPR0862_11_00: 75 pairs, but 77 are known, without 50, 51",
     )
     shutil.rmtree(root / "GOPRO_Large" / "test")
-    found = check("gopro", root, quick=True).missing
+    found = check_dataset("gopro", root, quick=True).missing
     assert found[-1] == "split test: missing, all 11 videos of it"
 
 
 def test_a_set_without_known_names_is_compared_by_number(tmp_path):
     root = sets.make_whole(tmp_path / "set", sets.FORMS["bsd"])
     shutil.rmtree(root / "BSD" / "BSD_3ms24ms" / "valid" / "004")
-    (line,) = check("bsd", root, config="3ms24ms", quick=True).missing
+    (line,) = check_dataset("bsd", root, config="3ms24ms", quick=True).missing
     assert line == "split valid: has 19 videos, but 20 are known"
 
 
@@ -158,7 +158,9 @@ def test_a_frame_without_partner_is_named(own):
 def test_a_number_that_both_sides_skip_is_named(own):
     for path in pair(own, 2):
         path.unlink()
-    assert check("pairs", own).missing == ("train/kitchen: no frame 2 between others",)
+    assert check_dataset("pairs", own).missing == (
+        "train/kitchen: no frame 2 between others",
+    )
 
 
 def test_a_folder_of_frames_that_is_empty_is_named(own):
@@ -201,10 +203,10 @@ def test_sizes_that_differ_in_a_pair_or_a_video_are_named(own):
 def test_a_folder_that_is_no_video_is_said(own):
     os.rename(own / "test" / "garden" / "blur", own / "test" / "garden" / "blurr")
     os.rename(own / "test" / "garden" / "sharp", own / "test" / "garden" / "sharpp")
-    report = check("pairs", own)
+    report = check_dataset("pairs", own)
     assert [row.split for row in report.rows] == ["train"]
     (own / "train" / "notes").mkdir()
-    (note,) = check("pairs", own).notes
+    (note,) = check_dataset("pairs", own).notes
     assert note.endswith("train/notes")
 
 
@@ -267,6 +269,6 @@ def test_the_command_prints_a_table_and_fails_with_a_list(tmp_path, own, capsys)
 
 def test_progress_counts_every_image(own):
     seen = []
-    check("pairs", own, progress=lambda *step: seen.append(step))
+    check_dataset("pairs", own, progress=lambda *step: seen.append(step))
     assert seen[0] == (2, 26)
     assert seen[-1] == (26, 26)

@@ -13,7 +13,7 @@ from mtujax.cli import data as data_command
 from mtujax.data.flow import ComputedMotion, dis_flow, write_flo, write_npz
 from mtujax.data.flow_cache import compute_motion
 from mtujax.data.locate import flow_folder, open_frames, open_motion
-from mtujax.data.prepare import prepare
+from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
 
 OWN = sets.FORMS["pairs"]
@@ -56,8 +56,8 @@ def test_motion_is_kept_as_it_was_computed(own, tmp_path, capsys):
 def test_motion_of_a_prepared_set_lies_beside_it(own, tmp_path):
     pytest.importorskip("tensorflow_datasets")
     out = tmp_path / "out"
-    prepare("pairs", own, out)
-    prepare("pairs", own, out, raw=True)
+    prepare_dataset("pairs", own, out)
+    prepare_dataset("pairs", own, out, raw=True)
     raw = out / "pairs/default/raw"
     assert flow_folder("pairs", out) == flow_folder("pairs", raw) == raw.parent / "flow"
     run("flow", "pairs", out)

@@ -6,12 +6,12 @@ import sets
 from motions import ArrayFrames
 from networks import slow
 
-from mtujax.data.check import check
+from mtujax.data.check import check_dataset
 from mtujax.data.clips import Clips, ClipSpec, VideoSamples
 from mtujax.data.flow_cache import compute_motion
 from mtujax.data.locate import flow_folder, open_frames, open_motion
 from mtujax.data.pipeline import BatchSpec, training_batches
-from mtujax.data.prepare import prepare
+from mtujax.data.prepare import prepare_dataset
 from mtujax.data.transforms import Augment, MotionLabels, Noise
 from mtujax.errors import UsageError, UserError
 
@@ -76,11 +76,13 @@ def test_every_dataset_goes_through_check_and_prepare_to_labelled_batches(
     form = sets.FORMS[name]
     root, out = sets.make(tmp_path / "set", form), tmp_path / "out"
     where = {"split": "train", "config": form.config}
-    check(form.name, root, config=form.config).refuse(partial=True)
+    check_dataset(form.name, root, config=form.config).refuse(partial=True)
     taken = []
     for path, raw in ((root, None), (out, False), (out, True)):
         if raw is not None:
-            prepare(form.name, root, out, config=form.config, raw=raw, partial=True)
+            prepare_dataset(
+                form.name, root, out, config=form.config, raw=raw, partial=True
+            )
         source = open_frames(form.name, path, **where)
         if raw is None:
             place = flow_folder(form.name, root, config=form.config, output=out)

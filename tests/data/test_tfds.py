@@ -15,7 +15,7 @@ from mtujax.cli import data as data_command
 from mtujax.data import prepare as preparing
 from mtujax.data.datasets import DATASETS, dataset
 from mtujax.data.locate import open_frames
-from mtujax.data.prepare import prepare
+from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -54,7 +54,7 @@ def visible(out):
 def test_records_hold_the_files_bytes_in_stored_order(name, tmp_path):
     form = sets.FORMS[name]
     root = sets.make(tmp_path / "set", form)
-    done = prepare(form.name, root, tmp_path, config=form.config, partial=True)
+    done = prepare_dataset(form.name, root, tmp_path, config=form.config, partial=True)
     label = "/".join(filter(None, (form.name, form.config)))
     assert done.folder == tmp_path / label / VERSION
     made = builder(form.name, config=form.config, data_dir=tmp_path)
@@ -74,8 +74,10 @@ def test_records_hold_the_files_bytes_in_stored_order(name, tmp_path):
 
 
 def test_slices_of_splits_and_reading_by_name_work_as_usual_in_tfds(own, out):
-    prepare("pairs", own, out, config="mine")
-    prepare("pairs", own, out, config="mine", raw=True)  # lies beside the versions
+    prepare_dataset("pairs", own, out, config="mine")
+    prepare_dataset(
+        "pairs", own, out, config="mine", raw=True
+    )  # lies beside the versions
     part = tfds.data_source("pairs/mine", split="train[2:6]", data_dir=out)
     assert [int(example["frame"]) for example in part] == [2, 3, 0, 1]
     both = tfds.data_source("pairs/mine", split="train+test", data_dir=out)
@@ -124,13 +126,13 @@ def test_tensorflow_is_never_imported_and_tfds_only_where_it_is_needed(own, out)
         "from mtujax.cli import data\n"
         "from mtujax.data.clips import Clips, ClipSpec\n"
         "from mtujax.data.locate import open_frames\n"
-        "from mtujax.data.prepare import prepare\n"
-        f"prepare('pairs', {str(own)!r}, {str(out)!r}, raw=True)\n"
+        "from mtujax.data.prepare import prepare_dataset\n"
+        f"prepare_dataset('pairs', {str(own)!r}, {str(out)!r}, raw=True)\n"
         f"source = open_frames('pairs', {str(out)!r}, split='train')\n"
         "Clips(source, ClipSpec(3))[0]\n"
         "heavy = {'jax', 'grain', 'tensorflow_datasets', 'array_record'}\n"
         "print(heavy & set(sys.modules))\n"
-        f"prepare('pairs', {str(own)!r}, {str(out)!r})\n"
+        f"prepare_dataset('pairs', {str(own)!r}, {str(out)!r})\n"
         "print({'tensorflow', 'jax'} & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -141,44 +143,44 @@ def test_without_the_training_extra_the_way_out_is_named(own, out, monkeypatch):
     monkeypatch.delitem(sys.modules, "mtujax.data.builders")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(UserError, match=r"pip install 'mtujax\[train\]'"):
-        prepare("pairs", own, out)
+        prepare_dataset("pairs", own, out)
 
 
 def test_a_bad_set_is_refused_and_nothing_is_written(own, out, raw):
     blurry, sharp = sets.pair(own, OWN, "train", "kitchen", 2)
     sharp.unlink()
     with pytest.raises(UserError, match=f"1 finding.*\n  {blurry}: has no partner"):
-        prepare("pairs", own, out, raw=raw, partial=True)
+        prepare_dataset("pairs", own, out, raw=raw, partial=True)
     blurry.unlink()
     with pytest.raises(
         UserError, match="--partial takes what is there\n  .*no frame 2"
     ):
-        prepare("pairs", own, out, raw=raw)
+        prepare_dataset("pairs", own, out, raw=raw)
     bad = sets.pair(own, OWN, "test", "garden", 3)[1]
     bad.write_bytes(bad.read_bytes()[:-9])
     with pytest.raises(UserError, match=f"{bad}: cut short"):
-        prepare("pairs", own, out, raw=raw, partial=True)
+        prepare_dataset("pairs", own, out, raw=raw, partial=True)
     with pytest.raises(UserError, match=f"{bad}: cut short"):
-        prepare("pairs", own, out, raw=raw, partial=True, quick=True)
+        prepare_dataset("pairs", own, out, raw=raw, partial=True, quick=True)
     assert not visible(out)
     sets.write(bad, np.zeros((24, 30, 3), np.uint8))
     with pytest.raises(UserError, match="30x24"):
-        prepare("pairs", own, out, raw=raw, partial=True)
+        prepare_dataset("pairs", own, out, raw=raw, partial=True)
     assert not visible(out)
 
 
 def test_a_split_that_tfds_could_not_name_is_refused(own, out):
     (own / "test").rename(own / "test-2")
     with pytest.raises(UserError, match="test-2: no name for a split"):
-        prepare("pairs", own, out)
+        prepare_dataset("pairs", own, out)
 
 
 def test_a_set_that_exists_is_kept_or_replaced_whole(own, out, raw):
-    first = prepare("pairs", own, out, raw=raw)
+    first = prepare_dataset("pairs", own, out, raw=raw)
     with pytest.raises(UserError, match="exists already; --overwrite replaces it"):
-        prepare("pairs", own, out, raw=raw)
+        prepare_dataset("pairs", own, out, raw=raw)
     shutil.rmtree(own / "train" / "my street")
-    again = prepare("pairs", own, out, raw=raw, overwrite=True)
+    again = prepare_dataset("pairs", own, out, raw=raw, overwrite=True)
     assert again.folder == first.folder == final(out, raw)
     (video,) = open_frames("pairs", out, split="train").videos
     assert video.name == "kitchen"
@@ -186,29 +188,29 @@ def test_a_set_that_exists_is_kept_or_replaced_whole(own, out, raw):
 
 
 def test_an_older_version_is_refused_and_replaced_on_demand(own, out):
-    new = prepare("pairs", own, out).folder
+    new = prepare_dataset("pairs", own, out).folder
     old = new.rename(new.with_name("0.9.0"))
     message = "prepared as version 0.9.0, .*--overwrite"
     with pytest.raises(UserError, match=message):
-        prepare("pairs", own, out)
+        prepare_dataset("pairs", own, out)
     with pytest.raises(UserError, match=message):
         prepared("pairs", data_dir=out)
     with pytest.raises(UserError, match=message):
         open_frames("pairs", out, split="train")
-    prepare("pairs", own, out, overwrite=True)
+    prepare_dataset("pairs", own, out, overwrite=True)
     assert new.exists() and not old.exists()
 
 
 def test_a_decoded_copy_of_an_older_version_is_refused(own, out):
-    folder = prepare("pairs", own, out, raw=True).folder
+    folder = prepare_dataset("pairs", own, out, raw=True).folder
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "version": 0}))
     message = "version 0, but this mtujax reads 1; .*--overwrite"
     with pytest.raises(UserError, match=message):
         open_frames("pairs", out, split="train")
     with pytest.raises(UserError, match=message):
-        prepare("pairs", own, out, raw=True)
-    prepare("pairs", own, out, raw=True, overwrite=True)
+        prepare_dataset("pairs", own, out, raw=True)
+    prepare_dataset("pairs", own, out, raw=True, overwrite=True)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="manifest.json: damaged"):
         open_frames("pairs", out, split="train")
@@ -221,13 +223,13 @@ def test_what_is_not_prepared_is_said_with_the_command(own, out):
 
 def test_a_write_that_fails_in_the_middle_leaves_no_set(own, out, raw):
     with full_disk(8000), pytest.raises((UserError, OSError)) as caught:
-        prepare("pairs", own, out, raw=raw)
+        prepare_dataset("pairs", own, out, raw=raw)
     assert f"{final(out, raw)}" in str(caught.value)
     assert "too large" in str(caught.value)
     assert not visible(out)
-    prepare("pairs", own, out, raw=raw)
+    prepare_dataset("pairs", own, out, raw=raw)
     with full_disk(8000), pytest.raises((UserError, OSError)):
-        prepare("pairs", own, out, raw=raw, overwrite=True)
+        prepare_dataset("pairs", own, out, raw=raw, overwrite=True)
     assert len(open_frames("pairs", out, split="train").videos) == 2
 
 
@@ -241,7 +243,7 @@ def test_an_interrupted_build_leaves_no_set(own, out, raw):
         yield show
 
     with pytest.raises(KeyboardInterrupt):
-        prepare("pairs", own, out, raw=raw, progress=interrupting)
+        prepare_dataset("pairs", own, out, raw=raw, progress=interrupting)
     assert not visible(out)
 
 
@@ -249,7 +251,7 @@ def test_what_a_killed_build_left_is_cleared_away(own, out):
     left = out / f".pairs-default-{VERSION}.part" / "pairs" / "default" / VERSION
     left.mkdir(parents=True)
     (left / "pairs-train.array_record-00000-of-00002").write_text("half")
-    prepare("pairs", own, out)
+    prepare_dataset("pairs", own, out)
     assert not left.exists()
 
 
@@ -258,9 +260,9 @@ def test_two_prepares_at_once_are_refused(own, out, raw):
     with (out / f".pairs-default-{final(out, raw).name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="is being prepared by another process"):
-            prepare("pairs", own, out, raw=raw)
-        prepare("pairs", own, out, raw=not raw)  # the other form is another set
-    prepare("pairs", own, out, raw=raw)
+            prepare_dataset("pairs", own, out, raw=raw)
+        prepare_dataset("pairs", own, out, raw=not raw)  # the other form is another set
+    prepare_dataset("pairs", own, out, raw=raw)
 
 
 @dataclasses.dataclass
@@ -271,12 +273,12 @@ class Disk:
 def test_a_disk_too_small_is_refused_before_the_work(own, out, raw, monkeypatch):
     monkeypatch.setattr(preparing.shutil, "disk_usage", lambda _: Disk())
     with pytest.raises(UserError, match="needs .* GB, but .* GB are free"):
-        prepare("pairs", own, out, raw=raw)
+        prepare_dataset("pairs", own, out, raw=raw)
 
 
 def test_output_inside_the_dataset_is_refused(own, raw):
     with pytest.raises(UserError, match="lies inside the dataset"):
-        prepare("pairs", own, own / "out", raw=raw)
+        prepare_dataset("pairs", own, own / "out", raw=raw)
 
 
 def test_the_command_prepares_where_tfds_looks(own, out, monkeypatch, capsys):

@@ -11,7 +11,7 @@ import pytest
 import sets
 from evaluated import FORM, SIZE
 
-from mtujax.data.prepare import prepare
+from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation import api as evaluation
 from mtujax.evaluation.dataset import Videos
@@ -136,7 +136,7 @@ def test_pairs_with_nan_are_counted_and_never_averaged_away(score, made, tmp_pat
 @pytest.mark.parametrize("raw", [False, True])
 def test_prepared_frames_are_known_by_their_files(raw, tmp_path):
     own = sets.make(tmp_path / "own", sets.FORMS["pairs"])
-    done = prepare("pairs", own, tmp_path / "out", raw=raw)
+    done = prepare_dataset("pairs", own, tmp_path / "out", raw=raw)
 
     def now(path=tmp_path / "out"):
         return Videos("pairs", path, split="test").fingerprint(motion=True)

@@ -13,7 +13,7 @@ from mtujax.data.flow import consistent
 from mtujax.liteflownet import network as teacher
 from mtujax.liteflownet.network import LiteFlowNet, label_motion, leads_back
 from mtujax.liteflownet.weights import teacher_params
-from mtujax.ops.motion_labels import motion_labels
+from mtujax.ops.labels import motion_labels
 from mtujax.ops.resampling import area_resize
 
 

@@ -21,7 +21,7 @@ from mtujax.model.network import MTUNet, inference_params, init_params, initial_
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap, parts, tilings
 from mtujax.ops.resampling import depth_to_space, space_to_depth
-from mtujax.weights.convert import convert, find_preset, torch_names
+from mtujax.weights.convert import convert_checkpoint, find_preset, torch_names
 from mtujax.weights.files import describe, load, locate, save_weights
 
 FORM = dataclasses.replace(TINY, patch=2, activation="leaky")
@@ -265,7 +265,7 @@ def test_no_checkpoint_is_of_a_form_of_our_own(form, tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "own", own)
     own_form = "'own': a form of our own .{}={!r}.,".format(*next(iter(form.items())))
     with pytest.raises(UnknownWeightsError, match=own_form):
-        convert(tmp_path / "any.pytorch", target, preset="own")
+        convert_checkpoint(tmp_path / "any.pytorch", target, preset="own")
     # Nor is one taken for it that has the names of its tensors.
     shapes = {name: (1,) for name in torch_names(own)}
     assert find_preset({n: np.zeros(s) for n, s in shapes.items()}) is None

@@ -11,7 +11,7 @@ from scenery import waves
 from typer.testing import CliRunner
 
 from mtujax.cli.app import app
-from mtujax.data.check import check
+from mtujax.data.check import check_dataset
 from mtujax.data.locate import open_frames, open_motion
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis import averaging
@@ -50,7 +50,7 @@ def test_photographs_become_a_set_that_is_whole_and_has_its_motion(photos, tmp_p
     done = run("synthesize", photos, output, *words)
     assert done.exit_code == 0, done.output
     assert "1 photographs are smaller than 64x48 and left out: tiny.png" in done.output
-    report = check("pairs", output)
+    report = check_dataset("pairs", output)
     report.refuse()
     source = open_frames("pairs", output, split="train")
     assert [v.name for v in source.videos] == ["0000_a", "0001_b", "0002_a"]
@@ -211,4 +211,4 @@ def test_photographs_that_differ_in_their_suffix_alone_are_all_used(photos, tmp_
     requests.FromPhotos(photos, clips=3, **SMALL).write(tmp_path / "set")
     made = sorted(p.name for p in (tmp_path / "set" / "train").glob("*/"))
     assert made == ["0000_a.jpg", "0001_a.png", "0002_b"]
-    check("pairs", tmp_path / "set").refuse()
+    check_dataset("pairs", tmp_path / "set").refuse()

@@ -19,19 +19,19 @@ from mtujax.training import loop
 from mtujax.training import run as runs
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 from mtujax.training.loop import Horizon, Loop
-from mtujax.training.optimizers import learning_rate
+from mtujax.training.optimizers import learning_rate_schedule
 from mtujax.training.step import make_step
 
 TIMED = TrainConfig(steps=1000, schedule="timed", warmup=10, learning_rate=7e-4)
 
 
 def test_its_rate_is_optaxs_cosine():
-    found = jax.jit(lambda end, count: learning_rate(TIMED, end)(count))
+    found = jax.jit(lambda end, count: learning_rate_schedule(TIMED, end)(count))
     for end, warmup in ((160, 10), (60, 6), (7, 0)):  # a tenth of it at most warms up
         expected = optax.warmup_cosine_decay_schedule(0.0, 7e-4, warmup, end)
         for count in (0, 3, 10, 11, 40, 59, 60, 80, 159, 160, 200):
             assert found(end, count) == pytest.approx(float(expected(count)), abs=1e-10)
-    assert learning_rate(TIMED)(1000) == 0 < learning_rate(TIMED)(999)
+    assert learning_rate_schedule(TIMED)(1000) == 0 < learning_rate_schedule(TIMED)(999)
 
 
 def test_the_end_is_told_by_the_pace():

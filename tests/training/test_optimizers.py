@@ -9,7 +9,7 @@ from mtujax.config import ModelConfig
 from mtujax.errors import UsageError, UserError
 from mtujax.training.config import RELEASE, TrainConfig, check_precision
 from mtujax.training.optimizers import (
-    learning_rate,
+    learning_rate_schedule,
     learning_rates,
     loss_weights,
     make_optimizers,
@@ -21,7 +21,7 @@ def change(**fields):
 
 
 def test_drops_multiply_the_rate_at_published_updates():
-    rate = learning_rate(RELEASE)
+    rate = learning_rate_schedule(RELEASE)
     for count, factor in (
         (0, 1),
         (999_999, 1),
@@ -32,7 +32,7 @@ def test_drops_multiply_the_rate_at_published_updates():
 
 
 def test_the_cosine_falls_from_the_warm_up_to_zero():
-    rate = learning_rate(change(schedule="cosine", warmup=10, steps=110))
+    rate = learning_rate_schedule(change(schedule="cosine", warmup=10, steps=110))
     assert [float(rate(n)) for n in (0, 5, 10)] == pytest.approx([0, 0.5, 1])
     for n in (35, 60, 110):
         expected = 0.5 * (1 + math.cos(math.pi * (n - 10) / 100))
@@ -40,7 +40,7 @@ def test_the_cosine_falls_from_the_warm_up_to_zero():
 
 
 def test_a_constant_rate_only_warms_up():
-    rate = learning_rate(change(schedule="constant", warmup=4, steps=100))
+    rate = learning_rate_schedule(change(schedule="constant", warmup=4, steps=100))
     assert [float(rate(n)) for n in (0, 1, 4, 99)] == pytest.approx([0, 0.25, 1, 1])
 
 

@@ -11,7 +11,7 @@ from networks import SMALLEST, TINY, apply, lively_params
 
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params, initial_state
-from mtujax.ops.motion_labels import motion_labels
+from mtujax.ops.labels import motion_labels
 from mtujax.training.config import TrainConfig
 from mtujax.training.gradients import frame_losses, gradients, read_batch
 from mtujax.training.losses import motion_loss, restoration_loss

@@ -16,7 +16,12 @@ from mtujax.cli.app import main
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
 from mtujax.torch_port.verify import check
-from mtujax.weights.convert import convert, find_preset, from_params, torch_names
+from mtujax.weights.convert import (
+    convert_checkpoint,
+    find_preset,
+    from_params,
+    torch_names,
+)
 from mtujax.weights.files import describe, load
 from mtujax.weights.torch_reader import read_checkpoint
 
@@ -47,7 +52,7 @@ def write(path, tensors, prefix=PREFIX):
 def refused(path, target, *parts, preset=None):
     """The message of `convert`, all `parts` in its first line; nothing is written."""
     with pytest.raises(WeightsError) as caught:
-        convert(path, target, preset=preset)
+        convert_checkpoint(path, target, preset=preset)
     first = str(caught.value).splitlines()[0]
     for part in (str(path), *parts):
         assert part in first
@@ -60,7 +65,7 @@ def test_a_checkpoint_comes_back_from_its_weights_file(
     tmp_path, target, recorded, prefix
 ):
     source = write(tmp_path / "mtu2.pytorch", recorded.tensors, prefix)
-    done = convert(source, target)
+    done = convert_checkpoint(source, target)
     assert (done.preset, done.parameters) == ("mtu2", recorded.parameters)
     model, params = load(target)
     assert model.config == PRESETS["mtu2"]
@@ -72,7 +77,7 @@ def test_a_checkpoint_comes_back_from_its_weights_file(
 
 def test_the_file_says_what_it_was_made_of(tmp_path, target, recorded):
     source = write(tmp_path / "mtu2.pytorch", recorded.tensors)
-    done = convert(source, target, preset="mtu2")
+    done = convert_checkpoint(source, target, preset="mtu2")
     sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
     metadata = describe(target).metadata
     assert done.sha256 == metadata["source_sha256"] == sha256
@@ -82,7 +87,7 @@ def test_the_file_says_what_it_was_made_of(tmp_path, target, recorded):
 
 def test_training_only_layers_are_accepted_and_dropped(tmp_path, target, recorded):
     tensors = recorded.tensors | recorded.training_tensors
-    done = convert(write(tmp_path / "mtu2.pytorch", tensors), target)
+    done = convert_checkpoint(write(tmp_path / "mtu2.pytorch", tensors), target)
     assert done.dropped == ("deblur_layer.0.weight", "deblur_layer.0.bias")
     assert done.parameters == recorded.parameters
 
@@ -99,7 +104,7 @@ def test_each_preset_is_found_by_its_tensors(name):
 def test_the_twin_and_the_converted_file_agree(tmp_path, target):
     recorded = recordings.read("MTU1")
     source = write(tmp_path / "mtu1.pytorch", recorded.tensors)
-    convert(source, target)
+    convert_checkpoint(source, target)
     differences = check(source, target, frames=recorded.frames[:2, :40, :40])
     assert differences.image < 1e-4
     assert (differences.displacements, differences.cells) == (0, 200)
@@ -107,7 +112,7 @@ def test_the_twin_and_the_converted_file_agree(tmp_path, target):
 
 def test_the_check_notices_other_weights(tmp_path, target):
     recorded = recordings.read("MTU1")
-    convert(write(tmp_path / "one.pytorch", recorded.tensors), target)
+    convert_checkpoint(write(tmp_path / "one.pytorch", recorded.tensors), target)
     recorded.tensors["out.bias"] += 0.5
     other = write(tmp_path / "other.pytorch", recorded.tensors)
     frames = recorded.frames[:1, :40, :40]
@@ -131,7 +136,7 @@ def test_another_presets_checkpoint_is_recognised(tmp_path, target, recorded):
 
 def test_an_unknown_preset_is_answered_with_the_list(tmp_path, target):
     with pytest.raises(UnknownWeightsError, match="'mtu3'; one of mtu1, mtu2, mtu4"):
-        convert(tmp_path / "any.pytorch", target, preset="mtu3")
+        convert_checkpoint(tmp_path / "any.pytorch", target, preset="mtu3")
 
 
 def test_every_tensor_of_a_partial_checkpoint_is_listed(tmp_path, target, recorded):
@@ -220,7 +225,9 @@ def test_a_state_dict_inside_a_training_s_file_is_found(tmp_path, target, name):
 def test_weights_that_need_no_converting_are_told_from_damage(
     tmp_path, target, recorded
 ):
-    done = convert(write(tmp_path / "mtu2.pytorch", recorded.tensors), target)
+    done = convert_checkpoint(
+        write(tmp_path / "mtu2.pytorch", recorded.tensors), target
+    )
     again = target.with_name("again.safetensors")
     message = refused(done.output, again, "loads as it is")
     assert "\n" not in message
@@ -290,7 +297,7 @@ def test_without_pytorch_the_message_says_how_to_get_it(
     path = write(tmp_path / "mtu2.pytorch", recorded.tensors)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(WeightsError, match=r"pip install 'mtujax\[torch\]'"):
-        convert(path, target)
+        convert_checkpoint(path, target)
 
 
 def test_matching_units_are_numbered_as_in_the_checkpoint():

@@ -6,7 +6,7 @@ import pytest
 
 from mtujax.data.transforms import MotionLabels
 from mtujax.errors import UsageError
-from mtujax.ops.motion_labels import motion_labels
+from mtujax.ops.labels import motion_labels
 
 
 def on_device(flow, valid, radius, every_cell, cell=4):

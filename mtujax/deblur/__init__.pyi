@@ -1,0 +1,3 @@
+from .api import DeblurReport as DeblurReport
+from .api import deblur_video as deblur_video
+from .options import Options as Options

@@ -1,0 +1,4 @@
+from .network import LiteFlowNet as LiteFlowNet
+from .network import label_motion as label_motion
+from .weights import load_teacher as load_teacher
+from .weights import save_teacher as save_teacher

@@ -1,0 +1,2 @@
+from .liteflownet import TorchLiteFlowNet as TorchLiteFlowNet
+from .network import TorchMTUNet as TorchMTUNet

@@ -1,0 +1,9 @@
+from .image_folder import FolderReader as FolderReader
+from .image_folder import FolderWriter as FolderWriter
+from .info import VideoInfo as VideoInfo
+from .inputs import open_reader as open_reader
+from .pipe import RawReader as RawReader
+from .pipe import RawWriter as RawWriter
+from .reader import VideoReader as VideoReader
+from .scene_cuts import shots as shots
+from .writer import VideoWriter as VideoWriter
