@@ -80,8 +80,11 @@ class Exposure:
         crf: of H.264: 18 hardly shows, 28 does.
         sharp: share of clips that are exposed for the shortest time, whatever `duty`
             says: they move and do not smear.
-        averaged: share of clips whose frames are averages of display values, as data
-            sets make them of high-speed video, in place of light; without highlights.
+        averaged: share of clips made as data sets make them of high-speed video: each
+            frame is an average of display values, not of light, without highlights and
+            with an eighth of the noise's variance.
+        averaged_duty: `duty` of these clips, whose exposures leave hardly a gap; it
+            does not wander.
     """
 
     duty: tuple[float, float] = (0.15, 1.0)
@@ -96,3 +99,8 @@ class Exposure:
     crf: tuple[int, int] = (18, 28)
     sharp: float = 0.0
     averaged: float = 0.0
+    averaged_duty: tuple[float, float] = (0.7, 1.0)
+
+
+FRAMES_AVERAGED = 8
+"""Frames of high-speed video in an average, whose noise has so much less variance."""

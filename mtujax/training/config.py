@@ -18,6 +18,7 @@ from mtujax.synthesis.settings import Exposure, Objects, Shake
 
 _TRAIN_CHOICES = {
     "scheme": ("paper", "release"),
+    "optimizer": ("adam", "muon"),
     "loss": (None, "paper", "release", "psnr"),
     "schedule": ("cosine", "drops", "constant", "timed"),
 }
@@ -32,6 +33,8 @@ class TrainConfig:
         steps: updates in all, but for the schedule "timed". With `frames_per_update`,
             a clip gives several.
         scheme: "paper" or "release", as above; each with its own deblurring loss.
+        optimizer: "adam" as published, or "muon", whose updates of kernels are
+            orthogonal matrices (`optimizers.make_optimizers`).
         loss: deblurring loss in place of the scheme's: "paper", "release" or "psnr", as
             `training.losses.restoration_loss` has them; None takes the scheme's.
         frames_per_update: frames of a clip from one update to the next, 1 in the
@@ -54,6 +57,7 @@ class TrainConfig:
 
     steps: int
     scheme: Literal["paper", "release"] = "paper"
+    optimizer: Literal["adam", "muon"] = "adam"
     loss: Literal["paper", "release", "psnr"] | None = None
     frames_per_update: int | None = None
     bptt: int | None = 1
@@ -398,11 +402,13 @@ def state_fields(config: RunConfig) -> dict:
         config: of the run.
 
     Returns:
-        The network but for its precision, and the scheme, as `to_dict` has them.
+        The network but for its precision, the scheme and the optimizer, as `to_dict`
+        has them.
     """
     values = to_dict(config)
     model = {k: v for k, v in values["model"].items() if k != "dtype"}
-    return {"model": model, "train": {"scheme": values["train"]["scheme"]}}
+    train = {name: values["train"][name] for name in ("scheme", "optimizer")}
+    return {"model": model, "train": train}
 
 
 def fixed_fields(config: RunConfig) -> dict:

@@ -13,6 +13,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from mtujax.training.config import TrainConfig
 
@@ -106,7 +107,10 @@ def learning_rates(
 def make_optimizers(
     config: TrainConfig, end: jax.Array | int | None = None
 ) -> dict[str, optax.GradientTransformation]:
-    """Adams with clipped gradients, each for the parameters that it owns.
+    """Optimisers with clipped gradients, each for the parameters that it owns.
+
+    Adam, or for kernels Muon (Jordan et al. 2024; `optax.contrib.muon`): momentum,
+    orthogonalised; biases get Adam's updates, with Nesterov's momentum.
 
     Args:
         config: how to train.
@@ -120,18 +124,29 @@ def make_optimizers(
         return lambda params: owners(params)[name]
 
     return {
-        name: _adam(config, rate)
+        name: _optimizer(config, rate)
         if name == "total"
-        else _owned(_adam(config, rate), owned_by(name))
+        else _owned(_optimizer(config, rate), owned_by(name))
         for name, rate in learning_rates(config, end).items()
     }
 
 
-def _adam(config, rate):
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adam(rate, b1=0.9, b2=0.999, eps=1e-8),
-    )
+def _optimizer(config, rate):
+    if config.optimizer == "muon":
+        # The same learning rate does for both: an update of Adam has an RMS of 0.2 to
+        # 0.4 of it (Liu et al., "Muon is Scalable for LLM Training", 2025, Sec. 2.2).
+        update = optax.contrib.muon(
+            rate, consistent_rms=0.4, muon_weight_dimension_numbers=_matrices
+        )
+    else:
+        update = optax.adam(rate, b1=0.9, b2=0.999, eps=1e-8)
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
+
+
+def _matrices(params):
+    """How Muon sees each kernel [h, w, in, out]: as a matrix [h w in, out]."""
+    kernel = optax.contrib.MuonDimensionNumbers((0, 1, 2), (3,))
+    return jax.tree.map(lambda x: kernel if x.ndim == 4 else None, params)
 
 
 def _owned(optimizer, owned):

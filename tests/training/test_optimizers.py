@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import numpy as np
+import optax
 import pytest
 
 from mtujax.config import ModelConfig
@@ -62,10 +64,45 @@ def test_without_alpha_nothing_asks_for_motion(scheme):
     assert make_optimizers(config).keys() == loss_weights(config).keys()
 
 
+def orthogonal(matrix, steps=5):
+    """Newton-Schulz, as Jordan et al. give it for Muon."""
+    x = matrix.astype(np.float64)
+    if wide := x.shape[0] < x.shape[1]:
+        x = x.T
+    x /= np.linalg.norm(x) + 1e-8
+    for _ in range(steps):
+        gram = x.T @ x
+        x = 3.4445 * x + x @ (-4.775 * gram + 2.0315 * gram @ gram)
+    return x.T if wide else x
+
+
+@pytest.mark.parametrize("scheme", ["paper", "release"])
+def test_muon_makes_updates_of_kernels_orthogonal(scheme, rng):
+    config = dataclasses.replace(
+        RELEASE, scheme=scheme, optimizer="muon", schedule="constant", clip_norm=1e9
+    )
+    layer = {
+        "kernel": rng.normal(size=(3, 3, 4, 8)).astype(np.float32),
+        "bias": rng.normal(size=8).astype(np.float32),
+    }
+    params = {"unit_0": {"deblur": layer}}
+    optimizer = make_optimizers(config)["total" if scheme == "paper" else "deblur"]
+    found, _ = optimizer.update(params, optimizer.init(params), params)
+    found = found["unit_0"]["deblur"]
+    adam = optax.nadam(1e-4)
+    expected, _ = adam.update(layer["bias"], adam.init(layer["bias"]))
+    np.testing.assert_allclose(found["bias"], expected, rtol=1e-5)
+    matrix = layer["kernel"].reshape(36, 8)
+    expected = -1e-4 * 0.4 * np.sqrt(36) * orthogonal(matrix)
+    made = np.asarray(found["kernel"]).reshape(36, 8)
+    np.testing.assert_allclose(made, expected, rtol=2e-3, atol=1e-8)
+
+
 @pytest.mark.parametrize(
     "fields, message",
     [
         ({"scheme": "papers"}, "scheme 'papers': must be paper or release"),
+        ({"optimizer": "sgd"}, "optimizer 'sgd': must be adam or muon"),
         ({"schedule": "linear"}, "schedule 'linear': must be cosine or drops or"),
         ({"steps": 0}, "steps 0: must be above 0"),
         ({"learning_rate": math.nan}, "learning_rate nan: must be above 0"),

@@ -17,7 +17,7 @@ import numpy as np
 
 from mtujax.synthesis.device.camera import uniform
 from mtujax.synthesis.host.sensor import OFFSET, YCBCR
-from mtujax.synthesis.settings import Exposure
+from mtujax.synthesis.settings import FRAMES_AVERAGED, Exposure
 
 _BLOCK = 8
 _DEAD = 1 / 3  # of a step: what is added before rounding down, as x264 does it
@@ -143,9 +143,14 @@ def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
     step = quantiser_step(uniform(rate, exposure.crf))
     still = jax.random.fold_in(rng_key, len(keys) + 1)
     sharp = jax.random.bernoulli(still, exposure.sharp)
-    display = jax.random.fold_in(rng_key, len(keys) + 2)
+    display, length = jax.random.split(jax.random.fold_in(rng_key, len(keys) + 2))
+    averaged = jax.random.bernoulli(display, exposure.averaged)
+    duty = jnp.where(averaged, uniform(length, exposure.averaged_duty), duty)
+    frames_of = jnp.where(averaged, FRAMES_AVERAGED, 1)
+    settings["shot"] /= frames_of
+    settings["read"] /= jnp.sqrt(frames_of)
     return Sensor(
-        averaged=jax.random.bernoulli(display, exposure.averaged),
+        averaged=averaged,
         duty=jnp.where(sharp, _SHORTEST, jnp.clip(duty, _SHORTEST, 1.0)),
         coding=jnp.where(pressed, step, 0.0),
         **settings,

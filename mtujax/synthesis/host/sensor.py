@@ -13,7 +13,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from mtujax.synthesis.settings import Exposure
+from mtujax.synthesis.settings import FRAMES_AVERAGED, Exposure
 
 _BRIGHT = 0.75  # light from which a photograph may hide a brighter highlight
 _LEVELS = 65535
@@ -73,8 +73,19 @@ class Sensor:
         if exposure.sharp and rng.uniform() < exposure.sharp:
             sensor = dataclasses.replace(sensor, duty=np.full(frames, _SHORTEST))
         if exposure.averaged and rng.uniform() < exposure.averaged:
-            sensor = dataclasses.replace(sensor, averaged=True)
+            sensor = sensor._averaging(rng.uniform(*exposure.averaged_duty))
         return sensor
+
+    def _averaging(self, duty):
+        """The same camera as a source of averages of its frames."""
+        sharp = self.duty[0] <= _SHORTEST
+        return dataclasses.replace(
+            self,
+            duty=self.duty if sharp else np.full_like(self.duty, duty),
+            shot=self.shot / FRAMES_AVERAGED,
+            read=self.read / FRAMES_AVERAGED**0.5,
+            averaged=True,
+        )
 
     def light(self, image: np.ndarray) -> np.ndarray:
         """The light that a photograph was made from, brighter than white where white.

@@ -1,5 +1,7 @@
 """Transform coding on the device, beside SciPy's transform and beside H.264 itself."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -108,6 +110,22 @@ def test_display_values_are_averaged_as_on_the_host(rng):
     exposure = Exposure(averaged=0.25)
     drawn = jax.vmap(lambda key: draw_sensor(key, 2, exposure))(keys)
     assert np.mean(drawn.averaged) == pytest.approx(0.25, abs=0.03)
+
+
+def test_averages_are_drawn_as_on_the_host():
+    keys = jax.random.split(jax.random.key(0), 500)
+    plain, some = (
+        jax.vmap(functools.partial(draw_sensor, frames=2, exposure=exposure))(keys)
+        for exposure in (Exposure(sharp=0.2), Exposure(sharp=0.2, averaged=1.0))
+    )
+    np.testing.assert_allclose(some.shot, plain.shot / 8, rtol=1e-6)
+    np.testing.assert_allclose(some.read**2, plain.read**2 / 8, rtol=1e-5)
+    np.testing.assert_array_equal(some.gain, plain.gain)
+    sharp = plain.duty[:, 0] <= 0.01
+    np.testing.assert_array_equal(some.duty[sharp], plain.duty[sharp])
+    blurred = np.asarray(some.duty)[~np.asarray(sharp)]
+    np.testing.assert_array_equal(blurred[:, 0], blurred[:, 1])
+    assert 0.7 <= blurred.min() < 0.72 and 0.98 < blurred.max() <= 1
 
 
 @pytest.mark.parametrize("crf", [slow(18), 23, slow(28)])

@@ -126,6 +126,26 @@ def test_a_share_of_the_clips_averages_display_values_as_data_sets_do():
     assert np.mean([s.averaged for s in made]) == pytest.approx(0.3, abs=0.07)
 
 
+def test_averages_are_of_many_exposures_without_a_gap_and_have_little_noise():
+    plain, some = (
+        [
+            Sensor.draw(np.random.default_rng(seed), 2, Exposure(sharp=0.2, averaged=a))
+            for seed in range(200)
+        ]
+        for a in (0.0, 1.0)
+    )
+    for before_, after in zip(plain, some, strict=True):
+        assert after.shot == pytest.approx(before_.shot / 8)
+        assert after.read**2 == pytest.approx(before_.read**2 / 8)
+        assert after.gain == before_.gain and after.crf == before_.crf
+        if before_.duty[0] > 0.01:
+            assert 0.7 <= after.duty[0] == after.duty[1] <= 1.0
+        else:  # sharp ones stay sharp
+            np.testing.assert_array_equal(after.duty, before_.duty)
+    lengths = [s.duty[0] for s in some if s.duty[0] > 0.01]
+    assert min(lengths) < 0.72 and max(lengths) > 0.98
+
+
 def test_a_clip_of_display_values_shows_the_photograph_as_it_is(rng):
     photo = rng.integers(0, 256, (9, 7, 3), np.uint8)
     sensor = Sensor(duty=np.ones(1), highlights=4.0, averaged=True)
