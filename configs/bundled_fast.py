@@ -24,7 +24,7 @@ def get_config(device: str = "gpu") -> ConfigDict:
     """One unit on patches of 2x2 pixels; large crops, in which motion can be found."""
     config = default.get_config()
     config.run = "runs/bundled_fast"
-    config.spread = True
+    config.rescale_init = True
     config.model.update(dataclasses.asdict(PRESETS["fast"]))
     config.model.dtype = "bfloat16"
     config.batch = 16
@@ -37,9 +37,9 @@ def get_config(device: str = "gpu") -> ConfigDict:
     config.train.learning_rate = 6e-4
     config.train.motion_weight = 1e-4
     config.data.name = "synthetic"
-    config.data.every_cell = False
-    config.data.see_before = True
-    config.data.longest = 1280
+    config.data.label_all_cells = False
+    config.data.use_preceding_frames = True
+    config.data.max_side = 1280
     config.data.frames = 8
     config.data.crop = 256
     config.data.shake.speed = (2.0, 24.0)

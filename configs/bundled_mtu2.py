@@ -9,7 +9,7 @@ small crops and float32. A third of the clips is compressed: by H.264 on the hos
 what is like it on the device (synthesis/device/sensor.py). A fifth is sharp though it
 moves, or the network takes motion itself for blur and sharpens what is sharp.
 CUTOUTS may be left out. The run goes on where it stopped; another run, on another
-device or of the other form, by --config.go_on_from=STATE with what
+device or of the other form, by --config.resume_state_from=STATE with what
 `mtujax export RUN STATE --state` wrote.
 Expected: 18 minutes on an H100, at the 56 updates/s that it made there in six minutes,
 or with --config.train.schedule=timed what --config.max_minutes says; :cpu 80 minutes on
@@ -28,7 +28,7 @@ def get_config(device: str = "gpu") -> ConfigDict:
     """The paper's scheme, an update for each frame; "cpu" in small pieces."""
     config = default.get_config()
     config.run = "runs/bundled_mtu2"
-    config.spread = True
+    config.rescale_init = True
     config.model.dtype = "bfloat16"
     config.batch = 16
     config.train.steps = 60_000
@@ -39,8 +39,8 @@ def get_config(device: str = "gpu") -> ConfigDict:
     config.train.learning_rate = 7e-4
     config.train.motion_weight = 3e-4
     config.data.name = "synthetic"
-    config.data.every_cell = False
-    config.data.longest = 1600
+    config.data.label_all_cells = False
+    config.data.max_side = 1600
     config.data.frames = 10
     config.data.crop = 192
     config.data.shake.speed = (3.0, 28.0)

@@ -16,5 +16,5 @@ from mtujax.training.config_dict import to_config_dict
 
 def get_config() -> ConfigDict:
     """The release: an update per frame, 1.3 M in all, labels where it had them."""
-    data = DataConfig(name="dvd", every_cell=True)
+    data = DataConfig(name="dvd", label_all_cells=True)
     return to_config_dict(RunConfig(model=PRESETS["mtu2"], train=RELEASE, data=data))

@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config = default.get_config()
     config.run = "runs/smoke"
     config.batch = 4
-    config.spread = True
+    config.rescale_init = True
     config.log_every = 10
     config.save_every = 100
     config.model.channels = 16
@@ -39,8 +39,8 @@ def get_config() -> ConfigDict:
     config.data.path = str(ROOT / "mtujax" / "assets")
     config.data.frames = 4
     config.data.crop = 64
-    config.data.every_cell = False
-    config.data.longest = 640
+    config.data.label_all_cells = False
+    config.data.max_side = 640
     config.data.shake.speed = (6.0, 16.0)
     config.data.exposure.duty = (0.6, 1.0)
     config.validation.path = str(ROOT / "examples" / "photos")

@@ -109,20 +109,20 @@ def _export(run, folder, kind):
 
 
 def _use_state(exported, config):
-    flags = f"--config.go_on_from={exported}", "--config.init_from=None"
+    flags = f"--config.resume_state_from={exported}", "--config.init_from=None"
     state_of_another(config(*flags))
     return flags
 
 
 def _use_weights(exported, config):
-    flags = f"--config.init_from={exported}", "--config.go_on_from=None"
+    flags = f"--config.init_from={exported}", "--config.resume_state_from=None"
     first_params(MTUNet(config(*flags).model), init_from=str(exported))
     return flags
 
 
 def _afresh(run, config, notes):
     chosen = config(run)
-    if given := chosen.init_from or chosen.go_on_from:
+    if given := chosen.init_from or chosen.resume_state_from:
         return Start(run, (), (*notes, f"{run.name}: begins from {given}"))
     name = bundled_for(chosen.model)
     if name is None:

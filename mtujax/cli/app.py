@@ -4,9 +4,8 @@ Errors that a user can mend are one line on stderr: exit status 2 for bad use, 1
 everything else, 130 and 143 when interrupted. Heavy imports wait for their command.
 """
 
+import functools
 import os
-import signal
-import sys
 from importlib.metadata import version
 from typing import Annotated
 
@@ -16,20 +15,12 @@ from mtujax.cli.bench import bench
 from mtujax.cli.data import app as data_app
 from mtujax.cli.deblur import deblur, demo
 from mtujax.cli.report import report
-from mtujax.cli.script import explain, notes_of, to_stderr
+from mtujax.cli.script import configs_folder, run_script
 from mtujax.cli.weights import convert, export, list_weights
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
-
-
-class _Stopped(BaseException):
-    """A signal came. Not KeyboardInterrupt, which the parser would swallow."""
-
-    def __init__(self, number):
-        super().__init__()
-        self.status = 128 + number
 
 
 def main(args: list[str] | None = None) -> None:
@@ -41,26 +32,9 @@ def main(args: list[str] | None = None) -> None:
     Raises:
         SystemExit: always, with the exit status.
     """
-    previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in previous.items():
-        if handler != signal.SIG_IGN:  # as in a background job of a shell
-            signal.signal(number, _stop)
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our line says it
-    try:
-        status = app(args, prog_name="mtujax", standalone_mode=False) or 0
-    except _Stopped as stop:
-        status = stop.status
-        to_stderr("; ".join(["mtujax: error: interrupted", *notes_of(stop)]))
-    except Exception as error:
-        explained = explain(error)
-        if explained is None:
-            raise
-        status, message = explained
-        to_stderr("; ".join([f"mtujax: error: {message}", *notes_of(error)]))
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    sys.exit(status)
+    command = functools.partial(app, args, prog_name="mtujax", standalone_mode=False)
+    run_script("mtujax", command)
 
 
 def _print_version(wanted: bool):
@@ -81,11 +55,29 @@ def _options(
         ),
     ] = False,
 ):
-    """Deblur videos. In a clone, train.py trains networks and eval.py scores them."""
+    """Deblur videos; train and evaluate networks that do."""
 
 
-def _stop(number, _):
-    raise _Stopped(number)
+_PASSED_ON = {
+    "add_help_option": False,
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+}
+
+
+@app.command(**_PASSED_ON)
+def train(context: typer.Context):
+    """Train a network; `mtujax train --help` lists its flags."""
+    from mtujax.cli.train import main
+
+    main(["mtujax train", *context.args], configs=configs_folder())
+
+
+@app.command("eval", **_PASSED_ON)
+def evaluate(context: typer.Context):
+    """Score a network, or frames that others restored; --help lists its flags."""
+    from mtujax.cli.evaluate import main
+
+    main(["mtujax eval", *context.args], configs=configs_folder())
 
 
 for _command in (deblur, demo, convert, bench, report, export):

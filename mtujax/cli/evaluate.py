@@ -14,8 +14,10 @@ from pathlib import Path
 from mtujax.cli.script import (
     Flags,
     asks_for_help,
+    invoked,
     join_processes,
     listed_configs,
+    program_of,
     run_script,
 )
 from mtujax.cli.train import read_flags
@@ -150,14 +152,13 @@ def _default_out(options):
     return str(Path("results") / "-".join(word for word in words if word))
 
 
-_PROGRAM = "eval.py"
 _HELP = """\
-usage: python eval.py --weights=NAME|FILE|RUN --dataset=NAME --path=DIR [...]
-       python eval.py --weights=NAME|FILE|RUN --config=FILE [--config.FIELD=VALUE ...]
-       python eval.py --results=DIR --dataset=NAME --path=DIR [...]
+usage: {command} --weights=NAME|FILE|RUN --dataset=NAME --path=DIR [...]
+       {command} --weights=NAME|FILE|RUN --config=NAME|FILE [...]
+       {command} --results=DIR --dataset=NAME --path=DIR [...]
 
 Restores the videos of a dataset and scores them, or scores results made by any other
-method. It can be stopped at any time; the same command goes on with the next video.
+method. Interrupt it at any time; rerun the same command to resume with the next video.
 
   --weights=NAME|FILE|RUN   bundled weights (`mtujax weights`), a .safetensors file, or
                             the folder of a training run (its latest checkpoint)
@@ -167,7 +168,7 @@ method. It can be stopped at any time; the same command goes on with the next vi
   --path=DIR                its folder, as unpacked or as `mtujax data prepare` made it
   --split=NAME              part of it [test]
   --variant=NAME            kind of blur, as gopro's blur_gamma [the default one]
-  --config=FILE             a configuration of train.py: dataset, path and variant are
+  --config=NAME|FILE        a configuration of train.py: dataset, path and variant are
                             its data's, the split is its validation's, and weights
                             must be of its model; flags above go before it
   --config.FIELD=VALUE      changes one field of it
@@ -179,7 +180,7 @@ method. It can be stopped at any time; the same command goes on with the next vi
   --save_frames             keep restored frames as PNG, in DIR/frames
   --name=NAME               of the method, in tables
   --dtype=TYPE              float32, bfloat16 or float16 [the network's own]
-  --batch=N                 videos that advance together [one per device]
+  --batch=N                 evaluation batch size, in videos [one per device]
   --devices=N               that are used [all of this machine]
   --coordinator=HOST:PORT, --processes=N, --process=K, --cache=DIR
                             as for train.py; all processes need the same --out
@@ -199,16 +200,17 @@ def main(argv: list[str], *, configs: Path) -> None:
         SystemExit: always, with the exit status.
     """
     if asks_for_help(argv):
-        print(_help(configs))
+        print(_help(argv, configs))
         sys.exit(0)
-    run_script(_PROGRAM, lambda: _evaluate(read_eval_flags(argv, configs)))
+    run_script(program_of(argv), lambda: _evaluate(read_eval_flags(argv, configs)))
 
 
-def _help(configs):
+def _help(argv, configs):
     from mtujax.metrics.protocols import DEFAULT, PROTOCOLS
 
     return _HELP.format(
         protocols=_wrapped(f"{', '.join(PROTOCOLS)} [{','.join(DEFAULT)}]"),
+        command=" ".join(invoked(argv[:1])),
         configs=listed_configs(configs),
     )
 

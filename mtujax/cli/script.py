@@ -7,8 +7,13 @@ interrupted. Heavy imports wait for the flags.
 import ast
 import dataclasses
 import errno
+import importlib
+import importlib.util
 import os
 import re
+import signal
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +23,24 @@ from mtujax.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from mtujax.training.config import RunConfig
-import importlib
-import signal
-import sys
-from collections.abc import Callable, Mapping
 
 # The base class of what the parser raises, wherever this typer takes its click from.
 _ParserError = typer.BadParameter.__base__
+
+
+_EXTRAS = {
+    "absl": "train",
+    "array_record": "train",
+    "etils": "train",
+    "grain": "train",
+    "matplotlib": "plots",
+    "ml_collections": "train",
+    "optax": "train",
+    "orbax": "train",
+    "tensorboardX": "train",
+    "tensorflow_datasets": "train",
+}
+"""Libraries of extras, by what they are imported as."""
 
 
 def explain(error: Exception) -> tuple[int, str] | None:
@@ -42,6 +58,9 @@ def explain(error: Exception) -> tuple[int, str] | None:
         message = " ".join(error.format_message().split()).rstrip(".")
         command = error.ctx.command_path if error.ctx else "mtujax"
         return error.exit_code, f"{message}; see `{command} --help`"
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
+        extra = _EXTRAS[error.name]
+        return 1, f"{error.name} is not installed; pip install 'mtujax[{extra}]'"
     message = _explain_library(error)
     return None if message is None else (1, message)
 
@@ -65,7 +84,7 @@ def _explain_library(error):
     return None
 
 
-def notes_of(error: Exception) -> list[str]:
+def notes_of(error: BaseException) -> list[str]:
     """What was added to an error on its way.
 
     Args:
@@ -132,34 +151,48 @@ def config_titles(configs: Path) -> dict[str, str]:
     titles = {}
     for path in sorted(configs.glob("[!_]*.py")):
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
-        titles[os.path.relpath(path)] = text.split("\n")[0].rstrip(".")
+        # As it can be typed: a path in the clone, a name elsewhere.
+        label = os.path.relpath(path)
+        titles[path.stem if label.startswith("..") else label] = text.split("\n")[
+            0
+        ].rstrip(".")
     return titles
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_script(program: str, work: Callable[[], int]) -> None:
+class _Stopped(BaseException):
+    """A signal came. Not KeyboardInterrupt, which parsers swallow."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.status = 128 + number
+
+
+def run_script(program: str, work: Callable[[], int | None]) -> None:
     """Runs a command to its exit, with one line for every mistake.
 
     Args:
-        program: as "train.py", for messages.
-        work: what it does; gives its exit status.
+        program: as "train.py" or "mtujax", for messages.
+        work: what it does; returns its exit status, None for 0.
 
     Raises:
         SystemExit: always, with the exit status.
     """
 
     def stop(number, _):
-        say(program, "interrupted")
-        sys.exit(128 + number)
+        raise _Stopped(number)
 
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:  # as in a background job of a shell
             signal.signal(number, stop)
     try:
-        status = work()
+        status = work() or 0
+    except _Stopped as stopped:
+        status = stopped.status
+        say(program, "; ".join(["interrupted", *notes_of(stopped)]))
     except Exception as error:
         explained = explain(error)
         if explained is None:
@@ -206,6 +239,36 @@ def listed_configs(folder: Path) -> str:
     """
     titles = config_titles(folder).items()
     return "\n".join(f"  {path:<24}  {title}" for path, title in titles)
+
+
+def program_of(argv: list[str]) -> str:
+    """The program's name in messages: "train.py", or "mtujax train"."""
+    return Path(argv[0]).name
+
+
+def invoked(argv: list[str]) -> list[str]:
+    """The command line as it is typed: `python train.py ...` or `mtujax train ...`."""
+    if argv[0].endswith(".py"):
+        return ["python", *argv]
+    return [*argv[0].split(), *argv[1:]]
+
+
+def configs_folder() -> Path:
+    """The folder of the configurations: in the wheel, or at the top of the clone."""
+    package = Path(__file__).parent.parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def make_importable(configs: Path) -> None:
+    """Lets configuration files import each other, as `from configs import default`."""
+    if "configs" in sys.modules or importlib.util.find_spec("configs"):
+        return
+    spec = importlib.util.spec_from_file_location(
+        "configs", configs / "__init__.py", submodule_search_locations=[str(configs)]
+    )
+    sys.modules["configs"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
 
 
 def join_processes(flags: Flags) -> bool:
@@ -263,17 +326,12 @@ def launch(script: str, module: str) -> None:
         SystemExit: always, with the exit status.
     """
     path = Path(script)
-    try:
+
+    def work():
         command = importlib.import_module(f"mtujax.{module}")
         command.main(sys.argv, configs=path.parent / "configs")
-    except KeyboardInterrupt:  # before `main` says what becomes of it
-        sys.exit(130)
-    except ModuleNotFoundError as error:
-        if (error.name or "mtujax").startswith("mtujax"):
-            raise
-        message = f"{error.name} is not installed; pip install -e '.[train]'"
-        print(f"{path.name}: error: {message}", file=sys.stderr)
-        sys.exit(1)
+
+    run_script(path.name, work)
 
 
 def to_stderr(line: str) -> None:

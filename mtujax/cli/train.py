@@ -9,30 +9,28 @@ import ast
 import difflib
 import os
 import re
+import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
-
-from mtujax.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
-import shlex
 
 from mtujax.cli.script import (
     Flags,
     asks_for_help,
     config_titles,
+    invoked,
     join_processes,
     listed_configs,
+    make_importable,
+    program_of,
     run_script,
     say,
 )
 from mtujax.common.hardware import CACHE, use_cache
+from mtujax.errors import UsageError
 
 _CONFIG = re.compile(r"--?config(?:=(.*))?$", re.DOTALL)
 _FLAG = re.compile(r"--?(?:no(?=config\.))?([A-Za-z][^=]*)")
@@ -75,7 +73,9 @@ def read_flags(argv: list[str], configs: Path) -> Flags:
     Raises:
         UsageError: for every mistake in it, or in the file that it names.
     """
+    argv = _with_paths(argv, configs)
     path = _check_names(argv, configs)
+    make_importable(configs)
     # Late, as it imports JAX.
     from mtujax.training.config_dict import from_config_dict
 
@@ -102,6 +102,25 @@ def read_flags(argv: list[str], configs: Path) -> Flags:
         raise UsageError(f"{path}: get_config() gives no ConfigDict but {given}")
     others = {name: getattr(values, name) for name in _OTHERS}
     return Flags(from_config_dict(config), **others)
+
+
+def _with_paths(argv, configs):
+    """The command line with `--config=mtu2` as the path of that configuration."""
+    argv = list(argv)
+    for place, token in enumerate(argv):
+        found = _CONFIG.match(token) if place else None
+        apart = found and found[1] is None
+        if apart and place + 1 == len(argv):
+            break
+        if found:
+            name, colon, rest = (argv[place + 1] if apart else found[1]).partition(":")
+            path = configs / f"{name}.py"
+            if re.fullmatch(r"\w+", name) and path.is_file():
+                if not Path(name).is_file():
+                    given = f"{os.path.relpath(path)}{colon}{rest}"
+                    argv[place + apart] = given if apart else f"--config={given}"
+            break
+    return argv
 
 
 def _check_names(argv, configs):
@@ -232,20 +251,29 @@ def _same(name, path):
 def _words(error):
     text = " ".join(str(getattr(error, "msg", error)).split())
     # ml_collections lists every value of the section before this.
-    if meant := re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text):
-        return f"{meant[2]}: no such field; did you mean {meant[1]}?"
-    if unknown := re.search(r'Key "(\w+)" does not exist', text):
-        return f"{unknown[1]}: no such field"
+    meant = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
+    unknown = re.search(r'Key "(\w+)" does not exist', text)
+    if meant or unknown:
+        from mtujax.training.config import RENAMED
+
+        name = meant[2] if meant else unknown[1]
+        for old, new in RENAMED.items():
+            if old.rpartition(".")[2] == name:
+                return f"{old}: is called {new} now"
+        return f"{name}: no such field" + (
+            f"; did you mean {meant[1]}?" if meant else ""
+        )
     text = text.split(" Other fields present")[0]
     return f"{type(error).__name__}: {text}"
 
 
 _HELP = """\
-usage: python train.py --config=FILE [--config.FIELD=VALUE ...]
+usage: {command} --config=NAME|FILE [--config.FIELD=VALUE ...]
 
-Trains a network. It can be stopped at any time; the same command goes on.
+Trains a network. Interrupt it at any time; rerun the same command to resume.
 
-  --config=FILE             a Python file whose get_config() gives the configuration
+  --config=NAME|FILE        a configuration of those below, or a Python file whose
+                            get_config() returns one
   --config.FIELD=VALUE      changes one field of it; None where a field may have it
   --coordinator=HOST:PORT   of several processes: where the first one listens; auto
                             asks the machine (TPU VMs; SLURM, Open MPI, Kubernetes
@@ -283,9 +311,12 @@ def main(argv: list[str], *, configs: Path) -> None:
         SystemExit: always, with the exit status.
     """
     if asks_for_help(argv):
-        print(_HELP.format(cache=CACHE, configs=listed_configs(configs)))
+        command = shlex.join(invoked(argv[:1]))
+        print(
+            _HELP.format(command=command, cache=CACHE, configs=listed_configs(configs))
+        )
         sys.exit(0)
-    run_script("train.py", lambda: _train(argv, read_flags(argv, configs)))
+    run_script(program_of(argv), lambda: _train(argv, read_flags(argv, configs)))
 
 
 def _train(argv, flags: Flags):
@@ -297,11 +328,11 @@ def _train(argv, flags: Flags):
 
     if not join_processes(flags):
         parallel.use_cores(flags.config.batch)
-    command = shlex.join(["python", *argv])
+    command = shlex.join(invoked(argv))
     try:
         finished = train(flags.config, command=command)
     except Interrupted as stop:
-        say("train.py", stop)
+        say(program_of(argv), stop)
         return stop.status
     if parallel.is_first():
         print(_summary(flags.config.run, finished, command), flush=True)

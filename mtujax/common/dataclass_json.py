@@ -31,13 +31,16 @@ def to_dict(config) -> dict:
     return plain(dataclasses.asdict(config))
 
 
-def from_dict(values: Mapping, kind: type, path: str = ""):
+def from_dict(
+    values: Mapping, kind: type, path: str = "", *, renamed: Mapping[str, str] = {}
+):
     """Makes a configuration of nested mappings, as files and JSON give them.
 
     Args:
         values: by field.
         kind: the dataclass.
         path: of the mapping in the whole, ending in a dot, for messages.
+        renamed: whole paths of fields that had another name: old to new.
 
     Returns:
         A `kind`.
@@ -48,10 +51,12 @@ def from_dict(values: Mapping, kind: type, path: str = ""):
     """
     hints = typing.get_type_hints(kind)
     for name in values:
+        if (old := f"{path}{name}") in renamed:
+            raise UsageError(f"{old}: is called {renamed[old]} now")
         if name not in hints:
             raise UsageError(f"{path}{name}: no such field; {nearest(name, hints)}")
     read = {
-        name: _value(value, hints[name], f"{path}{name}")
+        name: _value(value, hints[name], f"{path}{name}", renamed)
         for name, value in values.items()
     }
     for field in dataclasses.fields(kind):
@@ -66,7 +71,7 @@ def from_dict(values: Mapping, kind: type, path: str = ""):
         raise UsageError(f"{path.rstrip('.') or 'config'}: {error}") from None
 
 
-def _value(value, hint, path):
+def _value(value, hint, path, renamed):
     """A value of a field's type."""
     choices = [hint]
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
@@ -75,7 +80,7 @@ def _value(value, hint, path):
         return None
     for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
-            return from_dict(value, choice, f"{path}.")
+            return from_dict(value, choice, f"{path}.", renamed=renamed)
         if (read := _read(value, choice)) is not _NOT:
             return read
     raise UsageError(f"{path} {value!r}: must be {' or '.join(map(_words, choices))}")

@@ -23,15 +23,15 @@ class ClipSpec:
         lookback: blurry frames given before the first target.
         lookahead: blurry frames given after the last one.
         stride: frames from the beginning of one clip to that of the next.
-        see_before: look back into the video before the clip. The release repeats the
-            clip's first frame, as for a video that begins there.
+        use_preceding_frames: look back into the video before the clip. The release
+            repeats the clip's first frame, as for a video that begins there.
     """
 
     frames: int = 13
     lookback: int = 2
     lookahead: int = 2
     stride: int = 1
-    see_before: bool = False
+    use_preceding_frames: bool = False
 
     def __post_init__(self):
         """Refuses what no clip can be.
@@ -57,7 +57,7 @@ class ClipSpec:
             clip's first frame or the video's.
         """
         wanted = np.arange(start - self.lookback, start + self.frames + self.lookahead)
-        first = 0 if self.see_before else start
+        first = 0 if self.use_preceding_frames else start
         return np.clip(wanted, first, length - 1).astype(np.int32)
 
 

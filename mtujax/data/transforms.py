@@ -181,7 +181,8 @@ class MotionLabels:
 
     Attributes:
         radius: r of the network's search; displacements beyond it are clamped.
-        every_cell: let every cell count, as in the release, whose flow network gives no
+        label_all_cells: let every cell count, as in the release, whose flow network
+            gives no
             mask: also where the motion was clamped, leaves the frame or is hidden.
             Without it, such cells are invalid, and so is a clip's first frame, which
             has none before it.
@@ -189,7 +190,7 @@ class MotionLabels:
     """
 
     radius: int = 10
-    every_cell: bool = False
+    label_all_cells: bool = False
     cell: int = MOTION_STRIDE
 
     def __post_init__(self):
@@ -207,25 +208,26 @@ class MotionLabels:
         Args:
             flow: [T, sh, sw, 2] float backward flow (dx, dy) in pixels.
             valid: bool [T, sh, sw], False where it is unknown or means nothing. The
-                mean of a cell is over its valid pixels (with `every_cell` over all, of
-                which unknown ones count 0); the cell is valid if half of them are.
+                mean of a cell is over its valid pixels (with `label_all_cells` over
+                all, of which unknown ones count 0); the cell is valid if half of them
+                are.
 
         Returns:
             int32 [T, h, w] classes, and bool [T, h, w].
         """
         # Plane by plane and in place: this is done for every record.
         pixels = np.isfinite(flow[..., 0]) & np.isfinite(flow[..., 1])
-        pixels &= valid | self.every_cell
+        pixels &= valid | self.label_all_cells
         count = _block_sums(pixels.view(np.uint8)[..., None], self.cell)
         flow = flow.copy()
         flow[~pixels] = 0
         total = _block_sums(flow, self.cell)
-        least = self.cell**2 if self.every_cell else np.maximum(count, 1)
+        least = self.cell**2 if self.label_all_cells else np.maximum(count, 1)
         cells = np.rint(total / least / self.cell)
         near = np.clip(cells, -self.radius, self.radius)
         classes = (near + self.radius).astype(np.int32)
         classes = classes[..., 1] * (2 * self.radius + 1) + classes[..., 0]
-        if self.every_cell:
+        if self.label_all_cells:
             return classes, np.ones(classes.shape, bool)
         enough = count[..., 0] >= self.cell**2 / 2
         return classes, enough & (near == cells).all(axis=-1) & _inside(near)

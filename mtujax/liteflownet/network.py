@@ -101,13 +101,13 @@ def flow(params: dict, current: jax.Array, previous: jax.Array) -> jax.Array:
     return area_resize(half, height, width) * scale
 
 
-@functools.partial(jax.jit, static_argnames=("radius", "every_cell", "cell"))
+@functools.partial(jax.jit, static_argnames=("radius", "label_all_cells", "cell"))
 def label_motion(
     params: dict,
     sharp: jax.Array,
     *,
     radius: int = 10,
-    every_cell: bool = False,
+    label_all_cells: bool = False,
     cell: int = MOTION_STRIDE,
 ) -> dict[str, jax.Array]:
     """True displacements of sharp clips, by the release's rule.
@@ -121,7 +121,7 @@ def label_motion(
         sharp: [B, T, H, W, 3] clips, uint8 or float in [0, 1]; H and W are multiples
             of the cell.
         radius: search radius r in cells.
-        every_cell: let every cell count, as in the release. Without it, cells are
+        label_all_cells: let every cell count, as in the release. Without it, cells are
             invalid whose motion was clamped, leads out of the frame, or does not lead
             back (which needs the flow both ways: twice the work), and the whole first
             frame, which has none before it and gets a flow of 0.
@@ -140,11 +140,11 @@ def label_motion(
         raise ValueError(
             f"frames of {(height, width)}: sides must be multiples of {cell}"
         )
-    rule = {"radius": radius, "every_cell": every_cell, "cell": cell}
+    rule = {"radius": radius, "label_all_cells": label_all_cells, "cell": cell}
 
     def of_pair(frames):
         current, previous = frames
-        if every_cell:
+        if label_all_cells:
             found = flow(params, current, previous)
             known = jnp.ones(found.shape[:3], bool)
         else:

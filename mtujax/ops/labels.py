@@ -16,7 +16,7 @@ def motion_labels(
     valid: jax.Array | None = None,
     *,
     radius: int = 10,
-    every_cell: bool = False,
+    label_all_cells: bool = False,
     cell: int = MOTION_STRIDE,
 ) -> tuple[jax.Array, jax.Array]:
     """Turns flows into classes and says which cells count.
@@ -30,25 +30,25 @@ def motion_labels(
         valid: bool [..., H, W], False where it means nothing; None if it
             means something everywhere.
         radius: search radius r in cells.
-        every_cell: let all pixels and every cell count, as in the release, whose flow
-            network gives no mask. Without it, a cell counts if half of its pixels are
-            valid and its displacement is within the radius and leads to a cell.
+        label_all_cells: let all pixels and every cell count, as in the release, whose
+            flow network gives no mask. Without it, a cell counts if half of its pixels
+            are valid and its displacement is within the radius and leads to a cell.
         cell: s, `ModelConfig.cell`.
 
     Returns:
         int32 [..., h, w] classes (dy + r)(2r + 1) + (dx + r), and bool [..., h, w].
     """
     pixels = jnp.all(jnp.isfinite(flow), axis=-1)
-    if valid is not None and not every_cell:
+    if valid is not None and not label_all_cells:
         pixels &= valid
     flow = jnp.where(pixels[..., None], flow, 0)
     count = _sums(pixels[..., None].astype(flow.dtype), cell)
-    least = cell**2 if every_cell else jnp.maximum(count, 1)
+    least = cell**2 if label_all_cells else jnp.maximum(count, 1)
     cells = jnp.round(_sums(flow, cell) / least / cell)
     near = jnp.clip(cells, -radius, radius)
     classes = (near + radius).astype(jnp.int32)
     classes = classes[..., 1] * (2 * radius + 1) + classes[..., 0]
-    if every_cell:
+    if label_all_cells:
         return classes, jnp.ones(classes.shape, bool)
     counts = (count[..., 0] >= cell**2 / 2) & jnp.all(near == cells, axis=-1)
     return classes, counts & inside(near)

@@ -160,7 +160,7 @@ def _exact(pair, grid):
 
 @functools.partial(jax.jit, static_argnames=("radius", "cell"))
 def _in_cells(flow, radius, cell):
-    classes, _ = motion_labels(flow, radius=radius, every_cell=True, cell=cell)
+    classes, _ = motion_labels(flow, radius=radius, label_all_cells=True, cell=cell)
     return displacement_from_class(classes, radius=radius)
 
 

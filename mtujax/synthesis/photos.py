@@ -124,17 +124,17 @@ def read_cutouts(folder: str | os.PathLike | None) -> list[np.ndarray]:
         raise UserError(str(error)) from error
 
 
-def scaled_down(photo: np.ndarray, longest: int | None) -> np.ndarray:
+def scaled_down(photo: np.ndarray, max_side: int | None) -> np.ndarray:
     """Averages a photograph down in linear light, which makes it sharp.
 
     Args:
         photo: [H', W', 3] uint8.
-        longest: pixels of the longer side; None, or more than it has, keep the size.
+        max_side: pixels of the longer side; None, or more than it has, keep the size.
 
     Returns:
         [H, W, 3] uint8.
     """
-    factor = longest / max(photo.shape[:2]) if longest else 1.0
+    factor = max_side / max(photo.shape[:2]) if max_side else 1.0
     if factor >= 1:
         return photo
     light, size = linear_from_srgb(photo), dict(fx=factor, fy=factor)
@@ -154,12 +154,12 @@ def photographs(count: int) -> str:
     return f"{count} photograph" + "s" * (count != 1)
 
 
-def read_photo(path: str, *, longest: int | None = None) -> np.ndarray:
+def read_photo(path: str, *, max_side: int | None = None) -> np.ndarray:
     """Reads a photograph into linear light.
 
     Args:
         path: an image file.
-        longest: a larger photograph is averaged down until its longer side has this
+        max_side: a larger photograph is averaged down until its longer side has this
             many pixels, which makes them sharp; None keeps its size.
 
     Returns:
@@ -172,7 +172,7 @@ def read_photo(path: str, *, longest: int | None = None) -> np.ndarray:
     if image is None:
         raise ValueError(f"{path}: not an image that can be read")
     photo = linear_from_srgb(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    factor = longest / max(photo.shape[:2]) if longest else 1.0
+    factor = max_side / max(photo.shape[:2]) if max_side else 1.0
     if factor >= 1:
         return photo
     return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

@@ -179,9 +179,10 @@ class DataConfig:
         split: part of a dataset.
         frames: targets of a clip. 13 in the paper.
         crop: side of the square crop in pixels. 256 in the paper.
-        see_before: let a clip of a dataset see the video before it; the release repeats
-            the clip's first frame.
-        turn: probability that a dataset's clip is turned; a flip has the same.
+        use_preceding_frames: let a clip of a dataset see the video before it; the
+            release repeats the clip's first frame.
+        augment_probability: probability that a dataset's clip is turned; a flip has the
+            same.
         noise: largest standard deviation of noise added to a dataset's blurry frames,
             on the scale of [0, 1]. The release's 1e-4 changes no 8-bit frame.
         motion: labels of a dataset: "kept" beside it, "dis" computes OpenCV's flow for
@@ -189,11 +190,11 @@ class DataConfig:
             what is kept, else the teacher if one is given. Photographs give exact ones.
         teacher: weights of LiteFlowNet, from `mtujax convert --teacher`.
         flow: folder of the kept motion; None looks beside the dataset.
-        every_cell: let cells count whose motion leads out of the frame or is hidden, as
-            in the release.
+        label_all_cells: let cells count whose motion leads out of the frame or is
+            hidden, as in the release.
         made_on: where photographs are filmed: "device", "host", or "auto": the device
             if it is no CPU.
-        longest: photographs are scaled down to that many pixels on the longer side;
+        max_side: photographs are scaled down to that many pixels on the longer side;
             None keeps them. What is scaled down is sharp.
         cutouts: folder of PNG files with opacity, objects for the blur; None takes
             pieces of the photographs.
@@ -212,15 +213,15 @@ class DataConfig:
     split: str = "train"
     frames: int = 13
     crop: int = 256
-    see_before: bool = False
-    turn: float = 0.5
+    use_preceding_frames: bool = False
+    augment_probability: float = 0.5
     noise: float = 0.0
     motion: str = "auto"
     teacher: str | None = None
     flow: str | None = None
-    every_cell: bool = False
+    label_all_cells: bool = False
     made_on: str = "auto"
-    longest: int | None = None
+    max_side: int | None = None
     cutouts: str | None = None
     shake: Shake = Shake()
     objects: Objects | None = Objects()
@@ -238,10 +239,10 @@ class DataConfig:
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise UsageError(f"data.{name} {value!r}: {nearest(value, choices)}")
-        _at_least(self, 1, "frames crop longest subframes threads", "data.")
+        _at_least(self, 1, "frames crop max_side subframes threads", "data.")
         _at_least(self, 0, "workers noise", "data.")
         for name, share in {
-            "turn": self.turn,
+            "augment_probability": self.augment_probability,
             "exposure.compressed": self.exposure.compressed,
             "exposure.sharp": self.exposure.sharp,
             "exposure.averaged": self.exposure.averaged,
@@ -299,12 +300,12 @@ class RunConfig:
         run: its folder, also remote as gs://bucket/run: checkpoints, logs, config.
         batch: clips of an update over all devices and hosts. 8 in the paper.
         seed: of the first weights and of all data.
-        spread: rescale the first weights, so that a short run learns; the release draws
-            all from N(0, 0.03).
+        rescale_init: rescale the first weights, so that a short run learns; the release
+            draws all from N(0, 0.03).
         init_from: weights to start from: a bundled name, a .safetensors file, or
             another run's folder; only a new run reads it.
-        go_on_from: a training state that `mtujax export --state` wrote, perhaps of
-            other data, batch, schedule or precision; only a run without checkpoints
+        resume_state_from: a training state that `mtujax export --state` wrote, perhaps
+            of other data, batch, schedule or precision; only a run without checkpoints
             reads it.
         save_every: updates from one checkpoint to the next.
         keep_latest: how many of the last checkpoints are kept.
@@ -313,8 +314,8 @@ class RunConfig:
         log_every: updates between lines.
         max_minutes: save and stop after that time; None for no limit. The schedule
             "timed" ends then.
-        most_skipped: updates in a row that may be skipped because a loss or gradient
-            was not finite; then the run stops.
+        max_skipped_updates: updates in a row that may be skipped because a loss or
+            gradient was not finite; then the run stops.
         tensorboard: also write what TensorBoard reads.
     """
 
@@ -325,15 +326,15 @@ class RunConfig:
     run: str = "runs/mtu"
     batch: int = 8
     seed: int = 0
-    spread: bool = False
+    rescale_init: bool = False
     init_from: str | None = None
-    go_on_from: str | None = None
+    resume_state_from: str | None = None
     save_every: int = 1000
     keep_latest: int = 2
     keep_every: int | None = None
     log_every: int = 50
     max_minutes: float | None = None
-    most_skipped: int = 20
+    max_skipped_updates: int = 20
     tensorboard: bool = True
 
     def __post_init__(self):
@@ -345,11 +346,12 @@ class RunConfig:
         if not self.run:
             raise UsageError("run is empty: name a folder")
         _at_least(self, 1, "batch save_every keep_latest keep_every log_every")
-        _at_least(self, 1, "most_skipped")
+        _at_least(self, 1, "max_skipped_updates")
         _at_least(self, 0, "seed max_minutes")
-        if self.init_from and self.go_on_from:
+        if self.init_from and self.resume_state_from:
             raise UsageError(
-                f"init_from {self.init_from}: not with go_on_from, whose weights count"
+                f"init_from {self.init_from}: "
+                "not with resume_state_from, whose weights count"
             )
         if self.train.timed and self.max_minutes is None:
             raise UsageError("train.schedule timed: give max_minutes, in which it ends")
@@ -363,9 +365,20 @@ class RunConfig:
             raise UsageError(f"validation.size {size}: each {rule}, and at least 16")
 
 
+RENAMED = {
+    "go_on_from": "resume_state_from",
+    "most_skipped": "max_skipped_updates",
+    "spread": "rescale_init",
+    "data.every_cell": "data.label_all_cells",
+    "data.longest": "data.max_side",
+    "data.see_before": "data.use_preceding_frames",
+    "data.turn": "data.augment_probability",
+}
+"""Fields that had another name."""
+
 _FREE = frozenset(
-    """run init_from go_on_from save_every keep_latest keep_every log_every max_minutes
-    most_skipped tensorboard validation train.steps train.remat
+    """run init_from resume_state_from save_every keep_latest keep_every log_every
+    max_minutes max_skipped_updates tensorboard validation train.steps train.remat
     data.path data.teacher data.flow data.cutouts
     data.made_on data.threads data.workers""".split()
 )
@@ -386,7 +399,7 @@ def config_of(values: dict, where: str) -> RunConfig:
         UserError: if it has what this version does not know.
     """
     try:
-        return from_dict(values, RunConfig)
+        return from_dict(values, RunConfig, renamed=RENAMED)
     except UsageError as error:
         raise UserError(
             f"{where}: {error}; read it with the mtujax that wrote it"

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, config_dict
 
 from mtujax.common.dataclass_json import from_dict
 from mtujax.errors import UsageError
-from mtujax.training.config import RunConfig
+from mtujax.training.config import RENAMED, RunConfig
 
 
 def to_config_dict(config: RunConfig) -> ConfigDict:
@@ -45,7 +45,7 @@ def from_config_dict(config: ConfigDict) -> RunConfig:
     Raises:
         UsageError: naming the field that cannot be used.
     """
-    return from_dict(config.to_dict(), RunConfig)
+    return from_dict(config.to_dict(), RunConfig, renamed=RENAMED)
 
 
 def check_field(path: str) -> None:
@@ -60,6 +60,8 @@ def check_field(path: str) -> None:
     fields = field_names(RunConfig)
     if path in fields:
         return
+    if path in RENAMED:
+        raise UsageError(f"--config.{path}: is called --config.{RENAMED[path]} now")
     part, _, last = path.rpartition(".")
     parts = {name.rpartition(".")[0] for name in fields}
     leaves = [name for name in fields if name not in parts]

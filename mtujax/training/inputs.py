@@ -101,7 +101,7 @@ def _clips(config):
         frames=config.data.frames,
         lookback=model.lookback,
         lookahead=model.lookahead,
-        see_before=config.data.see_before,
+        use_preceding_frames=config.data.use_preceding_frames,
     )
 
 
@@ -111,10 +111,12 @@ def _host_feed(config: RunConfig, samples: Samples, **options) -> Feed:
     spec = BatchSpec(
         crop=data.crop,
         batch=parallel.local_batch(config.batch),
-        augment=Augment(data.turn, data.turn) if data.turn else None,
+        augment=Augment(data.augment_probability, data.augment_probability)
+        if data.augment_probability
+        else None,
         noise=Noise(0.0, data.noise) if data.noise else None,
         labels=MotionLabels(
-            config.model.search_radius, data.every_cell, config.model.cell
+            config.model.search_radius, data.label_all_cells, config.model.cell
         ),
     )
     size = (data.crop, data.crop)
@@ -193,7 +195,7 @@ def _motion(config, source, place):
     params = load_teacher(data.teacher)[1]
     settings = dict(
         radius=config.model.search_radius,
-        every_cell=data.every_cell,
+        label_all_cells=data.label_all_cells,
         cell=config.model.cell,
     )
 
@@ -212,7 +214,7 @@ def _host_photos(config):
         objects=data.objects,
         exposure=data.exposure,
         cutouts=images_in(data.cutouts) if data.cutouts else (),
-        longest=data.longest,
+        max_side=data.max_side,
     )
     return _host_feed(config, samples)
 
@@ -227,7 +229,7 @@ def _device_photos(config):
     )
     names = list(photos)
     constants, film = make_clips(
-        [scaled_down(photo, data.longest) for photo in photos.values()],
+        [scaled_down(photo, data.max_side) for photo in photos.values()],
         read_cutouts(data.cutouts),
         frames=data.frames + model.lookahead,
         size=data.crop,
@@ -275,7 +277,7 @@ def _as_trained(clip, config):
         flow,
         valid.at[:, 0].set(False),  # nothing is before it
         radius=model.search_radius,
-        every_cell=data.every_cell,
+        label_all_cells=data.label_all_cells,
         cell=model.cell,
     )
     return batch | {"motion": motion, "motion_valid": counts}

@@ -143,7 +143,7 @@ class Loop:
         self._step = make_step(model, config.train, feed.prepare)
         self._constants = parallel.replicated(feed.constants)
         self._updates = updates_of_batch(config)
-        most = config.most_skipped // self._updates + 2
+        most = config.max_skipped_updates // self._updates + 2
         self._records = collections.deque(maxlen=most)
         self._verdict: Verdict | None = None
 
@@ -252,14 +252,14 @@ class Loop:
         return position // every > (position - self._updates) // every
 
     def _check_finite(self, in_row, position):
-        if in_row is None or int(in_row) < self._config.most_skipped:
+        if in_row is None or int(in_row) < self._config.max_skipped_updates:
             return
         named = [self._feed.describe(int(n)) for part in self._records for n in part]
         named = list(dict.fromkeys(named))
         more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         raise UserError(
             f"losses or gradients were not finite in {int(in_row)} updates in a row, "
-            f"until update {position}: lower train.learning_rate (in another run=, by "
-            "go_on_from=STATE of `mtujax export RUN STATE --state`), or look at what "
-            f"they were made of: {'; '.join(named[:_NAMED])}{more}"
+            f"until update {position}: lower train.learning_rate (in a new run=, by "
+            "resume_state_from=STATE of `mtujax export RUN STATE --state`), or look at "
+            f"what they were made of: {'; '.join(named[:_NAMED])}{more}"
         )

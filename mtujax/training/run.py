@@ -43,14 +43,18 @@ from mtujax.weights.safetensors_io import shape_findings
 
 
 def first_params(
-    model: MTUNet, *, seed: int = 0, spread: bool = False, init_from: str | None = None
+    model: MTUNet,
+    *,
+    seed: int = 0,
+    rescale_init: bool = False,
+    init_from: str | None = None,
 ) -> dict:
     """Draws weights, or takes those of another training.
 
     Args:
         model: the network.
         seed: of the draw.
-        spread: rescale what is drawn, as `spread_params`.
+        rescale_init: rescale what is drawn, as `rescaled_params`.
         init_from: a bundled name, a `.safetensors` file or a run's folder. What only
             training reads is not in the former two, and drawn.
 
@@ -61,8 +65,8 @@ def first_params(
         UserError: if they are not of this network; names the fields that differ.
     """
     params = init_params(model, jax.random.key(seed))
-    if spread:
-        params = spread_params(params, motion_samples=model.config.motion_samples)
+    if rescale_init:
+        params = rescaled_params(params, motion_samples=model.config.motion_samples)
     if init_from is None:
         return params
     if is_run(init_from):
@@ -85,7 +89,7 @@ def first_params(
     return unflatten_dict(flatten_dict(params, sep="/") | given, sep="/")
 
 
-def spread_params(params: dict, *, motion_samples: int = 0) -> dict:
+def rescaled_params(params: dict, *, motion_samples: int = 0) -> dict:
     """Rescales drawn weights, so that a few thousand updates are enough to learn.
 
     The published 0.03, which a million updates outlive, makes features fade from layer
@@ -124,7 +128,7 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
     """Takes the exported state of another run, if its structure agrees.
 
     Args:
-        config: of the run that begins; its `go_on_from` names the state.
+        config: of the run that begins; its `resume_state_from` names the state.
 
     Returns:
         The state, how many batches it has seen, and notes on what is otherwise now.
@@ -132,7 +136,7 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
     Raises:
         UserError: if it is of another network or scheme, or cannot be read.
     """
-    given = config.go_on_from
+    given = config.resume_state_from
     old = config_of(read_extra(given)["config"], given)
     differing = differing_fields(state_fields(old), state_fields(config))
     if differing:
@@ -253,8 +257,8 @@ def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
         if not differing_fields(state_fields(old), state_fields(config)):
             way_out += (
                 f", with init_from={config.run} to start from its weights, or with "
-                f"go_on_from=STATE to go on, where `mtujax export {config.run} STATE "
-                "--state` has written STATE"
+                f"resume_state_from=STATE to resume, where `mtujax export {config.run} "
+                "STATE --state` has written STATE"
             )
         raise UserError(
             f"{config.run}: was begun with another configuration: "
@@ -278,11 +282,14 @@ def _first_state(
         going = [] if over else [f"going on from update {restored.step}"]
         notes = [*restored.notes, *going]
         return restored.state, restored.extra["batches"], notes
-    if config.go_on_from:
+    if config.resume_state_from:
         return state_of_another(config)
     given = config.init_from
     params = first_params(
-        MTUNet(config.model), seed=config.seed, spread=config.spread, init_from=given
+        MTUNet(config.model),
+        seed=config.seed,
+        rescale_init=config.rescale_init,
+        init_from=given,
     )
     notes = [f"starting from the weights of {given}"] if given else []
     return init_train_state(config.train, params), 0, notes

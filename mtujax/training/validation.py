@@ -120,11 +120,11 @@ def _filmed(config):
         height=height,
         way_out="give a smaller validation.size",
     )
-    photos = {name: scaled_down(x, data.longest) for name, x in photos.items()}
+    photos = {name: scaled_down(x, data.max_side) for name, x in photos.items()}
     for name, photo in photos.items():
         if photo.shape[0] < height or photo.shape[1] < width:
             raise UserError(
-                f"{wanted.path}: {name}, scaled down to data.longest={data.longest}, "
+                f"{wanted.path}: {name}, scaled down to data.max_side={data.max_side}, "
                 f"is smaller than {width}x{height} (validation.size)"
             )
     names, filmed = list(photos), []

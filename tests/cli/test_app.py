@@ -226,6 +226,21 @@ def test_every_command_has_help(capsys, name):
     assert "Usage: mtujax" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["train", "eval"])
+def test_training_and_evaluation_are_commands_too(name, tmp_path):
+    """Outside the clone, where no folder `configs` is near."""
+    words = [sys.executable, "-m", "mtujax", name]
+    rest = dict(cwd=tmp_path, capture_output=True, text=True)
+    helped = subprocess.run([*words, "--help"], **rest)
+    assert helped.returncode == 0 and not helped.stderr
+    assert helped.stdout.startswith(f"usage: mtujax {name} --")
+    assert "\n  mtu2 " in helped.stdout  # a configuration, by its name
+    flags = ["--config=smoke", "--config.batch=0", "--weights=mtu2"]
+    done = subprocess.run([*words, *flags[: 2 + (name == "eval")]], **rest)
+    assert done.returncode == 2
+    assert done.stderr == f"mtujax {name}: error: batch 0: must be 1 or more\n"
+
+
 def test_times_are_seconds_or_clock_times():
     found = [seconds("--start", t) for t in ("12.5", "1:02", "00:01:02.5")]
     assert found == [12.5, 62, 62.5]

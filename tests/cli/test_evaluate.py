@@ -217,7 +217,7 @@ def test_a_missing_library_is_named_with_the_extra(monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(ROOT / "eval.py"), run_name="__main__")
     assert caught.value.code == 1
-    said = "ml_collections is not installed; pip install -e '.[train]'"
+    said = "ml_collections is not installed; pip install 'mtujax[train]'"
     assert capsys.readouterr().err == f"eval.py: error: {said}\n"
 
 

@@ -232,7 +232,7 @@ def test_a_missing_library_is_named_with_the_extra(monkeypatch, capsys):
     with pytest.raises(SystemExit) as caught:
         runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
     assert caught.value.code == 1
-    said = "ml_collections is not installed; pip install -e '.[train]'"
+    said = "ml_collections is not installed; pip install 'mtujax[train]'"
     assert capsys.readouterr().err == f"train.py: error: {said}\n"
 
 

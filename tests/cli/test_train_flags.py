@@ -47,13 +47,30 @@ def file(tmp_path):
 # What is understood.
 
 
+def test_a_configuration_goes_by_its_name_anywhere(tmp_path, monkeypatch, in_the_clone):
+    expected = read(SMOKE).config.model
+    assert read("--config=smoke --config.seed=3").config.seed == 3
+    monkeypatch.chdir(tmp_path)
+    for words in ("--config=smoke", "--config smoke"):
+        assert read(words).config.model == expected
+    on_cpu = read("--config=bundled_fast:cpu").config
+    assert on_cpu.model.dtype == "float32"
+    (tmp_path / "smoke").mkdir()  # what is no file does not hide it
+    assert read("--config=smoke").config.model == expected
+    with pytest.raises(
+        UsageError, match="--config=smok: no such file; did you mean sm"
+    ):
+        read("--config=smok")
+
+
 def test_overrides_change_fields_and_nothing_else():
     plain = read(SMOKE).config
     changed = read(
         f"{SMOKE} --config.train.steps 7 --config.data.name=pairs --config.batch=2 "
-        "--config.validation.size='(32, 48)' --config.max_minutes=5 --noconfig.spread "
-        "--config.train.learning_rate=1 --config.data.objects=None "
-        "--config.data.shake.speed=1,2.5 --config.model.matching_units=0,"
+        "--config.validation.size='(32, 48)' --config.max_minutes=5 "
+        "--noconfig.rescale_init --config.train.learning_rate=1 "
+        "--config.data.objects=None --config.data.shake.speed=1,2.5 "
+        "--config.model.matching_units=0,"
     ).config
     data = dataclasses.replace(
         plain.data,
@@ -68,7 +85,7 @@ def test_overrides_change_fields_and_nothing_else():
         data=data,
         batch=2,
         max_minutes=5.0,
-        spread=False,
+        rescale_init=False,
     )
 
 
@@ -116,12 +133,13 @@ def test_flags_besides_the_configuration():
         ("--config.data.shake.sped=3", "did you mean --config.data.shake.speed?"),
         ("--config.qqq=3", "no such field; there are model, train, data, "),
         ("--config.data.qqq=3", "there are data.name, data.path, "),
-        ("--config.nospread", "did you mean --config.spread?"),
+        ("--config.spread=True", "config.spread: is called --config.rescale_init now"),
+        ("--config.norescale_init", "did you mean --config.rescale_init?"),
         ("--config.train.steps=many", "steps=many: must be a whole number"),
         ("--config.train.steps=1e5", "steps=1e5: must be a whole number"),
         ("--config.train.learning_rate=x", "learning_rate=x: must be a number"),
         ("--config.max_minutes=soon", "max_minutes=soon: must be a number"),
-        ("--config.spread=maybe", "spread=maybe: must be true or false"),
+        ("--config.rescale_init=maybe", "rescale_init=maybe: must be true or false"),
         ("--config.validation.size=160", "size=160: must be several values, as (1, 2)"),
         ("--config.data.objects=3", "objects=3: must be None where it may be; else"),
         ("--config.batch=None", "batch None: must be int"),
@@ -173,7 +191,7 @@ def test_a_wrong_flag_is_named_with_the_way_out(line, message):
         ("--config=", "give the configuration as --config=FILE; see --help"),
         ("configs/mtu2.py", "give the configuration as --config=configs/mtu2.py; "),
         ("--config=configs/mtu3.py", "no such file; did you mean configs/mtu"),
-        ("--config=smoke", "--config=smoke: no such file; did you mean configs/smoke"),
+        ("--config=smok", "--config=smok: no such file; did you mean configs/smoke"),
         ("--config=qqq", "--config=qqq: no such file; there are configs/bundled_"),
         ("--config=configs", "--config=configs: is a folder, give a file"),
         ("--config.batch=3 --config=configs/mtu2.py", "before all --config.FIELD"),
@@ -204,6 +222,7 @@ def test_a_broken_file_is_named_with_the_line(file, lines, message):
     ("change", "message"),
     [
         ("config.data.nam = 'x'", "line 4: nam: no such field; did you mean name?"),
+        ("config.data.turn = 0", "data.turn: is called data.augment_probability now"),
         ("config.qqq = 1", "line 4: qqq: no such field"),
         ("config.batch = 'x'", "line 4: TypeError: .*'batch'"),
         ("config.data.name = 'gopr'", "data.name 'gopr': did you mean gopro?"),

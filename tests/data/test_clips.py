@@ -81,7 +81,7 @@ def test_context_is_clamped_as_in_the_release():
     start = list(release.positions(20, 100))
     assert start == [20, 20, *range(20, 33), 33, 34]
     assert list(release.positions(87, 100))[-4:] == [98, 99, 99, 99]
-    before = ClipSpec(see_before=True)
+    before = ClipSpec(use_preceding_frames=True)
     assert list(before.positions(20, 100))[:3] == [18, 19, 20]
     assert list(before.positions(1, 100))[:4] == [0, 0, 1, 2]
     assert list(ClipSpec(1, lookback=0, lookahead=0).positions(5, 9)) == [5]

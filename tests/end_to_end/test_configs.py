@@ -158,7 +158,7 @@ def test_the_presets_are_those_of_the_package_trained_as_the_release_was(name):
     assert config.model == mtujax.PRESETS[name]
     assert config.train == RELEASE
     assert dataclasses.replace(config, run="runs/mtu") == RunConfig(
-        mtujax.PRESETS[name], RELEASE, DataConfig("dvd", every_cell=True)
+        mtujax.PRESETS[name], RELEASE, DataConfig("dvd", label_all_cells=True)
     )
 
 

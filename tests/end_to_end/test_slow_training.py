@@ -153,7 +153,7 @@ def test_a_state_travels_in_small_parts(tmp_path):
     subprocess.run(list(map(str, words)), check=True, cwd=ROOT)
     assert all(path.stat().st_size < 16 * 2**20 for path in parts.iterdir())
     words = [*QUICK, "--config.train.steps=40"]
-    out = train(*words, f"--config.run={second}", f"--config.go_on_from={parts}")
+    out = train(*words, f"--config.run={second}", f"--config.resume_state_from={parts}")
     assert "going on from" in out
     train(*words, f"--config.run={first}")
     assert_same(state_of(first), state_of(second))

@@ -42,7 +42,9 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(teacher, "LiteFlowNet", SaysWhatIsDrawn)
     monkeypatch.setattr(teacher, "flow", anew(teacher.flow))
-    return teacher.flow, anew(label_motion, static_argnames=("radius", "every_cell"))
+    return teacher.flow, anew(
+        label_motion, static_argnames=("radius", "label_all_cells")
+    )
 
 
 def test_frames_of_any_size_are_enlarged_and_the_flow_brought_back(drawn, rng):
@@ -91,7 +93,7 @@ def test_classes_of_a_drawn_flow_are_those_worked_out_by_hand(drawn, axis):
     for n, (values, _) in enumerate(CELLS):
         pixels = np.float32(values).reshape(2, 2).repeat(2, 0).repeat(2, 1)
         clip[0, 1, 4:8, 4 * n : 4 * n + 4, axis] = pixels
-    labels = drawn[1]({}, jnp.asarray(clip), radius=10, every_cell=True)
+    labels = drawn[1]({}, jnp.asarray(clip), radius=10, label_all_cells=True)
     expected = np.full((1, 2, 8, 16), 220)  # (0, 0)
     for n, (_, cells) in enumerate(CELLS):
         expected[0, 1, 1, n] = 220 + cells * (1, 21)[axis]
@@ -104,7 +106,7 @@ def test_cells_do_not_count_that_are_clamped_or_lead_out_or_not_back(drawn):
     clip = np.zeros((2, 3, 32, 64, 3), np.float32)
     clip[0, 1, ..., 0], clip[0, 2, ..., 0] = 8, -8  # 2 cells
     clip[1, 1, ..., 1], clip[1, 2, ..., 1] = 24, -24  # 6
-    labels = drawn[1]({}, jnp.asarray(clip), radius=3, every_cell=False)
+    labels = drawn[1]({}, jnp.asarray(clip), radius=3, label_all_cells=False)
     valid, motion = labels["motion_valid"], labels["motion"]
     assert not valid[:, 0].any() and (motion[:, 0] == 24).all()
     # Frame 1 leads to the right, and frame 0, at rest, does not lead back.
@@ -119,7 +121,7 @@ def test_cells_do_not_count_that_are_clamped_or_lead_out_or_not_back(drawn):
 def test_a_clip_of_one_frame_has_labels_too(drawn):
     clip = jnp.zeros((2, 1, 32, 32, 3), jnp.uint8)
     for every in (True, False):
-        labels = drawn[1]({}, clip, radius=1, every_cell=every)
+        labels = drawn[1]({}, clip, radius=1, label_all_cells=every)
         assert labels["motion"].shape == (2, 1, 8, 8)
         assert (labels["motion"] == 4).all()
         assert (labels["motion_valid"] == every).all()
@@ -161,11 +163,11 @@ def test_it_lowers_for_an_accelerator(params):
 def test_labels_of_real_clips_are_those_of_their_flows(params, rng):
     clip = (rng.random((2, 3, 40, 36, 3)) * 255).astype(np.uint8)
     for every in (True, False):
-        labels = label_motion(params, jnp.asarray(clip), every_cell=every)
+        labels = label_motion(params, jnp.asarray(clip), label_all_cells=every)
         for t in (1, 2):
             back = teacher.flow(params, clip[:, t], clip[:, t - 1])
             forth = teacher.flow(params, clip[:, t - 1], clip[:, t])
-            wanted = motion_labels(back, leads_back(back, forth), every_cell=every)
+            wanted = motion_labels(back, leads_back(back, forth), label_all_cells=every)
             agree = [
                 np.mean(labels[name][:, t] == value)
                 for name, value in zip(("motion", "motion_valid"), wanted, strict=True)

@@ -18,7 +18,7 @@ from mtujax.model.activity import dead_channels
 from mtujax.model.network import MTUNet, init_params
 from mtujax.training.config import TrainConfig
 from mtujax.training.progress import dead_lines, worst_share
-from mtujax.training.run import spread_params
+from mtujax.training.run import rescaled_params
 from mtujax.training.step import init_train_state, train_step
 from mtujax.weights.files import save_weights
 
@@ -119,7 +119,7 @@ def trained(config, updates):
         "flow": np.full((1, 2, 24, 32, 2), -4, np.float32),
         "valid": np.arange(2)[None, :, None, None] * np.ones((1, 2, 24, 32)) > 0,
     }
-    params = spread_params(init_params(model, jax.random.key(0)))
+    params = rescaled_params(init_params(model, jax.random.key(0)))
     state = init_train_state(train, params)
     for _ in range(updates):
         state, _ = train_step(state, batch, model=model, config=train)

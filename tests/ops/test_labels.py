@@ -9,27 +9,27 @@ from mtujax.errors import UsageError
 from mtujax.ops.labels import motion_labels
 
 
-def on_device(flow, valid, radius, every_cell, cell=4):
-    rule = dict(radius=radius, every_cell=every_cell, cell=cell)
+def on_device(flow, valid, radius, label_all_cells, cell=4):
+    rule = dict(radius=radius, label_all_cells=label_all_cells, cell=cell)
     found = motion_labels(jnp.asarray(flow), jnp.asarray(valid), **rule)
     return tuple(map(np.asarray, found))
 
 
-def on_host(flow, valid, radius, every_cell, cell=4):
-    return MotionLabels(radius, every_cell, cell).of(flow, valid)
+def on_host(flow, valid, radius, label_all_cells, cell=4):
+    return MotionLabels(radius, label_all_cells, cell).of(flow, valid)
 
 
 BOTH = pytest.mark.parametrize("label", [on_host, on_device])
 
 
-def naive(flow, valid, radius, every_cell, cell):
+def naive(flow, valid, radius, label_all_cells, cell):
     frames, height, width, _ = flow.shape
     classes = np.zeros((frames, height // cell, width // cell), int)
     good = np.zeros(classes.shape, bool)
     for t, y, x in np.ndindex(classes.shape):
         total, count = np.zeros(2), 0
         for j, i in np.ndindex(cell, cell):
-            if every_cell or valid[t, cell * y + j, cell * x + i]:
+            if label_all_cells or valid[t, cell * y + j, cell * x + i]:
                 total += flow[t, cell * y + j, cell * x + i]
                 count += 1
         mean = total / max(count, 1)
@@ -38,14 +38,16 @@ def naive(flow, valid, radius, every_cell, cell):
         inside = 0 <= x + dx < width // cell and 0 <= y + dy < height // cell
         classes[t, y, x] = (near[1] + radius) * (2 * radius + 1) + near[0] + radius
         enough = 2 * count >= cell**2
-        good[t, y, x] = every_cell or (enough and near == [dx, dy] and bool(inside))
+        good[t, y, x] = label_all_cells or (
+            enough and near == [dx, dy] and bool(inside)
+        )
     return classes, good
 
 
 @BOTH
-@pytest.mark.parametrize("every_cell", [False, True])
+@pytest.mark.parametrize("label_all_cells", [False, True])
 @pytest.mark.parametrize("cell", [4, 8, 16])  # 16: more pixels than a byte counts
-def test_classes_equal_a_naive_loop(label, every_cell, cell, rng):
+def test_classes_equal_a_naive_loop(label, label_all_cells, cell, rng):
     def spread(x):
         return x.repeat(cell, 1).repeat(cell, 2)
 
@@ -54,12 +56,12 @@ def test_classes_equal_a_naive_loop(label, every_cell, cell, rng):
     flow += spread(rng.normal(0, 4 * cell, (3, 6, 8, 2))).round(2)
     valid = rng.random(size) < spread(rng.random((3, 6, 8)))
     valid[:, :cell, :cell] = True
-    classes, good = label(flow, valid, 3, every_cell, cell)
-    expected = naive(flow.astype(np.float64), valid, 3, every_cell, cell)
+    classes, good = label(flow, valid, 3, label_all_cells, cell)
+    expected = naive(flow.astype(np.float64), valid, 3, label_all_cells, cell)
     np.testing.assert_array_equal(classes, expected[0])
     np.testing.assert_array_equal(good, expected[1])
     assert (classes.dtype, good.dtype) == (np.int32, bool)
-    if not every_cell:  # the case is no empty one
+    if not label_all_cells:  # the case is no empty one
         assert 0.1 < good.mean() < 0.6
 
 
@@ -93,8 +95,8 @@ def test_a_cell_counts_if_it_is_near_inside_and_half_known(label):
 def test_unknown_motion_does_not_spread(label):
     flow, valid = np.zeros((1, 8, 8, 2), np.float32), np.ones((1, 8, 8), bool)
     flow[0, 0, :3], flow[0, 1, 0], valid[0, 0] = np.nan, np.inf, False
-    for every_cell in (False, True):
-        classes, good = label(flow, valid, 1, every_cell)
+    for label_all_cells in (False, True):
+        classes, good = label(flow, valid, 1, label_all_cells)
         assert set(classes.ravel()) == {4} and good.all()
 
 

@@ -10,11 +10,13 @@ from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UsageError
 from mtujax.training.config import (
     RELEASE,
+    RENAMED,
     DataConfig,
     RunConfig,
     TrainConfig,
     fixed_fields,
 )
+from mtujax.training.config_dict import field_names
 
 RUN = RunConfig(PRESETS["mtu2"], TrainConfig(steps=10))
 
@@ -76,8 +78,16 @@ def changed(path, value):
             r"data.shake.speed \[3.0\]: must be \(float, float",
         ),
         ("data.shake.speed", ["a", 3], r"must be \(float, float\)"),
-        ("data.turn", 1.5, "data.turn 1.5: is a probability, from 0 to 1"),
-        ("data.turn", -0.5, "data.turn -0.5: is a probability"),
+        (
+            "data.augment_probability",
+            1.5,
+            "data.augment_probability 1.5: is a probability, from 0 to 1",
+        ),
+        (
+            "data.augment_probability",
+            -0.5,
+            "data.augment_probability -0.5: is a probability",
+        ),
         ("data.exposure.sharp", 2.0, "data.exposure.sharp 2.0: is a probability"),
         ("data.exposure.compressed", -1.0, "data.exposure.compressed -1.0: is a prob"),
         ("data.shake.speed", [9, 3], r"data.shake.speed \(9.0, 3.0\): is a range"),
@@ -95,6 +105,15 @@ def changed(path, value):
 def test_a_wrong_setting_is_named_with_what_would_be_right(path, value, message):
     with pytest.raises(UsageError, match=message):
         from_dict(changed(path, value), RunConfig)
+
+
+@pytest.mark.parametrize("old, new", RENAMED.items())
+def test_a_field_of_before_is_refused_by_its_new_name(old, new):
+    values, part = to_dict(RUN), old.rpartition(".")[0]
+    (values[part] if part else values)[old.rpartition(".")[2]] = 1
+    with pytest.raises(UsageError, match=f"^{old}: is called {new} now$"):
+        from_dict(values, RunConfig, renamed=RENAMED)
+    assert new in field_names(RunConfig) and old not in field_names(RunConfig)
 
 
 def test_what_must_be_given_is_named():

@@ -179,7 +179,7 @@ def test_updates_that_are_not_finite_end_a_run_and_name_their_records(
 
     monkeypatch.setattr(Loop, "_update", poisoned)
     with pytest.raises(UserError, match=r"not finite in 4 updates in a row.*\.png"):
-        runs.train(of(config, most_skipped=4))
+        runs.train(of(config, max_skipped_updates=4))
 
 
 def test_another_configuration_is_refused_with_the_fields_that_differ(
@@ -279,7 +279,7 @@ def test_a_state_goes_on_with_other_data_but_not_with_another_network(
     state = init_train_state(config.train, params).replace(step=np.int32(6))
     parts = tmp_path / "parts"
     pack(state, {"batches": 6, "config": to_dict(config)}, parts)
-    other = of(config, data_crop=32, batch=4, go_on_from=str(parts))
+    other = of(config, data_crop=32, batch=4, resume_state_from=str(parts))
     wider = of(other, model=dataclasses.replace(SMALLEST, channels=6))
     with pytest.raises(UserError, match=r"parts: .*model.channels: \d there, 6 here$"):
         runs.train(wider)

@@ -10,7 +10,7 @@ from networks import TINY
 
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, inference_params, init_params
-from mtujax.training.run import first_params, spread_params
+from mtujax.training.run import first_params, rescaled_params
 from mtujax.weights.files import save_weights
 
 MODEL = MTUNet(TINY)
@@ -49,7 +49,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 def test_spread_weights_see_differences_only_and_keep_the_size_of_features():
     drawn = init_params(MODEL, jax.random.key(0))
-    spread = flat(spread_params(drawn))
+    spread = flat(rescaled_params(drawn))
     for name, value in spread.items():
         if name.endswith("bias"):
             assert not value.any()

@@ -68,8 +68,8 @@ def test_clips_that_cannot_be_had_are_named(tmp_path, photos):
         open_clips(config(DataConfig("pairs", str(root))))
     with pytest.raises(UserError, match="large as 96x96"):
         open_clips(config(DataConfig(), path=str(photos), size=(96, 96)))
-    with pytest.raises(UserError, match="a, .* data.longest=40, is smaller than"):
-        open_clips(config(DataConfig(longest=40), path=str(photos), size=(48, 48)))
+    with pytest.raises(UserError, match="a, .* data.max_side=40, is smaller than"):
+        open_clips(config(DataConfig(max_side=40), path=str(photos), size=(48, 48)))
     root = sets.make(tmp_path / "gopro", sets.FORMS["gopro"])
     with pytest.raises(
         UserError, match="32x24, smaller than the 48x48 .*size=.\\(24, 32"

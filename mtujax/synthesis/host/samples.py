@@ -37,7 +37,7 @@ class PhotoSamples(Samples):
         objects: Objects | None = None,
         exposure: Exposure | None = None,
         cutouts: Sequence[str | os.PathLike] = (),
-        longest: int | None = None,
+        max_side: int | None = None,
     ):
         """Reads the photographs.
 
@@ -48,7 +48,7 @@ class PhotoSamples(Samples):
             objects: ranges of what is in front of the photograph.
             exposure: ranges of exposure, noise and compression.
             cutouts: PNG files with opacity: what the objects look like.
-            longest: pixels of the longer side to which larger photographs are scaled
+            max_side: pixels of the longer side to which larger photographs are scaled
                 down; None keeps their sizes.
 
         Raises:
@@ -59,12 +59,12 @@ class PhotoSamples(Samples):
         self.name, self.spec = photographs(len(photos)), spec or ClipSpec()
         self._photos, self._cutouts = ([Path(p) for p in f] for f in (photos, cutouts))
         self._ranges = dict(shake=shake, objects=objects, exposure=exposure)
-        self._longest = longest
+        self._max_side = max_side
         self._read()
 
     def _read(self):
         images = map(read_image, self._photos)
-        self._images = [scaled_down(image, self._longest) for image in images]
+        self._images = [scaled_down(image, self._max_side) for image in images]
         try:
             self._shapes = [read_cutout(str(cutout)) for cutout in self._cutouts]
         except ValueError as error:
@@ -122,7 +122,7 @@ class PhotoSamples(Samples):
         Returns:
             It.
         """
-        before = self.spec.lookback if self.spec.see_before else 0
+        before = self.spec.lookback if self.spec.use_preceding_frames else 0
         frames = before + self.spec.frames + self.spec.lookahead
         size = dict(frames=frames, height=height, width=width)
         clip = synthesize(

@@ -207,10 +207,10 @@ def test_a_large_photograph_is_averaged_down_and_a_small_one_kept(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image)
     whole = read_photo(tmp_path / "a.png")
-    half = read_photo(tmp_path / "a.png", longest=20)
+    half = read_photo(tmp_path / "a.png", max_side=20)
     expected = whole.reshape(10, 2, 20, 2, 3).mean(axis=(1, 3))
     np.testing.assert_allclose(half, expected, atol=1e-5)
-    same = read_photo(tmp_path / "a.png", longest=40)
+    same = read_photo(tmp_path / "a.png", max_side=40)
     np.testing.assert_array_equal(same, whole)
 
 

@@ -53,9 +53,9 @@ def test_photographs_go_the_same_way(photos):
     assert (np.sort(one["sharp"], 0) != np.sort(two["sharp"], 0)).any()
 
 
-@pytest.mark.parametrize("see_before", [False, True])
+@pytest.mark.parametrize("use_preceding_frames", [False, True])
 def test_frames_of_a_photograph_lie_where_the_clip_says(
-    see_before, photos, rng, monkeypatch
+    use_preceding_frames, photos, rng, monkeypatch
 ):
     def numbered(photo, rng, *, frames, height, width, **ranges):
         values = np.arange(frames, dtype=np.uint8)[:, None, None, None]
@@ -64,12 +64,12 @@ def test_frames_of_a_photograph_lie_where_the_clip_says(
         return BlurredClip(clip, clip, flow, valid, np.ones(frames, np.float32))
 
     monkeypatch.setattr("mtujax.synthesis.host.samples.synthesize", numbered)
-    spec = dataclasses.replace(SHORT, see_before=see_before)
+    spec = dataclasses.replace(SHORT, use_preceding_frames=use_preceding_frames)
     samples = pickle.loads(pickle.dumps(PhotoSamples(photos, spec)))
     sample = samples.draw(0, rng, 8, 12)
     assert sample.sharp.shape == (3, 8, 12, 3)
     blurry, sharp = ([*f[:, 0, 0, 0]] for f in (sample.blurry, sample.sharp))
-    if see_before:
+    if use_preceding_frames:
         assert (blurry, sharp) == ([0, 1, 2, 3, 4, 5], [2, 3, 4])
     else:
         assert (blurry, sharp) == ([0, 0, 0, 1, 2, 3], [0, 1, 2])
