@@ -1,6 +1,6 @@
 """Crops of two consecutive frames side by side: the paper's Figs. 7 to 9.
 
-The clips are made from one photograph, so that anyone can draw the figures again.
+The clips are made from one photograph, so that anyone can reproduce the figures.
 Letters: T time, H W pixels.
 """
 
@@ -26,21 +26,14 @@ from mtujax.synthesis.settings import Exposure, Shake
 from mtujax.video.image_folder import FolderReader
 from mtujax.weights.files import load
 
-_SHARE = 4  # a crop is this part of the frame's width and height
-_MOST = 8  # columns that can be read side by side
+_SHARE = 4  # width and height of a frame over those of a crop
+_MOST = 8  # columns that are legible side by side
 _LABEL = 0.17  # inches
-_USED = 0.96  # of the width; the rest are gaps
+_USED = 0.96  # share of the width with pictures; the rest are gaps
 
 
 class Box(NamedTuple):
-    """A part of a frame, in pixels.
-
-    Attributes:
-        x: its left column.
-        y: its top row.
-        width: columns.
-        height: rows.
-    """
+    """A part of a frame in pixels; (x, y) is its upper left corner."""
 
     x: int
     y: int
@@ -49,30 +42,20 @@ class Box(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Two consecutive frames of one method.
-
-    Attributes:
-        label: what they are.
-        frames: the two, [H, W, 3] uint8 each.
-    """
+    """Two consecutive frames of one method, [H, W, 3] uint8 each, and their label."""
 
     label: str
     frames: tuple[np.ndarray, np.ndarray]
 
 
 def liveliest_box(frame: np.ndarray, other: np.ndarray) -> Box:
-    """Where two forms of a frame differ most.
+    """Finds where two images differ most: a box of a quarter of the width and height.
 
-    Args:
-        frame: [H, W, 3] uint8.
-        other: [H, W, 3] uint8.
-
-    Returns:
-        A box of a quarter of the width and of the height.
+    [H, W, 3] uint8 each.
     """
     height, width = (max(1, side // _SHARE) for side in frame.shape[:2])
     change = cv2.absdiff(frame, other).astype(np.float32).mean(axis=-1)
-    # Sums of all windows at once; entry (y, x) is of the window that begins there.
+    # Sums of all windows at once; entry (y, x) is of the window that starts there.
     total = cv2.integral(change)
     sums = total[height:, width:] - total[:-height, width:]
     sums = sums - total[height:, :-width] + total[:-height, :-width]
@@ -83,21 +66,10 @@ def liveliest_box(frame: np.ndarray, other: np.ndarray) -> Box:
 def draw_crops(
     strips: list[Strip], path: Path, *, title: str, box: Box | None = None
 ) -> list[Path]:
-    """Shows the same part of two frames as each method has it (Figs. 7 to 9).
+    """Shows a part of two frames for each method (Figs. 7 to 9); lists the files.
 
-    Args:
-        strips: the input first, which is also shown whole; at least two.
-        path: folder and name, without a suffix.
-        title: what the frames are, in a sentence.
-        box: the part; None takes that where first and last strip differ most.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: for fewer than two strips or more than fit, frames of different
-            sizes, a box outside of them, without matplotlib, or if a file cannot be
-            written.
+    The first of `strips` is the input, which is also shown whole. Without a `box`, the
+    part is where first and last strip differ most.
     """
     check_strips(strips, box)
     first = strips[0].frames[0]
@@ -129,7 +101,7 @@ def _show_whole(axes, frame, box):
 
     show(axes, frame, "input")
     corner, *sides = (box.x - 0.5, box.y - 0.5), box.width, box.height
-    # White around the colour, so that it is seen on anything.
+    # A white border, so that the box is visible on any background.
     for width, colour in ((2.2, "white"), (1.2, COLOURS["vermilion"])):
         options = {"linewidth": width, "edgecolor": colour, "fill": False}
         axes.add_patch(Rectangle(corner, *sides, **options))
@@ -140,16 +112,7 @@ def _cut(frame, box):
 
 
 def check_strips(strips: list[Strip], box: Box | None = None) -> None:
-    """Refuses what cannot be shown side by side.
-
-    Args:
-        strips: as `draw_crops` takes them.
-        box: likewise.
-
-    Raises:
-        UserError: for fewer than two strips or more than fit, frames of different
-            sizes, or a box outside of them.
-    """
+    """Raises UserError for strips or a box that cannot be shown side by side."""
     if not 2 <= len(strips) <= _MOST:
         raise UserError(f"{len(strips)} to show side by side: give 2 to {_MOST}")
     height, width = strips[0].frames[0].shape[:2]
@@ -170,7 +133,7 @@ def check_strips(strips: list[Strip], box: Box | None = None) -> None:
 
 
 SLOW, FAST = 4.0, 28.0
-"""Pixels per frame that the camera moves by in the two clips of the search figure."""
+"""The camera's speed in pixels per frame in the two clips of the search figure."""
 
 
 _HANDS = 8.0  # pixels per frame in the clip of the other figures
@@ -181,12 +144,12 @@ _FRAMES, _AT = 7, 4  # frames of a clip, and the one shown, with all its look-ah
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """What to draw.
+    """Settings of the figures.
 
     Attributes:
         weights: bundled names or files; the first is used for motion and features.
-        without: the same of a network without structure injection, or None.
-        photo: photograph to film; None takes the one that comes with the package.
+        without: weights of a network without structure injection, or None.
+        photo: photograph to film; None takes the bundled one.
         size: (W, H) of the frames in pixels.
     """
 
@@ -198,10 +161,10 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What the figures show, all computed.
+    """Content of the figures, all computed.
 
     Attributes:
-        pairs: by the speed of the camera.
+        pairs: by the speed of the camera in pixels per frame.
         radius: of the network's search, in cells.
         without: features of a network without structure injection, or None.
         strips: of the crops, the input first.
@@ -214,18 +177,7 @@ class Seen:
 
 
 def look(shown: Shown, say: Callable[[str], None]) -> Seen:
-    """Films the clips and lets networks see them; writes nothing.
-
-    Args:
-        shown: what to look at.
-        say: called with a line before what takes long.
-
-    Returns:
-        What is to be drawn.
-
-    Raises:
-        UserError: if weights or the photograph cannot be used.
-    """
+    """Makes clips and runs the networks; calls `say` with a line before slow steps."""
     photo = _read(shown)
     model, params = _network(shown.weights[0])
     without = _without(shown)
@@ -255,18 +207,7 @@ def look(shown: Shown, say: Callable[[str], None]) -> Seen:
 
 
 def draw_pictures(seen: Seen, folder: Path) -> list[Path]:
-    """Draws the figures of motion, of features and of crops.
-
-    Args:
-        seen: what to draw.
-        folder: where to; it exists.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: without matplotlib, or if a file cannot be written.
-    """
+    """Draws the figures of motion, features and crops into an existing folder."""
     pairs, radius, path = seen.pairs, seen.radius, folder / "features"
     files = draw_alignment(pairs[FAST], folder / "alignment", radius=radius)
     files += draw_search([pairs[SLOW], pairs[FAST]], folder / "search_radius")
@@ -278,18 +219,9 @@ def draw_pictures(seen: Seen, folder: Path) -> list[Path]:
 def read_folders(
     folders: Sequence[tuple[str, Path]], number: int, box: Box | None = None
 ) -> list[Strip]:
-    """Reads two frames of each folder, as of several methods.
+    """Reads frames `number` and `number` + 1 of each (label, folder), the input first.
 
-    Args:
-        folders: label and folder of PNG or JPEG frames of each, the input first.
-        number: of the first of the two frames, counted from 0.
-        box: the part that is to be shown; None for any.
-
-    Returns:
-        What `draw_folders` shows.
-
-    Raises:
-        UserError: if a folder has no such frames, or as `check_strips`.
+    Numbers count from 0. UserError if a folder lacks them, or as `check_strips`.
     """
     strips = [Strip(label, _two_frames(path, number)) for label, path in folders]
     check_strips(strips, box)
@@ -299,20 +231,7 @@ def read_folders(
 def draw_folders(
     strips: list[Strip], folder: Path, *, number: int, box: Box | None = None
 ) -> list[Path]:
-    """Draws crops of frames that lie in folders.
-
-    Args:
-        strips: from `read_folders`.
-        folder: where to draw to.
-        number: of the first of the two frames shown, counted from 0.
-        box: the part shown enlarged; None finds one.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: as `draw_crops`.
-    """
+    """Draws crops of frames that come from `read_folders`."""
     title = f"Frames {number} and {number + 1}, counted from 0."
     return draw_crops(strips, folder / "crops_of_folders", title=title, box=box)
 
@@ -330,7 +249,7 @@ def _two_frames(path, number):
 
 
 def _as_bytes(frame):
-    """[H, W, 3] uint8 of what may be float in [0, 1]."""
+    """[H, W, 3] uint8 of frames that may be float in [0, 1]."""
     if frame.dtype == np.uint8:
         return frame
     return np.asarray(from_unit_range(jnp.asarray(frame), jnp.uint8))
@@ -354,7 +273,7 @@ def _read(shown):
 
 
 def _film(photo, size, speed) -> BlurredClip:
-    """A hand-held camera, without noise: what differs is then the motion alone."""
+    """A hand-held camera's clip without noise, so that only motion differs."""
     duty = _DUTY[speed]
     return synthesize(
         photo,

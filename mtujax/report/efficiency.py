@@ -1,4 +1,4 @@
-"""PSNR against run time, as the paper's Fig. 1: reported beside measured."""
+"""PSNR against run time, as in the paper's Fig. 1: reported next to measured."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from mtujax.report.tables import DATASETS, Measured
 
 _HEIGHT = 2.9  # inches
 
-# Kind of a point: what the legend calls it, its marker and its colour.
+# Kind of a point: its legend text, marker and colour.
 _KINDS = {
     "image": ("single image, reported", "s", COLOURS["purple"]),
     "video": ("video, reported", "o", COLOURS["sky"]),
@@ -19,7 +19,7 @@ _KINDS = {
     "measured": ("measured", "*", COLOURS["black"]),
 }
 
-# Where a label may stand: points right and up from its marker, and how it is aligned.
+# Places of a label: points right and up from its marker, and its alignment.
 _PLACES = (
     (5, 0, "left", "center"),
     (0, 5, "center", "bottom"),
@@ -38,8 +38,8 @@ class Point:
 
     Attributes:
         label: its name.
-        kind: "image", "video" or "mtu" as reported, or "measured".
-        milliseconds: for a frame.
+        kind: "image", "video" or "mtu" if reported, else "measured".
+        milliseconds: per frame.
         psnr: dB.
     """
 
@@ -50,18 +50,10 @@ class Point:
 
 
 def efficiency_points(dataset: str, measured: Sequence[Measured]) -> list[Point]:
-    """What the figure of one dataset shows.
+    """Gives the points of a dataset's figure, the reported ones first.
 
-    Args:
-        dataset: "dvd" or "gopro".
-        measured: of any dataset; those under the paper's protocol that have both a
-            PSNR and a time are shown.
-
-    Returns:
-        The reported points, then the measured ones.
-
-    Raises:
-        UserError: for a dataset that the paper has no table of.
+    Only measurements under the paper's protocol with both a PSNR and a time are shown.
+    UserError for a dataset that the paper has no table of.
     """
     paper = table_of(dataset)
     if paper is None:
@@ -78,25 +70,14 @@ def efficiency_points(dataset: str, measured: Sequence[Measured]) -> list[Point]
     ]
     keys = [one.key for one in shown]
     for one in shown:
-        alone = keys.count(one.key) == 1  # else their own labels tell them apart
+        alone = keys.count(one.key) == 1  # else their own labels distinguish them
         label = labels.get(one.key, one.label) if alone else one.label
         points.append(Point(label, "measured", one.milliseconds, one.psnr))
     return points
 
 
 def draw_efficiency(measured: Sequence[Measured], path: Path) -> list[Path]:
-    """Draws PSNR against run time, for DVD and GoPro side by side.
-
-    Args:
-        measured: as `efficiency_points` takes them.
-        path: folder and name, without a suffix.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: without matplotlib, or if a file cannot be written.
-    """
+    """Draws PSNR against run time, DVD and GoPro side by side; lists the files."""
     sets = {name: efficiency_points(name, measured) for name in ("dvd", "gopro")}
     with printed(path, (TEXT_WIDTH, _HEIGHT), _caption(sets)) as figure:
         panels = figure.subplots(1, 2)
@@ -108,7 +89,7 @@ def draw_efficiency(measured: Sequence[Measured], path: Path) -> list[Path]:
         marks = {mark.get_label(): mark for a in panels for mark in a.collections}
         names, where = list(marks), "outside upper center"
         figure.legend(marks.values(), names, loc=where, ncols=4, frameon=False)
-        figure.draw_without_rendering()  # what is where is known from here on
+        figure.draw_without_rendering()  # the layout is known from here on
         for axes, points in zip(panels, sets.values(), strict=True):
             _place_labels(axes, points)
     return figure_files(path)
@@ -148,7 +129,7 @@ def _set_limits(axes, points):
 
 
 def _place_labels(axes, points):
-    """Puts each label where it covers least of markers and of the labels before."""
+    """Puts each label where it covers least of markers and earlier labels."""
     renderer = axes.figure.canvas.get_renderer()
     marks = [axes.transData.transform((p.milliseconds, p.psnr)) for p in points]
     reach = 4 * axes.figure.dpi / 72  # a marker's half side

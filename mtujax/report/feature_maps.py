@@ -1,4 +1,4 @@
-"""What the network looks at: its features on two frames, and motion by each kind.
+"""The network's features on two frames, and the motion found with each kind of them.
 
 Reference: Son et al. 2022, Sec. 3.1 and Figs. 2, 5 and 6. Letters: T time, H W pixels,
 H' W' the same rounded up to multiples of 4p, p side of a patch, h w motion grid, C
@@ -22,7 +22,7 @@ from mtujax.ops.resampling import area_downsample, pad_frames, to_unit_range
 from mtujax.ops.warping import displace, upsampled_flow
 
 KINDS = ("detail", "structure", "injected")
-"""Features that motion can be looked for in."""
+"""Kinds of features that motion can be found with."""
 
 
 _KEPT = ("structure", "detail", "motion")
@@ -30,7 +30,7 @@ _KEPT = ("structure", "detail", "motion")
 
 @dataclasses.dataclass(frozen=True)
 class FrameFeatures:
-    """A frame and the features that the first unit has of it.
+    """A frame and its features in the first unit.
 
     Attributes:
         blurry: [H, W, 3] in [0, 1].
@@ -50,18 +50,11 @@ class FrameFeatures:
     patch: int = 1
 
     def to_match(self, kind: str) -> np.ndarray:
-        """Features on the motion grid.
+        """Gives features of a kind on the motion grid, [h, w, 2C] or [h, w, C] float32.
 
-        Args:
-            kind: one of `KINDS`. "injected" are those of the motion layer where there
-                is one, else the average of detail plus structure; the other two are
-                averaged over 4x4 places, as in the paper's models without that layer.
-
-        Returns:
-            [h, w, 2C] or [h, w, C] float32.
-
-        Raises:
-            ValueError: for an unknown kind.
+        "injected" are those of the motion layer, or without one the average of detail
+        plus structure. The other two are averages over 4x4 places, as in the paper's
+        models without that layer.
         """
         if kind not in KINDS:
             raise ValueError(f"features {kind!r}: must be one of {', '.join(KINDS)}")
@@ -80,10 +73,10 @@ class Alignment:
     """The previous sharp frame, moved onto the current one.
 
     Attributes:
-        aligned: [H, W, 3] in [0, 1], black where its source lies outside.
+        aligned: [H, W, 3] in [0, 1], black where its source is outside.
         error: [ph, pw] mean absolute difference of the two at 1/4 scale, over the
-            channels; NaN there.
-        psnr: of the two at 1/4 scale, dB (`motion_accuracy`).
+            channels; NaN where the source is outside.
+        psnr: of the two at 1/4 scale, dB (`alignment_accuracy`).
         displacement: [h, w, 2] int32 (dx, dy) in cells.
     """
 
@@ -96,19 +89,9 @@ class Alignment:
 def clip_features(
     model: MTUNet, params: dict, clip: np.ndarray, at: int
 ) -> list[FrameFeatures]:
-    """Runs the network over a clip and keeps the features of two frames.
+    """Runs the network over a clip; keeps features of frames `at` - 1 and `at`.
 
-    Args:
-        model: the network.
-        params: its (inference) parameters.
-        clip: [T >= 2, H, W, 3] blurry frames: float in [0, 1], or uint8.
-        at: number of the second of them, from 1 to T - 1.
-
-    Returns:
-        Those of frame `at` - 1 and of frame `at`.
-
-    Raises:
-        ValueError: if there are no such frames.
+    clip [T >= 2, H, W, 3] blurry frames, float in [0, 1] or uint8; 0 < at < T.
     """
     if not 0 < at < len(clip):
         raise ValueError(f"at={at}: not in 1 to {len(clip) - 1}")
@@ -158,16 +141,9 @@ def _frame_features(frame, restored, kept, patch):
 def motion_between(
     before: FrameFeatures, now: FrameFeatures, kind: str, *, radius: int
 ) -> np.ndarray:
-    """Matches two frames by one kind of features.
+    """Matches two frames by one kind of features, within `radius` cells.
 
-    Args:
-        before: features of the previous frame.
-        now: of the current one.
-        kind: one of `KINDS`.
-        radius: search radius r in cells.
-
-    Returns:
-        [h, w, 2] int32 (dx, dy) in cells, from the current frame to the previous.
+    [h, w, 2] int32 (dx, dy) in cells, from the current frame to the previous.
     """
     query, key = (jnp.asarray(f.to_match(kind))[None] for f in (now, before))
     return np.asarray(match(query, key, radius=radius)[0])
@@ -182,14 +158,8 @@ def align(
 ) -> Alignment:
     """Moves the previous sharp frame by a displacement, block by block.
 
-    Args:
-        displacement: [h, w, 2] int (dx, dy) in cells, from `motion_between`.
-        previous: [H, W, 3] uint8, sharp.
-        current: [H, W, 3] uint8, the sharp frame after it.
-        patch: p, of the network.
-
-    Returns:
-        The moved frame with its errors.
+    displacement [h, w, 2] int (dx, dy) in cells, sharp frames [H, W, 3] uint8; `patch`
+    is the network's p.
     """
     moves = np.asarray(displacement, np.int32)[None]
     aligned, error, psnr = _align(moves, previous[None], current[None], patch)

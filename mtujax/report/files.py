@@ -1,4 +1,4 @@
-"""Files of results: where they lie, and fields that are not as they should be."""
+"""Files of results: where they are, and errors that name their damaged fields."""
 
 import contextlib
 import json
@@ -8,80 +8,42 @@ from pathlib import Path
 from mtujax.errors import UsageError, UserError
 
 RESULTS, SETTINGS = "results.json", "settings.json"
-"""What the folder of an evaluation holds; only the first are results."""
+"""Files in the folder of an evaluation; only the first has results."""
 
 
 class Fields(dict):
-    """A mapping of a file; a field that it lacks is an error that names the file.
+    """A mapping of a file; a missing field is a UserError that names the file.
 
     Attributes:
         path: of the file.
-        prefix: of the mapping's fields in the whole.
+        prefix: of the mapping's fields within the whole file, ending in a dot.
     """
 
     def __init__(self, path: Path, values: dict, prefix: str = ""):
-        """Copies the values.
-
-        Args:
-            path: of the file.
-            values: of the mapping.
-            prefix: of its fields in the whole, ending in a dot.
-        """
+        """Copies the values."""
         super().__init__(values)
         self.path, self.prefix = path, prefix
 
     def __missing__(self, name):
-        """Refuses to go on without a field."""
+        """Raises UserError for a missing field."""
         raise UserError(f"{self.path}: lacks {self.prefix}{name}")
 
     def part(self, name: str) -> "Fields":
-        """The mapping that a field holds.
-
-        Args:
-            name: of the field.
-
-        Returns:
-            It.
-
-        Raises:
-            UserError: if it is missing, or no mapping.
-        """
+        """Gives the mapping in a field; UserError if it is not one."""
         value = self[name]
         if not isinstance(value, dict):
             raise UserError(f"{self.path}: {self.prefix}{name} is no mapping")
         return Fields(self.path, value, f"{self.prefix}{name}.")
 
     def count(self, name: str) -> int:
-        """The whole number that a field holds.
-
-        Args:
-            name: of the field.
-
-        Returns:
-            It.
-
-        Raises:
-            UserError: if it is missing.
-            ValueError: if it is no whole number.
-        """
+        """Gives the whole number in a field; ValueError if it is not one."""
         value = self[name]
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{self.prefix}{name} {value!r}: must be a whole number")
         return value
 
     def number(self, name: str) -> float | None:
-        """The number that a field holds.
-
-        Args:
-            name: of the field.
-
-        Returns:
-            It; NaN for the text that stands for it in JSON, None for none.
-
-        Raises:
-            UserError: if it is missing.
-            ValueError: if it is neither a number nor null.
-        """
+        """Gives a field's number: NaN if it is the text "NaN", None for null."""
         value = self[name]
         try:
             return None if value is None else float(value)
@@ -92,17 +54,7 @@ class Fields(dict):
 
 @contextlib.contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """Turns what values of a wrong type give rise to into an error of their file.
-
-    Args:
-        path: of the file.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UserError: "FILE: damaged (...)".
-    """
+    """Turns errors from values of a wrong type into a UserError naming the file."""
     try:
         yield
     except (TypeError, ValueError, AttributeError, UsageError) as error:
@@ -110,17 +62,7 @@ def damage_named(path: Path) -> Iterator[None]:
 
 
 def load(path: Path) -> Fields | None:
-    """Reads a file.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        Its mapping; None if it holds something else.
-
-    Raises:
-        UserError: if it is missing or no JSON.
-    """
+    """Reads a JSON file's mapping, None for other JSON; UserError if unreadable."""
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
@@ -131,17 +73,10 @@ def load(path: Path) -> Fields | None:
 
 
 def result_files(paths: Sequence[Path]) -> list[Path]:
-    """Lists files of results.
+    """Lists files of results, each once; UserError if there are none.
 
-    Args:
-        paths: files; folders of evaluations, of which `results.json` is taken; or
-            folders, of which all `.json` files and those of evaluations in them are.
-
-    Returns:
-        The files, each once.
-
-    Raises:
-        UserError: if there are none, or a folder has none.
+    `paths` are files; evaluation folders, which give their `results.json`; or folders,
+    which give their `.json` files and those of the evaluation folders in them.
     """
     files = [file for path in paths for file in _inside(path)]
     if not files:

@@ -1,14 +1,14 @@
-"""Results on disk as the tables want them: scores and times of the same method joined.
+"""Results on disk as the tables need them: scores and times of a method, joined.
 
 Two kinds of JSON file are read. Both have `kind`, `version`, `device` and `method`:
 `name`, `sha256` of the weights, `config` (the network's, with its dtype; null for
-results made elsewhere) and `parameters`.
+results of other software) and `parameters`.
 
     mtujax evaluation: dataset {name, split, variant}, protocols {NAME: {psnr, ssim,
         frames, videos}}, motion {psnr, ssim} or null
     mtujax bench: size [W, H], batch, step_ms {p50}
 
-The paper's times are of single frames of 1280x720; no other is entered.
+The paper's times are of single frames of 1280x720; no others enter the tables.
 """
 
 import dataclasses
@@ -32,15 +32,15 @@ SIZE = (1280, 720)
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """What a file of `mtujax bench` says of a method.
+    """Content of a file of `mtujax bench`.
 
     Attributes:
         file: its name.
-        device: that was timed.
+        device: on which the time was measured.
         size: (W, H) of the frames in pixels.
-        batch: frames that advance together.
-        milliseconds: of a median step, for all of these frames.
-        form: of the network, "plain" or "inference"; None where that is not told.
+        batch: batch size.
+        milliseconds: of a median step, for the whole batch.
+        form: of the network, "plain" or "inference"; None if the file does not say.
     """
 
     file: str
@@ -52,11 +52,11 @@ class Timing:
 
     @property
     def fits(self) -> bool:
-        """Whether it stands beside the paper's."""
+        """Whether the time can be compared with the paper's."""
         return self.size == SIZE and self.batch == 1
 
     def __str__(self):
-        """What was timed, as notes say it."""
+        """Describes the measurement, as in notes of tables."""
         width, height = self.size
         frames = f", {self.batch} frames at once" if self.batch != 1 else ""
         form = f", {self.form} form" if self.form else ""
@@ -64,17 +64,9 @@ class Timing:
 
 
 def read_timing(data: Fields) -> Timing:
-    """Reads what a file of `mtujax bench` says.
+    """Reads a file of `mtujax bench`; a file without a batch size is of single frames.
 
-    Args:
-        data: the file.
-
-    Returns:
-        It; a file that names no batch is of single frames.
-
-    Raises:
-        UserError: naming the file, if a field is missing.
-        ValueError: or TypeError, if one is of a wrong type.
+    UserError if a field is missing, ValueError or TypeError if one has a wrong type.
     """
     width, height = data["size"]
     batch = data.count("batch") if "batch" in data else 1
@@ -92,15 +84,7 @@ def read_timing(data: Fields) -> Timing:
 
 
 def with_time(one: Measured, timings: Sequence[Timing]) -> Measured:
-    """Enters the first time that stands beside the paper's, and tells of all others.
-
-    Args:
-        one: a measured entry.
-        timings: of its method, in the order of the files.
-
-    Returns:
-        The entry with a time, if there is one, and with notes that name the files.
-    """
+    """Enters the first time that fits, and notes all times with their files."""
     entered = next((timing for timing in timings if timing.fits), None)
     notes = []
     if entered:
@@ -129,8 +113,8 @@ class Method(NamedTuple):
     """A method in tables.
 
     Attributes:
-        key: as `report.paper.Reported.key` where the paper has it.
-        label: what it is called.
+        key: as `report.paper.Reported.key` if the paper has the method.
+        label: its name in tables.
     """
 
     key: str
@@ -138,19 +122,12 @@ class Method(NamedTuple):
 
 
 def method_of(name: str, config: ModelConfig | None) -> Method:
-    """Finds a network among those of the paper.
+    """Finds the paper's method of a network; by name alone if `config` is None.
 
-    A file named as a configuration of Tables 1 and 2 (`table1_row2`) is that variant:
-    its layers alone do not tell which losses trained it. Otherwise a network with the
-    layers of a preset is that preset, in half precision the paper's MTU2-hp.
-
-    Args:
-        name: of the weights, without folder and suffix, or of results made elsewhere.
-        config: the network that was run, with its dtype; None for results made
-            elsewhere, which are found by name alone.
-
-    Returns:
-        The paper's method, or the name itself.
+    A file named after a configuration of Tables 1 and 2 (`table1_row2`) is that
+    variant, as its layers alone do not show with which losses it was trained. Otherwise
+    a network with the layers of a preset is that preset, in half precision the paper's
+    MTU2-hp. Anything else is a method of its own.
     """
     if name in ABLATIONS:
         return Method(name, name)
@@ -174,14 +151,10 @@ def _preset(config):
 
 
 def told_apart(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
-    """Labels networks that are the same method of the paper by their weights.
+    """Relabels networks that share a method, dataset and protocol by their weights.
 
-    Args:
-        found: measured entries, each with name, precision and sha256 of its weights.
-
-    Returns:
-        The entries; where several of one method stand in the same table, they are
-        labelled by name, and by precision and sha256 if need be.
+    Each entry comes with name, precision and sha256 of its weights; the label has as
+    many of these as needed.
     """
     groups = {}
     for weights, one in found:
@@ -197,7 +170,7 @@ def told_apart(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
 
 
 def _label(weights, group):
-    """As much of name, precision and sha256 as no other of the group has."""
+    """The shortest part of name, precision and sha256 that is unique in the group."""
     for count in (1, 2, 3):
         others = [other for other in group if other[:count] == weights[:count]]
         if len(others) == 1:
@@ -213,18 +186,11 @@ _MILLION = 1e6
 
 
 def read_measured(paths: Sequence[Path]) -> list[Measured]:
-    """Reads results; times go to the scores of the same method and precision.
+    """Reads results from files or folders; times join the scores of their method.
 
-    Args:
-        paths: files, folders of evaluations, or folders of both.
-
-    Returns:
-        One entry for each method, dataset and protocol. A method that was only timed is
-        entered for both datasets of the paper.
-
-    Raises:
-        UserError: if there are no files, or one cannot be read, is of another kind or
-            version, is damaged or lacks a field.
+    Gives an entry per method, dataset and protocol; a method that has only times has
+    one per dataset of the paper. UserError for a file that is missing, damaged, or of
+    another kind or version.
     """
     evaluations, times = [], {}
     for path in result_files(paths):
@@ -272,7 +238,7 @@ def _method(data: Fields) -> Method:
 
 
 def _weights(data):
-    """What tells measurements of one method apart."""
+    """Name, precision and sha256, which distinguish measurements of one method."""
     about = data.part("method")
     dtype = about["config"] and about["config"].get("dtype", ModelConfig.dtype)
     return about["name"], dtype, about["sha256"] and about["sha256"][:8]
@@ -303,7 +269,7 @@ def _scores(data, method):
 
 
 def _dataset(about, frames, protocol):
-    """Its name, with all in which it is not the paper's: split, blur, frames."""
+    """Its name, with what differs from the paper: split, blur, frames."""
     name, split, variant = about["name"], about["split"], about["variant"]
     words = [name]
     if split != "test":
@@ -329,7 +295,7 @@ def _origin(about, data):
 
 
 def _times_alone(method, given):
-    """Entries of a method that was timed and not scored."""
+    """Entries of a method that has times and no scores."""
     timings = [timing for _, timing in given]
     data = given[0][0]
     about = data.part("method")

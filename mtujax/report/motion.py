@@ -23,8 +23,8 @@ from mtujax.report.feature_maps import (
 )
 from mtujax.report.style import TEXT_WIDTH, figure_files, printed, show
 
-_ERROR_MAP = "cividis"  # alike for all colour vision, and in grey
-_WORST = 0.2  # mean absolute difference, in [0, 1], from which errors look the same
+_ERROR_MAP = "cividis"  # looks the same to any colour vision, and in grey
+_WORST = 0.2  # mean absolute difference, in [0, 1], above which errors look the same
 _RESIDUAL_GAIN = 4
 _LINE = 0.16  # inches of a label below a panel
 _RADII = (5, 10)  # cells, as in the paper's Fig. 6
@@ -32,7 +32,7 @@ _CHANNELS = 3
 
 
 class Pair(NamedTuple):
-    """Two frames that follow each other, and what the network has of them.
+    """Two consecutive frames and their features.
 
     Attributes:
         title: what they show.
@@ -40,7 +40,7 @@ class Pair(NamedTuple):
         now: features of the current one.
         sharp: the two sharp frames, [H, W, 3] uint8 each.
         flow: [H, W, 2] exact backward flow (dx, dy) in pixels of the current one, or
-            None if it is not known.
+            None if it is unknown.
         valid: bool [H, W], where the flow is known, or None.
     """
 
@@ -53,18 +53,9 @@ class Pair(NamedTuple):
 
 
 def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:
-    """Aligns two frames by detail, by structure and by injected features (Fig. 2).
+    """Aligns two frames by detail, structure and injected features (Fig. 2).
 
-    Args:
-        pair: the frames.
-        path: folder and name, without a suffix.
-        radius: search radius r of the network, in cells.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: without matplotlib, or if a file cannot be written.
+    `radius` is the network's search radius in cells. Lists the files.
     """
     found = [
         _aligned(pair, motion_between(pair.before, pair.now, kind, radius=radius))
@@ -96,17 +87,9 @@ def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:
 
 
 def draw_search(pairs: Sequence[Pair], path: Path) -> list[Path]:
-    """Aligns frames with a small and a large search radius (Fig. 6).
+    """Aligns frames with a small and a large search radius (Fig. 6); lists the files.
 
-    Args:
-        pairs: the frames, as of small and of large motion, with their exact flow.
-        path: folder and name, without a suffix.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: without matplotlib, or if a file cannot be written.
+    The pairs show motion of different sizes and have their exact flow.
     """
     size = _size(pairs[0].sharp[0], rows=2 * len(pairs), columns=4)
     cell = MOTION_STRIDE * pairs[0].now.patch
@@ -167,19 +150,9 @@ def _in_cells(flow, radius, cell):
 def draw_features(
     now: FrameFeatures, path: Path, *, title: str, without: FrameFeatures | None = None
 ) -> list[Path]:
-    """Shows features with, and if there is such a network, without injection (Fig. 5).
+    """Shows features of a network with structure injection (Fig. 5); lists the files.
 
-    Args:
-        now: of a network that injects structure.
-        path: folder and name, without a suffix.
-        title: what the frame is, in a sentence.
-        without: of the same frame, of a network that does not.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: without matplotlib, or if a file cannot be written.
+    `without` has the same frame's features of a network without it, to compare.
     """
     shown = {
         "detail": now.detail,
@@ -227,7 +200,7 @@ def _liveliest(features):
 
 
 def _show_error(axes, one, label):
-    axes.set_facecolor("0.8")  # where nothing is known
+    axes.set_facecolor("0.8")  # where the error is unknown
     options = {"cmap": _ERROR_MAP, "vmin": 0, "vmax": _WORST}
     return show(axes, one.error, label, **options)
 

@@ -1,4 +1,4 @@
-"""The numbers of the paper's Tables 1 to 4, as they are printed there.
+"""The numbers of the paper's Tables 1 to 4, as printed.
 
 Son et al., "Real-Time Video Deblurring via Lightweight Motion Compensation" (PG 2022).
 All frames are 1280x720; the times are from one NVIDIA GeForce RTX 3090 with CUDA
@@ -12,30 +12,30 @@ SOURCE = (
     "Son et al., Real-Time Video Deblurring via Lightweight Motion Compensation, "
     "Pacific Graphics 2022"
 )
-"""Where every number of this file is printed."""
+"""Source of every number in this file."""
 
 
 HARDWARE = "NVIDIA GeForce RTX 3090"
-"""What the paper's times were taken on."""
+"""Hardware on which the paper's times were measured."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reported:
-    """What the paper reports of one method or variant.
+    """Numbers that the paper reports of one method or variant.
 
     Attributes:
-        key: what tells it from the others of its table; of our networks the preset, of
-            the ablations the name of their file in `configs/`.
-        label: what it is called in tables.
+        key: unique in its table: the preset of our networks, for ablations the name of
+            their file in `configs/`.
+        label: its name in tables.
         citation: the paper's reference, "" for its own networks.
         family: "image" for single-image methods, "video", or "mtu" for its own.
-        parts: of an ablation, which of its table's parts it has.
         psnr: dB.
         ssim: of the restored frames.
         parameters: millions, or None.
-        milliseconds: for a frame of 1280x720, or None.
+        milliseconds: per frame of 1280x720, or None.
         motion_psnr: dB of the aligned sharp frames, or None.
         motion_ssim: of the aligned sharp frames, or None.
+        parts: of an ablation, which of its table's parts it has.
     """
 
     key: str
@@ -56,13 +56,14 @@ class PaperTable:
     """One table of the paper.
 
     Attributes:
-        number: its number there.
+        number: its number in the paper.
         title: what it compares.
         dataset: "dvd" or "gopro".
-        stated: whether the paper names the dataset.
         rows: the methods in the paper's order.
-        parts: of an ablation, the names of what its variants have or lack; else empty.
-        protocol: the name of the protocol whose numbers they are.
+        parts: of an ablation, names of the parts that its variants have or lack; else
+            empty.
+        stated: whether the paper names the dataset.
+        protocol: name of the protocol of the numbers.
     """
 
     number: int
@@ -193,12 +194,5 @@ TABLES = {
 
 
 def table_of(dataset: str) -> PaperTable | None:
-    """The paper's comparison with other methods on a dataset.
-
-    Args:
-        dataset: as `mtujax data` names it.
-
-    Returns:
-        Table 3 for "dvd", Table 4 for "gopro", None for any other.
-    """
+    """Gives Table 3 for "dvd", Table 4 for "gopro", None for any other dataset."""
     return {"dvd": TABLES[3], "gopro": TABLES[4]}.get(dataset)

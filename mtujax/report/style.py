@@ -1,8 +1,8 @@
-"""How figures for print are drawn and written: sizes, fonts, colours, captions.
+"""Style of figures for print: sizes, fonts, colours, captions.
 
 Letters: H W pixels. matplotlib is imported when the first figure is drawn. Colours are
-those of Okabe and Ito (2008), which readers with any colour vision tell apart; what
-matters is told by shapes or words as well.
+those of Okabe and Ito (2008), which readers with any colour vision can distinguish;
+shapes or words repeat what matters.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 COLUMN_WIDTH, TEXT_WIDTH = 3.35, 7.0
-"""Inches that a figure over one column or over two is printed with."""
+"""Width in inches of a printed figure over one column or two."""
 
 
 FONT_SIZE = 7.5
-"""Points of the text in print; nothing is smaller than 7."""
+"""Size of the text in points, as printed; no text is smaller than 7."""
 
 
 FORMATS = (".pdf", ".png")
-"""What every figure is written as."""
+"""File formats of every figure."""
 
 
 COLOURS = {
@@ -42,7 +42,7 @@ COLOURS = {
     "vermilion": "#D55E00",
     "purple": "#CC79A7",
 }
-"""The palette of Okabe and Ito, without yellow, which paper swallows."""
+"""The palette of Okabe and Ito, without yellow, which hardly shows on paper."""
 
 
 _DPI = 300
@@ -63,23 +63,12 @@ _RULES = {
 
 
 def figure_files(path: Path) -> list[Path]:
-    """The files that `printed` writes.
-
-    Args:
-        path: folder and name of a figure, without a suffix.
-
-    Returns:
-        One of each format, then its caption.
-    """
+    """Lists the files that `printed` writes: one per format, then the caption."""
     return [path.with_name(path.name + suffix) for suffix in (*FORMATS, ".txt")]
 
 
 def need_matplotlib() -> None:
-    """Refuses to go on without it.
-
-    Raises:
-        UserError: if it is not installed.
-    """
+    """Raises UserError if matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
@@ -90,18 +79,11 @@ def need_matplotlib() -> None:
 
 @contextlib.contextmanager
 def printed(path: Path, size: tuple[float, float], caption: str) -> Iterator["Figure"]:
-    """Lets a figure be drawn, then writes it in every format with its caption beside.
+    """Yields an empty figure of `size` inches, then writes it with its caption.
 
-    Args:
-        path: folder and name, without a suffix; existing files are replaced.
-        size: width and height in inches, as it is printed.
-        caption: what it shows, in sentences.
-
-    Yields:
-        An empty figure, whose parts will find their places by themselves.
-
-    Raises:
-        UserError: without matplotlib, or if a file cannot be written.
+    `size` is (width, height) as printed; `path` has no suffix, and existing files are
+    replaced. The layout arranges itself.
+    UserError without matplotlib, or if a file cannot be written.
     """
     need_matplotlib()
     from matplotlib import rc_context
@@ -111,7 +93,7 @@ def printed(path: Path, size: tuple[float, float], caption: str) -> Iterator["Fi
     with rc_context(_RULES):
         figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
-        FigureCanvasAgg(figure)  # it measures texts
+        FigureCanvasAgg(figure)  # measures text
         yield figure
         try:
             _write(figure, path, caption)
@@ -131,16 +113,9 @@ def _write(figure, path, caption):
 
 
 def show(axes: "Axes", picture: np.ndarray, label: str, **options) -> "AxesImage":
-    """Shows a picture without axes, its label below.
+    """Shows a picture without axes and its label below; gives what a colour bar needs.
 
-    Args:
-        axes: where to.
-        picture: [H, W] or [H, W, 3] float in [0, 1], or uint8.
-        label: a few words, or "".
-        **options: of matplotlib's `imshow`, as a colour map and its range.
-
-    Returns:
-        What a colour bar needs.
+    [H, W] or [H, W, 3] float in [0, 1], or uint8; `options` are those of `imshow`.
     """
     axes.set_xticks([])
     axes.set_yticks([])

@@ -1,8 +1,8 @@
-"""The paper's Tables 1 to 4 with what was measured beside what is reported.
+"""The paper's Tables 1 to 4 with measured numbers next to the reported ones.
 
 Tables 3 and 4 (and those of any other dataset or protocol) have a column per method,
 Tables 1 and 2 a row per variant, as in the paper. A number that was not measured is
-left blank. Reported numbers stand only where the protocol and the dataset are theirs.
+left blank. Reported numbers appear only under their own protocol and dataset.
 """
 
 import dataclasses
@@ -17,11 +17,11 @@ from mtujax.errors import UserError
 from mtujax.report.paper import HARDWARE, SOURCE, TABLES, PaperTable, Reported, table_of
 
 DATASETS = {"dvd": "DVD", "gopro": "GoPro", "reds": "REDS", "bsd": "BSD"}
-"""How datasets are written."""
+"""Names of datasets in print."""
 
 
 ABLATIONS = {row.key for number in (1, 2) for row in TABLES[number].rows}
-"""Methods that Tables 1 and 2 are of."""
+"""Methods of Tables 1 and 2."""
 
 
 _FAMILIES = {"image": "Single image", "video": "Video", "mtu": "Multi-task units"}
@@ -44,20 +44,20 @@ _QUALITIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What was measured of one method on one dataset under one protocol.
+    """Measurements of one method on one dataset under one protocol.
 
     Attributes:
-        key: the method, as `report.paper.Reported.key` where the paper has it.
-        label: what it is called if the paper does not have it.
-        dataset: as `mtujax data` names it, with the kind of blur where it has several.
+        key: the method, as `report.paper.Reported.key` if the paper has it.
+        label: its name if the paper does not have it.
+        dataset: as `mtujax data` names it, with the kind of blur if it has several.
         protocol: name of the protocol.
         psnr: dB, or None.
         ssim: of the restored frames, or None.
         parameters: millions, or None.
-        milliseconds: for a frame, or None.
+        milliseconds: per frame, or None.
         motion_psnr: dB of the aligned sharp frames, or None.
         motion_ssim: of the aligned sharp frames, or None.
-        notes: what it was measured on, in sentences.
+        notes: sentences on how it was measured.
     """
 
     key: str
@@ -74,17 +74,7 @@ class Measured:
 
 
 def paper_tables(measured: Sequence[Measured]) -> list[Table]:
-    """Makes every table that something was measured for.
-
-    Args:
-        measured: any datasets and protocols.
-
-    Returns:
-        The paper's tables in its order, then those of other datasets and protocols.
-
-    Raises:
-        UserError: if nothing was measured.
-    """
+    """Makes all tables with measurements: the paper's first, then others."""
     if not measured:
         raise UserError("no results: a table needs at least one measured number")
     sets = list(dict.fromkeys((m.dataset, m.protocol) for m in measured))
@@ -99,19 +89,9 @@ def paper_tables(measured: Sequence[Measured]) -> list[Table]:
 def comparison(
     dataset: str, protocol: str, measured: Sequence[Measured]
 ) -> Table | None:
-    """The table of one dataset under one protocol: Table 3 or 4 where it is theirs.
+    """Makes a dataset's table with a column per method: Table 3 or 4 if it is theirs.
 
-    Args:
-        dataset: as in `Measured`.
-        protocol: as in `Measured`.
-        measured: of any dataset and protocol; others are left out.
-
-    Returns:
-        A table with a column per method; None if all that was measured belongs to
-        Tables 1 and 2.
-
-    Raises:
-        UserError: if the dataset has no table in the paper and nothing was measured.
+    None if all measurements belong to Tables 1 and 2; UserError without any numbers.
     """
     found = [m for m in measured if (m.dataset, m.protocol) == (dataset, protocol)]
     paper = table_of(dataset)
@@ -140,16 +120,9 @@ def comparison(
 def ablation(
     number: int, dataset: str, protocol: str, measured: Sequence[Measured]
 ) -> Table | None:
-    """Table 1 or 2: what each part of the network does to both tasks.
+    """Makes Table 1 or 2, with a row per variant; None if none of them was measured.
 
-    Args:
-        number: 1 or 2.
-        dataset: as in `Measured`; reported numbers stand only in the table of theirs.
-        protocol: as in `Measured`, likewise.
-        measured: of any dataset and protocol; variants are found by their `key`.
-
-    Returns:
-        A table with a row per variant; None if none of them was measured.
+    Reported numbers appear only under the paper's dataset and protocol.
     """
     paper = TABLES[number]
     own = (dataset, protocol) == (paper.dataset, paper.protocol)
@@ -203,7 +176,7 @@ def _paper_number(dataset, protocol):
 
 
 def _matched(rows, found):
-    """{key: the first measured of each reported method}, and all others."""
+    """{key: the first measurement of each reported method}, and all others."""
     keys, beside, added = {row.key for row in rows}, {}, []
     for one in found:
         if one.key in keys and one.key not in beside:
@@ -220,7 +193,7 @@ def _method_columns(rows, added):
 
 
 def _metric_rows(rows: Sequence[Reported], beside, added):
-    """A line of what is reported over a line of what was measured, per metric."""
+    """Yields a row of reported over a row of measured numbers, per metric."""
     for field, name, digits in _LINES:
         pairs = [_pair(row, beside.get(row.key), field, digits) for row in rows]
         pairs += [("", _number(getattr(one, field), digits)) for one in added]
@@ -237,7 +210,7 @@ def _pair(row, one, field, digits):
 
 
 def _number(value, digits):
-    """Blank if there is none; three digits of a short time, as 4.27 ms is not 4."""
+    """Blank for None; three digits for a short time, as 4.27 ms is not 4."""
     if value is None:
         return ""
     if math.isnan(value):
@@ -276,18 +249,7 @@ def _notes(rows, measured):
 
 
 def write_tables(measured: Sequence[Measured], folder: Path) -> list[Path]:
-    """Writes `tables.md`, a LaTeX file per table and `tables.tex`, which shows them.
-
-    Args:
-        measured: of any datasets and protocols.
-        folder: where to; it is made, files of these names in it are replaced.
-
-    Returns:
-        The files.
-
-    Raises:
-        UserError: if nothing was measured, or the folder cannot be written.
-    """
+    """Writes `tables.md`, a .tex file per table, and `tables.tex` with all of them."""
     tables = paper_tables(measured)
     texts = {f"{table.slug}.tex": latex(table) for table in tables}
     texts["tables.tex"] = document(list(texts))
@@ -300,14 +262,7 @@ def write_tables(measured: Sequence[Measured], folder: Path) -> list[Path]:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes the folder of a report, with those that it lies in.
-
-    Args:
-        folder: may exist.
-
-    Raises:
-        UserError: if a file is in the way.
-    """
+    """Makes a report's folder and its parents; UserError if a file is in the way."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

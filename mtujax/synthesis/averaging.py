@@ -1,7 +1,7 @@
-"""Blur made of real motion: consecutive frames of a quick video, averaged.
+"""Blur from real motion: consecutive frames of a high-frame-rate video, averaged.
 
-The field's own method (Nah et al. 2017, GoPro): N frames of one shot, averaged in
-linear light, and the middle one as the sharp frame. Letters: T time, H W pixels, N
+The usual method of the field (Nah et al. 2017, GoPro): N frames of one shot, averaged
+in linear light, with the middle one as the sharp frame. Letters: T time, H W pixels, N
 sub-frames.
 """
 
@@ -23,12 +23,13 @@ QUICK = 100
 def averaged(
     frames: Iterable[np.ndarray], average: int, every: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Averages frames of one shot.
+    """Averages the frames of one shot into pairs of a blurry and a sharp frame.
 
     Args:
         frames: [H, W, 3] uint8 RGB, in order.
-        average: N, odd: frames of an exposure.
-        every: frames from the beginning of one exposure to that of the next, N or more.
+        average: N, odd: frames per exposure.
+        every: frames from the start of one exposure to the start of the next, at least
+            N.
 
     Yields:
         The mean in linear light and the middle frame, [H, W, 3] uint8 each.
@@ -55,22 +56,11 @@ def clips_of_video(
     frames: int = 100,
     scene_threshold: float = DEFAULT_THRESHOLD,
 ) -> Iterator[tuple[str, BlurredClip]]:
-    """Averages a video; no exposure reaches over a cut.
+    """Averages a video into (name, clip) pairs; no exposure extends over a scene cut.
 
-    Args:
-        path: a video file, best of 240 frames per second or more.
-        average: N, odd: frames of an exposure.
-        every: frames from one exposure to the next, N or more; None takes N, a shutter
-            that is always open.
-        frames: T of a clip, at most; longer shots give several.
-        scene_threshold: as for `video.scene_cuts.shots`.
-
-    Yields:
-        The name of a clip, and the clip; its motion is not known (`valid` is False).
-
-    Raises:
-        UsageError: for an even or negative number of frames, or exposures that overlap.
-        UserError: if the file is no video.
+    `average` (odd) frames per exposure, `every` frames from one exposure to the next
+    (None: `average`, a shutter that is always open), at most `frames` per clip. The
+    motion is unknown: `flow` is zero and `valid` False.
     """
     every = every or average
     if average < 3 or average % 2 == 0:
@@ -100,17 +90,7 @@ def clips_of_video(
 
 
 def video_rate(path: str | os.PathLike) -> float:
-    """Frames per second of a video file.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        Their mean.
-
-    Raises:
-        UserError: if it is none.
-    """
+    """Gives a video file's mean frames per second."""
     from mtujax.video.reader import VideoReader
 
     with VideoReader(Path(path)) as reader:
@@ -118,7 +98,7 @@ def video_rate(path: str | os.PathLike) -> float:
 
 
 def _by_shot(marked) -> Iterator[Iterator[np.ndarray]]:
-    """The frames of each shot; one must be used up before the next is asked for."""
+    """Yields the frames of each shot, to be used up before the next is asked for."""
     marked = iter(marked)
     waiting = next(marked, None)
 

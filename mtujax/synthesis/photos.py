@@ -15,20 +15,13 @@ from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 
-_ALPHA = 8 / 255  # below it, a cut-out's border is thought empty
+_ALPHA = 8 / 255  # opacity up to which a cut-out's border counts as empty
 
 
 def read_cutout(path: str) -> np.ndarray:
-    """Reads a picture with an alpha channel, such as a PNG of something cut out.
+    """Reads an image with transparency and cuts off its empty border.
 
-    Args:
-        path: an image file.
-
-    Returns:
-        [H, W, 4] uint8 RGB and alpha, not premultiplied, its empty border cut off.
-
-    Raises:
-        ValueError: if the file is no image, has no alpha channel, or is empty.
+    [H, W, 4] uint8 RGBA, not premultiplied; ValueError for any other file.
     """
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
@@ -47,17 +40,7 @@ def read_cutout(path: str) -> np.ndarray:
 
 
 def images_in(folder: str | os.PathLike) -> list[Path]:
-    """The image files of a folder, in order.
-
-    Args:
-        folder: that holds PNG or JPEG files.
-
-    Returns:
-        Their paths.
-
-    Raises:
-        UserError: if it is no folder, or has none.
-    """
+    """Lists a folder's PNG and JPEG files in order; UserError if it has none."""
     folder = Path(folder)
     if not folder.is_dir():
         reason = "is a file, give a folder" if folder.exists() else "no such folder"
@@ -75,20 +58,21 @@ def read_photos(
     height: int,
     way_out: str = "give a smaller --size",
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Reads the photographs that hold a frame.
+    """Reads the photographs of a folder that are at least as large as a frame.
 
     Args:
-        folder: that holds them.
+        folder: with PNG or JPEG files.
         width: W of a frame in pixels.
-        height: H.
-        way_out: said if all are too small.
+        height: H of a frame in pixels.
+        way_out: advice that ends the error message if all are too small.
 
     Returns:
-        [H', W', 3] uint8 by name, without its suffix unless two differ in that alone;
-        and the names of those that are too small.
+        The photographs, [H', W', 3] uint8 RGB, by file name without its suffix (with
+        it where two differ in the suffix alone), and the names of the files that are
+        too small.
 
     Raises:
-        UserError: naming one that cannot be read, or if all are too small.
+        UserError: naming a file that cannot be read, or if all are too small.
     """
     photos, small = {}, []
     paths = images_in(folder)
@@ -107,16 +91,16 @@ def read_photos(
 
 
 def read_cutouts(folder: str | os.PathLike | None) -> list[np.ndarray]:
-    """Reads what objects are to look like.
+    """Reads the cut-outs that objects are to look like.
 
     Args:
-        folder: of PNG files with opacity; None for none.
+        folder: with PNG files that have an alpha channel; None for no cut-outs.
 
     Returns:
-        [h, w, 4] uint8 each.
+        [h, w, 4] uint8 each, RGB and alpha, not premultiplied, without empty border.
 
     Raises:
-        UserError: naming a file that is none.
+        UserError: naming a file that is not a cut-out.
     """
     try:
         return [read_cutout(str(p)) for p in images_in(folder)] if folder else []
@@ -125,14 +109,9 @@ def read_cutouts(folder: str | os.PathLike | None) -> list[np.ndarray]:
 
 
 def scaled_down(photo: np.ndarray, max_side: int | None) -> np.ndarray:
-    """Averages a photograph down in linear light, which makes it sharp.
+    """Averages a photo in linear light to at most `max_side` pixels on its longer side.
 
-    Args:
-        photo: [H', W', 3] uint8.
-        max_side: pixels of the longer side; None, or more than it has, keep the size.
-
-    Returns:
-        [H, W, 3] uint8.
+    [H', W', 3] uint8 -> [H, W, 3] uint8; None keeps the size. It makes photos sharp.
     """
     factor = max_side / max(photo.shape[:2]) if max_side else 1.0
     if factor >= 1:
@@ -143,14 +122,7 @@ def scaled_down(photo: np.ndarray, max_side: int | None) -> np.ndarray:
 
 
 def photographs(count: int) -> str:
-    """Says how many there are.
-
-    Args:
-        count: of them.
-
-    Returns:
-        As "2 photographs".
-    """
+    """Writes a number of photographs in words, as in "2 photographs"."""
     return f"{count} photograph" + "s" * (count != 1)
 
 
@@ -159,8 +131,8 @@ def read_photo(path: str, *, max_side: int | None = None) -> np.ndarray:
 
     Args:
         path: an image file.
-        max_side: a larger photograph is averaged down until its longer side has this
-            many pixels, which makes them sharp; None keeps its size.
+        max_side: pixels of the longer side to which a larger photograph is averaged
+            down, which makes it sharp; None keeps its size.
 
     Returns:
         [H, W, 3] float32 in [0, 1], RGB.

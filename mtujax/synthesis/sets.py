@@ -1,7 +1,7 @@
-"""Sets of blurry and sharp frames, made from photographs or from fast video.
+"""Sets of blurry and sharp frames, made from photographs or high-frame-rate video.
 
 All have the layout `pairs`: OUT/SPLIT/CLIP/{blur,sharp}/0001.png, with exact motion in
-`flow` if asked for, and in each split `synthesis.json`, which says how it was made.
+`flow` if requested, and in each split a `synthesis.json` that says how it was made.
 Letters: T time, H W pixels, N sub-frames.
 """
 
@@ -27,22 +27,22 @@ from mtujax.synthesis.settings import Exposure, Objects, Shake
 from mtujax.synthesis.validation_set import FRAMES, recipe, validation_clips
 
 MANIFEST = "synthesis.json"
-"""What a split tells of itself; only a folder that holds it is ever overwritten."""
+"""File that describes a split; only a folder that holds it is ever overwritten."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Filming:
-    """What clips are made of photographs.
+    """Settings of clips that are made from photographs.
 
     Attributes:
-        clips: how many.
-        frames: T of each.
+        clips: number of clips.
+        frames: T of each clip.
         width: W of the frames in pixels.
-        height: H.
-        seed: of all that is random; clip number k does not depend on how many follow.
+        height: H of the frames in pixels.
+        seed: of all randomness; clip number k does not depend on how many follow.
         shake: how the camera moves.
         objects: what is in front of the photographs; None for nothing.
-        exposure: how frames are exposed, and what noise and compression do.
+        exposure: exposure time, noise and compression of the blurry frames.
     """
 
     clips: int = 20
@@ -55,11 +55,7 @@ class Filming:
     exposure: Exposure = Exposure(duty=(0.3, 1.0), compressed=0.3)
 
     def __post_init__(self):
-        """Refuses what cannot be filmed.
-
-        Raises:
-            UsageError: naming the field.
-        """
+        """Raises UsageError naming a field that is out of range."""
         for name, least in dict(clips=1, frames=1, width=16, height=16).items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} {getattr(self, name)}: at least {least}")
@@ -70,12 +66,13 @@ class Filming:
 def filmed(
     photos: dict[str, np.ndarray], filming: Filming, cutouts: Sequence[np.ndarray] = ()
 ) -> Iterator[tuple[str, BlurredClip]]:
-    """Films photographs, one after the other.
+    """Makes clips from photographs, which take turns in the order of their names.
 
     Args:
-        photos: [H', W', 3] uint8 by name.
-        filming: what to make of them.
-        cutouts: [h, w, 4] uint8: what objects look like.
+        photos: [H', W', 3] uint8 RGB by name.
+        filming: settings of the clips.
+        cutouts: [h, w, 4] uint8 RGBA that objects look like; if empty, objects are
+            pieces of the photographs.
 
     Yields:
         The name of a clip, and the clip.
@@ -111,23 +108,23 @@ def write_set(
     """Writes the clips of a split, all or nothing; other splits stay as they are.
 
     Args:
-        clips: names, and clips of any lengths.
+        clips: (name, clip) pairs; clips may differ in length.
         output: folder of the set.
-        about: what `synthesis.json` is to say; JSON values.
-        split: part of the set that they become.
-        flow: also write each frame's motion, `flow/0001.npz`.
-        overwrite: replace a split that was made here before.
-        progress: called with the frames written and their expected number.
-        total: that number, if known.
+        about: content of `synthesis.json`, as JSON values.
+        split: name of the split, such as "train".
+        flow: also write each frame's exact motion, `flow/0001.npz`.
+        overwrite: replace an existing split that was made by this function.
+        progress: called with the number of frames written and the expected total.
+        total: expected number of frames; None if unknown.
 
     Returns:
         Number of clips.
 
     Raises:
-        UsageError: for a split that is no plain name.
-        UserError: if the split exists, the folder holds something else, or no clip
-            comes.
-        OSError: if it cannot be written.
+        UsageError: for a split that is not a plain name.
+        UserError: if the split exists, the folder holds something else, or there are
+            no clips.
+        OSError: if the set cannot be written.
     """
 
     def step(done):
@@ -160,7 +157,7 @@ def _write_split(place, clips, about, flow, overwrite, step):
 
 @contextlib.contextmanager
 def _new_folder(folder):
-    """A folder, which does not stay if nothing comes into it."""
+    """Makes a folder, and removes it again if it is still empty at the end."""
     folder.mkdir(exist_ok=True)
     try:
         yield
@@ -200,26 +197,15 @@ def _write_frame(folder, clip, number, flow):
 
 
 def settings_of(filming: Filming) -> dict:
-    """What `synthesis.json` says of filmed clips.
-
-    Args:
-        filming: how they are made.
-
-    Returns:
-        JSON values.
-    """
+    """Gives the part of `synthesis.json` that describes `filming`."""
     return dataclasses.asdict(filming)
 
 
-_FASTEST = 200  # pixels per frame: beyond, clips have nothing in common
+_FASTEST = 200  # pixels per frame; above it, consecutive frames share nothing
 
 
 class FromPhotos:
-    """Clips filmed of photographs.
-
-    Attributes:
-        notes: sentences for the user.
-    """
+    """Clips made from photographs; `notes` are sentences for the user."""
 
     def __init__(
         self,
@@ -234,22 +220,11 @@ class FromPhotos:
         compressed: float = 0.3,
         cutouts: str | os.PathLike | None = None,
     ):
-        """Reads the photographs.
+        """Reads photographs and cut-outs; small photographs are left out, with a note.
 
-        Args:
-            folder: that holds them.
-            size: (width, height) of the frames in pixels.
-            clips: how many.
-            frames: of each.
-            seed: of all that is random.
-            speed: range of the camera's motion in pixels per frame.
-            duty: range of the exposure as a share of the frame interval.
-            compressed: share of clips whose blurry side goes through H.264.
-            cutouts: folder of PNG files with opacity, or None.
-
-        Raises:
-            UsageError: for a setting out of range.
-            UserError: naming what cannot be read, or if all photographs are too small.
+        `size` is (width, height) in pixels, `speed` the camera's range in pixels per
+        frame, `duty` the range of exposure time as a share of the frame interval, and
+        `compressed` the share of clips whose blurry frames go through H.264.
         """
         if not 0 < speed[0] <= speed[1] <= _FASTEST:
             raise UsageError(
@@ -278,18 +253,7 @@ class FromPhotos:
             )
 
     def write(self, output: str | os.PathLike, **options) -> int:
-        """Writes the set.
-
-        Args:
-            output: its folder.
-            **options: of `write_set`.
-
-        Returns:
-            Number of clips.
-
-        Raises:
-            UserError: if the folder exists.
-        """
+        """Writes the set with the options of `write_set`; gives the number of clips."""
         about = {"from": sorted(self._photos), **dataclasses.asdict(self._filming)}
         total = self._filming.clips * self._filming.frames
         clips = filmed(self._photos, self._filming, self._cutouts)
@@ -297,11 +261,7 @@ class FromPhotos:
 
 
 class FromVideo:
-    """Clips averaged from a quick video.
-
-    Attributes:
-        notes: sentences for the user.
-    """
+    """Clips averaged from high-frame-rate video; `notes` are for the user."""
 
     def __init__(
         self,
@@ -310,17 +270,7 @@ class FromVideo:
         every: int | None = None,
         frames: int = 100,
     ):
-        """Looks at the video.
-
-        Args:
-            path: of the file.
-            average: frames of an exposure; odd.
-            every: frames from one exposure to the next; None for no gap.
-            frames: of a clip, at most.
-
-        Raises:
-            UserError: if it is no video.
-        """
+        """Reads the frame rate; takes settings of `clips_of_video`."""
         self._path, self.notes = Path(path), []
         self._settings = dict(average=average, every=every, frames=frames)
         if (rate := video_rate(path)) < QUICK:
@@ -330,20 +280,7 @@ class FromVideo:
             )
 
     def write(self, output: str | os.PathLike, *, flow: bool = False, **options) -> int:
-        """Writes the set.
-
-        Args:
-            output: its folder.
-            flow: must be False, as nobody knows the motion.
-            **options: of `write_set`.
-
-        Returns:
-            Number of clips.
-
-        Raises:
-            UsageError: if motion is asked for, or for a number of frames out of range.
-            UserError: if the folder exists, or no shot is long enough.
-        """
+        """Writes the set like `write_set`; refuses `flow`, as the motion is unknown."""
         if flow:
             raise UsageError(
                 "--flow: the motion in a video is not known; `mtujax data flow pairs "
@@ -355,33 +292,14 @@ class FromVideo:
 
 
 class Validation:
-    """The fixed validation set.
-
-    Attributes:
-        notes: sentences for the user.
-    """
+    """The fixed validation set; `notes` are sentences for the user."""
 
     def __init__(self, folder: str | os.PathLike):
-        """Makes nothing yet.
-
-        Args:
-            folder: with the seven photographs.
-        """
+        """Takes the folder with the seven photographs; makes nothing yet."""
         self._folder, self.notes = folder, []
 
     def write(self, output: str | os.PathLike, **options) -> int:
-        """Writes the set.
-
-        Args:
-            output: its folder.
-            **options: of `write_set`.
-
-        Returns:
-            Number of clips.
-
-        Raises:
-            UserError: for photographs that are not those, or if the folder exists.
-        """
+        """Writes the set with the options of `write_set`; gives the number of clips."""
         total = FRAMES * len(recipe()[0])
         about = {"from": "the validation set"}
         return write_set(self._clips(), output, about=about, total=total, **options)
@@ -402,23 +320,10 @@ def looks_of_photos(
     count: int = 8,
     seed: int = 0,
 ) -> tuple[list[Look], str]:
-    """Clips made from photographs, as training makes them.
+    """Makes `count` clips as training does, from different photographs if possible.
 
-    Args:
-        folder: of photographs; one that is smaller than a frame is left out.
-        size: (width, height) of the frames in pixels.
-        cutouts: folder of PNG files with opacity: what objects look like; None takes
-            pieces of the photographs.
-        exposure: ranges of exposure, noise and compression.
-        count: N, each of another photograph while there are any.
-        seed: of all that is random.
-
-    Returns:
-        The clips, and where their motion comes from.
-
-    Raises:
-        UserError: if there is no photograph of that size.
-        UsageError: for a count below 1.
+    `size` is (width, height) of the frames in pixels; smaller photographs are left out.
+    Gives the clips and the source of their motion.
     """
     check_count(count)
     width, height = size

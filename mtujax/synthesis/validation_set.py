@@ -1,6 +1,6 @@
-"""The fixed validation set: 14 clips on which scores of bundled weights stand.
+"""The fixed validation set: 14 clips on which the scores of bundled weights are based.
 
-Made on demand from seven photographs that no training sees; recipe and checksums are
+Made on demand from seven photographs that no training uses; recipe and checksums are
 in the package (`assets/validation.json`). Letters: T time, H W pixels.
 """
 
@@ -24,21 +24,21 @@ from mtujax.synthesis.settings import Exposure, Objects, Shake
 FRAMES, HEIGHT, WIDTH = 13, 360, 640
 _NOISY = dict(shot=(1e-4, 3e-4), read=(5e-4, 1e-3), compressed=1.0, crf=(23, 23))
 _CLEAN = dict(shot=(0.0, 0.0), read=(0.0, 0.0), compressed=0.0)
-_TOLERANCE = 0.05  # dB by which another OpenCV or x264 may change a clip's score
+_TOLERANCE = 0.05  # dB by which another version of OpenCV or x264 may change a score
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One clip of the set.
+    """Recipe of one clip of the set.
 
     Attributes:
         name: of the clip.
-        photo: stem of the photograph's file.
-        seed: of all that is random.
+        photo: stem of the photograph's file name.
+        seed: of all randomness.
         speed: pixels per frame of the camera.
-        duty: exposure time as a share of the frame interval.
-        objects: how many are in front of the photograph.
-        noisy: whether the blurry side has noise and went through H.264 (crf 23).
+        duty: range of exposure time as a share of the frame interval.
+        objects: number of objects in front of the photograph.
+        noisy: whether the blurry frames have noise and went through H.264 (crf 23).
     """
 
     name: str
@@ -52,13 +52,13 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """A clip of the set as it came out here.
+    """A clip of the set as this machine makes it.
 
     Attributes:
         entry: its recipe.
-        clip: [T, H, W, 3] blurry and sharp, motion and mask.
-        psnr: dB of the blurry frames against the sharp ones, mean over frames.
-        note: a sentence if its bytes are not the recorded ones, else None.
+        clip: [T, H, W, 3] blurry and sharp frames, motion and mask.
+        psnr: dB of the blurry against the sharp frames, mean over frames.
+        note: a sentence if its bytes differ from the recorded ones, else None.
     """
 
     entry: Entry
@@ -68,11 +68,7 @@ class Made:
 
 
 def recipe() -> tuple[list[Entry], dict[str, dict]]:
-    """What the set is made of.
-
-    Returns:
-        Its entries, and what was recorded of the photographs and clips by name.
-    """
+    """Reads the set's entries, and the recorded checksums and scores by name."""
     path = importlib.resources.files("mtujax") / "assets" / "validation.json"
     content = json.loads(path.read_text())
     entries = [
@@ -82,15 +78,7 @@ def recipe() -> tuple[list[Entry], dict[str, dict]]:
 
 
 def make(entry: Entry, photo: np.ndarray) -> Made:
-    """Makes one clip.
-
-    Args:
-        entry: its recipe.
-        photo: [H', W', 3] uint8.
-
-    Returns:
-        It, without a look at what was recorded.
-    """
+    """Makes one clip from photo [H', W', 3] uint8, without a check of its checksums."""
     count = (entry.objects, entry.objects)
     clip = synthesize(
         photo,
@@ -106,27 +94,13 @@ def make(entry: Entry, photo: np.ndarray) -> Made:
 
 
 def input_psnr(clip: BlurredClip) -> float:
-    """How blurry a clip is.
-
-    Args:
-        clip: [T, H, W, 3] uint8.
-
-    Returns:
-        dB of the blurry frames against the sharp ones, mean over frames.
-    """
+    """Gives the mean over frames of the PSNR in dB, blurry against sharp frames."""
     pairs = zip(clip.blurry, clip.sharp, strict=True)
     return float(np.mean([cv2.PSNR(*pair) for pair in pairs]))
 
 
 def checksums(clip: BlurredClip) -> dict[str, str]:
-    """SHA-256 of a clip's arrays.
-
-    Args:
-        clip: of any size.
-
-    Returns:
-        Hexadecimal digests of `blurry` and `sharp`.
-    """
+    """Gives hexadecimal SHA-256 digests of the arrays `blurry` and `sharp`."""
     arrays = {"blurry": clip.blurry, "sharp": clip.sharp}
     return {
         name: hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
@@ -135,33 +109,16 @@ def checksums(clip: BlurredClip) -> dict[str, str]:
 
 
 def is_validation_folder(folder: str | os.PathLike) -> bool:
-    """Whether a folder holds the photographs of the set, by their names.
-
-    Args:
-        folder: of photographs.
-
-    Returns:
-        True if none is missing.
-    """
+    """Whether a folder holds all photographs of the set, by their names."""
     wanted = {entry.photo for entry in recipe()[0]}
     return wanted <= {path.stem for path in images_in(folder)}
 
 
 def validation_clips(folder: str | os.PathLike) -> Iterator[Made]:
-    """Makes the set, clip by clip.
+    """Makes the set clip by clip; UserError for a wrong photograph or score.
 
-    The bytes may differ from the recorded ones where OpenCV or x264 round otherwise;
-    then `note` says so. A clip whose score differs as well is another one, and refused.
-
-    Args:
-        folder: with the seven photographs.
-
-    Yields:
-        Each clip.
-
-    Raises:
-        UserError: for a photograph that is missing or not the recorded one, or a clip
-            that is another one.
+    The bytes may differ from the recorded ones where OpenCV or x264 round differently;
+    `note` says so. A clip whose score differs too is a different clip, and refused.
     """
     entries, recorded = recipe()
     paths = {path.stem: path for path in images_in(folder)}

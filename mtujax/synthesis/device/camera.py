@@ -2,7 +2,7 @@
 
 Same letters and conventions as there: the reference plane holds centred pixels, times
 are in frames, matrices are 3x3 homographies, known up to a factor and multiplied in
-float32, without the short products of tensor cores. One clip at a time: `vmap` over
+float32, not at the reduced precision of tensor cores. One clip at a time: `vmap` over
 clips. Letters: N moments, K sines, C channels, M points.
 """
 
@@ -18,77 +18,40 @@ from mtujax.synthesis.settings import Objects, Shake
 def product(first: jax.Array, second: jax.Array) -> jax.Array:
     """Multiplies matrices: `first` is applied after `second`.
 
-    Args:
-        first: [..., 3, 3].
-        second: [..., 3, 3], as many axes.
-
-    Returns:
-        [..., 3, 3].
+    [..., 3, 3] twice, with as many axes -> [..., 3, 3].
     """
     # A sum, not a matmul, which accelerators round to 10 bits.
     return (first[..., :, :, None] * second[..., None, :, :]).sum(axis=-2)
 
 
 def inverse(matrix: jax.Array) -> jax.Array:
-    """The way back, up to a factor: the adjugate.
-
-    Args:
-        matrix: [..., 3, 3].
-
-    Returns:
-        [..., 3, 3].
-    """
+    """Inverts homographies [..., 3, 3] up to a factor, by the adjugate."""
     rows = matrix[..., 0, :], matrix[..., 1, :], matrix[..., 2, :]
     columns = [jnp.cross(rows[(i + 1) % 3], rows[(i + 2) % 3]) for i in range(3)]
     return jnp.stack(columns, axis=-1)
 
 
 def apply(matrix: jax.Array, points: jax.Array) -> jax.Array:
-    """Takes points through homographies.
-
-    Args:
-        matrix: [N, 3, 3].
-        points: [M, 2] (x, y).
-
-    Returns:
-        [N, M, 2].
-    """
+    """Maps points (x, y) by homographies: [N, 3, 3], points [M, 2] -> [N, M, 2]."""
     points = jnp.concatenate([points, jnp.ones((len(points), 1))], axis=1)
     moved = (matrix[:, None] * points[None, :, None]).sum(axis=-1)
     return moved[..., :2] / moved[..., 2:]
 
 
 def scaling(x: jax.Array, y: jax.Array, shift: jax.Array) -> jax.Array:
-    """Stretches along the axes, then moves.
-
-    Args:
-        x: factor of the columns.
-        y: factor of the rows.
-        shift: [2] (x, y) added.
-
-    Returns:
-        [3, 3].
-    """
+    """Scales by `x` and `y`, then adds `shift` [2] (x, y), as a matrix [3, 3]."""
     matrix = jnp.zeros((3, 3)).at[0, 0].set(x).at[1, 1].set(y)
     return matrix.at[:2, 2].set(shift).at[2, 2].set(1.0)
 
 
 def centring(width: int, height: int) -> jax.Array:
-    """From frame pixels to centred ones.
-
-    Args:
-        width: in pixels.
-        height: in pixels.
-
-    Returns:
-        [3, 3].
-    """
+    """Gives the matrix [3, 3] from frame pixels to centred ones."""
     return scaling(1.0, 1.0, -(jnp.array([width, height]) - 1) / 2)
 
 
 _SINES = 3
-_REACH = 0.3  # of the frame's width: where a pan turns round, so that none leaves
-_STEADY = 0.5  # share of an object's speed that goes straight on
+_REACH = 0.3  # amplitude of a pan as a share of the frame's width
+_STEADY = 0.5  # share of an object's speed that is straight motion
 
 
 class Waves(NamedTuple):
@@ -105,14 +68,7 @@ class Waves(NamedTuple):
     phase: jax.Array
 
     def at(self, times: jax.Array) -> jax.Array:
-        """The functions' values.
-
-        Args:
-            times: [N] moments in frames.
-
-        Returns:
-            [C, N].
-        """
+        """Evaluates the functions: times [N] -> [C, N]."""
         angle = self.frequency[..., None] * times[None, None] + self.phase[..., None]
         return (self.amplitude[..., None] * jnp.sin(angle)).sum(axis=1)
 
@@ -124,7 +80,7 @@ class Camera(NamedTuple):
         focal: focal length in pixels.
         pan: [4] pixels per frame of yaw, pitch and translation x, y.
         waves: of yaw, pitch, x, y (all in pixels), roll (radians), logarithm of zoom,
-            and way forward (share of the scene's distance).
+            and forward motion (share of the scene's distance).
     """
 
     focal: jax.Array
@@ -136,7 +92,7 @@ class Path(NamedTuple):
     """How an object moves over the reference plane at its distance.
 
     Attributes:
-        centre: [2] (x, y) in the middle of the clip, but for the oscillation.
+        centre: [2] (x, y) in the middle of the clip, without the oscillation.
         velocity: [2] (x, y) pixels per frame.
         waves: of x, y (pixels), angle (radians) and logarithm of size.
     """
@@ -147,16 +103,7 @@ class Path(NamedTuple):
 
 
 def uniform(rng_key: jax.Array, bounds: tuple, shape: tuple[int, ...] = ()):
-    """Draws evenly between two bounds.
-
-    Args:
-        rng_key: a `jax.random` key.
-        bounds: the lower and the upper one.
-        shape: of the result; () for a scalar.
-
-    Returns:
-        [*shape] float32.
-    """
+    """Draws float32 [*shape] uniformly between two bounds."""
     return jax.random.uniform(rng_key, shape, minval=bounds[0], maxval=bounds[1])
 
 
@@ -172,15 +119,9 @@ def _direction(rng_key):
 def draw_waves(
     rng_key: jax.Array, speeds: jax.Array, frequency: tuple[float, float]
 ) -> Waves:
-    """Draws functions that change by about `speeds` a frame.
+    """Draws functions that change by about `speeds` [C] units per frame.
 
-    Args:
-        rng_key: a `jax.random` key.
-        speeds: [C] units per frame.
-        frequency: range in cycles per frame.
-
-    Returns:
-        C functions.
+    `frequency` is a range in cycles per frame.
     """
     keys = jax.random.split(rng_key, 3)
     shape = (len(speeds), _SINES)
@@ -191,16 +132,7 @@ def draw_waves(
 
 
 def draw_camera(rng_key: jax.Array, width: int, shake: Shake) -> Camera:
-    """Draws a camera's path.
-
-    Args:
-        rng_key: a `jax.random` key.
-        width: of the frames in pixels.
-        shake: ranges to draw from.
-
-    Returns:
-        The path, its `pan` [4] and `waves` [7] in pixels and radians.
-    """
+    """Draws a camera's path; `width` is that of the frames in pixels."""
     keys = jax.random.split(rng_key, 6)
     speed, steady = _speed(keys[0], shake.speed), uniform(keys[1], shake.pan)
     turned = uniform(keys[2], shake.rotation)
@@ -215,16 +147,7 @@ def draw_camera(rng_key: jax.Array, width: int, shake: Shake) -> Camera:
 
 
 def draw_path(rng_key: jax.Array, centre: jax.Array, objects: Objects) -> Path:
-    """Draws an object's path through a point.
-
-    Args:
-        rng_key: a `jax.random` key.
-        centre: [2] (x, y) of the reference plane, passed in the middle of the clip.
-        objects: ranges to draw from.
-
-    Returns:
-        The path.
-    """
+    """Draws an object's path that passes `centre` [2] (x, y) in mid-clip."""
     keys = jax.random.split(rng_key, 4)
     moves = jax.random.uniform(keys[0]) >= objects.still
     speed = moves * _speed(keys[1], objects.speed)
@@ -245,18 +168,12 @@ def planes(
     near: jax.Array | float = 1.0,
     tilt: jax.Array | None = None,
 ) -> jax.Array:
-    """How the camera sees a plane of the scene at each moment.
+    """Homographies from the reference plane to the centred frame.
 
-    Args:
-        camera: its path.
-        times: [N] moments in frames.
-        width: of the frames in pixels.
-        middle: time in frames when the pan passes its middle.
-        near: 1 / distance of the plane, 1 for the background.
-        tilt: [2] change of `near`, as a share, per focal length along x and y.
-
-    Returns:
-        [N, 3, 3] from the reference plane to the centred frame.
+    times [N] in frames -> [N, 3, 3]. `width` is that of the frames in pixels, `middle`
+    the time in frames at which the pan passes its middle, `near` 1 / distance of the
+    plane (1 for the background), `tilt` [2] the change of `near`, as a share, per focal
+    length along x and y.
     """
     reach = _REACH * width
     pan = reach * jnp.sin(camera.pan[:, None] * (times - middle)[None] / reach)
@@ -273,15 +190,9 @@ def planes(
 
 
 def places(path: Path, times: jax.Array, middle: float) -> jax.Array:
-    """Where an object is.
+    """Homographies from object-centred pixels to the reference plane.
 
-    Args:
-        path: of the object.
-        times: [N] moments in frames.
-        middle: time in frames at which it passes its centre.
-
-    Returns:
-        [N, 3, 3] from pixels centred on the object to the reference plane.
+    times [N] in frames -> [N, 3, 3]; the object passes its centre at time `middle`.
     """
     x, y, angle, growth = path.waves.at(times)
     steady = path.velocity[:, None] * (times - middle)[None] + path.centre[:, None]

@@ -1,4 +1,4 @@
-"""Films flat layers: blurry and sharp light, and exact motion. Pure, in JAX.
+"""Renders flat layers: blurry and sharp light, and exact motion. Pure, in JAX.
 
 What `synthesis.host.scene` and `synthesis.host.clip.film` do, for a batch. Letters: B
 clips, T time, S sub-frames, L layers (the background and L - 1 objects), H W pixels, h
@@ -13,21 +13,21 @@ import jax.numpy as jnp
 from mtujax.synthesis.device.camera import inverse, product
 from mtujax.synthesis.host.scene import MIXED
 
-_SOLID = 0.95  # share of a pixel's light from which it shows one surface alone
-_TOGETHER = 8, 32  # frames K: on a CPU, and where many small computations take longer
+_SOLID = 0.95  # share of a pixel's light above which it shows a single surface
+_TOGETHER = 8, 32  # frames K on a CPU, and on an accelerator, where steps cost more
 
 
 class Shots(NamedTuple):
-    """What is filmed.
+    """Clips to be rendered.
 
     Attributes:
         background: [B, h, w, 4] float16 or float32 light; the fourth channel is not
-            looked at. Beyond it, its border goes on.
-        objects: [B, L - 1, h, w, 4] light, premultiplied, and alpha, from far to near;
+            used. Outside, its border is repeated.
+        objects: [B, L - 1, h, w, 4] premultiplied light and alpha, from far to near;
             zero along the border.
         poses: [B, T, S, L, 3, 3] from frame pixels to texels in each sub-frame.
         weights: [B, T, S] of the sub-frames in the blurry frame; those after the last
-            that is not zero cost nothing.
+            nonzero one cost nothing.
         middles: [B, T, L, 3, 3] from frame pixels to texels in the sharp frame.
     """
 
@@ -39,17 +39,17 @@ class Shots(NamedTuple):
 
 
 class Film(NamedTuple):
-    """What was filmed.
+    """Rendered clips.
 
     Attributes:
         blurry: [B, T, H, W, 3] float32 light, before the sensor.
         sharp: [B, T, H, W, 3] float32 light.
-        flow: [B, T, H, W, 2] float32 (dx, dy) in pixels, of what is visible in each
-            sharp frame back to the one before; zero for the first.
-        valid: [B, T, H, W] bool: True where the pixel shows one surface alone and so do
-            the pixels between which its source lies, all inside the frame.
-        labels: [2, B, T, H, W] uint8: the layer that is seen most, and the same but
-            `MIXED` where it is not seen alone.
+        flow: [B, T, H, W, 2] float32 (dx, dy) in pixels, of the surface visible in each
+            sharp frame, back to the previous frame; zero for the first.
+        valid: [B, T, H, W] bool: True where the pixel shows a single surface and so do
+            the pixels around its source, all inside the frame.
+        labels: [2, B, T, H, W] uint8: the layer that is most visible, and the same but
+            `MIXED` where it is not the only one.
     """
 
     blurry: jax.Array
@@ -60,16 +60,7 @@ class Film(NamedTuple):
 
 
 def film(shots: Shots, *, height: int, width: int) -> Film:
-    """Films clips.
-
-    Args:
-        shots: what is before the cameras, and how it is seen.
-        height: H of the frames in pixels.
-        width: W.
-
-    Returns:
-        A `Film`.
-    """
+    """Renders clips; `height` and `width` are H and W of the frames in pixels."""
     shape = shots.weights.shape[:2]
     flat = shots._replace(
         poses=shots.poses.reshape(-1, *shots.poses.shape[2:]),
@@ -78,7 +69,7 @@ def film(shots: Shots, *, height: int, width: int) -> Film:
     )
     used = jnp.arange(1, shots.weights.shape[2] + 1)[None] * (flat.weights != 0)
     counts = used.max(axis=1)
-    # Frames of about the same length of exposure together: few wait for others.
+    # Groups frames of similar exposure length, so that few wait for others.
     order = jnp.argsort(-counts)
     together = min(_TOGETHER[jax.default_backend() != "cpu"], len(order))
     lacking = -len(order) % together
@@ -98,7 +89,7 @@ def film(shots: Shots, *, height: int, width: int) -> Film:
 
 
 def _expose(shots, frames, count, height, width, length):
-    """Blurry and sharp light [K, H, W, 3] of some frames, and the latter's labels."""
+    """Blurry and sharp light [K, H, W, 3] of K frames, and labels of the sharp ones."""
     poses, weights = shots.poses[frames], shots.weights[frames]
 
     def add(number, total):
@@ -133,15 +124,9 @@ def _render(shots, clips, poses, height, width):
 
 
 def project(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-    """Where homographies take the pixels of a frame.
+    """Maps the pixels of a frame by homographies.
 
-    Args:
-        matrix: [K, 3, 3].
-        height: H of the frame.
-        width: W.
-
-    Returns:
-        x and y, [K, H, W] each.
+    [K, 3, 3] -> x and y, [K, H, W] each.
     """
     m = matrix[:, :, :, None, None]
     column = jnp.arange(width, dtype=jnp.float32)[None, None]
@@ -157,21 +142,15 @@ def bilinear(
     x: jax.Array,
     y: jax.Array,
 ) -> jax.Array:
-    """Samples pictures that lie one after the other; beyond one, its border goes on.
+    """Samples pictures that are stored one after the other; outside, borders repeat.
 
-    Args:
-        texels: [R, C], rows of pictures.
-        first: [K] int32 index of each picture's first texel.
-        size: (h, w) of all of them, at least 2.
-        x: [K, H, W] columns.
-        y: [K, H, W] rows.
-
-    Returns:
-        [K, H, W, C] float32.
+    texels [R, C] of all pictures; first [K] int32, index of each picture's first
+    texel; size (h, w) of all pictures, at least 2; columns x and rows y [K, H, W] ->
+    [K, H, W, C] float32.
     """
     h, w = size
     x, y = jnp.clip(x, 0, w - 1), jnp.clip(y, 0, h - 1)
-    # Clipped once more as integers: a degenerate view has no place at all.
+    # Clipped again as integers, as a degenerate view can give NaN.
     left = jnp.clip(x.astype(jnp.int32), 0, w - 2)
     top = jnp.clip(y.astype(jnp.int32), 0, h - 2)
     across, down = (x - left)[..., None], (y - top)[..., None]
@@ -186,14 +165,11 @@ def bilinear(
 
 
 def backward_flow(middles: jax.Array, owner: jax.Array) -> jax.Array:
-    """The motion from each frame back to the one before, of whatever is visible.
+    """Flow from each frame to the previous one, of the surface that each pixel shows.
 
-    Args:
-        middles: [B, T, L, 3, 3] from frame pixels to texels.
-        owner: [B, T, H, W] uint8, the layer that is seen most.
-
-    Returns:
-        [B, T, H, W, 2] (dx, dy) in pixels; zero for the first frame.
+    middles [B, T, L, 3, 3] from frame pixels to texels, and owner [B, T, H, W] uint8,
+    the layer that is most visible -> [B, T, H, W, 2] (dx, dy) in pixels; zero for the
+    first frame.
     """
     back = product(inverse(middles[:, :-1]), middles[:, 1:])
     back = back / back[..., 2:, 2:] - jnp.eye(3)[None, None, None]
@@ -206,7 +182,7 @@ def backward_flow(middles: jax.Array, owner: jax.Array) -> jax.Array:
 
 
 def _displacements(change, height, width):
-    """[B, T, H, W, 2] from pixels to where homographies 1 + `change` take them."""
+    """[B, T, H, W, 2] from pixels to where homographies 1 + `change` map them."""
     (a, b, c), (d, e, f), (g, h, _) = (
         [change[..., i, j, None, None] for j in range(3)] for i in range(3)
     )
@@ -218,19 +194,15 @@ def _displacements(change, height, width):
 
 
 def visible(flow: jax.Array, alone: jax.Array) -> jax.Array:
-    """Where the flow tells what happened.
+    """Marks where the flow is valid, as `Film.valid` says; False in the first frame.
 
-    Args:
-        flow: [B, T, H, W, 2] (dx, dy) in pixels.
-        alone: [B, T, H, W] uint8, the layer that is seen alone, or `MIXED`.
-
-    Returns:
-        bool [B, T, H, W], as `Film.valid` has it; False in the first frame.
+    flow [B, T, H, W, 2] (dx, dy) in pixels, and alone [B, T, H, W] uint8, the only
+    layer visible or `MIXED` -> bool [B, T, H, W].
     """
     height, width = alone.shape[2:]
     column = jnp.arange(width, dtype=jnp.float32)[None, None, None]
     row = jnp.arange(height, dtype=jnp.float32)[None, None, :, None]
-    # To a thousandth: whole pixels stay whole, and have no second neighbour.
+    # Rounded to 0.001, so that whole pixels stay whole and need no second neighbour.
     x = jnp.round((column + flow[..., 0]) * 1000) / 1000
     y = jnp.round((row + flow[..., 1]) * 1000) / 1000
     valid = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

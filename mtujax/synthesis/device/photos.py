@@ -1,4 +1,4 @@
-"""What stays in device memory: photographs, cut-outs, and where there is texture.
+"""Photographs and cut-outs in device memory, with maps of their texture.
 
 Packed once, on the host, with NumPy and OpenCV. Letters: P photographs, C cut-outs,
 M sizes of each, H W pixels, h w cells.
@@ -25,8 +25,8 @@ class Photos(NamedTuple):
     Attributes:
         pixels: [P, H, W, 3] uint8 display values, zero beyond each one's size.
         sizes: [P, 2] int32 (width, height).
-        texture: [P, h + 1, w + 1] float32: how much the photograph changes from pixel
-            to pixel, summed over all cells above and to the left.
+        texture: [P, h + 1, w + 1] float32: change from pixel to pixel, summed over all
+            cells above and to the left.
     """
 
     pixels: jax.Array
@@ -48,17 +48,7 @@ class Cutouts(NamedTuple):
 
 
 def pack_photos(photos: Sequence[np.ndarray]) -> Photos:
-    """Puts photographs into device memory.
-
-    Args:
-        photos: [H, W, 3] uint8 each, of any sizes.
-
-    Returns:
-        A `Photos`.
-
-    Raises:
-        UserError: if there is none, or one is no such array.
-    """
+    """Copies photographs to the device; UserError unless all are uint8 [H, W, 3]."""
     if not len(photos):
         raise UserError("no photographs: give at least one")
     for number, photo in enumerate(photos):
@@ -96,18 +86,10 @@ def _texture(photo):
 def pack_cutouts(
     cutouts: Sequence[np.ndarray], *, largest: float, smallest: float
 ) -> Cutouts:
-    """Puts cut-outs into device memory, at the sizes at which they will be shown.
+    """Copies cut-outs to the device, at the sizes at which they will be shown.
 
-    Args:
-        cutouts: [H, W, 4] uint8 each, not premultiplied.
-        largest: texels of the longer side at which any is shown.
-        smallest: the same, at least.
-
-    Returns:
-        A `Cutouts`.
-
-    Raises:
-        UserError: if one is no such array.
+    uint8 [H, W, 4] each, not premultiplied, else UserError; `largest` and `smallest`
+    bound the longer side in texels.
     """
     for number, cutout in enumerate(cutouts):
         if cutout.dtype != np.uint8 or cutout.ndim != 3 or cutout.shape[2] != 4:
@@ -134,7 +116,7 @@ def _sizes(size, largest, steps):
 
 
 def _shrunk(cutout, size):
-    """Averages a cut-out down to `size` (width, height), smooth, with a border."""
+    """Averages a cut-out to `size` (width, height), smooth with an empty border."""
     alpha = cutout[..., 3:].astype(np.float32) / 255
     image = np.concatenate([linear_from_srgb(cutout[..., :3]) * alpha, alpha], axis=-1)
     image = cv2.resize(image, size.tolist(), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Scenes drawn at random on the device: a photograph far away, things in front of it.
+"""Random scenes on the device: a distant photograph, and objects in front of it.
 
 What `synthesis.host.scene` does. One clip at a time: `vmap` over clips. Letters: T
 time, S sub-frames, L layers, N objects, h w texels.
@@ -35,23 +35,23 @@ from mtujax.synthesis.host.camera import corners as frame_corners
 from mtujax.synthesis.host.textures import DENSITY
 from mtujax.synthesis.settings import Exposure, Objects, Shake
 
-_CANDIDATES = 8  # places, of which one with much texture is likely to be taken
-_LARGEST = 1.2  # frame pixels per pixel of a cut-out, or it would be soft
-_STEP = 0.125  # frames between the moments that bound where the camera looks
-_COVERAGE = 4  # texels of the background per frame pixel, for what the path sees
+_CANDIDATES = 8  # places; one with much texture is likely to be taken
+_LARGEST = 1.2  # frame pixels per cut-out pixel; above it, objects would be soft
+_STEP = 0.125  # frames between the moments at which the camera's view is bounded
+_COVERAGE = 4  # texels per frame pixel, as the path sees more than one frame
 _TAPS = 12  # photograph pixels that the kernel of resampling may need around a part
 _EDGE = 12  # texels around an object
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What clips are like; settings that are compiled in.
+    """Settings of clips that are compiled in.
 
     Attributes:
         frames: T per clip.
         size: side of the square frames in pixels.
         shake: ranges of the camera's motion.
-        objects: ranges of what is in front; None for nothing.
+        objects: ranges of objects in front; None for no objects.
         exposure: ranges of exposure and noise.
     """
 
@@ -63,28 +63,28 @@ class Recipe:
 
     @property
     def middle(self) -> float:
-        """Time in frames in the middle of a clip."""
+        """Time in frames of the middle of a clip."""
         return (self.frames - 1) / 2
 
     @property
     def background_side(self) -> int:
-        """Side of the background's texture, texels."""
+        """Side of the background's texture in texels."""
         return _COVERAGE * self.size
 
     @property
     def object_sizes(self) -> tuple[float, float]:
-        """Smallest and largest longer side of an object, texels."""
+        """Smallest and largest longer side of an object in texels."""
         low, high = (self.objects or Objects()).size
         return low * self.size * DENSITY, high * self.size * DENSITY
 
     @property
     def object_side(self) -> int:
-        """Side of the objects' textures, texels."""
+        """Side of the objects' textures in texels."""
         return int(np.ceil(self.object_sizes[1])) + _EDGE
 
 
 class Background(NamedTuple):
-    """The photograph, far away.
+    """The distant photograph.
 
     Attributes:
         texture: [h, w, 4] light.
@@ -98,14 +98,14 @@ class Background(NamedTuple):
 
 
 class Things(NamedTuple):
-    """Objects from far to near, all in view in the middle of the clip.
+    """Objects from far to near, all of them visible in the middle of the clip.
 
     Attributes:
         texture: [N, h, w, 4] light, premultiplied.
-        extent: [N, 2] (width, height) of what is not empty, in texels.
+        extent: [N, 2] (width, height) of the part that is not empty, in texels.
         near: [N] 1 / distance.
-        path: of each.
-        there: bool [N]; the others are not seen.
+        path: motion of each.
+        there: bool [N]; False for objects that are not shown.
     """
 
     texture: jax.Array
@@ -116,13 +116,7 @@ class Things(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """Layers before a camera.
-
-    Attributes:
-        camera: the path it is seen from.
-        background: what fills the frame.
-        things: before it; None for nothing.
-    """
+    """Layers in front of a camera; `things` is None if there are no objects."""
 
     camera: Camera
     background: Background
@@ -136,17 +130,9 @@ def draw_scene(
     sensor: Sensor,
     recipe: Recipe,
 ) -> Scene:
-    """Draws what is to be filmed.
+    """Draws a random scene with float32 textures [h, w, 4] of the recipe's sizes.
 
-    Args:
-        rng_key: a `jax.random` key.
-        photos: resident photographs.
-        cutouts: what objects look like; None for pieces of the photographs.
-        sensor: makes scene light of the photographs' light.
-        recipe: ranges to draw from.
-
-    Returns:
-        A scene; its textures [h, w, 4] are float32, as large as the recipe says.
+    Without `cutouts`, objects are pieces of the photographs.
     """
     keys = jax.random.split(rng_key, 5)
     shake = recipe.shake
@@ -171,7 +157,7 @@ def draw_scene(
 
 
 def _reach(camera, tilt, recipe):
-    """Corners [2] of the part of the reference plane that is seen."""
+    """Corners [2] of the part of the reference plane that the camera sees."""
     times = jnp.arange(-0.5, recipe.frames - 0.5 + _STEP, _STEP)
     seen = planes(camera, times, width=recipe.size, middle=recipe.middle, tilt=tilt)
     centred = centring(recipe.size, recipe.size)[None]
@@ -189,19 +175,10 @@ def draw_part(
 ) -> tuple[Part, jax.Array]:
     """Draws a photograph and a place in it, likely one with texture to learn from.
 
-    Of a few places, each is taken with a chance that goes with the square of how much
-    the photograph changes there from pixel to pixel. A photograph too small for the
-    path is magnified.
-
-    Args:
-        rng_key: a `jax.random` key.
-        photos: resident photographs.
-        low: [2] (x, y) of the first corner of the reference plane that is seen.
-        high: [2] (x, y) of the last one.
-        recipe: ranges to draw from.
-
-    Returns:
-        The part, and [3, 3] from the reference plane to photograph pixels.
+    `low` and `high` [2] (x, y) bound the visible part of the reference plane. Gives the
+    part, and [3, 3] from the reference plane to photograph pixels. One of a few random
+    places is taken with a probability proportional to the squared mean change from
+    pixel to pixel. A photograph too small for the path is magnified.
     """
     keys = jax.random.split(rng_key, _CANDIDATES + 1)
 
@@ -226,14 +203,14 @@ def draw_part(
 
 
 def _turn(rng_key):
-    """[2, 2] one of the eight quarter turns and their mirrored forms."""
+    """[2, 2], one of the four quarter turns, mirrored or not."""
     a, b, swap = jax.random.bernoulli(rng_key, shape=(3,)).astype(jnp.float32)
     plain = jnp.diag(1 - 2 * jnp.stack([a, b]))
     return jnp.where(swap > 0, plain[::-1], plain)
 
 
 def _changes(photos, part):
-    """How much a part of a photograph changes from pixel to pixel, on average."""
+    """Mean change from pixel to pixel in a part of a photograph."""
     total = photos.texture[part.photo]
     low, high = part.low / CELL, jnp.maximum(part.high / CELL, part.low / CELL + 0.1)
     corner = [

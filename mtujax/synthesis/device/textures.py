@@ -1,7 +1,8 @@
-"""Textures to move about, made on the device from what is resident.
+"""Textures of scenes, made on the device from resident photographs and cut-outs.
 
 Light at two texels per frame pixel, as in `synthesis.host.textures`. One clip at a
-time: `vmap` over clips. Letters: H W pixels, h w texels, M sizes of a cut-out.
+time: `vmap` over clips. Letters: P photographs, H W pixels, h w texels, M sizes of a
+cut-out.
 """
 
 from collections.abc import Callable
@@ -18,16 +19,16 @@ from mtujax.synthesis.host.sensor import linear_from_srgb
 from mtujax.synthesis.host.textures import DENSITY
 
 Light = Callable[[jax.Array], jax.Array]
-_MARGIN = 1.0  # texels around what is seen
+_MARGIN = 1.0  # texels around the visible part
 _LEVELS = np.arange(256, dtype=np.uint8)
-_SMALLEST = 0.5  # of a piece's longer side
+_SMALLEST = 0.5  # shortest side of a piece, as a share of its longest
 
 
 class Part(NamedTuple):
     """An upright part of a photograph.
 
     Attributes:
-        photo: [] int32, which one.
+        photo: [] int32 number of the photograph.
         low: [2] (x, y) of its first corner in photograph pixels.
         high: [2] (x, y) of its last corner.
         scale: [] photograph pixels per frame pixel.
@@ -48,22 +49,13 @@ def background_texture(
     largest: float,
     light: Light,
 ) -> tuple[jax.Array, jax.Array]:
-    """Resamples a part of a photograph.
+    """Resamples a part of a photograph to a square of `side` texels.
 
-    Along an axis that the part is long on, there is less than two texels per pixel.
-
-    Args:
-        pixels: [P, H, W, 3] uint8 display values.
-        size: [2] (width, height) of the photograph.
-        part: what to cover; at most `side` - 12 photograph pixels long.
-        side: h and w of the texture.
-        largest: upper bound of `part.scale`; what is more than one is averaged, as a
-            sensor's pixel would.
-        light: turns [h, w, 3] linear light into that of the scene.
-
-    Returns:
-        The texture [h, w, 4], opaque, and the [3, 3] matrix from photograph pixels to
-        texels.
+    pixels [P, H, W, 3] uint8, size [2] (width, height) of the photograph -> opaque
+    [h, w, 4], and [3, 3] from photograph pixels to texels. The part is at most `side` -
+    12 photograph pixels long; along its longer axis there may be fewer than two texels
+    per pixel. `part.scale` is at most `largest`: above 1, pixels are averaged as by a
+    sensor's pixel. `light` makes scene light of [h, w, 3] linear light.
     """
     density = (side - 1 - 2 * _MARGIN) / jnp.maximum(part.high - part.low, 1e-3)
     density = jnp.minimum(density, DENSITY / part.scale)
@@ -72,7 +64,7 @@ def background_texture(
     first = jnp.clip(jnp.floor(part.low).astype(jnp.int32) - 3, 0, limit)
     start = (part.photo, first[1], first[0], 0)
     image = jax.lax.dynamic_slice(pixels, start, (1, *source, 3))[0]
-    # Near the eye's scale the kernel rings least next to what is bright.
+    # On a perceptual scale the kernel rings least next to bright parts.
     image = jnp.asarray(np.sqrt(linear_from_srgb(_LEVELS)))[image]
     wide = jnp.maximum(part.scale, 1.0)
     reach = int(np.ceil(2 * max(largest, 1.0)))
@@ -114,21 +106,14 @@ def cutout_texture(
     side: int,
     light: Light,
 ) -> tuple[jax.Array, jax.Array]:
-    """Scales a cut-out to the size at which a clip shows it.
+    """Scales a cut-out so that its longer side has `longest` texels.
 
-    Args:
-        pixels: [M, H, W, 4] uint8 of one cut-out, from `pack_cutouts`.
-        sizes: [M, 2] (width, height) of each.
-        longest: its longer side in texels.
-        mirrored: 1 or -1.
-        side: h and w of the texture.
-        light: turns [h, w, 3] linear light into that of the scene.
-
-    Returns:
-        The texture [h, w, 4], premultiplied, in the middle of an empty one, and [2]
-        (width, height) of what is not empty.
+    pixels [M, H, W, 4] uint8 from `pack_cutouts`, sizes [M, 2] (width, height) ->
+    premultiplied [h, w, 4] of `side` texels, empty around it, and [2] (width, height)
+    of the part that is not empty. `mirrored` is 1 or -1; `light` makes scene light of
+    [h, w, 3] linear light.
     """
-    # The size next to it: between 0.7 and 1.4 of its pixels per texel.
+    # The nearest size: between 0.7 and 1.4 of its pixels per texel.
     ratio = sizes.max(axis=1) / longest
     number = jnp.argmin(jnp.abs(jnp.log(ratio)))
     ratio, size = ratio[number], sizes[number]
@@ -159,19 +144,10 @@ def piece_texture(
     side: int,
     light: Light,
 ) -> tuple[jax.Array, jax.Array]:
-    """A smoothly shaped piece of a photograph, for want of cut-outs.
+    """Cuts a smoothly shaped piece out of a photograph, where there are no cut-outs.
 
-    Args:
-        pixels: [P, H, W, 3] uint8 display values.
-        size: [2] (width, height) of the photograph.
-        photo: [] int32, which one.
-        rng_key: a `jax.random` key.
-        longest: its longer side in texels.
-        side: h and w of the texture.
-        light: turns [h, w, 3] linear light into that of the scene.
-
-    Returns:
-        As `cutout_texture`.
+    pixels [P, H, W, 3] uint8, size [2] (width, height) of number `photo`; the rest, and
+    the result, are as in `cutout_texture`.
     """
     keys = jax.random.split(rng_key, 4)
     longest = jnp.minimum(longest, size.min())
@@ -195,7 +171,7 @@ def piece_texture(
 
 
 def _blob(rng_key, places, radius):
-    """[h, w, 1] alpha of a round shape that winds; its edge is a texel wide."""
+    """[h, w, 1] alpha of a wavy round shape; its edge is a texel wide."""
     x, y = places[0][None], places[1][:, None]
     angle = jnp.arctan2(y, x)
     edge = 0.75 * jnp.ones_like(angle)

@@ -1,8 +1,8 @@
-"""How a hand-held camera and things in front of it move: smooth random paths.
+"""How a hand-held camera and objects in front of it move: smooth random paths.
 
 The reference plane holds pixels of a camera at rest, centred: (0, 0) is the middle of
 the frame. Matrices are 3x3 homographies of pixels (x, y, 1). Letters: N moments, K
-sines, C channels. Times are in frames.
+sines, C channels, M points. Times are in frames.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from mtujax.synthesis.settings import Objects, Shake
 
 _SINES = 3
-_REACH = 0.3  # of the frame's width: where a pan turns round, so that none leaves
+_REACH = 0.3  # amplitude of a pan as a share of the frame's width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,15 +37,9 @@ class Waves:
         speeds: np.ndarray,
         frequency: tuple[float, float],
     ) -> "Waves":
-        """Draws functions that change by about `speeds` a frame.
+        """Draws functions that change by about `speeds` [C] units per frame.
 
-        Args:
-            rng: source of randomness.
-            speeds: [C] units per frame.
-            frequency: range in cycles per frame.
-
-        Returns:
-            C functions.
+        `frequency` is a range in cycles per frame.
         """
         shape = (len(speeds), _SINES)
         turns = 2 * np.pi * rng.uniform(*frequency, shape)
@@ -55,14 +49,7 @@ class Waves:
         return cls(np.asarray(speeds)[:, None] * amplitude, turns, phase)
 
     def at(self, times: np.ndarray) -> np.ndarray:
-        """The functions' values.
-
-        Args:
-            times: [N] moments in frames.
-
-        Returns:
-            [N, C] float64.
-        """
+        """Evaluates the functions: times [N] -> [N, C] float64."""
         times = np.asarray(times)[:, None, None]
         waves = self.amplitude * np.sin(self.frequency * times + self.phase)
         return waves.sum(axis=-1)
@@ -76,10 +63,10 @@ class CameraPath:
         width: of the frame in pixels.
         height: of the frame in pixels.
         focal: focal length in pixels.
-        middle: time in frames when the pan passes its middle.
+        middle: time in frames at which the pan passes its middle.
         pan: [4] pixels per frame of yaw, pitch and translation x, y.
         waves: of yaw, pitch, x, y (all in pixels), roll (radians), logarithm of zoom,
-            and way forward (share of the scene's distance).
+            and forward motion (share of the scene's distance).
     """
 
     width: int
@@ -99,25 +86,14 @@ class CameraPath:
         width: int,
         shake: Shake,
     ) -> "CameraPath":
-        """Draws a path for a clip.
-
-        Args:
-            rng: source of randomness.
-            frames: T of the clip.
-            height: of the frame in pixels.
-            width: of the frame in pixels.
-            shake: ranges to draw from.
-
-        Returns:
-            The path.
-        """
+        """Draws the path of a clip with `frames` frames."""
         speed = np.exp(rng.uniform(*np.log(shake.speed)))
         angle, steady = rng.uniform(0, 2 * np.pi), rng.uniform(*shake.pan)
         turned = rng.uniform(*shake.rotation)
         focal = width * rng.uniform(*shake.focal)
         shares = np.array([turned, turned, 1 - turned, 1 - turned])
         others = np.array([np.radians(shake.roll), shake.zoom, shake.forward])
-        # Turning and walking oscillate apart: their squares add up, not they.
+        # Rotation and translation are independent: their squares add up.
         speeds = speed * np.concatenate([(1 - steady) * np.sqrt(shares), others])
         direction = np.array([np.cos(angle), np.sin(angle)])
         return cls(
@@ -136,20 +112,16 @@ class CameraPath:
         near: float = 1.0,
         tilt: tuple[float, float] = (0.0, 0.0),
     ) -> np.ndarray:
-        """How the camera sees a plane of the scene at each moment.
+        """Homographies from the reference plane to the centred frame.
 
-        Args:
-            times: [N] moments in frames.
-            near: 1 / distance of the plane, 1 for the background.
-            tilt: change of `near`, as a share, per focal length along x and y.
-
-        Returns:
-            [N, 3, 3] from the reference plane to the centred frame.
+        times [N] -> [N, 3, 3]. `near` is 1 / distance of the plane, 1 for the
+        background; `tilt` is the change of `near`, as a share, per focal length along
+        x and y.
         """
         yaw, pitch, x, y, roll, zoom, forward = self._pose(np.asarray(times)).T
         turn = _rotations(yaw / self.focal, pitch / self.focal, roll)
         move = np.stack([x / self.focal, y / self.focal, forward], axis=-1)
-        # A point p of the plane lies at 1 / (near * (1 + tilt . p)) times p.
+        # A point p of the plane is at 1 / (near * (1 + tilt . p)) times p.
         seen = turn + near * move[:, :, None] * np.array([*tilt, 1.0])
         focal = np.array([1 / self.focal, 1 / self.focal, 1.0])
         out = (
@@ -159,7 +131,7 @@ class CameraPath:
         return out * seen * focal
 
     def _pose(self, times):
-        """[N, 7] of yaw, pitch, x, y, roll, log zoom and way forward."""
+        """[N, 7] of yaw, pitch, x, y, roll, log zoom and forward motion."""
         pose = self.waves.at(times)
         reach = _REACH * self.width
         pose[:, :4] += reach * np.sin(self.pan * (times[:, None] - self.middle) / reach)
@@ -179,43 +151,24 @@ class CameraPath:
         near: float = 1.0,
         tilt: tuple[float, float] = (0, 0),
     ) -> np.ndarray:
-        """Which part of a plane the frame's corners see.
+        """Points (x, y) of a plane that the frame's corners see, times [N] -> [4 N, 2].
 
-        Args:
-            times: [N] moments in frames.
-            near: as in `planes`.
-            tilt: as in `planes`.
-
-        Returns:
-            [4 N, 2] points (x, y) of the reference plane.
+        `near` and `tilt` are as in `planes`.
         """
         views = np.linalg.inv(self.planes(times, near=near, tilt=tilt))
         return apply(views @ self.centring, corners(self.width, self.height))
 
 
 def corners(width: int, height: int) -> np.ndarray:
-    """The four corners of an image.
-
-    Args:
-        width: in pixels.
-        height: in pixels.
-
-    Returns:
-        [4, 2] (x, y).
-    """
+    """Gives the four corners (x, y) of an image, [4, 2]."""
     x, y = width - 1.0, height - 1.0
     return np.array([[0, 0], [x, 0], [0, y], [x, y]])
 
 
 def apply(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Takes points through homographies.
+    """Maps points (x, y) by homographies.
 
-    Args:
-        matrices: [N, 3, 3] or [3, 3].
-        points: [M, 2] (x, y).
-
-    Returns:
-        [N * M, 2], matrix by matrix.
+    [N, 3, 3] or [3, 3], points [M, 2] -> [N * M, 2], matrix by matrix.
     """
     points = np.concatenate([points, np.ones((len(points), 1))], axis=1)
     moved = (points @ np.swapaxes(matrices, -1, -2)).reshape(-1, 3)
@@ -235,7 +188,7 @@ def _rotations(yaw, pitch, roll):
     return third @ second @ first
 
 
-_STEADY = 0.5  # share of an object's speed that goes straight on
+_STEADY = 0.5  # share of an object's speed that is straight motion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +196,7 @@ class ObjectPath:
     """How an object moves over the reference plane at its distance.
 
     Attributes:
-        centre: (x, y) at time `middle`, but for the oscillation.
+        centre: (x, y) at time `middle`, without the oscillation.
         middle: time in frames.
         velocity: (x, y) pixels per frame.
         waves: of x, y (pixels), angle (radians) and logarithm of size.
@@ -263,17 +216,7 @@ class ObjectPath:
         middle: float,
         objects: Objects,
     ) -> "ObjectPath":
-        """Draws a path through a point.
-
-        Args:
-            rng: source of randomness.
-            centre: (x, y) of the reference plane.
-            middle: when it is passed, in frames.
-            objects: ranges to draw from.
-
-        Returns:
-            The path.
-        """
+        """Draws a path that passes `centre` (x, y) at time `middle`."""
         speed = np.exp(rng.uniform(*np.log(objects.speed)))
         speed *= rng.uniform() >= objects.still
         angle = rng.uniform(0, 2 * np.pi)
@@ -287,13 +230,9 @@ class ObjectPath:
         )
 
     def places(self, times: np.ndarray) -> np.ndarray:
-        """Where the object is.
+        """Homographies from object-centred pixels to the reference plane.
 
-        Args:
-            times: [N] moments in frames.
-
-        Returns:
-            [N, 3, 3] from pixels centred on the object to the reference plane.
+        times [N] -> [N, 3, 3].
         """
         x, y, angle, growth = self.waves.at(times).T
         steady = (np.asarray(times)[:, None] - self.middle) * self.velocity

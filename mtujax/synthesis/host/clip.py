@@ -1,6 +1,6 @@
 """Blurry clips with exact motion, made from sharp photographs.
 
-A hand-held camera moves before a photograph and things in front of it; each blurry
+A hand-held camera moves in front of a photograph and objects before it; each blurry
 frame averages the sub-frames of its exposure in linear light, and the sharp frame is
 the middle one. The motion between sharp frames is known exactly. NumPy and OpenCV only.
 Letters: T time, H W pixels. Images are RGB.
@@ -20,8 +20,8 @@ from mtujax.synthesis.host.sensor import (
 )
 from mtujax.synthesis.settings import Exposure, Objects, Shake
 
-_UNSEEN = 0.1  # pixels of smear
-_JOINTS = 9  # points of the path that measure how far an exposure smears
+_UNSEEN = 0.1  # pixels of smear that do not show
+_JOINTS = 9  # points of the path at which an exposure's smear is measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,12 @@ class BlurredClip:
     """A blurry clip with its ground truth.
 
     Attributes:
-        blurry: [T, H, W, 3] uint8.
-        sharp: [T, H, W, 3] uint8.
-        flow: [T, H, W, 2] float32 (dx, dy) in pixels, of what is visible in each sharp
-            frame back to the one before; zero for the first.
-        valid: bool [T, H, W]; False where the flow leaves the frame or leads to what
-            was hidden, where two surfaces share a pixel, and in frame 0.
+        blurry: [T, H, W, 3] uint8 RGB.
+        sharp: [T, H, W, 3] uint8 RGB.
+        flow: [T, H, W, 2] float32 (dx, dy) in pixels, of the surface visible in each
+            sharp frame, back to the previous frame; zero for the first.
+        valid: bool [T, H, W]; False where the flow leaves the frame or leads to a
+            hidden point, where two surfaces share a pixel, and in the first frame.
         duty: [T] float32 exposure time as a share of the frame interval.
     """
 
@@ -57,7 +57,7 @@ def synthesize(
     exposure: Exposure | None = None,
     cutouts: Sequence[np.ndarray] = (),
 ) -> BlurredClip:
-    """Makes one blurry clip from one photograph; the same generator, the same clip.
+    """Makes a blurry clip from a photograph; equal generators give equal clips.
 
     Args:
         photo: [H', W', 3] sharp photograph: float32 linear light in [0, 1], or uint8
@@ -65,18 +65,20 @@ def synthesize(
         rng: source of randomness.
         frames: T >= 1.
         height: H of the frames in pixels.
-        width: W.
-        shake: ranges of the camera's motion.
-        objects: ranges of what is in front of the photograph; None for nothing.
-        exposure: ranges of exposure, noise and compression.
-        cutouts: [h, w, 4] uint8, from `read_cutout`: what the objects look like;
-            without any they are pieces of the photograph.
+        width: W of the frames in pixels.
+        shake: ranges of the camera's motion; None takes the defaults of `Shake`.
+        objects: ranges of objects in front of the photograph; None for no objects.
+        exposure: ranges of exposure time, noise and compression; None takes the
+            defaults of `Exposure`.
+        cutouts: [h, w, 4] uint8, from `read_cutouts`, that the objects look like; if
+            empty, objects are pieces of the photograph.
 
     Returns:
-        A `BlurredClip`.
+        The clip.
 
     Raises:
-        ValueError: if the photograph is smaller than a frame, or neither kind of array.
+        ValueError: if the photograph is smaller than a frame, or of another dtype or
+            number of axes.
     """
     sensor = Sensor.draw(rng, frames, exposure or Exposure())
     scene = draw_scene(
@@ -102,17 +104,9 @@ def film(
     frames: int,
     longest: float = 48.0,
 ) -> BlurredClip:
-    """Films a scene: blurry through the sensor, sharp without noise and compression.
+    """Renders a scene: blurry through the sensor, sharp without noise and compression.
 
-    Args:
-        scene: what is before the camera.
-        sensor: exposure times and the rest, of a clip of T frames.
-        rng: source of the noise.
-        frames: T.
-        longest: a frame that would smear further, in pixels, is exposed for less time.
-
-    Returns:
-        A `BlurredClip`.
+    A frame that would smear over more than `longest` pixels is exposed for less time.
     """
     height, width = scene.camera.height, scene.camera.width
     blurry, sharp = (np.empty((frames, height, width, 3), np.uint8) for _ in range(2))
@@ -133,9 +127,9 @@ def film(
 
 
 def _expose(scene, time, duty, longest):
-    """Duty, mean of the exposure's sub-frames, its middle, that one's poses and labels.
+    """Duty, mean of the exposure's sub-frames, the middle one, its poses and labels.
 
-    Sub-frames lie at most a pixel apart, so that they leave no gaps.
+    Sub-frames are at most a pixel apart, so that they leave no gaps.
     """
     joints = np.linspace(-0.5, 0.5, _JOINTS)
     travel = scene.travel(time + duty * joints)
@@ -169,25 +163,11 @@ def clip_batches(
     exposure: Exposure | None = None,
     cutouts: Sequence[np.ndarray] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Endless training batches of clips, each from a photograph drawn at random.
+    """Yields endless training batches of clips, each from a photograph drawn at random.
 
-    Args:
-        photos: photographs, from `read_photo`, or uint8.
-        rng: source of randomness.
-        batch: clips B per batch.
-        frames: T per clip.
-        size: side of the square frames in pixels.
-        shake: as in `synthesize`, here and below.
-        objects: what is in front of the photographs; None for nothing.
-        exposure: ranges of exposure, noise and compression.
-        cutouts: [h, w, 4] uint8.
-
-    Yields:
-        `blurry`, `sharp` uint8 [B, T, H, W, 3], `flow` float32 [B, T, H, W, 2] and
-        `valid` bool [B, T, H, W].
-
-    Raises:
-        ValueError: if no photograph is large enough for `size`.
+    `blurry`, `sharp` uint8 [B, T, H, W, 3], `flow` float32 [B, T, H, W, 2] in pixels,
+    `valid` bool [B, T, H, W]. Frames are squares of `size` pixels; smaller photographs
+    are left out, ValueError if none is left.
     """
     photos = [p for p in photos if min(p.shape[:2]) >= size]
     if not photos:

@@ -1,4 +1,4 @@
-"""Training clips that are filmed of photographs whenever they are drawn.
+"""Training clips that are made from photographs whenever they are drawn.
 
 Letters: T target frames of a clip, h w of a crop.
 """
@@ -18,10 +18,10 @@ from mtujax.synthesis.settings import Exposure, Objects, Shake
 
 
 class PhotoSamples(Samples):
-    """Clips made from photographs when they are drawn: each is new.
+    """Clips made from photographs when they are drawn: every one is new.
 
     Attributes:
-        name: what it is, for messages.
+        name: description for messages.
         spec: how clips are cut.
         note: None, as a photograph gives clips of any length.
     """
@@ -43,16 +43,18 @@ class PhotoSamples(Samples):
 
         Args:
             photos: PNG or JPEG files.
-            spec: how clips are cut; None takes the release's.
-            shake: ranges of the camera's motion.
-            objects: ranges of what is in front of the photograph.
-            exposure: ranges of exposure, noise and compression.
-            cutouts: PNG files with opacity: what the objects look like.
+            spec: how clips are cut; None takes the defaults of `ClipSpec`.
+            shake: ranges of the camera's motion; None takes the defaults of `Shake`.
+            objects: ranges of objects in front of the photograph; None for no objects.
+            exposure: ranges of exposure time, noise and compression; None takes the
+                defaults of `Exposure`.
+            cutouts: PNG files with an alpha channel that the objects look like; if
+                empty, objects are pieces of the photographs.
             max_side: pixels of the longer side to which larger photographs are scaled
                 down; None keeps their sizes.
 
         Raises:
-            UserError: naming a file that cannot be read, or if there is none.
+            UserError: naming a file that cannot be read, or if there is no photograph.
         """
         if not photos:
             raise UserError("no photographs are given, so there is nothing to draw")
@@ -71,11 +73,11 @@ class PhotoSamples(Samples):
             raise UserError(str(error)) from error
 
     def __getstate__(self):
-        """Leaves the pixels behind."""
+        """Leaves out the pixels."""
         return {**self.__dict__, "_images": None, "_shapes": None}
 
     def __setstate__(self, state):
-        """Reads the photographs anew."""
+        """Reads the photographs again."""
         self.__dict__.update(state)
         self._read()
 
@@ -84,11 +86,11 @@ class PhotoSamples(Samples):
         return len(self._images)
 
     def check(self, height: int, width: int) -> None:
-        """As `Samples.check`.
+        """Checks that every photograph is as large as a crop.
 
         Args:
-            height: rows of the crop in pixels.
-            width: its columns.
+            height: h of the crop in pixels.
+            width: w of the crop in pixels.
 
         Raises:
             UserError: naming the first photograph that is too small.
@@ -98,7 +100,7 @@ class PhotoSamples(Samples):
                 raise too_small(path, *image.shape[:2], height, width)
 
     def describe(self, index: int) -> str:
-        """As `Samples.describe`.
+        """Names a photograph, for messages.
 
         Args:
             index: number of the photograph.
@@ -111,16 +113,18 @@ class PhotoSamples(Samples):
     def draw(
         self, index: int, rng: np.random.Generator, height: int, width: int
     ) -> Sample:
-        """As `Samples.draw`.
+        """Makes a new clip from a photograph.
 
         Args:
             index: number of the photograph.
             rng: source of randomness.
             height: h of the crop in pixels.
-            width: w.
+            width: w of the crop in pixels.
 
         Returns:
-            It.
+            A `Sample`: blurry frames with their look-back and look-ahead, [T, h, w, 3]
+            uint8 sharp frames, and the exact backward flow of these in pixels with its
+            mask, which is False in the first frame.
         """
         before = self.spec.lookback if self.spec.use_preceding_frames else 0
         frames = before + self.spec.frames + self.spec.lookahead

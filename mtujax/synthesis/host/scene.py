@@ -1,7 +1,7 @@
-"""Random scenes of flat layers at different distances: what is seen, how it moves.
+"""Random scenes of flat layers at different distances: what is visible, how it moves.
 
-Layers lie back to front: a photograph far away, and things in front of it; a nearer one
-hides what is behind it and moves more when the camera does. All motion is by
+Layers are ordered back to front: a distant photograph, and objects in front of it; a
+nearer one hides what is behind it and moves more when the camera does. All motion is by
 homographies, so the flow of each visible surface and its occlusion are known exactly.
 Letters: L layers, N moments, T time, H W pixels, h w pixels of a cut-out.
 """
@@ -17,8 +17,8 @@ from mtujax.synthesis.host.sensor import Sensor
 from mtujax.synthesis.host.textures import DENSITY, blob, cutout_texture, photo_texture
 from mtujax.synthesis.settings import Objects, Shake
 
-_SOLID = 0.95  # share of a pixel's light from which it shows one surface alone
-MIXED = 255  # in place of a layer's number
+_SOLID = 0.95  # share of a pixel's light above which it shows a single surface
+MIXED = 255  # label of a pixel that shows several layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Layer:
     Attributes:
         texture: [h, w, 4] float32 light, premultiplied.
         texels: [3, 3] from the reference plane to texels, or from pixels centred on
-            the object where it has a `path`.
+            the object if it has a `path`.
         near: 1 / distance, 1 for the background.
         tilt: change of `near`, as a share, per focal length along x and y.
         path: of an object; None for the background, which fills the frame.
@@ -43,24 +43,15 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Layers before a camera.
-
-    Attributes:
-        layers: back to front; the first one fills the frame.
-        camera: the path it is seen from.
-    """
+    """Layers in front of a camera, back to front; the first one fills the frame."""
 
     layers: tuple[Layer, ...]
     camera: CameraPath
 
     def poses(self, times: np.ndarray) -> np.ndarray:
-        """Where each layer is seen.
+        """Homographies from frame pixels to each layer's texels.
 
-        Args:
-            times: [N] moments in frames.
-
-        Returns:
-            [N, L, 3, 3] from frame pixels to texels.
+        times [N] -> [N, L, 3, 3].
         """
         return np.stack([self._poses(x, np.asarray(times)) for x in self.layers], 1)
 
@@ -71,13 +62,9 @@ class Scene:
         return layer.texels @ np.linalg.inv(planes) @ self.camera.centring
 
     def travel(self, times: np.ndarray) -> float:
-        """How far anything in the frame moves.
+        """Gives the pixels that the fastest point in the frame moves over `times` [N].
 
-        Args:
-            times: [N] moments in frames, close enough to be joined by straight lines.
-
-        Returns:
-            Pixels.
+        The path between two moments counts as a straight line.
         """
         poses = self.poses(times)
         width, height = self.camera.width, self.camera.height
@@ -92,25 +79,17 @@ class Scene:
         return float(longest)
 
     def render(self, poses: np.ndarray) -> np.ndarray:
-        """What the camera sees at one moment.
+        """Renders one moment.
 
-        Args:
-            poses: [L, 3, 3] from `poses`.
-
-        Returns:
-            [H, W, 4] float32 light, opaque.
+        poses [L, 3, 3], from `poses` -> [H, W, 4] float32 light, opaque.
         """
         return self._compose(poses, lambda *_: None)
 
     def render_labelled(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the camera sees at one moment, and which layer that is.
+        """Renders one moment, and says which layer each pixel shows.
 
-        Args:
-            poses: [L, 3, 3] from `poses`.
-
-        Returns:
-            [H, W, 4] float32 light, and [2, H, W] uint8: the number of the surface that
-            is seen most, and the same but `MIXED` where it is not seen alone.
+        poses [L, 3, 3] -> [H, W, 4] float32 light, and [2, H, W] uint8: the layer that
+        is most visible, and the same but `MIXED` where it is not the only one.
         """
         labels = np.zeros((2, self.camera.height, self.camera.width), np.uint8)
 
@@ -164,16 +143,10 @@ def _sample(texture, pose, box, border):
 def backward_flow(
     poses: tuple[np.ndarray, np.ndarray], labels: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The motion from a frame back to the one before, of whatever is visible.
+    """Flow from a frame to the previous one, of the surface that each pixel shows.
 
-    Args:
-        poses: [L, 3, 3] of the frame before and of this one.
-        labels: [2, H, W] of both, from `Scene.render_labelled`.
-
-    Returns:
-        The flow [H, W, 2] float32 (dx, dy) in pixels, and bool [H, W]: True where the
-        pixel shows one surface alone and so do the pixels between which its source
-        lies, all inside the frame.
+    Poses [L, 3, 3] and labels [2, H, W] of the previous and this frame -> [H, W, 2]
+    float32 (dx, dy) in pixels, and bool [H, W] as in `BlurredClip.valid`.
     """
     owner, alone = labels[1]
     height, width = owner.shape
@@ -189,7 +162,7 @@ def backward_flow(
 
 
 def _displacements(matrix, rows, columns):
-    """[h, w, 2] float32 from pixels to where `matrix` takes them."""
+    """[h, w, 2] float32 from pixels to where `matrix` maps them."""
     x = np.arange(columns.start, columns.stop, dtype=np.float32)
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
     matrix = matrix / matrix[2, 2]
@@ -201,7 +174,7 @@ def _displacements(matrix, rows, columns):
 
 def _visible(flow, alone, before):
     height, width = alone.shape
-    # To a thousandth: whole pixels stay whole, and have no second neighbour.
+    # Rounded to 0.001, so that whole pixels stay whole and need no second neighbour.
     x = np.round(np.arange(width, dtype=np.float32) + flow[..., 0], 3)
     y = np.round(np.arange(height, dtype=np.float32)[:, None] + flow[..., 1], 3)
     valid = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
@@ -223,9 +196,9 @@ def _visible(flow, alone, before):
     return valid
 
 
-_CANDIDATES = 6  # crops, of which the one with the most texture is taken
-_LARGEST = 1.2  # frame pixels per pixel of a cut-out, or it would be soft
-_STEP = 0.125  # frames between the moments that bound where the camera looks
+_CANDIDATES = 6  # crops; the one with the most texture is taken
+_LARGEST = 1.2  # frame pixels per cut-out pixel; above it, objects would be soft
+_STEP = 0.125  # frames between the moments at which the camera's view is bounded
 
 
 def draw_scene(
@@ -240,24 +213,9 @@ def draw_scene(
     sensor: Sensor,
     cutouts: Sequence[np.ndarray] = (),
 ) -> Scene:
-    """Draws what is to be filmed.
+    """Draws a random scene of `frames` frames; arguments are as in `synthesize`.
 
-    Args:
-        photo: as in `synthesize`, here and below.
-        rng: source of randomness.
-        frames: T.
-        height: of the frames in pixels.
-        width: of the frames in pixels.
-        shake: ranges of the camera's motion.
-        objects: ranges of what is in front, or None.
-        sensor: makes scene light of the photographs' light.
-        cutouts: [h, w, 4] uint8.
-
-    Returns:
-        A `Scene`.
-
-    Raises:
-        ValueError: if the photograph is smaller than a frame, or neither kind of array.
+    ValueError if the photo is smaller than a frame, or neither uint8 nor float32.
     """
     _check(photo, height, width)
     size = dict(frames=frames, height=height, width=width)
@@ -284,10 +242,10 @@ def _check(photo, height, width):
 
 
 def _background(photo, rng, seen, shake, sensor):
-    """A scaled, maybe turned and mirrored part of the photo that covers `seen`.
+    """Layer of a scaled, maybe turned or mirrored part of the photo that covers `seen`.
 
-    Of a few, one with texture to learn from. A photograph too small for the path is
-    magnified.
+    It takes the candidate with the most texture, to learn from. A photograph too small
+    for the path is magnified.
     """
     best, energy = None, -1.0
     low, high = seen.min(axis=0), seen.max(axis=0)
@@ -315,7 +273,7 @@ def _background(photo, rng, seen, shake, sensor):
 
 
 def _objects(photo, rng, camera, objects, sensor, cutouts):
-    """Layers from far to near, all of them in view in the middle of the clip."""
+    """Layers from far to near, all of them visible in the middle of the clip."""
     count = rng.integers(objects.count[0], objects.count[1] + 1)
     frame = np.array([camera.width, camera.height])
     layers = []

@@ -1,9 +1,9 @@
-"""Textures to move about: photographs and cut-outs, as light at two texels per pixel.
+"""Textures of scenes: photographs and cut-outs, as light at two texels per pixel.
 
-Sampled bilinearly at twice the density of the frames, a picture keeps its sharpness
-wherever it comes to lie, at an eighth of the price of a long kernel. Textures are
-[h, w, 4] float32, premultiplied: red, green, blue times alpha, and alpha. Letters:
-H W pixels, h w texels.
+Sampled bilinearly at twice the density of the frames, a picture keeps its sharpness at
+any position, at an eighth of the cost of a long kernel. Textures are [h, w, 4]
+float32, premultiplied: red, green, blue times alpha, and alpha. Letters: H W pixels,
+h w texels.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 
 DENSITY = 2  # texels per pixel of a frame
 
-# Values half-way between two samples: six taps that keep parabolas.
+# Interpolates half-way between two samples: six taps, exact for parabolas.
 _HALFWAY = np.array([3, -25, 150, 150, -25, 3], np.float32) / 256
-_MARGIN = 4  # photograph pixels around what is seen, for the taps
+_MARGIN = 4  # photograph pixels around the visible part, for the taps
 
 
 Light = Callable[[np.ndarray], np.ndarray]
@@ -33,17 +33,10 @@ def photo_texture(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cuts out the part of a photograph that a clip sees.
 
-    Args:
-        photo: [H, W, 3] uint8 display values, or float32 linear light in [0, 1].
-        low: (x, y) of the first photograph pixel that is seen.
-        high: (x, y) of the last.
-        scale: photograph pixels per frame pixel; what is more than one is averaged, as
-            a sensor's pixel would.
-        light: turns [H, W, 3] linear light into that of the scene, in place.
-
-    Returns:
-        The texture [h, w, 4], opaque, and the [3, 3] matrix from photograph pixels to
-        texels.
+    photo [H, W, 3] uint8 or float32 linear light, `low` and `high` (x, y) of the first
+    and last visible pixel -> opaque [h, w, 4], and [3, 3] from photograph pixels to
+    texels. `scale` is photograph pixels per frame pixel: above 1, they are averaged as
+    by a sensor's pixel. `light` makes scene light of linear light, in place.
     """
     limit = np.array(photo.shape[1::-1])
     first = np.clip(np.floor(low).astype(int) - _MARGIN, 0, limit - 1)
@@ -64,8 +57,8 @@ def photo_texture(
 
 
 def _doubled(image):
-    """Values in between, where even texels are those of `image`."""
-    # Near the eye's scale the kernel rings least next to what is bright.
+    """Doubles an image's size: even texels are those of `image`."""
+    # On a perceptual scale the kernel rings least next to bright parts.
     image = np.sqrt(np.maximum(image, 0))
     for axis in (0, 1):
         kernels = (_HALFWAY, [1.0]) if axis else ([1.0], _HALFWAY)
@@ -80,16 +73,10 @@ def _doubled(image):
 
 
 def cutout_texture(cutout: np.ndarray, *, longest: float, light: Light) -> np.ndarray:
-    """Scales a cut-out to the size at which a clip shows it.
+    """Scales a cut-out so that its longer side has `longest` frame pixels.
 
-    Args:
-        cutout: [H, W, 4] uint8 display values and alpha, not premultiplied.
-        longest: its longer side in frame pixels.
-        light: as for `photo_texture`.
-
-    Returns:
-        [h, w, 4], with an empty border, smooth enough to be sampled at every other
-        texel.
+    [H, W, 4] uint8, not premultiplied -> [h, w, 4], with an empty border, smooth enough
+    to be sampled at every other texel. `light` is as in `photo_texture`.
     """
     alpha = cutout[..., 3].astype(np.float32) / 255
     colour = light(linear_from_srgb(cutout[..., :3])) * alpha[..., None]
@@ -104,15 +91,10 @@ def cutout_texture(cutout: np.ndarray, *, longest: float, light: Light) -> np.nd
 
 
 def blob(photo: np.ndarray, rng: np.random.Generator, *, longest: float) -> np.ndarray:
-    """A smoothly shaped piece of a photograph, for want of cut-outs.
+    """Cuts a smoothly shaped piece out of a photograph, where there are no cut-outs.
 
-    Args:
-        photo: [H, W, 3] uint8 display values, or float32 linear light in [0, 1].
-        rng: source of randomness.
-        longest: the longer side at which it will be shown, in frame pixels.
-
-    Returns:
-        [H, W, 4] uint8, not premultiplied.
+    [H, W, 3] uint8 or float32 linear light -> [h, w, 4] uint8, not premultiplied.
+    `longest` is the longer side at which it will be shown, in frame pixels.
     """
     side = int(min(DENSITY * longest, min(photo.shape[:2])))
     size = np.maximum((side * rng.uniform([0.5, 1.0], 1.0)).astype(int), 8)
