@@ -1,6 +1,6 @@
 """The command line, `mtujax`: its commands, and one line for every error.
 
-Errors that a user can mend are one line on stderr: exit status 2 for bad use, 1 for
+Errors that a user can fix are one line on stderr: exit status 2 for bad use, 1 for
 everything else, 130 and 143 when interrupted. Heavy imports wait for their command.
 """
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 
 
 class _Stopped(BaseException):
-    """A signal came. Not KeyboardInterrupt, which the parser would swallow."""
+    """A signal arrived. Not KeyboardInterrupt, which the parser would swallow."""
 
     def __init__(self, number):
         super().__init__()
@@ -33,19 +33,12 @@ class _Stopped(BaseException):
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line and exits.
-
-    Args:
-        args: what follows the program's name; None takes it from the process.
-
-    Raises:
-        SystemExit: always, with the exit status.
-    """
+    """Runs the command line, by default the process's, and exits (SystemExit)."""
     previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in previous.items():
         if handler != signal.SIG_IGN:  # as in a background job of a shell
             signal.signal(number, _stop)
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our line says it
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our own line reports it
     try:
         status = app(args, prog_name="mtujax", standalone_mode=False) or 0
     except _Stopped as stop:
