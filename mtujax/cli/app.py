@@ -1,6 +1,6 @@
 """The command line, `mtujax`: its commands, and one line for every error.
 
-Errors that a user can mend are one line on stderr: exit status 2 for bad use, 1 for
+Errors that a user can fix are one line on stderr: exit status 2 for bad use, 1 for
 everything else, 130 and 143 when interrupted. Heavy imports wait for their command.
 """
 
@@ -24,14 +24,7 @@ app = typer.Typer(
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the command line and exits.
-
-    Args:
-        args: what follows the program's name; None takes it from the process.
-
-    Raises:
-        SystemExit: always, with the exit status.
-    """
+    """Runs the command line, by default the process's, and exits (SystemExit)."""
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our line says it
     command = functools.partial(app, args, prog_name="mtujax", standalone_mode=False)
     run_script("mtujax", command)

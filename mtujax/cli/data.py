@@ -1,4 +1,4 @@
-"""The commands `mtujax data`: datasets checked, prepared, synthesized and shown."""
+"""The commands `mtujax data`: check, prepare, synthesize and show datasets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -82,7 +82,7 @@ def flow(
 
 
 def _estimator(method, teacher):
-    """The method's name as it is kept, and its function; None: the package's own."""
+    """The method's name as stored, and its function; None for the package's own."""
     if teacher is None:
         return method or "dis", None
     if method not in (None, "teacher"):

@@ -12,18 +12,7 @@ from mtujax.errors import UsageError
 
 
 def seconds(option: str, text: str | None) -> float | None:
-    """Reads a time.
-
-    Args:
-        option: its name, for the message.
-        text: as 12.5, 1:02 or 00:01:02.5, or None.
-
-    Returns:
-        Seconds, or None.
-
-    Raises:
-        UsageError: for anything else.
-    """
+    """Reads seconds from 12.5, 1:02 or 00:01:02.5; None stays None."""
     if text is None:
         return None
     try:
@@ -36,18 +25,7 @@ def seconds(option: str, text: str | None) -> float | None:
 
 
 def span(option: str, text: str) -> tuple[float, float]:
-    """Reads a range.
-
-    Args:
-        option: its name, for the message.
-        text: as 2:16, or one number for both ends.
-
-    Returns:
-        Both ends, not negative.
-
-    Raises:
-        UsageError: for anything else.
-    """
+    """Reads a range such as 2:16, or one number for both ends; not negative."""
     try:
         ends = [float(part) for part in text.split(":")]
     except ValueError:
@@ -58,17 +36,7 @@ def span(option: str, text: str) -> tuple[float, float]:
 
 
 def tile_size(text: str) -> str | tuple[int, int] | None:
-    """Reads the size of tiles.
-
-    Args:
-        text: "auto", "none", or a size as 960x540.
-
-    Returns:
-        What `deblur_video` takes: "auto", None, or (rows, columns) in pixels.
-
-    Raises:
-        UsageError: for anything else.
-    """
+    """Reads "auto", "none" (None), or 960x540 as (rows, columns) in pixels."""
     if text in ("auto", "none"):
         return None if text == "none" else text
     from mtujax.video.inputs import parse_size
@@ -76,7 +44,7 @@ def tile_size(text: str) -> str | tuple[int, int] | None:
     return parse_size(text)[::-1]
 
 
-_DEFAULT_CUT = 0.4  # cuts.DEFAULT_THRESHOLD; a test compares them
+_DEFAULT_CUT = 0.4  # scene_cuts.DEFAULT_THRESHOLD; a test compares them
 
 
 def deblur(
@@ -186,13 +154,13 @@ def _to_stdout(line):
 
 
 def device_name() -> str:
-    """The first device, as it is printed; JAX is ready to use it afterwards."""
+    """Name of the first device for messages; JAX is ready to use it afterwards."""
     import jax
 
     from mtujax.common.hardware import use_cache
 
     use_cache(None)
-    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder talks to stderr
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder writes to stderr
     device = jax.devices()[0]
     kind = device.device_kind
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"

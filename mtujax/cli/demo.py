@@ -1,4 +1,4 @@
-"""What `mtujax demo` does: a clip made from a photograph, deblurred and compared."""
+"""Runs `mtujax demo`: a clip made from a photograph, deblurred and compared."""
 
 import importlib.resources
 import json
@@ -54,22 +54,7 @@ _FILES = ("side_by_side.mp4", "side_by_side.png", "scores.json")
 def run(
     folder: Path, *, weights: str = DEFAULT_WEIGHTS, say: Callable[[str], None] = print
 ) -> float:
-    """Makes the clip, deblurs it with bundled weights and shows what was gained.
-
-    Args:
-        folder: where `blurry/`, `sharp/`, `restored/`, `side_by_side.mp4`,
-            `side_by_side.png` and `scores.json` are written; what an earlier run left
-            is replaced.
-        weights: as `mtujax.load` takes them.
-        say: called with each line of the report.
-
-    Returns:
-        The gain in PSNR, dB, averaged over all frames.
-
-    Raises:
-        UserError: if weights do not load, or `folder` is a file, or holds what no demo
-            left there.
-    """
+    """Makes and deblurs the clip, shows the gain, and returns it as mean PSNR in dB."""
     method = open_file(weights).method  # refused before anything is written
     _make_folder(folder)
     asset = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
@@ -109,7 +94,7 @@ def run(
 
 
 def _make_folder(folder):
-    """Makes the folder, or refuses one with anything in it that no demo left there."""
+    """Makes the folder, or refuses one that holds anything no demo left there."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
@@ -170,7 +155,7 @@ def _write_video(path, frames):
 
 
 def _write_picture(path, blurry, restored):
-    """The middle frame, blurry and restored, and a part of each enlarged."""
+    """Writes the middle frame, blurry and restored, and a part of each enlarged."""
     middle = len(blurry) // 2
     named = _named(blurry, restored)
     whole = [_label(frames[middle], name) for frames, name in named]

@@ -1,7 +1,7 @@
 """The command `eval.py`: from its flags to tables. Heavy imports wait for the flags.
 
-Flags say what is evaluated, on what, and by which protocols. Those of a configuration
-file are read as `train.py` reads them.
+Flags set the method, the dataset and the protocols. Those of a configuration file are
+read as `train.py` reads them.
 """
 
 import argparse
@@ -34,8 +34,8 @@ class EvalFlags:
     """What a command line asks for.
 
     Attributes:
-        hosts: which processes there are, and where compiled programs are kept; its
-            `config` is None without --config.
+        hosts: the processes, and the cache of compiled programs; its `config` is None
+            without --config.
         options: keyword arguments of `evaluation.api.evaluate`.
     """
 
@@ -44,18 +44,7 @@ class EvalFlags:
 
 
 def read_eval_flags(argv: list[str], configs: Path) -> EvalFlags:
-    """Reads a command line.
-
-    Args:
-        argv: with the program's name first.
-        configs: folder of the configurations that come with the program.
-
-    Returns:
-        What it asks for.
-
-    Raises:
-        UsageError: for every mistake in it, or in the file that it names.
-    """
+    """Reads a command line; UsageError for any mistake in it or in its file."""
     of_config, rest = _split(argv[1:])
     given = vars(_parser().parse_args(_known(rest)))
     if given["weights"] is None and given["results"] is None:
@@ -100,7 +89,7 @@ def _parser():
 
 
 def _split(tokens):
-    """Flags of the configuration, and the others."""
+    """Separates the flags of the configuration from the others."""
     of_config, rest, tokens = [], [], list(tokens)
     while tokens:
         token = tokens.pop(0)
@@ -113,7 +102,7 @@ def _split(tokens):
 
 
 def _known(tokens):
-    """The tokens; refuses flags that there are not."""
+    """Returns the tokens; refuses unknown flags."""
     names = [action.dest for action in _parser()._actions]
     for token in tokens:
         found = re.match(r"--?([A-Za-z][^=]*)", token)
@@ -124,7 +113,7 @@ def _known(tokens):
 
 
 def _place(given, config):
-    """Where the frames are: flags go before the configuration."""
+    """Where the frames are: flags take precedence over the configuration."""
     found = {"dataset": None, "path": None, "variant": None, "split": "test"}
     if config is not None:
         found["dataset"] = config.data.name
@@ -190,15 +179,7 @@ Configurations:
 
 
 def main(argv: list[str], *, configs: Path) -> None:
-    """Evaluates as the command line says, and exits.
-
-    Args:
-        argv: with the program's name first.
-        configs: folder of the configurations that come with the program.
-
-    Raises:
-        SystemExit: always, with the exit status.
-    """
+    """Evaluates as the command line says, and exits (SystemExit)."""
     if asks_for_help(argv):
         print(_help(argv, configs))
         sys.exit(0)
@@ -216,7 +197,7 @@ def _help(argv, configs):
 
 
 def _wrapped(text):
-    """Text in the column of the flags' meanings."""
+    """Wraps text to the column of the flags' meanings."""
     indent = 28 * " "
     lines = textwrap.fill(
         text,
@@ -229,7 +210,7 @@ def _wrapped(text):
 
 
 def _evaluate(flags: EvalFlags):
-    """Heavy imports are done here."""
+    """Evaluates; heavy imports are done here."""
     use_cache(flags.hosts.cache)
     from mtujax import parallel
     from mtujax.common.progress import FrameProgress

@@ -78,7 +78,7 @@ def report(
 
 
 def _figures(measured, shown, crops):
-    """What draws the figures into a folder; all that can be wrong is found before."""
+    """Functions that draw the figures into a folder; all mistakes are found before."""
     from mtujax.report.crops import (
         Shown,
         draw_folders,

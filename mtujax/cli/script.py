@@ -1,6 +1,6 @@
 """What commands share: exit statuses, signals, error lines, processes.
 
-Exit status 2 for bad use, 1 for whatever else a user can mend, 130 and 143 when
+Exit status 2 for bad use, 1 for whatever else a user can fix, 130 and 143 when
 interrupted. Heavy imports wait for the flags.
 """
 
@@ -44,14 +44,7 @@ _EXTRAS = {
 
 
 def explain(error: Exception) -> tuple[int, str] | None:
-    """Explains what a user can mend.
-
-    Args:
-        error: whatever ended the command.
-
-    Returns:
-        Exit status and one line, or None for a bug.
-    """
+    """Exit status and one line for what a user can fix, or None for a bug."""
     if isinstance(error, UserError):
         return error.status, str(error)
     if isinstance(error, _ParserError):
@@ -85,14 +78,7 @@ def _explain_library(error):
 
 
 def notes_of(error: BaseException) -> list[str]:
-    """What was added to an error on its way.
-
-    Args:
-        error: any.
-
-    Returns:
-        Lines; what libraries add about tracebacks, of several lines, is none of them.
-    """
+    """Notes added to an error, without the multi-line ones about tracebacks."""
     notes = getattr(error, "__notes__", [])
     return [note for note in notes if "\n" not in note.strip()]
 
@@ -102,11 +88,11 @@ class Flags:
     """What a command line asks for.
 
     Attributes:
-        config: of the run, as the file and the overrides give it.
+        config: of the run, from the file and the overrides.
         coordinator: "host:port" of the first of several processes, "auto" or "none";
-            None where nothing is said, as below.
+            None if not given, as for the fields below.
         processes: how many there are.
-        process: number of this one.
+        process: number of this one, from 0.
         cache: folder for compiled programs, "" for none.
     """
 
@@ -117,11 +103,7 @@ class Flags:
     cache: str | None = None
 
     def __post_init__(self):
-        """Refuses flags that contradict each other.
-
-        Raises:
-            UsageError: naming them.
-        """
+        """Refuses flags that contradict each other."""
         numbers = self.processes is not None, self.process is not None
         if self.coordinator in (None, "auto", "none"):
             if any(numbers):
@@ -140,14 +122,7 @@ class Flags:
 
 
 def config_titles(configs: Path) -> dict[str, str]:
-    """The configurations that come with the program.
-
-    Args:
-        configs: their folder.
-
-    Returns:
-        The first line of each file's docstring, by its path as it would be typed.
-    """
+    """Titles (first docstring lines) of a folder's configurations, by path."""
     titles = {}
     for path in sorted(configs.glob("[!_]*.py")):
         text = ast.get_docstring(ast.parse(path.read_text())) or ""
@@ -171,15 +146,7 @@ class _Stopped(BaseException):
 
 
 def run_script(program: str, work: Callable[[], int | None]) -> None:
-    """Runs a command to its exit, with one line for every mistake.
-
-    Args:
-        program: as "train.py" or "mtujax", for messages.
-        work: what it does; returns its exit status, None for 0.
-
-    Raises:
-        SystemExit: always, with the exit status.
-    """
+    """Runs a command and exits with its status; one line for every mistake."""
 
     def stop(number, _):
         raise _Stopped(number)
@@ -206,37 +173,18 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
 
 
 def say(program: str, message: object) -> None:
-    """Tells what went wrong.
-
-    Args:
-        program: as "train.py".
-        message: a line.
-    """
+    """Prints an error line to stderr."""
     print(f"{program}: error: {message}", file=sys.stderr, flush=True)
 
 
 def asks_for_help(argv: list[str]) -> bool:
-    """Whether a command line asks for help.
-
-    Args:
-        argv: with the program's name first.
-
-    Returns:
-        True if it does, in any of absl's ways.
-    """
+    """Whether a command line asks for help, in any of absl's ways."""
     asking = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
     return bool(asking & set(argv[1:]))
 
 
 def listed_configs(folder: Path) -> str:
-    """The configurations that come with the program, for its help.
-
-    Args:
-        folder: that holds them.
-
-    Returns:
-        A line each: its path and what it is.
-    """
+    """Lists a folder's configurations for the help: a line each, path and title."""
     titles = config_titles(folder).items()
     return "\n".join(f"  {path:<24}  {title}" for path, title in titles)
 
@@ -272,14 +220,7 @@ def make_importable(configs: Path) -> None:
 
 
 def join_processes(flags: Flags) -> bool:
-    """Joins the other processes, if there are any; comes before anything else of JAX.
-
-    Args:
-        flags: say which, or nothing.
-
-    Returns:
-        Whether there are any.
-    """
+    """Joins the other processes before JAX is used; returns whether there are any."""
     from mtujax import parallel
 
     if flags.coordinator == "auto" or (
@@ -294,17 +235,9 @@ def join_processes(flags: Flags) -> bool:
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
-    """Whether this is one of several processes that a cluster has started.
-
-    These are the signs by which JAX knows who the others are. That there is a cluster
-    is not enough: a shell or a notebook in it is alone.
-
-    Args:
-        environment: of the process.
-
-    Returns:
-        True if `parallel.start` needs to be told nothing.
-    """
+    """Whether this is one of several processes that a cluster has started."""
+    # The signs by which JAX knows the other processes. Being in a cluster is not
+    # enough: a shell or a notebook in it is alone.
     tasks = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     hosts = ("TPU_PROCESS_ADDRESSES", "TPU_WORKER_HOSTNAMES")
     job = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
@@ -316,15 +249,7 @@ def in_cluster(environment: Mapping[str, str]) -> bool:
 
 
 def launch(script: str, module: str) -> None:
-    """Runs a script's command to its exit, from the first import on.
-
-    Args:
-        script: its path; the configurations lie beside it, in `configs`.
-        module: whose `main` is the command, in `mtujax`.
-
-    Raises:
-        SystemExit: always, with the exit status.
-    """
+    """Runs the command of a script from the first import on, and exits."""
     path = Path(script)
 
     def work():
@@ -335,5 +260,5 @@ def launch(script: str, module: str) -> None:
 
 
 def to_stderr(line: str) -> None:
-    """Prints a line where no output of the program goes."""
+    """Prints a line to stderr, where no output of the program goes."""
     print(line, file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
 """The command `train.py`: from its flags to a run. Heavy imports wait for the flags.
 
-Flags are read by absl and ml_collections; whatever these say of a user's mistake
-becomes a `UsageError`. JAX is not imported before the flags and the file that
-`--config` names are found to be there.
+Flags are read by absl and ml_collections; what these report of a user's mistake becomes
+a `UsageError`. JAX is not imported before the flags, and the file that `--config`
+names, are found to exist.
 """
 
 import ast
@@ -37,7 +37,7 @@ _FLAG = re.compile(r"--?(?:no(?=config\.))?([A-Za-z][^=]*)")
 
 
 class _OrNone(flags.ArgumentParser):
-    """Also takes None; whether the field may have it is looked at later."""
+    """Also takes None; whether the field may be None is checked later."""
 
     def __init__(self, parse, wanted):
         self._parse, self._wanted = parse, wanted
@@ -61,18 +61,7 @@ _OTHERS = {
 
 
 def read_flags(argv: list[str], configs: Path) -> Flags:
-    """Reads a command line.
-
-    Args:
-        argv: with the program's name first.
-        configs: folder of the files that come with the program, for messages.
-
-    Returns:
-        What it asks for.
-
-    Raises:
-        UsageError: for every mistake in it, or in the file that it names.
-    """
+    """Reads a command line; UsageError for any mistake in it or in its file."""
     argv = _with_paths(argv, configs)
     path = _check_names(argv, configs)
     make_importable(configs)
@@ -124,7 +113,7 @@ def _with_paths(argv, configs):
 
 
 def _check_names(argv, configs):
-    """The file that is named; refuses mistyped names, and a file that there is not."""
+    """Returns the configuration file; refuses mistyped names and missing files."""
     path, overrides, rest = None, [], []
     for place, token in enumerate(argv[1:], 1):
         if token == "--":
@@ -216,7 +205,7 @@ def _explain(error, path):
     chain = [error]
     while cause := chain[-1].__cause__ or chain[-1].__context__:
         chain.append(cause)
-    for origin in reversed(chain):  # what ml_collections and absl raise comes after it
+    for origin in reversed(chain):  # those of ml_collections and absl come after it
         if (line := _line(origin, path)) is not None:
             return f"{path}, line {line}: {_words(origin)}"
         literal = getattr(origin, "filename", None) == "<unknown>"  # a flag's value
@@ -236,7 +225,7 @@ def _explain(error, path):
 
 
 def _line(error, path):
-    """The last line of a file that an error went through."""
+    """Number of the last line of a file that an error passed through, or None."""
     if isinstance(error, SyntaxError) and _same(error.filename, path):
         return error.lineno
     frames = traceback.extract_tb(error.__traceback__)
@@ -301,15 +290,7 @@ Configurations:
 
 
 def main(argv: list[str], *, configs: Path) -> None:
-    """Trains as the command line says, and exits.
-
-    Args:
-        argv: with the program's name first.
-        configs: folder of the configurations that come with the program.
-
-    Raises:
-        SystemExit: always, with the exit status.
-    """
+    """Trains as the command line says, and exits (SystemExit)."""
     if asks_for_help(argv):
         command = shlex.join(invoked(argv[:1]))
         print(
@@ -320,7 +301,7 @@ def main(argv: list[str], *, configs: Path) -> None:
 
 
 def _train(argv, flags: Flags):
-    """Heavy imports are done here."""
+    """Trains; heavy imports are done here."""
     use_cache(flags.cache)
     from mtujax import parallel
     from mtujax.training.interrupts import Interrupted
@@ -340,7 +321,7 @@ def _train(argv, flags: Flags):
 
 
 def _summary(run, finished, command):
-    """What became of it, in a line."""
+    """Summarises the run in a line."""
     parts = [f"{run}: {finished.updates} updates"]
     if finished.skipped:
         parts.append(f"{finished.skipped} left out as not finite")

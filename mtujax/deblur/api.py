@@ -28,19 +28,19 @@ from mtujax.video.scene_cuts import DEFAULT_THRESHOLD
 from mtujax.weights.files import load
 
 SEGMENT_FRAMES = 250
-"""Frames of a segment, H.264's own distance of key frames."""
+"""Frames of a segment, H.264's default key-frame distance."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DeblurReport:
-    """What `deblur_video` did.
+    """Result of `deblur_video`.
 
     Attributes:
         output: the file or folder written.
         frames: number of frames written.
         size: their (width, height) in pixels.
-        cuts: shots that began after the first, by the scene detector.
-        seconds: wall time of reading, restoring and writing, compilation included.
+        cuts: number of scene cuts found.
+        seconds: wall time of reading, restoring and writing, including compilation.
         resumed: how many of the frames an interrupted run had finished.
         notes: what is not as in the input, one sentence each.
     """
@@ -87,43 +87,47 @@ def deblur_video(
     Args:
         input: a video file, a folder of PNG or JPEG frames (natural order), or "-" for
             raw rgb24 frames from standard input.
-        output: a video file (its suffix names the container), a folder (any name
+        output: a video file (its suffix selects the container), a folder (any name
             without a suffix, with a slash at its end, or of an existing folder), or "-"
             for raw rgb24 frames to standard output. Frames of a folder keep their names
-            and formats, 16 bits, grey and alpha included; frames of a video become PNG.
+            and formats, including 16 bits, grey and alpha; frames of a video become
+            PNG.
         weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
         dtype: compute precision in place of the model's: "float32", "bfloat16" or
             "float16".
-        overwrite: replace an existing output, and an interrupted run's work.
-        resume: go on with an interrupted run of the same input and choices.
-        start: begin here: seconds after the first frame; of a folder, the number of a
-            frame, counted from 0.
+        overwrite: replace an existing output, and without `resume` discard an
+            interrupted run.
+        resume: resume an interrupted run with the same input and settings.
+        start: where to start, in seconds after the first frame; of a folder, the number
+            of a frame, counted from 0.
         end: stop before this time or frame number.
-        scene_threshold: frames that differ more than this from the one before, in
-            [0, 1], start a new shot, to which nothing is carried over; 0 is off.
-        codec: "h264", "hevc", "vp9", "av1" or "mpeg2"; None takes the container's.
-        crf: constant quality on the codec's own scale, 0 the best.
+        scene_threshold: frames that differ from the one before by more than this, in
+            [0, 1], start a new shot, to which no state is carried over; 0 disables it.
+        codec: "h264", "hevc", "vp9", "av1" or "mpeg2"; None takes the container's
+            default.
+        crf: constant quality on the codec's own scale; its lowest value, 0 or 1, is the
+            best.
         preset: speed of the encoder, by its own names.
         compare: write a comparison instead: "side", "wipe" or "diff".
         save_motion: also write the displacements, as colours, to this video file.
-        tile: "auto" takes tiles where a whole frame does not fit in memory, None never;
-            (rows, columns) in pixels always.
+        tile: "auto" uses tiles where a whole frame does not fit in memory, None only
+            once memory has run out, (rows, columns) in pixels always.
         size: of raw frames from a pipe, as "640x360".
         rate: frames per second of a pipe or a folder, as 30 or "30000/1001".
-        segment_frames: frames from one point where work can be resumed to the next.
+        segment_frames: frames per segment; work can be resumed at segment boundaries.
         progress: called after each frame with the number restored and the number
             expected, None if unknown.
         on_note: called at once with each of the report's `notes`.
 
     Returns:
-        What was done.
+        What was written, and how fast.
 
     Raises:
         UsageError: for a setting out of range.
         UserError: for an input that cannot be read or an output that cannot be written.
         WeightsError: for weights that cannot be loaded.
-        OSError: if writing fails. Then and after an interruption, finished segments
-            are kept for `resume` beside the output.
+        OSError: if writing fails. Then, and after an interruption, finished segments
+            are kept next to the output for `resume`.
     """
     begun = time.perf_counter()
     options = Options(
@@ -206,7 +210,7 @@ def _network(weights, dtype):
 
 
 def _identity(input, options, network, segment_frames):
-    """What must be equal for the parts of two runs to make one file."""
+    """Collects what must be equal for parts of two runs to make one file."""
     path = Path(input)
     stat = path.stat() if not is_pipe(input) else None
     model, params = network

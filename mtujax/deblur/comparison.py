@@ -1,4 +1,4 @@
-"""Pictures to look at: blurry beside restored, what was changed, and how things move.
+"""Pictures to look at: blurry and restored, what was changed, and how things move.
 
 NumPy and OpenCV only. Letters: H W pixels, h w motion grid. Pictures are RGB.
 """
@@ -12,14 +12,20 @@ from mtujax.common.flow_color import flow_colours
 from mtujax.config import MOTION_STRIDE
 
 VIEWS = ("side", "wipe", "diff")
-"""Kinds of `compare`."""
+"""Kinds of `compare`.
+
+"side": blurry, a thin grey divider and restored, side by side. "wipe": one picture,
+blurry to the left of the divider and restored to its right; the divider starts in the
+middle and sweeps over nine tenths of the width, there and back in 4 s. "diff": mid grey
++ `DIFF_GAIN` * (restored - blurry), clipped: mid grey means no change.
+"""
 
 
 DIFF_GAIN = 8
 """How much "diff" amplifies: a change by 5 % of the range shows as one by 40 %."""
 
 
-_GREY = 200  # of the divider: seen on black and on white
+_GREY = 200  # of the divider: visible on black and on white
 _PERIOD = 4.0  # seconds that a wipe takes there and back
 _REACH = 0.45  # how far it goes from the middle, as a share of the width
 
@@ -32,25 +38,9 @@ def compare(
     number: int = 0,
     rate: float = 30.0,
 ) -> np.ndarray:
-    """Shows a frame before and after in one picture.
+    """Shows a frame before and after in one picture, of the size given by `view_size`.
 
-    "side": blurry, a thin grey divider and restored, side by side. "wipe": one picture,
-    blurry to the left of the divider and restored to its right; the divider starts in
-    the middle and sweeps over nine tenths of the width, there and back in 4 s. "diff":
-    mid grey + `DIFF_GAIN` * (restored - blurry), clipped: mid grey is no change.
-
-    Args:
-        blurry: [H, W, 3], uint8 in [0, 255] or float in [0, 1].
-        restored: the same frame restored; size and dtype of `blurry`.
-        kind: one of `VIEWS`.
-        number: of the frame, counted from 0; places the divider of a wipe.
-        rate: frames per second; as `number`.
-
-    Returns:
-        [H', W', 3] in the same dtype, its size as `view_size` says.
-
-    Raises:
-        ValueError: for an unknown kind, or frames that differ in shape or dtype.
+    [H, W, 3] twice, uint8 or float in [0, 1] -> [H', W', 3] in the same dtype.
     """
     _check_kind(kind)
     if blurry.shape != restored.shape or blurry.dtype != restored.dtype:
@@ -74,19 +64,7 @@ def compare(
 
 
 def view_size(kind: str, width: int, height: int) -> tuple[int, int]:
-    """Size of the picture that `compare` makes.
-
-    Args:
-        kind: one of `VIEWS`.
-        width: W of the frame, in pixels.
-        height: H.
-
-    Returns:
-        Width W' and height H' in pixels; even where W and H are.
-
-    Raises:
-        ValueError: for an unknown kind.
-    """
+    """Width and height in pixels of the picture from `compare`."""
     _check_kind(kind)
     return (2 * width + _thickness(height) if kind == "side" else width), height
 
@@ -100,26 +78,13 @@ def motion_picture(
 ) -> np.ndarray:
     """Colours the motion that the network found, by the Middlebury colour wheel.
 
-    The displacement points back to where things were; the colour tells where they went
-    since: red to the right, yellow down, cyan to the left, violet up, white for those
-    that stayed, the more saturated the faster. Reference: Baker et al. 2011, "A
-    Database and Evaluation Methodology for Optical Flow".
-
-    Args:
-        displacement: [h, w, 2] int (dx, dy) in cells of the motion grid, backward.
-        size: (W, H) of the frame in pixels; h and w cover it, padded to whole cells.
-        radius: length in cells that is fully saturated; longer ones look the same. One
-            value for a whole video keeps it from flickering; 16 pixels suit a held
-            camera.
-        cell: side of a cell in pixels, `ModelConfig.cell`.
-
-    Returns:
-        [H, W, 3] uint8 RGB, each cell a square of `cell` pixels.
-
-    Raises:
-        ValueError: if the displacement does not cover the size, or for a radius of 0 or
-            less.
+    [h, w, 2] int backward (dx, dy) in grid cells -> [H, W, 3] uint8, `size` is (W, H).
     """
+    # The displacement points back to where things were; the colour shows where they
+    # went since: red to the right, yellow down, cyan to the left, violet up, white for
+    # those that stayed. Saturation grows with speed up to `radius` cells, which is one
+    # value per video, as a varying one would make it flicker. Reference: Baker et al.
+    # 2011, "A Database and Evaluation Methodology for Optical Flow".
     width, height = size
     grid = tuple(-(-side // cell) for side in (height, width))
     if displacement.shape != (*grid, 2):

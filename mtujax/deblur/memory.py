@@ -1,4 +1,4 @@
-"""How much memory a frame needs, how much there is, and the tiles that make it fit."""
+"""How much memory a frame needs, how much is available, and the tiles that fit."""
 
 import math
 from pathlib import Path
@@ -16,10 +16,10 @@ from mtujax.model.network import MTUNet
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap, tilings
 
-# Of the free memory: a CPU's kernels take a sixth more than the compiler says, and
-# allocators leave gaps.
+# Share of the free memory that may be used: a CPU's kernels take a sixth more than the
+# compiler says, and allocators leave gaps.
 _SHARE = 0.75
-_FRAMES = 8  # whole frames that wait, or are handed over, besides those in the window
+_FRAMES = 8  # whole frames in queues or being passed on, besides those in the window
 
 
 class Plan(NamedTuple):
@@ -27,8 +27,8 @@ class Plan(NamedTuple):
 
     Attributes:
         tile: (rows, columns) of a tile in pixels; None for whole frames.
-        needed: bytes that should be free for whole frames, of which they would take
-            three quarters; None if unknown.
+        needed: bytes that should be free for whole frames, which would take three
+            quarters of them; None if unknown.
     """
 
     tile: tuple[int, int] | None
@@ -43,24 +43,8 @@ def plan(
     dtype,
     available: int | None,
 ) -> Plan:
-    """Whole frames where they fit, else the largest tiles that do.
-
-    Args:
-        model: the network.
-        params: its (inference) parameters.
-        height: rows of a frame in pixels.
-        width: its columns.
-        dtype: of the frames.
-        available: bytes that are free, of which three quarters may be used; None takes
-            every frame for one that fits.
-
-    Returns:
-        The plan.
-
-    Raises:
-        UserError: if not even the smallest tiles fit.
-    """
-    if available is None:
+    """Plans whole frames if they fit in the available bytes, else the largest tiles."""
+    if available is None:  # unknown: every frame is taken to fit
         return Plan(None, None)
     shape = (1, height, width, 3)
 
@@ -70,7 +54,7 @@ def plan(
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            # A compiler that tries kernels out wants the memory there and then.
+            # A compiler that tries kernels out needs the memory at compile time.
             return CompiledMemory(0, 2 * available)
 
     whole = need_of(Stream(model, params))
@@ -80,7 +64,7 @@ def plan(
     tiles = list(tilings(height, width, default_overlap(config), config.cell))
     known, area = whole, height * width
     for tile in tiles:
-        # Compiled only if it may fit: what a step computes with grows with its area.
+        # Compiled only if it may fit: temporary memory grows with the area.
         guess = CompiledMemory(known.held, known.temporary * math.prod(tile) // area)
         if _free(guess) > available and tile != tiles[-1]:
             continue
@@ -103,34 +87,21 @@ def step_bytes(
     dtype,
     tile: tuple[int, int] | None = None,
 ) -> int | None:
-    """Peak memory of one frame's step on the device, found without running it.
-
-    The step is compiled for it, once: a `Stream` of such frames runs the same.
-
-    Args:
-        model: the network.
-        params: its (inference) parameters, counted in.
-        height: rows of a frame in pixels.
-        width: its columns.
-        dtype: of the frames.
-        tile: (rows, columns) of a tile in pixels; None for whole frames.
-
-    Returns:
-        Bytes: parameters, states, window, results and all that is in between, with a
-        few whole frames in waiting; None where the compiler does not tell.
-    """
+    """Peak bytes on the device of one frame's step, parameters and frames included."""
+    # Compiled, not run; once, as a `Stream` of such frames runs the same program. None
+    # where the compiler does not say.
     stream = TiledStream(model, params, tile) if tile else Stream(model, params)
     found = _analysed(stream, (1, height, width, 3), dtype)
     return found and found.total
 
 
 def _free(need):
-    """What should be free for what is needed."""
+    """Bytes that should be free for a need."""
     return int(need.total / _SHARE)
 
 
 def _analysed(stream, shape, dtype):
-    """What one step of a stream takes; None if the compiler does not tell it."""
+    """Memory that one step of a stream takes; None if the compiler does not say."""
     programs = stream.lowered(shape, dtype), *stream.lowered_ahead(shape, dtype)
     found = [compiled_memory(program.compile()) for program in programs]
     if None in found:
@@ -141,13 +112,9 @@ def _analysed(stream, shape, dtype):
 
 
 def available_bytes() -> int | None:
-    """Memory that arrays on the default device may still take.
-
-    Returns:
-        Bytes: of an accelerator its limit minus what is in use; of a CPU what the
-        system calls available, or less where the process's control groups allow less.
-        None if unknown.
-    """
+    """Bytes that arrays on the default device may still take; None if unknown."""
+    # Of an accelerator its limit minus what is in use; of a CPU what the system calls
+    # available, or less where the process's control groups allow less.
     device = next(iter(jax.device_put(np.zeros(())).devices()))
     if device.platform == "cpu":
         return host_bytes()
@@ -158,14 +125,7 @@ def available_bytes() -> int | None:
 
 
 def host_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that this process may still take from a Linux system.
-
-    Args:
-        root: where its `proc` and `sys` are.
-
-    Returns:
-        Bytes, or None on other systems.
-    """
+    """Bytes that this process may still take from Linux; None on other systems."""
     try:
         lines = (root / "proc/meminfo").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines)
@@ -184,7 +144,7 @@ _GROUP_FILES = (
 
 
 def _group_bytes(root):
-    """What each control group above this process leaves it."""
+    """Yields the bytes that each control group above this process leaves it."""
     for folder in _groups(root):
         for limit, use, files in _GROUP_FILES:
             try:

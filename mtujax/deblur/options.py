@@ -1,4 +1,4 @@
-"""What a user can choose for a video, and whether the choices make sense."""
+"""What a user can choose for a video, and the checks of these choices."""
 
 import dataclasses
 import difflib
@@ -11,7 +11,7 @@ from mtujax.errors import UsageError
 from mtujax.video.codecs import CONTAINERS, check_settings
 from mtujax.video.inputs import is_folder, is_pipe
 
-_LEAST_TILE = 16  # cells; smaller ones would be overlap alone
+_LEAST_TILE = 16  # cells; smaller tiles would be nothing but overlap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Options:
 
     Attributes:
         dtype: compute precision, or None for the model's.
-        start: where to begin, or None.
-        end: where to stop, or None.
+        start: where to start, in seconds or frames of a folder, or None.
+        end: where to stop, in the same unit, or None.
         scene_threshold: in [0, 1]; 0 finds no cuts.
         codec: name in `codecs.CODECS`, or None for the container's default.
         crf: constant quality, or None for the codec's default.
@@ -56,7 +56,7 @@ class Options:
 
         Raises:
             UsageError: for a value out of range, or choices that exclude each other.
-            UserError: if the output can be neither video nor folder.
+            UserError: if the output can be neither a video nor a folder.
         """
         self._check_numbers()
         check_settings(self.codec, self.crf, self.preset)
@@ -71,10 +71,10 @@ class Options:
         """Refuses tiles that a network cannot take.
 
         Args:
-            cell: side of its motion grid's cells in pixels, `ModelConfig.cell`.
+            cell: side of a cell of its motion grid in pixels, `ModelConfig.cell`.
 
         Raises:
-            UsageError: if they are too small, or no multiples of it.
+            UsageError: if a side is too small or not a multiple of `cell`.
         """
         if not isinstance(self.tile, tuple):
             return

@@ -1,8 +1,8 @@
 """The output stage: rotates frames, builds comparisons, colours the motion, writes.
 
-A sink (a video in parts, a folder of images, a pipe) is written frame by frame and ends
-a segment now and then; finished segments survive an interruption. Letters: H W pixels,
-h w motion grid.
+A sink (a video in parts, a folder of images, a pipe) is written frame by frame and
+ends a segment from time to time; finished segments survive an interruption. Letters: H
+W pixels, h w motion grid.
 """
 
 import dataclasses
@@ -29,38 +29,22 @@ from mtujax.video.writer import VideoWriter
 
 
 class VideoSink:
-    """A video file, encoded in parts and joined in the end."""
+    """A video file, encoded in parts that are joined at the end."""
 
     def __init__(self, folder: Path, name: str, info: VideoInfo, encoding: Encoding):
-        """Writes nothing yet.
-
-        Args:
-            folder: where the parts wait.
-            name: of the parts, told apart by numbers.
-            info: size, rate, time base, colours and orientation.
-            encoding: codec and settings.
-        """
+        """Sets the folder and the common name of the parts; writes nothing yet."""
         self._folder, self._name = folder, name
         self._info, self._encoding = info, encoding
         self._parts, self._writer = [], None
 
     def resume(self, segments: list[dict]) -> None:
-        """Takes over the parts of finished segments.
-
-        Args:
-            segments: what `end_segment` returned for each.
-        """
+        """Takes over the parts of finished segments, from `end_segment`."""
         for segment in segments:
             name = segment["path"]
             self._parts.append(Part(**(segment | {"path": self._folder / name})))
 
     def write(self, frame: np.ndarray, pts: int) -> None:
-        """Encodes the next frame.
-
-        Args:
-            frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
-            pts: its timestamp.
-        """
+        """Encodes [H, W, 3] RGB, uint8 or float in [0, 1], with its timestamp."""
         if self._writer is None:
             self._path = self._folder / f"{self._name}-{len(self._parts):05d}.nut"
             self._writer = VideoWriter(
@@ -71,11 +55,7 @@ class VideoSink:
         self._last = pts
 
     def end_segment(self) -> dict:
-        """Closes the part.
-
-        Returns:
-            What `resume` needs, as JSON values.
-        """
+        """Closes the part and returns what `resume` needs, as JSON values."""
         self._writer.close()
         reorder, self._writer = self._writer.reorder, None
         part = Part(self._path, self._first, self._last, reorder)
@@ -95,21 +75,14 @@ class VideoSink:
         extras: Extras | None = None,
         on_note: Callable[[str], None] = lambda note: None,
     ) -> None:
-        """Ends the last part and joins all under the final name.
-
-        Args:
-            output: the file.
-            overwrite: replace an existing one.
-            extras: what is copied beside the pictures.
-            on_note: told what could not be kept.
-        """
+        """Ends the last part and joins all parts under the final name."""
         if self._writer is not None:
             self.end_segment()
         with whole_output(output, folder=False, overwrite=overwrite) as temporary:
             join(temporary, self._info, self._encoding, self._parts, extras, on_note)
 
     def close(self) -> None:
-        """Gives up an unfinished part, if there is one."""
+        """Abandons an unfinished part, if there is one."""
         if self._writer is not None:
             self._writer.abandon()
 
@@ -118,42 +91,24 @@ class FolderSink:
     """A folder of images."""
 
     def __init__(self, folder: Path):
-        """Makes the folder that will become the output.
-
-        Args:
-            folder: where unfinished work waits.
-        """
+        """Makes a folder for the frames next to other unfinished work."""
         self._path = folder / "frames"
         self._path.mkdir(exist_ok=True)
         self._writer = FolderWriter(self._path)
 
     def resume(self, segments: list[dict]) -> None:
-        """Does nothing: finished frames are there, others are written again.
-
-        Args:
-            segments: what `end_segment` returned for each.
-        """
+        """Does nothing: finished frames are there, others are written again."""
 
     def write(self, frame: np.ndarray, kind: ImageKind) -> None:
-        """Writes the next frame.
-
-        Args:
-            frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
-            kind: its name and format.
-        """
+        """Writes [H, W, 3] RGB, uint8 or float in [0, 1], in the format of `kind`."""
         self._writer.write(frame, kind)
 
     def end_segment(self) -> dict:
-        """Returns nothing to be noted."""
+        """Returns an empty dict, as there is nothing to be noted."""
         return {}
 
     def publish(self, output: Path, *, overwrite: bool, **_) -> None:
-        """Gives the folder its final name.
-
-        Args:
-            output: the folder.
-            overwrite: replace an existing one.
-        """
+        """Gives the folder its final name."""
         publish(self._path, output, folder=True, overwrite=overwrite)
 
     def close(self) -> None:
@@ -161,34 +116,22 @@ class FolderSink:
 
 
 class PipeSink:
-    """Raw frames into a pipe, which nothing can take back."""
+    """Raw frames into a pipe, from which nothing can be taken back."""
 
     def __init__(self, file: BinaryIO):
-        """Takes the pipe.
-
-        Args:
-            file: where to write.
-        """
+        """Takes the pipe to write to."""
         self._writer = RawWriter(file)
 
     def write(self, frame: np.ndarray, pts: int) -> None:
-        """Writes the next frame.
-
-        Args:
-            frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
-            pts: its timestamp, which a pipe cannot say.
-
-        Raises:
-            UserError: if nobody reads any more.
-        """
+        """Writes [H, W, 3] RGB, uint8 or float in [0, 1]; ignores its timestamp."""
         try:
             self._writer.write(frame, pts)
         except BrokenPipeError:
-            # As it is, the command line's parser would end without a word.
+            # The command line's parser would end silently on a broken pipe.
             raise UserError("-: whoever read the frames has gone") from None
 
     def publish(self, *_, **__) -> None:
-        """Hands the last bytes over."""
+        """Closes the writer; every frame is in the pipe already."""
         self._writer.close()
 
     def close(self) -> None:
@@ -196,12 +139,12 @@ class PipeSink:
 
 
 _FULL_COLOUR = 16  # pixels of motion: hand-held motion is mostly shorter
-_TURNED = ("mpeg",)  # containers that cannot say how a frame is to be turned
+_TURNED = ("mpeg",)  # containers that cannot store an orientation
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame on its way out.
+    """One frame to be written.
 
     Attributes:
         number: counted from 0 over the whole run.
@@ -219,7 +162,7 @@ class Frame:
 
 
 class Target:
-    """Makes of each frame what is asked for and writes it.
+    """Turns each frame into what the user asked for and writes it.
 
     Attributes:
         size: (width, height) of what is written, in pixels.
@@ -234,18 +177,9 @@ class Target:
         folder: Path | None,
         cell: int,
     ):
-        """Chooses how to write.
-
-        Args:
-            reader: of the input.
-            output: file, folder or "-".
-            options: what the user chose.
-            folder: where unfinished work waits; None only for a pipe.
-            cell: side of a cell of the motion grid in pixels.
-
-        Raises:
-            UserError: if the output cannot hold this video.
-        """
+        """Chooses how to write; UserError if the output cannot hold this video."""
+        # `folder` keeps unfinished work, None only for a pipe; `cell` is the side of a
+        # cell of the motion grid in pixels.
         self._reader, self._output, self._options = reader, output, options
         self._extras = self._motion = None
         self._cell = cell
@@ -264,11 +198,7 @@ class Target:
         self.size = info.width, info.height
 
     def write(self, frame: Frame) -> None:
-        """Writes a frame.
-
-        Args:
-            frame: the next one.
-        """
+        """Writes the next frame."""
         picture = self._turn.upright(frame.restored)
         if self._options.compare:
             picture = compare(
@@ -283,33 +213,20 @@ class Target:
             self._motion.write(self._coloured(frame), frame.tag)
 
     def end_segment(self) -> dict:
-        """Closes what can be closed.
-
-        Returns:
-            What `resume` needs, as JSON values.
-        """
+        """Closes what can be closed and returns what `resume` needs, as JSON."""
         segment = {"picture": self._picture.end_segment()}
         if self._motion:
             segment["motion"] = self._motion.end_segment()
         return segment
 
     def resume(self, segments: list[dict]) -> None:
-        """Goes on after finished segments.
-
-        Args:
-            segments: what `end_segment` returned for each.
-        """
+        """Resumes after finished segments, as `end_segment` returned them."""
         self._picture.resume([s["picture"] for s in segments])
         if self._motion:
             self._motion.resume([s["motion"] for s in segments])
 
     def publish(self, *, overwrite: bool, on_note: Callable[[str], None]) -> None:
-        """Puts what is complete under its final name.
-
-        Args:
-            overwrite: replace what exists.
-            on_note: told what could not be kept.
-        """
+        """Puts what is complete under its final name, and notes what was lost."""
         extras = self._extras
         if extras is not None:
             shift, start, end = self._reader.span
@@ -321,13 +238,13 @@ class Target:
             self._motion.publish(Path(self._options.save_motion), overwrite=overwrite)
 
     def close(self) -> None:
-        """Gives up what is unfinished."""
+        """Abandons what is unfinished."""
         self._picture.close()
         if self._motion:
             self._motion.close()
 
     def _upright(self, info):
-        """Has frames turned before they are written."""
+        """Sets frames to be turned before they are written."""
         if not info.orientation.is_identity and self._turn.is_identity:
             self._turn = info.orientation
             self.notes.append("frames are turned upright")
@@ -381,7 +298,7 @@ class Target:
 
 
 def _video_info(reader, options):
-    """The input as a video, also where it is a folder, which has no rate."""
+    """Describes the input as a video; a folder has no rate of its own."""
     info = reader.info
     if not isinstance(reader, FolderReader):
         return info

@@ -1,8 +1,8 @@
-"""Frames of any size through the network, in the memory there is.
+"""Frames of any size through the network, in the available memory.
 
-What drives a stream for a whole video: it chooses tiles where whole frames do not fit,
-takes smaller ones when memory runs out nevertheless, and keeps the device busy while
-the host reads and writes. Letters: H W pixels, h w motion grid.
+Drives a stream for a whole video: it chooses tiles where whole frames do not fit, takes
+smaller ones if memory runs out all the same, and keeps the device busy while the host
+reads and writes. Letters: H W pixels, h w motion grid.
 """
 
 import collections
@@ -23,21 +23,21 @@ from mtujax.model.tiling import TiledStream, default_overlap, tilings
 from mtujax.ops.resampling import padded_size
 
 _IN_FLIGHT = 2  # results the device may still be computing while the host encodes
-_WARM_UP = 8  # frames restored anew, before the first one missing, when a state is lost
+_WARM_UP = 8  # frames before the first missing one, restored again if a state is lost
 
 
 Tile = tuple[int, int] | Literal["auto"] | None
 
 
 class Restored(NamedTuple):
-    """One frame, done.
+    """A restored frame.
 
     Attributes:
-        frame: [H, W, 3] restored, of the dtype that was pushed.
+        frame: [H, W, 3], of the dtype that was pushed.
         displacement: [h, w, 2] int32 (dx, dy) in cells of the motion grid; None for a
             network without motion compensation.
-        snapshot: what `resume` takes to go on after this frame; None where none is due.
-            Empty where nothing is carried on: before a cut.
+        snapshot: state to `resume` from after this frame; None where none is due.
+            Empty where no state is carried on: before a cut.
     """
 
     frame: np.ndarray
@@ -46,11 +46,10 @@ class Restored(NamedTuple):
 
 
 class Restorer:
-    """Restores a video frame by frame, results a few frames behind.
+    """Restores a video frame by frame, with results a few frames behind."""
 
-    When memory runs out, the frames not yet handed out are restored anew, in smaller
-    tiles, after a warm-up over the frames before: none is lost, none comes twice.
-    """
+    # When memory runs out, the frames not yet returned are restored again in smaller
+    # tiles, after a warm-up over the frames before: none is lost, none comes twice.
 
     def __init__(
         self,
@@ -61,23 +60,16 @@ class Restorer:
         snapshot_every: int | None = None,
         tile: Tile = "auto",
     ):
-        """Starts before the first frame.
-
-        Args:
-            model: the network.
-            params: its (inference) parameters.
-            on_note: told, in one line each, when frames are restored in tiles.
-            snapshot_every: number of frames from one snapshot to the next; None for no
-                snapshots.
-            tile: "auto" takes tiles where whole frames do not fit in memory, None not
-                until memory has run out, (rows, columns) in pixels always.
-        """
+        """Starts before the first frame."""
+        # `tile`: "auto" takes tiles where whole frames do not fit in memory, None only
+        # once memory has run out, (rows, columns) in pixels always. `snapshot_every`
+        # counts frames.
         self._model, self._params = model, jax.device_put(params)
         self._on_note, self._every, self._tile = on_note, snapshot_every, tile
         self._stream: Stream | None = None
         self._kind = None  # shape and dtype of its frames
         self._tiles = {}  # per kind, what was decided
-        self._held = collections.deque()  # frames that restoring anew takes
+        self._held = collections.deque()  # frames needed to restore again
         self._anchor = {}  # the snapshot before them
         self._pending = collections.deque()  # restored, maybe still being computed
         # Numbers of the next frame to be pushed, restored and returned.
@@ -85,18 +77,10 @@ class Restorer:
         self._ended = True  # the next frame starts a shot
 
     def push(self, frame: np.ndarray) -> list[Restored]:
-        """Takes the next frame.
+        """Copies and takes the next frame; returns finished frames, oldest first.
 
-        Args:
-            frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1]; copied.
-
-        Returns:
-            The frames that are done, oldest first.
-
-        Raises:
-            ValueError: for what is no frame, or not of the size and dtype of the frames
-                since the last `reset`.
-            UserError: if memory does not suffice for the smallest tiles.
+        [H, W, 3] RGB, uint8 or float in [0, 1]. For another size or dtype than since
+        the last `reset`, ValueError; the frame then counts as not pushed.
         """
         check_frame(frame)
         held = _Held(self._pushed, np.array(frame), self._ended)
@@ -112,36 +96,17 @@ class Restorer:
         return ready
 
     def reset(self) -> list[Restored]:
-        """Marks a cut: what follows has nothing to do with what came before.
-
-        Returns:
-            The frames that are done, oldest first. The next frame may have another size
-            or dtype.
-        """
+        """Marks a cut, after which size and dtype may change; returns as `push`."""
         self._ended = True
         return self._do([], _IN_FLIGHT)
 
     def finish(self) -> list[Restored]:
-        """Ends the video.
-
-        Returns:
-            All frames not yet returned, oldest first.
-        """
+        """Ends the video and returns all frames not yet returned, oldest first."""
         self._ended = True
         return self._do([], 0)
 
     def resume(self, snapshot: dict[str, np.ndarray], frames_done: int) -> None:
-        """Goes on after a frame that an earlier run has restored.
-
-        Args:
-            snapshot: that run's, after this frame.
-            frames_done: number of frames that need not be restored again; the next
-                `push` takes the first one after them.
-
-        Raises:
-            ValueError: if frames have been pushed, or the snapshot is of another
-                network.
-        """
+        """Resumes after `frames_done` frames from an earlier run's snapshot there."""
         if self._pushed:
             raise ValueError("resume: frames have been pushed already")
         if snapshot:
@@ -150,7 +115,7 @@ class Restorer:
         self._pushed = self._restored = self._returned = frames_done
 
     def _do(self, todo, keep):
-        """Takes frames in, until `keep` results at most are pending; the others."""
+        """Takes frames until at most `keep` results are pending; returns the rest."""
         ready = []
         while not self._tried(todo, keep, ready):
             self._stream = None
@@ -162,7 +127,7 @@ class Restorer:
         return ready
 
     def _tried(self, todo, keep, ready):
-        """Whether memory sufficed."""
+        """Returns whether memory sufficed."""
         try:
             for held in todo:
                 if held.starts:
@@ -233,7 +198,7 @@ class Restorer:
         return found.tile
 
     def _shrink(self):
-        """Decides on tiles of half the area, where memory has run out."""
+        """Decides on tiles of half the area, as memory has run out."""
         (height, width, _), _ = self._kind
         config = self._model.config
         tile = self._tiles.get(self._kind)
@@ -254,7 +219,7 @@ class Restorer:
             self._on_note(text)
 
     def _forget(self):
-        """Lets go of frames that restoring anew would not take."""
+        """Drops frames that are not needed for restoring again."""
         oldest = self._returned - _WARM_UP
         for held in self._held:
             if held.starts and held.number <= self._returned:

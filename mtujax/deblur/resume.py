@@ -1,8 +1,8 @@
-"""Long work that can be interrupted: finished segments wait beside the output.
+"""Long work that can be interrupted: finished segments are kept next to the output.
 
 `OUTPUT.part` holds what is finished of OUTPUT: `job.json` (settings and segments),
-`state-N.npz` (what the network remembers after N segments) and the sinks' own files.
-It is deleted when the output is complete, or when nothing in it is finished.
+`state-N.npz` (the network's state after N segments) and the sinks' own files. It is
+deleted when the output is complete, or when nothing in it is finished.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ class Job:
 
     Attributes:
         folder: where sinks keep unfinished files.
-        segments: per finished segment, what each sink and the pipeline noted of it.
+        segments: for each finished segment, what each sink and the pipeline noted.
     """
 
     def __init__(
@@ -36,19 +36,9 @@ class Job:
         anew: bool = False,
         resumable: bool = True,
     ):
-        """Makes the folder, or finds it.
-
-        Args:
-            output: final name of the file or folder; its parent exists.
-            settings: what must be equal for a job to go on; JSON values.
-            resume: go on with an interrupted job, if there is one.
-            anew: throw an interrupted job away.
-            resumable: keep what is finished when the work is interrupted.
-
-        Raises:
-            UserError: if an interrupted job is in the way, or has other settings, or
-                another process is at it.
-        """
+        """Makes the folder, or resumes or discards (`anew`) what is in it."""
+        # `settings`, JSON values, must be equal for a job to be resumed. `resumable`
+        # keeps finished segments when the work is interrupted.
         self._output = output
         self._settings = json.loads(json.dumps(settings))
         final = Path(os.path.realpath(output))
@@ -66,7 +56,7 @@ class Job:
         return self
 
     def __exit__(self, kind, error, _):
-        """Deletes the folder unless the work broke off and something is finished."""
+        """Deletes the folder unless the work failed and a segment is finished."""
         if error is not None and self.segments and self._resumable:
             error.add_note(
                 f"{self.frames} finished frames are kept in {self.folder.name}: "
@@ -82,30 +72,20 @@ class Job:
         return sum(segment["frames"] for segment in self.segments)
 
     def finish(self, segment: dict, state: dict[str, np.ndarray]) -> None:
-        """Notes a segment, whose files are closed, as finished.
-
-        Args:
-            segment: JSON values, with the number of its `frames`.
-            state: arrays from which the next segment goes on.
-
-        Raises:
-            OSError: if the disk is full.
-        """
+        """Records a finished segment, and the state to start the next one from."""
+        # `segment` is JSON values, with the number of its `frames`; its files are
+        # closed.
         number = len(self.segments) + 1
         path = self._state(number)
         with _appearing(path) as file:
             np.savez(file, **state)
-        # Noted last: what the manifest names is there.
+        # Recorded last: what the manifest names exists.
         self.segments.append(segment)
         self._store(self.folder / _MANIFEST, self._manifest())
         self._state(number - 1).unlink(missing_ok=True)
 
     def state(self) -> dict[str, np.ndarray]:
-        """The state after the last finished segment.
-
-        Returns:
-            What `finish` was given.
-        """
+        """Loads the state after the last finished segment, as given to `finish`."""
         with np.load(self._state(len(self.segments))) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
@@ -121,7 +101,7 @@ class Job:
             file.write(text.encode())
 
     def _take(self, resume, anew):
-        """Decides about a folder that is there already."""
+        """Decides what to do with a folder that exists already."""
         content = self._content()
         segments, settings = content["segments"], content["settings"]
         if segments and not (resume or anew):
@@ -146,7 +126,7 @@ class Job:
 
     def _content(self):
         names = {path.name for path in self.folder.iterdir()}
-        if names <= {_LOCK, f"{_MANIFEST}.new"}:  # killed in its first moment
+        if names <= {_LOCK, f"{_MANIFEST}.new"}:  # killed right after the start
             return {"settings": {}, "segments": []}
         try:
             content = json.loads((self.folder / _MANIFEST).read_text())
@@ -160,7 +140,7 @@ class Job:
 
 @contextlib.contextmanager
 def _appearing(path):
-    """A file that has its name only once its content is stored."""
+    """A file that gets its name only once its content is on disk."""
     temporary = path.with_name(f"{path.name}.new")
     with open(temporary, "wb") as file:
         yield file

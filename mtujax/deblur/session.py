@@ -30,7 +30,7 @@ class Restoration:
     Attributes:
         frames: number of frames written so far.
         resumed: how many of them an interrupted run had finished.
-        cuts: shots that began after the first.
+        cuts: number of scene cuts found.
         size: (width, height) of what is written, in pixels.
     """
 
@@ -43,21 +43,7 @@ class Restoration:
         on_note: Callable[[str], None],
         progress: Callable[[int, int | None], None] | None,
     ):
-        """Restores nothing yet.
-
-        Args:
-            reader: of the input.
-            output: file, folder or "-".
-            options: what the user chose.
-            network: the model and its parameters.
-            on_note: told what is not as in the input.
-            progress: called after each frame with the number restored and the number
-                expected, None if unknown.
-
-        Raises:
-            UsageError: for motion asked of a network that has none, or tiles that it
-                cannot take.
-        """
+        """Checks the options that depend on the network; restores nothing yet."""
         self._reader, self._output, self._options = reader, output, options
         self._network, self._on_note, self._progress = network, on_note, progress
         self.frames = self.resumed = self.cuts = 0
@@ -70,24 +56,15 @@ class Restoration:
             )
 
     def to_pipe(self) -> None:
-        """Restores everything into standard output."""
+        """Restores everything to standard output."""
         self._restore(None, None)
 
     def to_disk(
         self, settings: dict, *, every: int, resume: bool, overwrite: bool, keep: bool
     ) -> None:
-        """Restores everything into a file or folder, in segments.
-
-        Args:
-            settings: what must be equal for an interrupted run to be gone on with.
-            every: frames of a segment.
-            resume: go on with an interrupted run.
-            overwrite: replace an existing output, or an interrupted run's work.
-            keep: keep finished segments when the work is interrupted.
-
-        Raises:
-            UserError: if no frame is in the range, or an interrupted run is in the way.
-        """
+        """Restores everything to a file or folder, in segments of `every` frames."""
+        # `settings` must be equal for an interrupted run to be resumed; `keep` keeps
+        # finished segments when this run is interrupted.
         job = Job(self._output, settings, resume=resume, anew=overwrite, resumable=keep)
         with job, naming(self._output, job.folder):
             if resume:
@@ -147,7 +124,7 @@ class Restoration:
             hand(restorer.finish())
 
     def _write(self, target, told, result):
-        """In the encoder's thread: one frame, and maybe the end of a segment."""
+        """In the encoder's thread: writes a frame, and may end a segment."""
         number, blurry, tag, is_cut = told
         target.write(Frame(number, blurry, result.frame, result.displacement, tag))
         self.frames += 1
@@ -160,7 +137,7 @@ class Restoration:
             self._segment_cuts = 0
 
     def _tagged(self, done) -> Iterator:
-        """In the decoder's thread: frames from `done` on, and where shots begin."""
+        """In the decoder's thread: yields frames from `done` on, marking cuts."""
         options, reader = self._options, self._reader
         again = min(done, MEMORY)  # read once more, to find the same cuts
         frames = reader.frames(start=options.start, end=options.end, skip=done - again)
@@ -182,18 +159,7 @@ class Restoration:
 
 
 def expected(reader, options: Options) -> int | None:
-    """Number of frames in the range, as far as it is known; for the progress bar.
-
-    Args:
-        reader: of the input.
-        options: with the range.
-
-    Returns:
-        Their number, or None.
-
-    Raises:
-        UsageError: for a folder's range that is not in whole frames.
-    """
+    """Number of frames in the range, None if unknown; for the progress bar."""
     info, by_frame = reader.info, isinstance(reader, FolderReader)
     start, end = options.start, options.end
     if by_frame:

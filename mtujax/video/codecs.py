@@ -1,6 +1,6 @@
-"""Which codecs and containers are written, and with which settings.
+"""Codecs and containers that can be written, and their settings.
 
-CRF is a codec's own scale of constant quality: lower is better and larger.
+CRF is a codec's own constant-quality scale: lower values give better, larger files.
 """
 
 import dataclasses
@@ -23,20 +23,15 @@ _TO_13 = tuple(str(n) for n in range(14))
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-    """An encoder and its scale of quality.
+    """An encoder and its constant-quality scale.
 
     Attributes:
-        name: what the user calls it.
-        encoder: what libav calls it.
-        title: what notes and errors call it.
-        crf: default constant quality.
-        worst: largest value of that scale; 0 or 1 is the best.
-        preset: default speed.
-        presets: the speeds there are, fastest first where they have names.
+        name: as the user types it; `encoder` is libav's name, `title` that in messages.
+        crf: default quality, on a scale from `best` to `worst`, its largest value.
+        presets: speeds, fastest first where they have names; `preset` is the default.
         odd: whether 4:2:0 can hold an odd width or height.
-        full_range: whether it can say that levels fill 0 to 255.
-        best: smallest value of the scale of quality.
-        left: whether chroma of half the size lies on the left of two columns.
+        full_range: whether it can signal that levels fill 0 to 255.
+        left: whether subsampled chroma is sited on the left of two columns.
     """
 
     name: str
@@ -54,12 +49,7 @@ class Codec:
 
 @dataclasses.dataclass(frozen=True)
 class Container:
-    """A file format that is written.
-
-    Attributes:
-        format: what libav calls it.
-        codecs: names of the codecs it may hold, the default first.
-    """
+    """A file format, by libav's name, and the codecs it may hold, default first."""
 
     format: str
     codecs: tuple[str, ...]
@@ -86,7 +76,7 @@ CODECS = {
         ),
     )
 }
-"""The codecs that are written, by name."""
+"""Codecs by name."""
 
 
 _MP4 = Container("mp4", ("h264", "hevc", "vp9", "av1", "mpeg2"))
@@ -100,7 +90,7 @@ CONTAINERS = {
     ".mpg": _MPEG,
     ".mpeg": _MPEG,
 }
-"""The containers that are written, by the suffix of the file."""
+"""Containers by file suffix."""
 
 # ISO/IEC 13818-2, table 6-4: MPEG-2 has no other rates.
 MPEG2_RATES = tuple(
@@ -123,11 +113,8 @@ class Encoding:
     """How a video will be written.
 
     Attributes:
-        container: the file format.
-        codec: the codec.
         pix_fmt: libav's name of the pixel format.
         full_range: whether levels fill 0 to 255.
-        options: the encoder's settings.
         notes: what a viewer should know, one sentence each.
     """
 
@@ -147,22 +134,7 @@ def choose(
     crf: float | None = None,
     preset: str | None = None,
 ) -> Encoding:
-    """Chooses container, codec, pixel format and settings.
-
-    Args:
-        suffix: of the file to write, with its dot.
-        info: size, rate and range of the video.
-        codec: name in `CODECS`; None takes the container's default.
-        crf: constant quality on the codec's own scale; None takes its default.
-        preset: speed, as the encoder names it; None takes its default.
-
-    Returns:
-        The choice.
-
-    Raises:
-        UsageError: for a setting that does not exist.
-        UserError: if the container or the codec cannot hold this video.
-    """
+    """Chooses container, codec, pixel format and settings; None takes the default."""
     container = CONTAINERS.get(suffix.lower())
     if container is None:
         raise UserError(
@@ -184,16 +156,7 @@ def choose(
 
 
 def check_settings(codec: str | None, crf: float | None, preset: str | None) -> None:
-    """Refuses settings that no video could be written with.
-
-    Args:
-        codec: name in `CODECS`, or None.
-        crf: constant quality, or None.
-        preset: speed, or None.
-
-    Raises:
-        UsageError: naming the setting and what there is.
-    """
+    """Refuses settings that no codec takes (UsageError); None always passes."""
     if codec is not None and codec not in CODECS:
         raise UsageError(f"unknown codec {codec!r}{_nearest(codec, CODECS)}")
     candidates = [CODECS[codec]] if codec else list(CODECS.values())
@@ -247,7 +210,7 @@ def _options(codec, crf, preset):
             options = {"crf": quality, "b": "0", "deadline": "good", "row-mt": "1"}
             return options | {"cpu-used": preset}
         case "mpeg2":
-            # libav wants its constant quality with every frame, which PyAV cannot say.
+            # libav wants the constant quality set per frame, which PyAV cannot do.
             scale = str(round(crf))
             return {"flags": "+qscale", "qmin": scale, "qmax": scale}
         case "hevc":
@@ -258,11 +221,9 @@ def _options(codec, crf, preset):
 
 @functools.cache
 def _repeatable():
-    """Keeps x264 from AVX-512, with which the same frames give different files.
-
-    Its macroblock tree then depends on what was in memory before (seen with x264 165);
-    with AVX2 a resumed job gives the file that an uninterrupted one does.
-    """
+    """Keeps x264 from using AVX-512, where equal frames can give different files."""
+    # With AVX-512 its macroblock tree depends on what was in memory before (seen with
+    # x264 165); with AVX2 a resumed job gives the same file as an uninterrupted one.
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:

@@ -1,9 +1,9 @@
-"""From decoded frames to RGB of 8 bits, whatever their coding, HDR included.
+"""From decoded frames of any colour coding, HDR included, to 8-bit RGB.
 
-For HDR (PQ, HLG), FFmpeg's own mapping is not used. Through `reformat`, libswscale only
+FFmpeg's own HDR (PQ, HLG) mapping is not used. Through `reformat`, libswscale only
 scales: the tagged peak becomes white, so that a peak of 4000 cd/m2 puts reference white
-at 29 % of the signal, and without a tag all above reference white is lost. With the
-perceptual intent, which filters have since FFmpeg 8, reference white comes at 61 %
+at 29 % of the signal, and without a tag everything above reference white is lost. With
+the perceptual intent, which filters have since FFmpeg 8, reference white comes at 61 %
 without a tag, and grey ramps show bands.
 
 Letters: H W pixels. Light is linear; 1.0 is reference white, which is 203 cd/m2 in HDR
@@ -53,39 +53,28 @@ _HLG_PEAK, _HLG_GAMMA = 1000.0, 1.2  # cd/m2 and system gamma of the nominal dis
 
 
 class ToneMapper:
-    """Maps frames of one HDR coding to BT.709, every pixel by the same rule.
+    """Maps frames of one HDR coding to BT.709, every pixel by the same rule."""
 
-    Highlights are rolled off by the EETF of Report BT.2390, section 5.4.1. It leaves
-    all below a knee as it is, 88 cd/m2 for a peak of 1000, so that skin and grey cards
-    have the level they have in SDR, and reference white stays at 90 % of the signal.
-    It acts on the largest of R, G and B and all three get the same gain: hue and
-    saturation stay, and no channel overflows, as blue would if the gain came from its
-    luminance. It follows the change of primaries, so that this holds for the colours
-    shown; those outside BT.709 are clipped to its border (Report BT.2407, section 2).
-
-    The signal is made for the SDR reference display, BT.1886 with gamma 2.4, because
-    mapped is the light of a screen. The curve of BT.709 is meant for light in a scene:
-    with it the contrast that a display adds would come twice.
-    """
+    # Highlights are rolled off by the EETF of Report BT.2390, section 5.4.1. Everything
+    # below a knee, 88 cd/m2 for a peak of 1000, stays as it is, so that skin and grey
+    # cards have their SDR level, and reference white stays at 90 % of the signal.
+    # It acts on the largest of R, G and B, and all three get the same gain: hue and
+    # saturation stay, and no channel overflows, as blue would if the gain came from its
+    # luminance. It follows the change of primaries, so that this holds for the colours
+    # shown; those outside BT.709 are clipped to its border (Report BT.2407, section 2).
+    #
+    # The signal is for the SDR reference display, BT.1886 with gamma 2.4, because the
+    # light of a screen is mapped. The curve of BT.709 is meant for light in a scene:
+    # with it, the contrast that a display adds would be applied twice.
 
     def __init__(self, transfer: int, primaries: int, peak: float | None = None):
-        """Builds the tables.
-
-        Args:
-            transfer: H.273 code point, `PQ` or `HLG`.
-            primaries: H.273 code point: 1 BT.709, 11 and 12 P3; all others, the
-                unspecified 2 among them, are taken as BT.2020.
-            peak: the brightest light expected, in cd/m2; more is clipped. None is
-                `DEFAULT_PEAK`.
-
-        Raises:
-            ValueError: if `transfer` is not HDR, or `peak` not above 0.
-        """
+        """Builds the tables; the peak, above which light is clipped, is in cd/m2."""
         if transfer not in (PQ, HLG):
             raise ValueError(f"transfer must be {PQ} or {HLG}, got {transfer}")
         peak = DEFAULT_PEAK if peak is None else peak
         if not peak > 0:
             raise ValueError(f"peak must be > 0, got {peak}")
+        # H.273 code points; all others, the unspecified 2 too, are taken as BT.2020.
         to_xyz = _rgb_to_xyz(_PRIMARIES.get(primaries, _BT2020))
         self._matrix = np.linalg.inv(_rgb_to_xyz(_BT709)) @ to_xyz
         signal = np.linspace(0, 1, _SIZE)
@@ -95,13 +84,9 @@ class ToneMapper:
         self._tabulate_roll_off(peak)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
-        """Maps a frame.
+        """Maps a full-range HDR frame to SDR with BT.709 primaries.
 
-        Args:
-            rgb: [H, W, 3] uint16 R'G'B' signal, full range, in [0, 65535].
-
-        Returns:
-            [H, W, 3] uint8 R'G'B' signal, BT.709 primaries, in [0, 255].
+        [H, W, 3] uint16 R'G'B' in [0, 65535] -> [H, W, 3] uint8 R'G'B' in [0, 255].
         """
         source = self._light[rgb]
         light = np.maximum(self._change_primaries(source), 0)
@@ -117,16 +102,15 @@ class ToneMapper:
         return cv2.convertScaleAbs(cv2.pow(light, 1 / 2.4), alpha=255)
 
     def _change_primaries(self, source):
-        """Each channel's distance from green goes through the matrix, green as it is.
-
-        Its rows sum to 1, so that this is the same product; but greys have no distance,
-        and stay neutral to the last bit whatever the processor rounds.
-        """
+        """Changes linear RGB [H, W, 3] to BT.709 primaries; greys stay neutral."""
+        # Each channel's distance from green goes through the matrix. Its rows sum to 1,
+        # so that this is the same product; but greys have no distance, and stay neutral
+        # to the last bit however the processor rounds.
         green = source[..., 1:2]
         return cv2.transform(source - green, self._matrix) + green
 
     def _tabulate_roll_off(self, peak):
-        """The roll-off, over the square root of light to be fine in the shadows."""
+        """Tabulates the roll-off over the root of light, to be fine in the shadows."""
         # The most that one channel can have after the change of primaries.
         limit = self._matrix.clip(0).sum(axis=1).max() * _PQ_PEAK / REFERENCE_WHITE
         self._scale = np.float32((_SIZE - 2) / np.sqrt(limit))  # one entry to spare
@@ -136,13 +120,9 @@ class ToneMapper:
 
 
 def pq_to_light(signal: np.ndarray) -> np.ndarray:
-    """The EOTF of PQ, BT.2100-2 table 4.
+    """Applies the EOTF of PQ, BT.2100-2 table 4.
 
-    Args:
-        signal: float array of any shape, in [0, 1].
-
-    Returns:
-        Light of the same shape, in [0, 49.3].
+    Signal in [0, 1], float of any shape -> light of the same shape in [0, 49.3].
     """
     root = np.asarray(signal) ** (1 / _M2)
     light = (np.maximum(root - _C1, 0) / (_C2 - _C3 * root)) ** (1 / _M1)
@@ -150,33 +130,20 @@ def pq_to_light(signal: np.ndarray) -> np.ndarray:
 
 
 def light_to_pq(light: np.ndarray) -> np.ndarray:
-    """The inverse of `pq_to_light`.
-
-    Args:
-        light: float array of any shape, in [0, 49.3].
-
-    Returns:
-        Signal of the same shape, in [0, 1].
-    """
+    """Inverts `pq_to_light`: light in [0, 49.3], any shape, -> signal in [0, 1]."""
     power = (np.asarray(light) * (REFERENCE_WHITE / _PQ_PEAK)) ** _M1
     return ((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2
 
 
 def roll_off(light: np.ndarray, peak: float) -> np.ndarray:
-    """The EETF of Report BT.2390, section 5.4.1, with black at 0.
+    """Applies the EETF of Report BT.2390, section 5.4.1, with black at 0.
 
-    In steps of equal visibility (PQ): the same up to a knee, then a Hermite spline that
-    ends flat.
-
-    Args:
-        light: float array of any shape, >= 0.
-        peak: light that becomes 1.0, in cd/m2. Up to 203 nothing needs a roll-off.
-
-    Returns:
-        Light of the same shape, in [0, 1].
+    Light >= 0, float of any shape -> [0, 1]; `peak` in cd/m2 becomes 1.0.
     """
-    if peak <= REFERENCE_WHITE:
+    if peak <= REFERENCE_WHITE:  # nothing needs a roll-off
         return np.minimum(light, 1)
+    # In steps of equal visibility (PQ): the identity up to a knee, then a Hermite
+    # spline that ends flat.
     top = light_to_pq(peak / REFERENCE_WHITE)
     signal = light_to_pq(np.minimum(light, peak / REFERENCE_WHITE)) / top
     white = light_to_pq(1.0) / top
@@ -192,17 +159,9 @@ def roll_off(light: np.ndarray, peak: float) -> np.ndarray:
 
 
 def mastering_peak(frame: av.VideoFrame) -> float | None:
-    """The peak that a decoded frame's metadata tell.
-
-    It is the lower one of the mastering display's peak and the brightest pixel of the
-    content (SMPTE ST 2086, CTA-861 MaxCLL).
-
-    Args:
-        frame: the first of a video.
-
-    Returns:
-        cd/m2 in [100, 10000], or None if nothing credible is told.
-    """
+    """Peak in cd/m2, in [100, 10000], by a frame's metadata; None if not credible."""
+    # The lower one of the mastering display's peak and the content's brightest pixel
+    # (SMPTE ST 2086, CTA-861 MaxCLL).
     peaks = []
     if (data := _side_data(frame, Type.MASTERING_DISPLAY_METADATA)) is not None:
         # AVMasteringDisplayMetadata: ten rationals, the last one is the highest
@@ -221,10 +180,8 @@ def _side_data(frame, kind):
 
 
 def _hlg_to_scene(signal):
-    """The inverse OETF of HLG, BT.2100-2 table 5, scaled so that the OOTF has no gain.
-
-    That is, light = scene * (luminance of scene) ** (gamma - 1).
-    """
+    """Applies HLG's inverse OETF, BT.2100-2 table 5, scaled to an OOTF without gain."""
+    # That is, light = scene * (luminance of scene) ** (gamma - 1).
     high = (np.exp((np.maximum(signal, 0.5) - _C) / _A) + _B) / 12
     scene = np.where(signal <= 0.5, signal**2 / 3, high)
     return scene * (_HLG_PEAK / REFERENCE_WHITE) ** (1 / _HLG_GAMMA)
@@ -245,15 +202,10 @@ _HDR = {16: "PQ", 18: "HLG"}
 
 
 class Pixels:
-    """Converts the frames of one video, each as its own tags say."""
+    """Converts the frames of one video, each according to its own tags."""
 
     def __init__(self, first, colour: Colour):
-        """Takes the first frame, whose size all others get.
-
-        Args:
-            first: PyAV's frame.
-            colour: how its colours are coded.
-        """
+        """Takes the first frame (PyAV's), whose size all others are scaled to."""
         self._size, self._colour = (first.width, first.height), colour
         self._other_sizes = {}
         self._map = None
@@ -262,14 +214,7 @@ class Pixels:
             self._map = ToneMapper(colour.transfer, colour.primaries, peak)
 
     def __call__(self, frame) -> np.ndarray:
-        """Converts a frame.
-
-        Args:
-            frame: PyAV's frame, of any size.
-
-        Returns:
-            [H, W, 3] uint8 RGB of the first frame's size.
-        """
+        """Converts PyAV's frame of any size to [H, W, 3] uint8 RGB of the first's."""
         size = frame.width, frame.height
         if size != self._size:
             self._other_sizes[size] = self._other_sizes.get(size, 0) + 1
@@ -285,11 +230,7 @@ class Pixels:
         return np.ascontiguousarray(rgb) if self._map is None else self._map(rgb)
 
     def late_notes(self) -> list[str]:
-        """What was not as in the first frame.
-
-        Returns:
-            One sentence for each other size.
-        """
+        """Reports every other frame size that was seen, one sentence each."""
         first = "{}x{}".format(*self._size)
         return [
             f"{count} frame{'s'[: count != 1]} of {width}x{height} in mid-stream "
@@ -299,18 +240,9 @@ class Pixels:
 
 
 def coding(context, frame) -> Colour:
-    """How a stream's colours are coded, its matrix guessed from the size if not told.
-
-    Untagged video of 720 rows or more is BT.709 and smaller video BT.601, as most
-    players take it.
-
-    Args:
-        context: PyAV's codec context.
-        frame: its first frame.
-
-    Returns:
-        The coding, with a matrix that is specified.
-    """
+    """Colour coding of a stream by its first frame; a missing matrix is guessed."""
+    # Untagged video of 720 rows or more is BT.709 and smaller video BT.601, as most
+    # players take it.
     matrix = int(frame.colorspace)
     if frame.format.is_rgb:
         matrix = BT709
@@ -322,40 +254,18 @@ def coding(context, frame) -> Colour:
 
 
 def is_full_range(frame) -> bool:
-    """Tells a frame's range.
-
-    Args:
-        frame: PyAV's frame.
-
-    Returns:
-        Whether its levels fill 0 to 255.
-    """
+    """Whether the levels of PyAV's frame fill 0 to 255."""
     old = frame.format.name.startswith("yuvj")
     return old or frame.format.is_rgb or int(frame.color_range) == FULL
 
 
 def is_hdr(colour: Colour) -> bool:
-    """Tells high dynamic range.
-
-    Args:
-        colour: of a stream.
-
-    Returns:
-        Whether its transfer characteristic is PQ or HLG.
-    """
+    """Whether the transfer characteristic is PQ or HLG."""
     return colour.transfer in _HDR
 
 
 def lost(frame, colour: Colour) -> list[str]:
-    """What 8 bits of RGB cannot hold of a stream.
-
-    Args:
-        frame: its first frame.
-        colour: its coding.
-
-    Returns:
-        One sentence each.
-    """
+    """Lists what 8-bit RGB cannot hold of a stream, by its first frame."""
     notes, bits = [], max(c.bits for c in frame.format.components)
     if is_hdr(colour):
         kind = _HDR[colour.transfer]

@@ -1,8 +1,8 @@
-"""From packets to progressive frames, also of damaged files: nothing shifts in time.
+"""From packets to progressive frames, in time even where a file is damaged.
 
 An interlaced frame weaves two fields, half a frame's time apart: every other row shows
-another moment, and what moves is torn into combs. bwdif of libavfilter makes such
-frames progressive, frame for frame.
+another moment, and moving objects show combing. bwdif of libavfilter makes such frames
+progressive, one for one.
 """
 
 import heapq
@@ -19,23 +19,12 @@ _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut
 
 
 class Decoder:
-    """The frames of one stream in the order of their display.
-
-    A frame that is damaged or cannot be decoded is replaced by the one before, under
-    its own timestamp, so that sound stays in time.
-
-    Attributes:
-        damaged: how many frames have been replaced.
-        broken_off: why reading ended before the end of the file, or None.
-    """
+    """Decodes one stream's frames in display order, replacing damaged ones."""
 
     def __init__(self, container, stream):
-        """Decodes nothing yet.
-
-        Args:
-            container: PyAV's input container.
-            stream: its video stream.
-        """
+        """Takes PyAV's input container and its video stream; decodes nothing yet."""
+        # How many frames were replaced by the one before, each under its own timestamp
+        # so that sound stays in time; and why reading ended before the end of the file.
         self.damaged, self.broken_off = 0, None
         self._container, self._stream = container, stream
         self._due = []  # timestamps of packets whose frames have not come, a heap
@@ -46,16 +35,12 @@ class Decoder:
 
     @property
     def lost(self) -> int:
-        """How many frames could not be decoded nor be replaced."""
+        """How many frames could neither be decoded nor replaced."""
         return self._failures if self._gaps else 0
 
     def frames(self) -> Iterator[tuple]:
-        """Decodes from where the container stands to its end.
-
-        Yields:
-            PyAV's frame and its timestamp, None if it has none. The generator must be
-            kept to the end: it may hold more frames than it has given.
-        """
+        """Decodes to the end, yielding PyAV's frames and their timestamps or None."""
+        # The caller keeps the generator to the end: it may hold frames not yet yielded.
         for packet in self._packets():
             if _shows(packet):
                 heapq.heappush(self._due, packet.pts)
@@ -109,7 +94,7 @@ class Decoder:
         yield self._previous, frame.pts
 
     def _missing(self, pts):
-        """Takes out what should have come before `pts`, and `pts` itself."""
+        """Removes `pts` and all that is due before it, and returns the latter."""
         missing = []
         while pts is not None and self._due and self._due[0] <= pts:
             due = heapq.heappop(self._due)
@@ -126,18 +111,16 @@ class Decoder:
 
 
 def _shows(packet):
-    """Whether a packet brings a frame whose time is known."""
+    """Whether a packet holds a frame whose time is known."""
     return bool(
         packet and packet.size and packet.pts is not None and not packet.is_discard
     )
 
 
 def _has_gaps(container, stream):
-    """Whether packets go without a frame by nature, so that none can be missed.
-
-    VP8 has packets for frames that are not shown; where AVI holds B-frames, the times
-    of its packets are not those of its frames.
-    """
+    """Whether packets without a frame are normal, so that none can be missed."""
+    # VP8 has packets for frames that are not shown; where AVI holds B-frames, the times
+    # of its packets are not those of its frames.
     context = getattr(stream, "codec_context", None)
     if context is None:
         return True
@@ -146,16 +129,7 @@ def _has_gaps(container, stream):
 
 
 def damage_notes(replaced: int, lost: int, untimed: int) -> tuple[str, ...]:
-    """Says what was wrong with the frames of a video.
-
-    Args:
-        replaced: how many are the one before once more.
-        lost: how many are missing.
-        untimed: how many had no timestamp of their own.
-
-    Returns:
-        One sentence for each kind.
-    """
+    """Says which frames were replaced, lost or untimed, one sentence per kind."""
     notes = []
     if replaced:
         plural = "s"[: replaced != 1]
@@ -174,17 +148,7 @@ def damage_notes(replaced: int, lost: int, untimed: int) -> tuple[str, ...]:
 def end_notes(
     path: Path, last: float, end: float | None, broken_off: str | None
 ) -> tuple[str, ...]:
-    """Says that a video ends too early.
-
-    Args:
-        path: the file.
-        last: when its last frame comes, in seconds.
-        end: when it should end, or None if nothing is missing.
-        broken_off: why it could not be read further, or None.
-
-    Returns:
-        One sentence, or none.
-    """
+    """Says whether a video ends too early; `last` and `end` are in seconds."""
     if broken_off:
         return (f"{path} could be read only to {last:.2f} s ({broken_off})",)
     if end is not None:
@@ -195,40 +159,23 @@ def end_notes(
 
 
 # One frame per frame, at the time of its first field; progressive ones pass through;
-# which field is first is told by each frame.
+# each frame says which field is first.
 _BWDIF = "mode=send_frame:parity=auto:deint=interlaced"
 _SMALLEST = 16  # rows or columns; with subsampled chroma, bwdif has a limit below it
 
 
 def is_interlaced(frame: av.VideoFrame) -> bool:
-    """Tells whether a decoded frame is flagged as two fields, and can be deinterlaced.
-
-    Args:
-        frame: as decoded.
-
-    Returns:
-        The flag; false for frames of less than 16 rows or columns.
-    """
+    """Whether a decoded frame is flagged as two fields and can be deinterlaced."""
     return frame.interlaced_frame and min(frame.width, frame.height) >= _SMALLEST
 
 
 def deinterlaced(
     frames: Iterator[av.VideoFrame], *, time_base: Fraction
 ) -> Iterator[av.VideoFrame]:
-    """Makes interlaced frames progressive.
-
-    The rows of the first field stay; those of the second are interpolated from the rows
-    around them and the frames before and after. At most two frames are held.
-
-    Args:
-        frames: in the order of display, with or without timestamps. If size, pixel
-            format or colour coding change, the frames on either side are independent.
-        time_base: seconds per unit of the timestamps.
-
-    Yields:
-        As many frames, with the same timestamps, time bases, pixel formats and colour
-        tags; progressive frames are those given.
-    """
+    """Makes interlaced frames progressive, one for one; progressive ones pass."""
+    # The rows of the first field stay; those of the second are interpolated from the
+    # rows around them and the frames before and after. At most two frames are held.
+    # Where size, pixel format or colour coding change, a new graph starts.
     stage, coding = None, None
     for frame in frames:
         if stage is not None and _coding(frame) != coding:
@@ -255,7 +202,7 @@ def _coding(frame):
 
 
 class _Stage:
-    """One filter graph, for frames of one size and coding."""
+    """A filter graph for frames of one size and coding."""
 
     def __init__(self, frame, time_base):
         width, height, name, matrix, levels = _coding(frame)
@@ -276,7 +223,7 @@ class _Stage:
         self._pushed = 0
 
     def push(self, frame):
-        """Takes a frame, or None at the end; yields those ready."""
+        """Takes a frame, or None at the end; yields those that are ready."""
         if frame is not None:
             self._inside.append(frame)
             # The filter changes timestamps, and wants every frame to have one.
@@ -297,7 +244,7 @@ class _Stage:
 
 
 def _like(frame, original):
-    """Gives the frame what the filter may have changed, other than the picture."""
+    """Restores what the filter may have changed, other than the picture."""
     for name in ("pts", "dts", "time_base", "colorspace", "color_range"):
         setattr(frame, name, getattr(original, name))
     return frame

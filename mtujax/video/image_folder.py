@@ -20,12 +20,12 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclasses.dataclass(frozen=True)
 class ImageKind:
-    """What a frame's file has besides three channels of colour.
+    """What a frame's file holds in addition to, or instead of, three 8-bit channels.
 
     Attributes:
         name: file name; its suffix fixes the format.
         grey: one channel, which was repeated to make RGB.
-        deep: 16 bits a channel, not 8.
+        deep: 16 bits per channel, not 8.
         alpha: [H, W] uint8 or uint16 opacity as in the file, or None.
     """
 
@@ -37,14 +37,13 @@ class ImageKind:
 
 @dataclasses.dataclass(frozen=True)
 class FolderInfo:
-    """What a folder's frames have in common.
+    """What the frames of a folder have in common.
 
     Attributes:
-        width: columns W, in pixels.
-        height: rows H.
+        width: columns W in pixels; `height`: rows H.
         frames: their number.
-        deep: whether any has 16 bits, so that all are read as float.
-        alpha: whether any has an alpha channel.
+        deep: whether any frame has 16 bits, so that all are read as float.
+        alpha: whether any frame has an alpha channel.
         notes: what will not be as in the input, one sentence each.
     """
 
@@ -61,9 +60,9 @@ class FolderReader:
     """The PNG and JPEG files of a folder in natural order; a context manager.
 
     Attributes:
-        info: what its frames have in common.
+        info: what the frames have in common.
         name: the folder, for messages.
-        late_notes: nothing, as all is known before reading.
+        late_notes: always empty, as everything is known before reading.
     """
 
     late_notes = ()
@@ -75,7 +74,7 @@ class FolderReader:
             path: an existing folder; its subfolders are not searched.
 
         Raises:
-            UserError: if it has no frame, or for the first that differs in size.
+            UserError: if it holds no frame, or a frame differs from the first in size.
         """
         names = [p.name for p in path.iterdir() if not p.name.startswith(".")]
         self._path, self.name = path, str(path)
@@ -89,7 +88,7 @@ class FolderReader:
         self._size = first.shape[:2]
         headers = [_header(path / name) for name in self._names]
         for name, header in zip(self._names[1:], headers[1:], strict=True):
-            # Of a JPEG, EXIF may turn the image: its header tells only the two sides.
+            # EXIF may turn a JPEG: its header gives the two sides, not which is which.
             if header and sorted(header[:2]) != sorted(self._size):
                 raise self._differs(name, header[:2])
         ignored = sorted(set(names) - set(self._names))
@@ -114,13 +113,13 @@ class FolderReader:
         """Reads the frames in natural order.
 
         Args:
-            start: number of the first frame given, counted from 0.
-            end: number of the first frame that is left out again.
-            skip: of the frames in this range, leave out so many at its beginning.
+            start: number of the first frame to read, counted from 0.
+            end: number of the first frame after the range; None reads to the end.
+            skip: how many frames to leave out at the beginning of the range.
 
         Yields:
-            Frames [H, W, 3] RGB, uint8, or float32 in [0, 1] if `info.deep`, and what
-            else their files have.
+            Frames [H, W, 3] RGB, uint8, or float32 in [0, 1] if `info.deep`, each with
+            the `ImageKind` of its file.
 
         Raises:
             UserError: for an image that cannot be read or has another size.
@@ -152,12 +151,12 @@ class FolderReader:
 
 
 class FolderWriter:
-    """Writes frames into a folder as their originals were; a context manager."""
+    """Writes frames into a folder as their originals were stored; a context manager."""
 
     notes = ()
 
     def __init__(self, path: Path):
-        """Takes the folder.
+        """Sets the folder to write into.
 
         Args:
             path: an existing folder.
@@ -172,14 +171,14 @@ class FolderWriter:
         """Does nothing: every frame is on disk."""
 
     def write(self, frame: np.ndarray, kind: ImageKind) -> None:
-        """Writes one frame: PNG, or JPEG of quality 95.
+        """Writes one frame as PNG, or as JPEG of quality 95.
 
         Args:
             frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
-            kind: name, depth, grey and alpha of its file.
+            kind: name, bit depth, grey and alpha of its file.
 
         Raises:
-            OSError: if it cannot be written.
+            OSError: if the file cannot be written.
         """
         image = _from_rgb(frame, kind)
         suffix = ".png" if _as_png(kind.name) else ".jpg"
@@ -222,7 +221,7 @@ def _is_png(path):
 
 
 def _header(path):
-    """(rows, columns, 16 bits?, alpha?) of a PNG or JPEG, undecoded, or None."""
+    """Reads (rows, columns, is 16-bit, has alpha) of a PNG or JPEG header, or None."""
     with path.open("rb") as file:
         start = file.read(26)
         if start[:8] == _PNG_SIGNATURE and len(start) == 26:

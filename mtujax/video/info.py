@@ -2,7 +2,7 @@
 
 A timestamp (pts) counts `time_base` seconds. The display matrix is libav's: nine
 fixed-point numbers that map the coded picture's coordinates (x, y) to the display's: x'
-= a x + c y, y' = b x + d y. Letters: H W pixels of the frame as it is coded.
+= a x + c y, y' = b x + d y. Letters: H W pixels of the coded frame.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Orientation:
-    """What to do with a coded frame to see it upright.
+    """How to turn a coded frame upright.
 
     Attributes:
         turns: quarter turns, counter-clockwise.
         mirrored: whether left and right are exchanged after turning.
-        matrix: the display matrix as the container has it, or None for none.
+        matrix: the container's display matrix, or None if it has none.
     """
 
     turns: int = 0
@@ -28,7 +28,7 @@ class Orientation:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the coded frame is upright."""
+        """Whether the coded frame is upright already."""
         return not (self.turns or self.mirrored)
 
     @property
@@ -38,15 +38,7 @@ class Orientation:
 
     @classmethod
     def of(cls, matrix: Sequence[int] | None) -> "Orientation":
-        """Reads a display matrix.
-
-        Args:
-            matrix: nine numbers, or None for an upright picture.
-
-        Returns:
-            The nearest of the eight ways to lay down a picture; a matrix that is none
-            of them (a turn by other than quarter turns) gives no turn.
-        """
+        """Reads a display matrix (None: upright); only quarter turns are turned."""
         if matrix is None:
             return cls()
         matrix = tuple(int(m) for m in matrix)
@@ -58,31 +50,23 @@ class Orientation:
         return cls(matrix=matrix)
 
     def upright(self, frame: np.ndarray) -> np.ndarray:
-        """Turns a coded frame for display.
+        """Turns a coded frame upright.
 
-        Args:
-            frame: [H, W, 3], any dtype.
-
-        Returns:
-            [H, W, 3], or [W, H, 3] after an odd number of quarter turns.
+        [H, W, 3], any dtype -> [H, W, 3], or [W, H, 3] after an odd number of turns.
         """
         turned = np.rot90(frame, self.turns)
         return np.ascontiguousarray(turned[:, ::-1] if self.mirrored else turned)
 
     def turn_vectors(self, field: np.ndarray) -> np.ndarray:
-        """Turns the directions of a field of vectors, and leaves each at its place.
+        """Turns the directions of a field of vectors, and leaves each in its place.
 
-        Args:
-            field: [H, W, 2] (dx, dy) in the coded frame, any dtype.
-
-        Returns:
-            [H, W, 2] (dx, dy) as seen in the upright frame.
+        [H, W, 2] (dx, dy) in the coded frame -> [H, W, 2] as in the upright frame.
         """
         return field @ _linear(self.turns, self.mirrored).T.astype(field.dtype)
 
 
 def _linear(turns, mirrored):
-    """[2, 2]: maps coded to upright coordinates, both with y pointing down."""
+    """[2, 2] matrix from coded to upright coordinates, both with y pointing down."""
     matrix = np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), turns)
     return np.diag([-1, 1]) @ matrix if mirrored else matrix
 
@@ -99,15 +83,9 @@ SCALING = 0x4 | 0x2000 | 0x40000
 
 @dataclasses.dataclass(frozen=True)
 class Colour:
-    """How RGB became the video's YUV, as H.273 code points (2 is unspecified).
+    """How RGB was coded as YUV, as H.273 code points; 2 is unspecified."""
 
-    Attributes:
-        matrix: coefficients, always one that is specified.
-        primaries: chromaticities of the primaries.
-        transfer: transfer characteristic.
-    """
-
-    matrix: int = BT709
+    matrix: int = BT709  # always one that is specified
     primaries: int = BT709
     transfer: int = BT709
 
@@ -118,13 +96,13 @@ class VideoInfo:
 
     Attributes:
         width: columns W of the frame, in pixels.
-        height: rows H.
-        frames: their number, or None if it cannot be told.
+        height: rows H of the frame, in pixels.
+        frames: their number, or None if unknown.
         rate: mean frames per second.
         time_base: seconds per unit of the timestamps.
-        colour: how its colours are coded.
+        colour: how the colours are coded.
         aspect: width / height of one pixel of the frame.
-        full_range: whether its levels fill 0 to 255.
+        full_range: whether the levels fill 0 to 255.
         counted: whether `frames` is the container's own count, not rate times duration.
         orientation: how to turn the frame for display.
         notes: what will not be as in the input, one sentence each.

@@ -1,4 +1,4 @@
-"""What an input or output is, by its name: a video file, a folder, or a pipe."""
+"""What kind of input or output a name means: a video file, a folder, or a pipe."""
 
 import os
 import re
@@ -13,22 +13,12 @@ from mtujax.video.image_folder import FolderReader
 from mtujax.video.pipe import RawReader
 from mtujax.video.reader import VideoReader
 
-_LONGEST = 32768  # pixels of a side: more is a slip of the hand
-_NTSC = (24, 30, 48, 60, 120)  # rates that are meant when 1000/1001 of them is given
+_LONGEST = 32768  # pixels of a side: more is a typing error
+_NTSC = (24, 30, 48, 60, 120)  # rates of which 1000/1001 is common
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Reads a size such as "640x360".
-
-    Args:
-        text: columns, an x and rows.
-
-    Returns:
-        Width W and height H in pixels.
-
-    Raises:
-        UsageError: if it is none, or has a side of 0 or over 32768 pixels.
-    """
+    """Reads "640x360" as (width, height) in pixels, each from 1 to 32768."""
     match = re.fullmatch(r"([0-9]{1,5})[xX×]([0-9]{1,5})", text.strip())
     size = tuple(int(side) for side in match.groups()) if match else (0, 0)
     if not all(1 <= side <= _LONGEST for side in size):
@@ -37,18 +27,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def parse_rate(text: str) -> Fraction:
-    """Reads a frame rate: "30", "25.5", "30000/1001"; "29.97" means the last.
-
-    Args:
-        text: frames per second, a decimal number or a fraction. Decimals of 24, 30, 48,
-            60 or 120 times 1000/1001, rounded to two places or more, are that exactly.
-
-    Returns:
-        Frames per second.
-
-    Raises:
-        UsageError: if it is none, or not within 1/1000 and 1000.
-    """
+    """Reads frames per second, 1/1000 to 1000: "30", "25.5" or "30000/1001"."""
     match = re.fullmatch(r"[0-9]{1,9}(/[0-9]{1,9}|\.([0-9]{1,9}))?", text.strip())
     try:
         rate = Fraction(match[0]) if match else Fraction(0)
@@ -58,6 +37,7 @@ def parse_rate(text: str) -> Fraction:
         raise UsageError(
             f"rate {text!r}: give frames per second, as 30, 23.976 or 30000/1001"
         )
+    # Decimals such as "29.97", rounded to two places or more, mean 1000/1001 exactly.
     places = len(match[2] or "")
     for whole in _NTSC:
         exact = Fraction(whole * 1000, 1001)
@@ -75,29 +55,12 @@ FOLDER_RATE = Fraction(30)
 
 
 def is_pipe(name: str | os.PathLike) -> bool:
-    """Tells a pipe by its name.
-
-    Args:
-        name: of an input or output.
-
-    Returns:
-        Whether it is standard input or output.
-    """
+    """Whether a name means standard input or output."""
     return str(name) == PIPE
 
 
 def is_folder(output: str | os.PathLike) -> bool:
-    """Tells whether the name of an output means a folder of frames.
-
-    Args:
-        output: any name.
-
-    Returns:
-        True for a folder, False for a video file or a pipe.
-
-    Raises:
-        UserError: if it can be neither.
-    """
+    """Whether an output names a folder; UserError if neither folder, video nor pipe."""
     path = Path(output)
     if is_pipe(output):
         return False
@@ -118,18 +81,18 @@ def is_folder(output: str | os.PathLike) -> bool:
 def open_reader(
     input: str | os.PathLike, size: str | None = None, rate: str | float | None = None
 ) -> VideoReader | FolderReader | RawReader:
-    """Opens an input.
+    """Opens an input for reading.
 
     Args:
         input: a video file, a folder of frames, or "-" for raw frames from a pipe.
         size: of a pipe's frames, as "640x360".
-        rate: of a folder's or a pipe's frames, per second, as 30 or "30000/1001".
+        rate: frames per second of a folder or a pipe, as 30 or "30000/1001".
 
     Returns:
-        Its reader.
+        The reader for this kind of input.
 
     Raises:
-        UsageError: if `size` or `rate` is missing or has nothing to say here.
+        UsageError: if `size` or `rate` is missing, invalid, or not used by this input.
         UserError: if there is no such input or it cannot be read.
     """
     if is_pipe(input):

@@ -1,7 +1,7 @@
-"""A finished video file from its encoded parts and the other streams of its source.
+"""Joins the encoded parts and the other streams of the source into a video file.
 
-The parts were encoded one by one, each beginning with a key frame, so that an
-interrupted job can go on; joining them copies packets and encodes nothing.
+The parts are encoded one by one, each starting with a key frame, so that an interrupted
+job can resume; joining them copies packets and encodes nothing.
 """
 
 import collections
@@ -22,12 +22,11 @@ from mtujax.video.writer import add_video, container_options
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Some consecutive frames, encoded.
+    """Some consecutive frames, encoded by `VideoWriter` with `part=True`.
 
     Attributes:
-        path: file that `VideoWriter` wrote with `part=True`.
-        first: timestamp of its first frame, in units of the video's time base.
-        last: timestamp of its last frame.
+        first: timestamp of the first frame, in units of the video's time base.
+        last: timestamp of the last frame, likewise.
         reorder: by how many places the encoder moved frames forward.
     """
 
@@ -45,19 +44,7 @@ def join(
     extras: Extras | None = None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> None:
-    """Writes the file.
-
-    Args:
-        path: the file; replaced.
-        info: of the video, as the parts were encoded.
-        encoding: as the parts were encoded.
-        parts: at least one, in their order.
-        extras: what is copied beside the pictures, or None for nothing.
-        on_note: told what could not be kept.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
+    """Joins one or more parts, in order, with the extras; replaces the file."""
     copier = Copier(extras) if extras else None
     try:
         _join(path, info, encoding, parts, copier)
@@ -97,10 +84,8 @@ def _mux(out, packet, video, copier):
 
 
 def _pictures(parts, stream, info) -> Iterator[tuple[Fraction, object]]:
-    """The parts' packets in decoding order, with times on one line.
-
-    Decoding times are made anew: those of a part know nothing of the part before it.
-    """
+    """Yields the parts' packets in decoding order, with times on one time line."""
+    # Decoding times are computed here: a part's own ignore the part before it.
     delay = max(part.reorder for part in parts)
     step = max(1, round(1 / (info.rate * info.time_base)))
     first = parts[0].first
@@ -125,7 +110,7 @@ def _pictures(parts, stream, info) -> Iterator[tuple[Fraction, object]]:
 
 
 def _times(order, part, info):
-    """Timestamps of the video by those of the part, which counts in its own units."""
+    """Maps timestamps of a part, which has its own time base, to the video's."""
     with av.open(f"file:{part.path}") as source:
         base = source.streams.video[0].time_base
     scale = base / info.time_base

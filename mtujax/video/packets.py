@@ -1,4 +1,4 @@
-"""What the packets of a file tell, without decoding any."""
+"""What the packets of a file say without being decoded."""
 
 import re
 from fractions import Fraction
@@ -9,21 +9,12 @@ import av.logging
 from av.error import FFmpegError
 
 _ENCRYPTED = ("encv", "drmi")  # codec tags of common encryption and FairPlay
-_SAME_RATE = Fraction(1, 2000)  # 30 and 30/1.001 lie twice as far apart
+_SAME_RATE = Fraction(1, 2000)  # 30 and 30/1.001 are twice as far apart
 _OWN_DURATION = ("mov", "matroska", "avi", "asf", "flv")  # others' is only estimated
 
 
 def is_encrypted(path: Path, index: int, tag: str) -> bool:
-    """Tells whether a stream is encrypted.
-
-    Args:
-        path: the file.
-        index: of the stream.
-        tag: the container's name of its codec.
-
-    Returns:
-        Whether it is, by its tag or its first packet.
-    """
+    """Whether a stream is encrypted, by its codec tag or its first packet."""
     if tag in _ENCRYPTED:
         return True
     first = next(_packets(path, index), None)
@@ -31,14 +22,7 @@ def is_encrypted(path: Path, index: int, tag: str) -> bool:
 
 
 def unknown_codec(path: Path) -> str:
-    """The container's name of a video codec that libav does not know.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its four characters, or "?" if even they cannot be told.
-    """
+    """The container's four-character name of a codec that libav lacks, or "?"."""
     before = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
     try:
@@ -51,35 +35,17 @@ def unknown_codec(path: Path) -> str:
 
 
 def mean_rate(container, stream) -> Fraction:
-    """Frames per second.
-
-    Args:
-        container: PyAV's input container.
-        stream: its video stream.
-
-    Returns:
-        The mean, or the nominal rate if that is the same but for rounding or the only
-        one known, or 30.
-    """
+    """Frames per second: the mean, else the nominal rate, else 30."""
     mean, nominal = stream.average_rate, stream.guessed_rate
-    if container.duration is None:  # a bare stream, whose mean libav makes up
+    if container.duration is None:  # a bare stream, whose mean libav invents
         return nominal or mean or Fraction(30)
     if mean and nominal and abs(nominal / mean - 1) < _SAME_RATE:
-        return nominal  # the mean is one of rounded timestamps
+        return nominal  # the mean is of rounded timestamps
     return mean or nominal or Fraction(30)
 
 
 def has_constant_rate(path: Path, index: int, rate: Fraction) -> bool:
-    """Tells whether frames follow each other evenly.
-
-    Args:
-        path: the file.
-        index: of the video stream.
-        rate: its mean frames per second.
-
-    Returns:
-        Whether every timestamp is where that rate puts it, to the clock's resolution.
-    """
+    """Whether all timestamps fit the mean rate, to the clock's resolution."""
     found = [p for p in _packets(path, index) if p.pts is not None]
     times = sorted(p.pts * p.time_base for p in found)
     coarse = max((p.time_base for p in found[:1]), default=Fraction(0))
@@ -91,24 +57,15 @@ def has_constant_rate(path: Path, index: int, rate: Fraction) -> bool:
 
 
 def missing_end(path: Path, index: int, last: float, rate: Fraction) -> float | None:
-    """Where a stream should end, if the file breaks off well before.
-
-    Args:
-        path: the file.
-        index: of the video stream.
-        last: timestamp of the last frame that was there, in seconds after the first.
-        rate: frames per second.
-
-    Returns:
-        Seconds after its first frame, or None if nothing is missing that was promised.
-    """
+    """Seconds after the first frame at which a truncated stream should end, or None."""
+    # `last` is the time of the last frame read, also in seconds after the first.
     least = 5 / float(rate)
     with av.open(f"file:{path}") as container:
         stream = container.streams[index]
         if not container.format.name.startswith(_OWN_DURATION):
             return None
         own = stream.duration and float(stream.duration * stream.time_base)
-        if container.format.name == "avi":  # whose duration is that of what is there
+        if container.format.name == "avi":  # whose duration covers only what is there
             own = max(own or 0, stream.frames / float(rate))
         end = own or (container.duration or 0) / av.time_base
     if end - last <= least:
@@ -125,20 +82,12 @@ def _end(path):
 
 
 def first_payload(path: Path, index: int) -> bytes:
-    """The content of a stream's first packet, as of a cover picture.
-
-    Args:
-        path: the file.
-        index: of the stream.
-
-    Returns:
-        Its bytes; none if there is no packet.
-    """
+    """The bytes of a stream's first packet, as of a cover picture; may be empty."""
     return bytes(next(_packets(path, index), b""))
 
 
 def _packets(path, index=None):
-    """The packets of one stream or of all, as far as they can be read."""
+    """Yields the packets of one stream or of all, as far as they can be read."""
     with av.open(f"file:{path}") as container:
         streams = () if index is None else (container.streams[index],)
         demuxed = container.demux(*streams)

@@ -1,7 +1,7 @@
 """Raw video through pipes: frames as bare bytes, R, G, B of each pixel, row by row.
 
-What ffmpeg calls `-f rawvideo -pix_fmt rgb24`. Such a stream says nothing of itself:
-size and rate must be told. Letters: H W pixels.
+This is ffmpeg's `-f rawvideo -pix_fmt rgb24`. The stream does not describe itself: size
+and rate must be given. Letters: H W pixels.
 """
 
 import itertools
@@ -21,9 +21,9 @@ class RawReader:
     """Reads raw frames from a pipe, once; a context manager that closes nothing.
 
     Attributes:
-        info: what its frames have in common.
-        name: what messages call the file.
-        late_notes: what was seen in reading them, one sentence each.
+        info: what the frames have in common.
+        name: name of the file in messages.
+        late_notes: what was noticed while reading, one sentence each.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class RawReader:
         Args:
             file: an open binary file, such as `sys.stdin.buffer`; it stays open.
             width: columns W, in pixels.
-            height: rows H.
+            height: rows H, in pixels.
             rate: frames per second.
-            name: what messages call it.
+            name: name of the file in messages.
 
         Raises:
             UserError: if it is a terminal, is empty or ends within the first frame.
@@ -69,20 +69,20 @@ class RawReader:
     def frames(
         self, *, start: float | None = None, end: float | None = None, skip: int = 0
     ) -> Iterator[tuple[np.ndarray, int]]:
-        """Reads on to the end; what was read cannot be read again.
+        """Reads to the end of the pipe; what was read cannot be read again.
 
         Args:
             start: seconds after the first frame; earlier frames are left out, and the
-                timestamps then count from the first frame that is given.
-            end: seconds after the first frame; nothing is read from there on.
-            skip: of the frames in this range, leave out so many at its beginning.
+                timestamps then count from the first frame yielded.
+            end: seconds after the first frame; reading stops there.
+            skip: how many frames to leave out at the beginning of the range.
 
         Yields:
-            Frames [H, W, 3] uint8 RGB, and their timestamps: their numbers.
+            Frames [H, W, 3] uint8 RGB, and their numbers as timestamps.
 
         Raises:
-            ValueError: if the frames were asked for before.
-            OSError: if the file cannot be read on.
+            ValueError: if the frames were read before.
+            OSError: if the file cannot be read any further.
         """
         if self._first is None:
             raise ValueError(f"{self.name}: a pipe can be read only once")
@@ -100,7 +100,7 @@ class RawReader:
                     yield frame, number - origin
 
     def _read(self):
-        """The next frame, None at the end; a pipe gives it in pieces."""
+        """Reads the next frame, None at the end; a pipe gives it in pieces."""
         frame = np.empty((self.info.height, self.info.width, 3), np.uint8)
         rest = memoryview(frame).cast("B")
         while rest:
@@ -127,21 +127,21 @@ class RawWriter:
     """Writes raw frames into a pipe, each at once; a context manager.
 
     Attributes:
-        notes: none.
+        notes: always empty.
     """
 
     notes = ()
 
     def __init__(self, file: BinaryIO, *, name: str = "-"):
-        """Takes the file.
+        """Takes the file and flushes what was written to it before.
 
         Args:
             file: an open binary file, such as `sys.stdout.buffer`; it stays open.
-            name: what messages call it.
+            name: name of the file in messages.
 
         Raises:
             UserError: if it is a terminal.
-            OSError: if what was written to it before cannot be passed on.
+            OSError: if it cannot be flushed.
         """
         if file.isatty():
             raise UserError(f"{name}: is a terminal; pipe the frames into a program")
@@ -155,17 +155,17 @@ class RawWriter:
         return self
 
     def __exit__(self, *_):
-        """Does nothing: every frame is on its way, the file belongs to the caller."""
+        """Does nothing: every frame is written, and the file belongs to the caller."""
 
     def write(self, frame: np.ndarray, pts: int) -> None:
         """Writes the next frame.
 
         Args:
             frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
-            pts: its timestamp, which raw video cannot hold.
+            pts: its timestamp, ignored because raw video cannot hold it.
 
         Raises:
-            OSError: if nobody reads any more (BrokenPipeError), or on a full disk.
+            OSError: for a broken pipe (BrokenPipeError) or a full disk.
         """
         rest = memoryview(to_uint8(frame)).cast("B")
         while rest:
@@ -176,4 +176,4 @@ class RawWriter:
                 rest = rest[count:]
 
     def close(self) -> None:
-        """Does nothing: every frame is on its way."""
+        """Does nothing: every frame is written at once."""

@@ -1,7 +1,6 @@
 """Video files in, through PyAV: RGB frames, their timestamps and their colours.
 
-Letters: H W pixels of the frame as it is coded. A timestamp (pts) counts `time_base`
-seconds.
+Letters: H W pixels of the coded frame. A timestamp (pts) counts `time_base` seconds.
 """
 
 import collections
@@ -28,18 +27,18 @@ from mtujax.video.decoding import (
 from mtujax.video.info import Colour, Orientation, VideoInfo
 
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
-_ARBITRARY_CLOCK = ("mpegts", "mpeg")  # whose times begin anywhere
+_ARBITRARY_CLOCK = ("mpegts", "mpeg")  # whose times start anywhere
 
 
 class VideoReader:
     """The frames of a file's main video stream; a context manager.
 
     Attributes:
-        info: what its frames have in common.
+        info: what the frames have in common.
         name: the file, for messages.
-        late_notes: after reading, what was not as it should be, one sentence each.
-        span: after the first frame, the seconds that were taken from every timestamp,
-            and the first and last second that were asked for, or None.
+        late_notes: after reading, what was wrong with the file, one sentence each.
+        span: once a frame has been read, the seconds subtracted from every timestamp,
+            and the start and end of the range on the file's clock in seconds, or None.
     """
 
     def __init__(self, path: Path):
@@ -49,7 +48,7 @@ class VideoReader:
             path: an existing file.
 
         Raises:
-            UserError: if it is no video or has no frame that can be decoded.
+            UserError: if it is no video, or no frame of it can be decoded.
         """
         self._path, self.name, self.late_notes = path, str(path), ()
         self.span = Fraction(0), None, None
@@ -75,20 +74,21 @@ class VideoReader:
     def frames(
         self, *, start: float | None = None, end: float | None = None, skip: int = 0
     ) -> Iterator[tuple[np.ndarray, int]]:
-        """Decodes the frames in the order of their display.
+        """Decodes the frames in display order.
 
         Args:
             start: seconds after the first frame; earlier frames are left out, and the
-                timestamps then count from the first frame that is given.
-            end: seconds after the first frame; this one and later ones are left out.
-            skip: of the frames in this range, leave out so many at its beginning; the
+                timestamps then count from the first frame yielded.
+            end: seconds after the first frame; a frame at this time and later ones are
+                left out.
+            skip: how many frames to leave out at the beginning of the range; the
                 timestamps stay as they are.
 
         Yields:
             Frames [H, W, 3] uint8 RGB as coded, and their timestamps, ascending.
 
         Raises:
-            UserError: if nothing can be decoded.
+            UserError: if the file cannot be opened again.
         """
         self.late_notes, pixels = (), Pixels(self._first, self._coding)
         timed = self._ranged(start, end)
@@ -98,14 +98,14 @@ class VideoReader:
         self.late_notes = (*self.late_notes, *pixels.late_notes())
 
     def extras(self, suffix: str, format: str) -> extras.Extras:
-        """Tells what else of the file a container can hold.
+        """Finds out which of the file's other streams a container can hold.
 
         Args:
             suffix: of the file to write.
             format: libav's name of its container.
 
         Returns:
-            The choice; `span` is not in it yet.
+            What is to be copied; `span` is not applied yet.
         """
         main = self._stream.index
         return extras.plan(self._path, self._container, main, suffix, format)
@@ -114,10 +114,10 @@ class VideoReader:
         """Refuses a variable frame rate.
 
         Args:
-            title: of the codec that needs a constant one.
+            title: name of the codec that needs a constant rate, for the message.
 
         Raises:
-            UserError: if there is none.
+            UserError: if the frame rate varies.
         """
         if not packets.has_constant_rate(
             self._path, self._stream.index, self.info.rate
@@ -145,7 +145,7 @@ class VideoReader:
         self._decoded = self._decoder.frames()
 
     def _look_at_first(self):
-        if self._container.format.name == "tty":  # libav would draw its letters
+        if self._container.format.name == "tty":  # libav would render the text
             raise UserError(f"{self._path}: is a text, not a video")
         if self._stream is None:
             raise UserError(f"{self._path}: has no video stream")
@@ -167,14 +167,14 @@ class VideoReader:
         self.info = self._describe()
 
     def _first_origin(self):
-        """Where the time line begins: its own zero, or where the file begins."""
+        """Where the time line starts: at its own zero, or where the file starts."""
         start = self._container.start_time
         if self._container.format.name not in _ARBITRARY_CLOCK or start is None:
             return 0
         return round(Fraction(start, av.time_base) / self._stream.time_base)
 
     def _ranged(self, start, end):
-        """The frames from `start` to `end`, with timestamps from the new origin."""
+        """Yields frames from `start` to `end`, with timestamps from the new origin."""
         start, base = start or 0.0, self.info.time_base
         origin = None if start else self._origin
         last, before, damaged = None, 0, 0
@@ -198,7 +198,7 @@ class VideoReader:
         self._look_at_end(last if last is not None else self._first_pts)
 
     def _look_back(self, damaged):
-        """Notes what was wrong with the frames that were given."""
+        """Notes what was wrong with the frames that were yielded."""
         self.late_notes = damage_notes(damaged, self._decoder.lost, self._untimed)
 
     def _look_at_end(self, last):
@@ -208,7 +208,7 @@ class VideoReader:
         self.late_notes += end_notes(self._path, seconds, end, self._decoder.broken_off)
 
     def _decode_from(self, start):
-        """All frames from `start` on, and maybe some before it; sought if it is far."""
+        """All frames from `start` on, maybe some before it; seeks if that is far."""
         head, fresh, self._fresh = None, self._fresh, False
         if fresh and start < 1:
             head = self._head
@@ -221,7 +221,7 @@ class VideoReader:
         return itertools.chain([head], self._decoded)
 
     def _seek(self, start):
-        """Goes to the key frame before `start` and returns it, None if that failed."""
+        """Seeks to the key frame before `start` and returns it, None on failure."""
         offset = self._first_pts + int(start / self.info.time_base)
         try:
             self._container.seek(offset, stream=self._stream)
@@ -235,7 +235,7 @@ class VideoReader:
         return head
 
     def _progressive(self, frames):
-        """Undoes interlacing; other frames pass."""
+        """Deinterlaces; progressive frames pass unchanged."""
         times = collections.deque()
 
         def pictures():
@@ -247,7 +247,7 @@ class VideoReader:
             yield frame, times.popleft()
 
     def _timed(self, frames):
-        """Adds ascending timestamps: where missing or broken, after the mean rate."""
+        """Makes timestamps ascend: where missing or broken, by the mean rate."""
         step = max(1, round(1 / (self.info.rate * self.info.time_base)))
         last, self._untimed = None, 0
         for frame, pts in frames:

@@ -1,8 +1,8 @@
-"""Where one shot ends and the next begins.
+"""Scene cuts: where one shot ends and the next starts.
 
 Frames are compared by small signatures. What differs from its neighbours for a few
-frames only, as in a flash, is told from a cut by the frames that follow. Letters: H W
-pixels.
+frames only, as in a flash, is distinguished from a cut by the frames that follow.
+Letters: H W pixels.
 """
 
 import collections
@@ -21,11 +21,11 @@ DEFAULT_THRESHOLD = 0.4
 
 
 PATIENCE = 3
-"""Frames that a flash may last, and that `shots` may read ahead."""
+"""How many frames a flash may last, and the look-ahead of `shots`."""
 
 
 MEMORY = PATIENCE + 1
-"""Frames to read again before one, so that `shots` decides there as it did before."""
+"""Frames to read again before one, so that `shots` repeats its decision there."""
 
 
 _SIZE = (32, 18)  # (columns, rows): small enough that motion within a shot hardly shows
@@ -33,7 +33,8 @@ _SAMPLES = 12  # across and down, of the pixels that make one cell
 _BINS = 16
 
 # Of the signature's luma, in [0, 1]. Tried on pans over 53 photographs: of flashes of
-# nine kinds 97 % are known as such, of 1 to 3 frames from another photograph 5 %.
+# nine kinds 97 % are found, of 1 to 3 frames from another photograph 5 % are taken for
+# flashes.
 _CLIPPED = 0.05  # nearer to black or white than this there is no structure left
 _FLAT = 0.04  # standard deviation of a picture that shows nothing
 _DETAIL = 0.03  # root mean square of structure that is too little to be a picture
@@ -50,30 +51,30 @@ def shots(
     """Marks the frames that start a new shot; a flash starts none.
 
     A frame is a candidate if its score against the one before is above the threshold.
-    The score in [0, 1] is the geometric mean of two differences; both must be large: of
-    structure (1 - correlation of the downsampled luma, blind to brightness) and of
+    The score in [0, 1] is the geometric mean of two differences, so both must be large:
+    of structure (1 - correlation of the downsampled luma, blind to brightness) and of
     colour (distance of the histograms, blind to motion).
 
-    A candidate is no cut if it lies in a flash or is the first after one: a
-    run of at most `patience` frames between two frames alike, each of which shows
-    nothing (white, black) or the same scene in other light. A picture with structure of
-    its own is no flash, however short: both its ends are cuts, and known at once. A
-    flash that the video ends in is a cut too. Only where a frame may be a flash are
-    later ones read before it is given.
+    A candidate is no cut if it is in a flash or is the first frame after one. A flash
+    is a run of at most `patience` frames between two similar frames, each of which
+    shows nothing (white, black) or the same scene in other light. A picture with
+    structure of its own is no flash, however short: both its ends are cuts, and are
+    found at once. A flash at the end of the video is a cut too. The look-ahead is used
+    only where a frame may be in a flash.
 
-    The decision on frame n depends on frames n - 1 - patience to n + patience alone:
-    with `patience + 1` earlier frames read again (`MEMORY` by default) a second run
+    The decision on frame n depends only on frames n - 1 - patience to n + patience: if
+    `patience + 1` earlier frames are read again (`MEMORY` by default), a second run
     that starts in the middle decides as the first did.
 
     Args:
-        frames: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1], each with a tag,
-            whatever the caller wants back with it.
-        threshold: scores above it are candidates, in [0, 1]; 0 finds no cuts and reads
+        frames: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1], each with a tag
+            of any kind, which is returned with it.
+        threshold: scores above it make candidates, in [0, 1]; 0 finds no cuts and reads
             nothing ahead.
-        patience: frames that a flash may last; `patience + 1` are held at most.
+        patience: how many frames a flash may last; at most `patience + 1` are held.
 
     Yields:
-        Each frame, its tag and whether it starts a shot; False for the first of all.
+        Each frame, its tag and whether it starts a shot; False for the very first.
 
     Raises:
         ValueError: if `patience` is negative.
@@ -93,7 +94,7 @@ def shots(
 
 @dataclasses.dataclass(frozen=True)
 class _Signature:
-    """luma [h, w] in [0, 1], the same standardised, and a histogram per channel."""
+    """Luma [h, w] in [0, 1], the same standardised, and a histogram per channel."""
 
     luma: np.ndarray
     structure: np.ndarray
@@ -101,14 +102,14 @@ class _Signature:
 
 
 class _Ahead:
-    """Frames that were read and not yet given, from the one to decide on."""
+    """Frames that were read and not yet yielded; the first is to be decided on."""
 
     def __init__(self, frames):
         self.signatures = []
         self._source, self._held = iter(frames), collections.deque()
 
     def reaches(self, offset):
-        """Reads up to the frame at `offset`; whether there is one."""
+        """Reads up to the frame at `offset`, and returns whether there is one."""
         missing = offset + 1 - len(self._held)
         for frame, tag in itertools.islice(self._source, max(0, missing)):
             self._held.append((frame, tag))
@@ -121,10 +122,8 @@ class _Ahead:
 
 
 def _at_flash(past, ahead, threshold, patience):
-    """Whether the frame `ahead[0]` lies in a flash or is the first after one.
-
-    The flash has `before` of its frames in the past and `after` in what is ahead.
-    """
+    """Whether the frame `ahead[0]` is in a flash or is the first after one."""
+    # The flash has `before` of its frames in the past and `after` in what is ahead.
     for after in range(patience + 1):
         for before in range(min(len(past), patience + 1 - after)):
             shot, first = past[-1 - before], len(past) - before
@@ -139,7 +138,7 @@ def _at_flash(past, ahead, threshold, patience):
 
 
 def _signature(frame):
-    # A sample of the pixels tells as much as all, in a fraction of the time.
+    # A sample of the pixels is as good as all of them, in a fraction of the time.
     height, width, _ = frame.shape
     some = min(width, _SIZE[0] * _SAMPLES), min(height, _SIZE[1] * _SAMPLES)
     small = cv2.resize(frame, some, interpolation=cv2.INTER_NEAREST)
@@ -158,20 +157,18 @@ def _signature(frame):
 
 
 def _difference(one, other):
-    """The score of two signatures, symmetric."""
+    """Scores two signatures in [0, 1]; symmetric."""
     structure = np.clip(1 - np.mean(one.structure * other.structure), 0, 1)
     if not one.structure.any() and not other.structure.any():
-        structure = 1.0  # two flat frames: only their colour tells
+        structure = 1.0  # two flat frames: only their colours can differ
     colour = np.abs(one.colour - other.colour).sum() / 6
     return float(np.sqrt(structure * colour))
 
 
 def _is_flash(frame, shot):
-    """Whether a frame shows nothing, or what the shot shows in other light.
-
-    Light that is added brightens everything, and light that fails darkens everything;
-    what is not clipped then has the detail of the shot, or none.
-    """
+    """Whether a frame shows nothing, or what the shot shows in other light."""
+    # Added light brightens everything, failing light darkens everything; what is not
+    # clipped then has the detail of the shot, or none.
     if frame.luma.std() < _FLAT:
         return True
     kernel = np.ones((3, 3), np.uint8)  # what moves by a cell is no change of light
@@ -187,7 +184,7 @@ def _is_flash(frame, shot):
 
 
 def _detail(luma, mask):
-    """The difference to the local mean, both within the mask; zero outside."""
+    """Subtracts the local mean, both within the mask; zero outside."""
 
     def total(x):
         return cv2.boxFilter(x, -1, (5, 5), normalize=False, borderType=0)
@@ -197,7 +194,7 @@ def _detail(luma, mask):
 
 
 def _best_correlation(detail, luma, mask):
-    """Of `detail` with that of `luma`, moved by at most a cell."""
+    """Correlates `detail` with that of `luma`, moved by at most a cell."""
     scores = []
     for move in itertools.product((-1, 0, 1), repeat=2):
         other = _detail(np.roll(luma, move, axis=(0, 1)), mask)

@@ -1,6 +1,6 @@
-"""Everything in a video file beside its pictures: sound, subtitles, chapters, tags.
+"""What a video file holds besides pictures: sound, subtitles, chapters, tags.
 
-It is copied as it is, shifted in time; what a container cannot hold is named.
+It is copied unchanged, shifted in time; what a container cannot hold is reported.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from mtujax.video import packets
 
-# Of the container itself, not of the film.
+# Of the container itself, not of the video.
 OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 _STREAM_TAGS = {"encoder", "rotate", "vendor_id", "_STATISTICS_TAGS", "DURATION"}
 
@@ -28,16 +28,9 @@ MP4_TAGS = (
 
 
 def file_tags(container) -> dict[str, str]:
-    """The tags of a file that are to be copied.
-
-    Args:
-        container: PyAV's input container.
-
-    Returns:
-        Values by name.
-    """
+    """The tags of PyAV's input container that are to be copied."""
     tags = {k: v for k, v in container.metadata.items() if k.lower() not in OWN_TAGS}
-    # MP4 may say it twice, in a form of its own and as a tag; FFmpeg 9 joins the two.
+    # MP4 may hold it twice, in a form of its own and as a tag; FFmpeg 9 joins the two.
     made = tags.get("creation_time", "").split(";")
     if len(made) == 2 and made[0] == made[1]:
         tags["creation_time"] = made[0]
@@ -45,29 +38,14 @@ def file_tags(container) -> dict[str, str]:
 
 
 def lost_tags(path: Path, source: Path) -> list[str]:
-    """Compares the tags of a written file with those of its source.
-
-    Args:
-        path: the written file.
-        source: the file whose tags were copied.
-
-    Returns:
-        The names of the tags that the container did not take.
-    """
+    """Names of the source's tags that the written file did not take."""
     with av.open(f"file:{source}") as origin, av.open(f"file:{path}") as written:
         kept = {k.lower() for k in written.metadata}
         return [k for k in file_tags(origin) if k.lower() not in kept]
 
 
 def stream_tags(stream) -> dict[str, str]:
-    """The tags of a stream that are to be copied.
-
-    Args:
-        stream: PyAV's stream.
-
-    Returns:
-        Values by name.
-    """
+    """The tags of PyAV's stream that are to be copied."""
     tags = stream.metadata.items()
     tags = {k: v for k, v in tags if k.split("-")[0] not in _STREAM_TAGS}
     named = next((k for k in tags if k.lower() == "name"), None)
@@ -84,15 +62,14 @@ _NEGATIVE_TIMES = ("mp4", "mov")  # the others would shift every stream instead
 
 @dataclasses.dataclass(frozen=True)
 class Extras:
-    """What is copied from a file beside its main video.
+    """What is copied from a file in addition to its main video.
 
     Attributes:
-        path: the file.
         main: index of the video stream that is not copied.
         kept: indices of the streams that are.
         suffix: of the file to write.
         chapters: whether chapters are copied.
-        shift: seconds to take from every time.
+        shift: seconds to subtract from every time.
         start: seconds before which nothing is copied, or None.
         end: seconds from which on nothing is copied, or None.
         notes: what is left out, one sentence each.
@@ -110,18 +87,7 @@ class Extras:
 
 
 def plan(path: Path, container, main: int, suffix: str, format: str) -> Extras:
-    """Tells what of a file a container can hold.
-
-    Args:
-        path: the file.
-        container: the same file, open for reading.
-        main: index of the video stream that is restored.
-        suffix: of the file to write.
-        format: libav's name of its container.
-
-    Returns:
-        The choice; nothing is shifted yet.
-    """
+    """Decides what of a file a format (libav's name) can hold; shifts nothing yet."""
     kept, notes = [], []
     chapters = container.chapters()
     for stream in container.streams:
@@ -144,14 +110,7 @@ def plan(path: Path, container, main: int, suffix: str, format: str) -> Extras:
 
 
 def name(stream) -> str:
-    """Names a stream in a note.
-
-    Args:
-        stream: PyAV's stream.
-
-    Returns:
-        Its kind, codec and language.
-    """
+    """Names a stream in a note, by its kind, codec and language."""
     kind = "subtitles" if stream.type == "subtitle" else stream.type
     kind = "a cover picture" if _is_cover(stream) else kind
     about = [_codec(stream)] if _codec(stream) else []
@@ -163,11 +122,7 @@ class Copier:
     """Copies streams, chapters and tags from one file into another."""
 
     def __init__(self, extras: Extras):
-        """Opens the file.
-
-        Args:
-            extras: what is copied of it.
-        """
+        """Opens the file that the extras are copied from."""
         self.lost = 0  # packets that could not be copied
         self._extras = extras
         self._source = av.open(f"file:{extras.path}")
@@ -178,14 +133,7 @@ class Copier:
         self._source.close()
 
     def muxer_options(self, format: str) -> dict[str, str]:
-        """What the muxer must be told to keep all tags.
-
-        Args:
-            format: libav's name of the container.
-
-        Returns:
-            Container options, to be joined with others.
-        """
+        """Container options, to be joined with others, that keep all tags."""
         if format not in ("mp4", "mov"):
             return {}
         unusual = {key.lower() for key in file_tags(self._source)} - set(MP4_TAGS)
@@ -195,12 +143,7 @@ class Copier:
         return {"movflags": "+use_metadata_tags"}
 
     def add_to(self, container, video) -> None:
-        """Adds streams, chapters and tags, before the first packet is written.
-
-        Args:
-            container: output container.
-            video: its stream of the restored pictures.
-        """
+        """Adds streams, chapters and tags; call before the first packet is written."""
         container.metadata.update(file_tags(self._source))
         main = self._source.streams[self._extras.main]
         video.metadata.update(stream_tags(main))
@@ -218,11 +161,7 @@ class Copier:
             container.set_chapters(list(self._shifted_chapters()))
 
     def packets(self) -> Iterator[tuple[Fraction, object]]:
-        """Reads the packets of the kept streams, in the file's order.
-
-        Yields:
-            The packet's time on the output's time line in seconds, and the packet.
-        """
+        """Yields each kept packet with its output time in seconds, in file order."""
         if not self._streams:
             return
         demuxed = self._source.demux([self._source.streams[i] for i in self._streams])
@@ -237,7 +176,7 @@ class Copier:
                 yield moved
 
     def _attach(self, container, template):
-        """A cover picture is an attachment in Matroska."""
+        """Attaches a cover picture, as Matroska has it."""
         kind = "png" if template.codec_context.name == "png" else "jpeg"
         data = packets.first_payload(self._extras.path, template.index)
         container.add_attachment(f"cover.{kind[-3:]}", f"image/{kind}", data)
@@ -267,11 +206,9 @@ class Copier:
         return shifted, packet
 
     def _takes_run_in(self, packet, seconds, base, opus):
-        """Whether a container holds a packet from before zero, which is not heard.
-
-        Matroska notes with a stream how much of its beginning is not heard. That is
-        known of a stream that comes from there, and of Opus anyway.
-        """
+        """Whether the output holds a packet from before zero, which is not heard."""
+        # Matroska notes per stream how much of its beginning is not heard. That is
+        # known of a stream from Matroska, and of Opus in any case.
         output = packet.stream.container.format.name
         if output in _NEGATIVE_TIMES or output not in ("matroska", "webm"):
             return output in _NEGATIVE_TIMES
@@ -293,7 +230,7 @@ class Copier:
 
 
 def _codec(stream):
-    """Name of a stream's codec, None for what has none."""
+    """Name of a stream's codec, or None if it has none."""
     context = getattr(stream, "codec_context", None)
     return context and context.codec.canonical_name
 
@@ -303,7 +240,7 @@ def _is_cover(stream):
 
 
 def _is_made_anew(stream, chapters):
-    """Whether a muxer writes it by itself: the chapters' titles, or a time code."""
+    """Whether a muxer writes a stream itself: chapter titles or a time code."""
     if stream.type != "data":
         return False
     return "timecode" in stream.metadata or (chapters and stream.name == "bin_data")

@@ -49,13 +49,13 @@ class VideoWriter:
         *,
         part: bool = False,
     ):
-        """Opens file and encoder.
+        """Opens the file and the encoder.
 
         Args:
             path: the file, with one of the suffixes in `codecs.CONTAINERS`; replaced.
             info: size, rate, time base, colours and orientation to write.
             encoding: codec and settings; None takes the suffix's defaults.
-            part: write a part for `joining.join` instead, any suffix.
+            part: write a part for `joining.join` instead; any suffix is allowed.
 
         Raises:
             UserError: if the codec cannot hold frames of this size.
@@ -83,14 +83,14 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind, *_):
-        """Ends the file; after an error without complaining once more."""
+        """Closes the file; after an error without raising another one."""
         if kind is None:
             self.close()
         else:
             self.abandon()
 
     def abandon(self) -> None:
-        """Closes the file as it is, without complaint."""
+        """Closes the file as it is, and ignores errors."""
         try:
             self._container.close()
         except (FFmpegError, OSError):
@@ -101,11 +101,11 @@ class VideoWriter:
 
         Args:
             frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
-            pts: its timestamp in units of the time base; ascending.
+            pts: its timestamp in units of `info.time_base`; ascending.
 
         Raises:
-            UserError: if the codec needs a constant rate and these have none.
-            OSError: if the file cannot be written on.
+            UserError: if the codec needs a constant rate and the timestamps have none.
+            OSError: if the file cannot be written to.
         """
         rgb = av.VideoFrame.from_ndarray(to_uint8(frame), format="rgb24")
         self._to_yuv.push(rgb)
@@ -118,7 +118,7 @@ class VideoWriter:
         """Writes what the encoder still holds and ends the file.
 
         Raises:
-            OSError: if the file cannot be written on.
+            OSError: if the file cannot be written to.
         """
         packets = self._stream.encode()
         if len(self._order) + len(packets) <= 2:
@@ -135,12 +135,12 @@ class VideoWriter:
         self._container.mux(packets)
 
     def _counted(self, pts, base):
-        """The timestamp in units of the encoder's time base."""
+        """Converts a timestamp to units of the encoder's time base."""
         if self._encoding.codec.name != "mpeg2":
             return pts
         if self._first is None:
             self._first = pts
-        # From the first frame on, which may come in the middle between two counts.
+        # Counted from the first frame, which may be halfway between two counts.
         ticks = self._info.time_base / base
         pts = round(self._first * ticks) + round((pts - self._first) * ticks)
         if self._last is not None and pts != self._last + 1:
@@ -153,11 +153,9 @@ class VideoWriter:
 
 
 def _to_yuv(info, encoding):
-    """A filter from RGB to the encoder's frames.
-
-    PyAV's own conversion puts chroma between two columns, where H.264, HEVC and MPEG-2
-    have it on the left one: all colours would move by half a pixel.
-    """
+    """Builds a filter from RGB to the encoder's frames."""
+    # PyAV's own conversion puts chroma between two columns, where H.264, HEVC and
+    # MPEG-2 have it on the left one: all colours would move by half a pixel.
     settings = {
         "flags": "bicubic+full_chroma_int+full_chroma_inp+accurate_rnd",
         "out_color_matrix": _MATRICES[info.colour.matrix],
@@ -181,11 +179,7 @@ def _to_yuv(info, encoding):
 def to_uint8(frame: np.ndarray) -> np.ndarray:
     """Rounds a frame to 8 bits.
 
-    Args:
-        frame: [H, W, 3], uint8 in [0, 255] or float in [0, 1].
-
-    Returns:
-        [H, W, 3] uint8, contiguous.
+    [H, W, 3], uint8 or float in [0, 1] -> [H, W, 3] uint8, contiguous.
     """
     if frame.dtype != np.uint8:
         frame = np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8)
@@ -193,55 +187,27 @@ def to_uint8(frame: np.ndarray) -> np.ndarray:
 
 
 def encoder_time_base(info: VideoInfo, encoding: Encoding) -> Fraction:
-    """Seconds per unit of the encoder's timestamps.
-
-    Args:
-        info: of the video.
-        encoding: of the file.
-
-    Returns:
-        The video's own; MPEG-2 counts frames.
-    """
+    """Seconds per unit of the encoder's timestamps; MPEG-2 counts frames."""
     return 1 / info.rate if encoding.codec.name == "mpeg2" else info.time_base
 
 
 def container_options(encoding: Encoding, info: VideoInfo) -> dict[str, str]:
-    """The settings of the container's muxer.
-
-    Args:
-        encoding: of the file.
-        info: of the video.
-
-    Returns:
-        What `av.open` takes as container_options.
-    """
+    """The muxer's settings, as `av.open` takes them in `container_options`."""
     if encoding.container.format in ("matroska", "webm"):
         return {"fflags": "+bitexact"}  # else each file has a random number in it
     if encoding.container.format not in ("mp4", "mov"):
         return {}
-    # A late start is noted in units of the movie: milliseconds, if not told.
+    # A late start is stored in units of the movie, milliseconds by default.
     units = info.time_base.denominator
     units *= -(-1000 // units)
     return {"movflags": "faststart", "movie_timescale": str(units)}
 
 
 def add_video(container, info: VideoInfo, encoding: Encoding):
-    """Adds an open encoder's stream to a container.
-
-    Args:
-        container: an output container.
-        info: size, rate, colours and orientation.
-        encoding: codec and settings.
-
-    Returns:
-        PyAV's stream.
-
-    Raises:
-        UserError: if the codec cannot hold frames of this size.
-    """
+    """Adds a stream with an open encoder; UserError if the size does not fit it."""
     codec = encoding.codec
     if codec.name == "av1":
-        os.environ.setdefault("SVT_LOG", "0")  # or it tells its settings on stderr
+        os.environ.setdefault("SVT_LOG", "0")  # or it prints its settings to stderr
     stream = container.add_stream(codec.encoder, rate=info.rate)
     stream.width, stream.height = info.width, info.height
     stream.pix_fmt, stream.options = encoding.pix_fmt, encoding.options
@@ -253,7 +219,7 @@ def add_video(container, info: VideoInfo, encoding: Encoding):
     context.color_primaries = info.colour.primaries
     context.color_trc = info.colour.transfer
     if encoding.container.format == "mpeg":
-        # Its headers go before every key frame, also where a part keeps them apart.
+        # Headers go before every key frame, even where a part stores them separately.
         context.flags &= ~int(Flags.global_header)
     if codec.name == "hevc" and container.format.name in ("mp4", "mov"):
         context.codec_tag = "hvc1"  # the only form that Apple's players take
@@ -272,7 +238,7 @@ def add_video(container, info: VideoInfo, encoding: Encoding):
 
 
 def _overruns(codec, info):
-    """Whether an encoder writes past its memory at this size, and takes us along."""
+    """Whether an encoder writes past its memory at this size, which kills us too."""
     if codec == "hevc":  # x265 4.2
         return 33 <= info.width <= 48
     return codec == "av1" and min(info.width, info.height) < 16  # SVT-AV1 4.2
