@@ -1,4 +1,4 @@
-"""Evaluation of networks and of frames that others restored."""
+"""Evaluation of networks, and of frames restored elsewhere."""
 
 import lazy_loader
 

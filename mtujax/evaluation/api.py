@@ -1,9 +1,9 @@
 """Evaluation: a dataset's videos restored, or results read, and scored by protocols.
 
 Several videos of different lengths advance together, on all local devices; processes
-share the videos out. No more than a few frames of each are in memory. What is finished
-is kept video by video (`evaluation.folder`), so that a later start resumes; a folder
-that holds another evaluation is not mixed with it.
+share the videos out. No more than a few frames of each are in memory. Finished videos
+are kept one by one (`evaluation.folder`), so that a later start resumes; a folder that
+holds another evaluation is refused.
 """
 
 import dataclasses
@@ -30,24 +30,14 @@ from mtujax.metrics.image import GAUSSIAN_SIDE
 from mtujax.metrics.protocols import DEFAULT, find_protocol
 
 SETTINGS_KIND, SETTINGS_VERSION = "mtujax evaluation settings", 2
-"""Of `settings.json`; the first version had the kind of results."""
+"""Kind and version of `settings.json`; version 1 had the kind of results."""
 
 
 _WAY_OUT = "name another folder with --out, or delete this one"
 
 
 def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
-    """Notes what is evaluated in the folder; refuses to mix it with something else.
-
-    Args:
-        work: the evaluation.
-        method: what is evaluated.
-        about: on what.
-        first: whether this is the process that writes.
-
-    Raises:
-        UserError: naming what differs from the evaluation that the folder holds.
-    """
+    """Writes the settings to the folder; refuses one that holds another evaluation."""
     settings, old = _settings(work, method, about), work.folder.settings()
     if old is None:
         if first:
@@ -94,7 +84,7 @@ def _settings(work, method, about):
     }
 
 
-_MOTION_SIDE = GAUSSIAN_SIDE * MOTION_STRIDE  # pixels that motion accuracy needs
+_MOTION_SIDE = GAUSSIAN_SIDE * MOTION_STRIDE  # least pixels for motion accuracy
 _OTHERS = "name others with --protocol=NAME,..."
 
 
@@ -121,33 +111,35 @@ def evaluate(
 ) -> Evaluation:
     """Restores a dataset's videos and scores them, or scores results made elsewhere.
 
-    What an earlier call with the same settings has finished in `out` is not done again.
+    Videos that an earlier call with the same settings finished in `out` are not
+    evaluated again.
 
     Args:
-        weights: a bundled name, a `.safetensors` file, the folder of a training run, or
+        weights: a bundled name, a `.safetensors` file, a run directory, or
             (model, params); None with `results`.
         dataset: name, as `gopro`.
-        path: its folder, unpacked or prepared.
-        out: folder of what is found; created.
+        path: folder of the dataset, unpacked or prepared.
+        out: output folder; created.
         split: part of the dataset.
         variant: its kind of blur; None takes the default.
-        results: folder with restored frames, VIDEO/FRAME.png (see `ResultFrames`).
+        results: folder of restored frames, VIDEO/FRAME.png (see `ResultFrames`).
         name: of the method; None takes that of the weights or of `results`.
-        model: what network the weights must be of, and its precision; None takes any.
-        dtype: compute precision; None leaves that of `model`, or the network's own.
+        model: the network that the weights must be of, and its precision; None takes
+            any.
+        dtype: compute precision; None takes that of `model`, or the network's own.
         protocols: names, see `mtujax.metrics.protocols`.
         motion: also score the network's motion between sharp frames, and its end-point
-            error where exact flow lies beside the frames.
+            error where exact optical flow is stored next to the frames.
         consistency: also compare neighbouring frames along their motion, estimated by
             OpenCV, which takes long.
-        save_frames: also keep restored frames as 8-bit PNG.
+        save_frames: also save restored frames as 8-bit PNG.
         batch: videos that advance together in this process; None takes one per device.
-        devices: local devices that are used; None takes all.
-        on_frames: called with frames done and frames in all of this process.
-        on_note: told what is worth a line.
+        devices: number of local devices to use; None takes all.
+        on_frames: called with the frames done and the frames in all of this process.
+        on_note: called with each line worth reporting.
 
     Returns:
-        What was found; it is in `out` as `results.json`, too.
+        The results, which are also in `out` as `results.json`.
 
     Raises:
         UsageError: if weights and results are both given or both missing, or a name is
@@ -201,7 +193,7 @@ def _evaluate(work, subject, note):
         if not first:
             return found
         if (old := work.folder.results()) is not None:
-            # Of an earlier start that found just this: its times are those that count.
+            # An earlier start had the same results: its times are those that count.
             if dataclasses.replace(found, seconds=old.seconds) == old:
                 return old
         _write_tables(work.folder, found, records)
@@ -209,7 +201,7 @@ def _evaluate(work, subject, note):
 
 
 def _checked_devices(devices):
-    """How many local devices are used."""
+    """Returns how many local devices are used."""
     if devices is not None and devices < 1:
         raise UsageError(f"devices {devices}: must be 1 or more")
     local = jax.local_device_count()
@@ -246,7 +238,7 @@ def _check_sizes(setup, videos):
 
 
 def _opened(results, videos, note):
-    """Results made elsewhere, or None."""
+    """Opens results made elsewhere; None if there are none."""
     if results is None:
         return None
     made = ResultFrames(Path(results), videos.source.videos, videos.stems)
@@ -266,7 +258,7 @@ def _about(videos) -> Scored:
 
 
 def _restore_share(work, clocks, note):
-    """Does what this process has to do; all processes end this together."""
+    """Evaluates this process's videos; all processes leave this together."""
     from mtujax import parallel
 
     infos = work.videos.source.videos
@@ -285,7 +277,7 @@ def _restore_share(work, clocks, note):
 
 
 def _merged(work, found):
-    """The evaluation with all videos' scores, and their records, in order."""
+    """Returns the evaluation of all videos, and their records, in order."""
     records = []
     for number, video in enumerate(work.videos.source.videos):
         record = work.finished(number)
@@ -312,7 +304,7 @@ def _merged(work, found):
 
 
 def _joined(machines):
-    """What videos were evaluated on; where it differed, all of it as text."""
+    """Merges descriptions of machines; where they differ, as text of all values."""
     values = {}
     for one in machines:
         for name, value in one.items():

@@ -1,6 +1,6 @@
-"""What an evaluation reads: a dataset's frames, or results that anything has made.
+"""Input of an evaluation: a dataset's frames, or results of any method.
 
-Letters: B videos side by side, H W pixels.
+Letters: B videos that advance together, H W pixels.
 """
 
 import hashlib
@@ -24,22 +24,12 @@ from mtujax.errors import UserError
 from mtujax.evaluation.schedule import Moment, window_ends
 
 _ARRAY = ".npy"
-_PNG_DEPTH = 24  # where a PNG says how many bits a channel has
-_MOST = 2.0  # of floats in [0, 1], with room for what a network overshoots
+_PNG_DEPTH = 24  # byte of a PNG with the number of bits of a channel
+_MOST = 2.0  # largest float for [0, 1], as a network may overshoot
 
 
 def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
-    """Tells whether files were changed, added or removed since.
-
-    Args:
-        files: what each is called, wherever it lies, and the file.
-
-    Returns:
-        A sha256, hexadecimal, of names, sizes and times.
-
-    Raises:
-        UserError: naming a file that is missing.
-    """
+    """Hashes (name, file) pairs by name, size and time, as a hexadecimal sha256."""
     listed = hashlib.sha256()
     for name, path in files:
         try:
@@ -52,17 +42,10 @@ def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
 
 
 class ResultFrames:
-    """Frames that any method has made of a split: DIR/VIDEO/FRAME.
+    """Frames of a split that any method has restored: DIR/VIDEO/FRAME.
 
     PNG, JPEG, or NumPy arrays [H, W, 3] (.npy), uint8 or float in [0, 1]. Names are
     those of the dataset's frames, or any others in the same order.
-
-    Attributes:
-        folder: that holds them.
-        fingerprint: tells whether a file was changed or added since.
-        deep: for each video, whether it is float32, not uint8.
-        renumbered: names of the videos whose results count on from another number
-            than the dataset's frames do; they are taken in order.
     """
 
     def __init__(
@@ -71,16 +54,10 @@ class ResultFrames:
         infos: Sequence[VideoInfo],
         stems: Sequence[Sequence[str] | None],
     ):
-        """Lists the folders.
+        """Lists the files; a `UserError` names the first missing or extra one.
 
-        Args:
-            folder: holds one for each video of the split.
-            infos: the videos of the split.
-            stems: for each, the names of its frames without suffix; None where they
-                are not kept as files.
-
-        Raises:
-            UserError: naming the first missing video or frame, or one too many.
+        `stems` are the names of each video's frames, without suffix; None where they
+        are not kept as files.
         """
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of results")
@@ -89,7 +66,10 @@ class ResultFrames:
             _matched(folder / info.name, info, names)
             for info, names in zip(infos, stems, strict=True)
         ]
+        # Videos that are float32, not uint8.
         self.deep = [any(map(_is_deep, files)) for files in self._files]
+        # Videos whose results count on from another number than the dataset's frames;
+        # they are taken in order.
         self.renumbered = [
             info.name
             for info, names, files in zip(infos, stems, self._files, strict=True)
@@ -102,18 +82,7 @@ class ResultFrames:
         )
 
     def read(self, video: int, frame: int) -> np.ndarray:
-        """One frame.
-
-        Args:
-            video: number of its video.
-            frame: its number there.
-
-        Returns:
-            [H, W, 3] uint8, or float32 if the video is deep.
-
-        Raises:
-            UserError: naming the file, if it cannot be read or has another size.
-        """
+        """Reads a frame [H, W, 3], uint8, or float32 if the video is deep."""
         path, info = self._files[video][frame], self._infos[video]
         image = _read_array(path) if path.suffix == _ARRAY else _read_image(path)
         rows, columns = image.shape[:2]
@@ -128,7 +97,7 @@ class ResultFrames:
 
 
 def _matched(folder, info, stems):
-    """The files of a video's results, in the order of its frames."""
+    """Lists the files of a video's results, in the order of its frames."""
     if not folder.is_dir():
         raise UserError(f"{folder}: missing; results need a folder for each video")
     suffixes = (*FRAME_SUFFIXES, _ARRAY)
@@ -151,7 +120,7 @@ def _matched(folder, info, stems):
 
 
 def _overlap(files, stems):
-    """Whether some results are named as frames of the dataset."""
+    """Whether some results have names of the dataset's frames."""
     return stems is not None and bool({path.stem for path in files} & set(stems))
 
 
@@ -162,7 +131,7 @@ def _count_on(files, stems):
 
 
 def _first_difference(by_stem, info, stems):
-    """What is missing or too many, by name where results are named as the frames."""
+    """Names the first missing or extra result; by frame if named like the frames."""
     found = list(by_stem)
     stems = _numbered(found, info.frames) if stems is None else stems
     missing = [stem for stem in stems if stem not in by_stem]
@@ -175,7 +144,7 @@ def _first_difference(by_stem, info, stems):
 
 
 def _numbered(found, count):
-    """Names that count on from the first; those found where they are not numbers."""
+    """Numbers names upwards from the first; those found where they are not numbers."""
     parts = [re.fullmatch(r"(.*?)(\d+)", stem) for stem in found]
     if not found or None in parts or len({part[1] for part in parts}) > 1:
         return found[:count]
@@ -189,7 +158,7 @@ def _is_deep(path):
         try:
             return np.load(path, mmap_mode="r").dtype != np.uint8
         except (ValueError, OSError, EOFError):
-            return False  # said when it is read
+            return False  # reported when it is read
     with path.open("rb") as file:
         start = file.read(_PNG_DEPTH + 1)
     return start[1:4] == b"PNG" and start[_PNG_DEPTH:] == b"\x10"
@@ -227,35 +196,16 @@ def _read_array(path):
 
 
 class Videos:
-    """The videos of a split and what their frames are called.
-
-    Attributes:
-        source: of their frames.
-        dataset: name.
-        path: its folder.
-        split: part of it.
-        variant: its kind of blur, None for a dataset that has only one.
-        stems: for each video, its frames' file names without suffix; None where they
-            are not kept as files.
-    """
+    """The videos of a split and the names of their frames."""
 
     def __init__(
         self, name: str, path: str | Path, *, split: str, variant: str | None = None
     ):
-        """Lists the videos.
-
-        Args:
-            name: of the dataset.
-            path: its folder, unpacked or prepared.
-            split: part of it.
-            variant: its kind of blur; None takes the default.
-
-        Raises:
-            UserError: if nothing usable is there, or a frame has no partner.
-        """
+        """Lists the videos; `variant` is the kind of blur, None for the default."""
         self.source = open_frames(name, path, split=split, config=variant)
         self.dataset, self.path, self.split = name, Path(path), split
         self.variant = config_of(dataset(name), variant)
+        # Names of each video's frames without suffix; None where they are no files.
         self.stems: list[list[str] | None] = [None] * len(self.source.videos)
         self._folders = ()
         if isinstance(self.source, FolderFrames):
@@ -265,21 +215,15 @@ class Videos:
             raise UserError(f"{self.source.name}: split {split} has no frames")
 
     def frame_name(self, video: int, frame: int) -> str:
-        """What a frame is called: as its file, else its number with five digits."""
+        """Returns the name of a frame's file, else its number with five digits."""
         stems = self.stems[video]
         return f"{frame:05d}" if stems is None else stems[frame]
 
     def exact_motion(self) -> dict[int, FlowFiles]:
-        """Motion that lies beside frames, as `mtujax data synthesize --flow` writes it.
+        """Opens motion stored next to frames, by video, each as of a split of one.
 
-        What `mtujax data flow` estimates lies elsewhere and is none of it.
-
-        Returns:
-            For the number of each video that has some, its motion as of a split of
-            one video.
-
-        Raises:
-            UserError: if it is not that of these frames.
+        `mtujax data synthesize --flow` writes it; what `mtujax data flow` estimates is
+        stored elsewhere and is not included.
         """
         found = {}
         for number, video in enumerate(self._folders):
@@ -291,14 +235,7 @@ class Videos:
         return found
 
     def fingerprint(self, *, motion: bool = False) -> str:
-        """Tells whether a file of the frames was changed, added or removed since.
-
-        Args:
-            motion: whether what lies beside frames in `flow` matters as well.
-
-        Returns:
-            A sha256, hexadecimal.
-        """
+        """Hashes the frames' files, and with `motion` those in `flow`, as a sha256."""
         return fingerprint(self._files(motion))
 
     def _files(self, motion):
@@ -312,7 +249,7 @@ class Videos:
                     yield f"{video.name}/flow/{path.name}", path
         if self._folders:
             return
-        # Prepared: a few large files; what is beside them may be of another form.
+        # Prepared: a few large files; what is next to them may be of another form.
         own = Path(*filter(None, [self.path, self.dataset, self.variant]))
         place = self.path if is_cache(self.path) else own
         for path in sorted(place.rglob("*")):
@@ -322,13 +259,13 @@ class Videos:
 
 
 def _flow_beside(video):
-    """VIDEO/flow, or flow/VIDEO where the videos are in folders of one kind (REDS)."""
+    """Returns VIDEO/flow, or flow/VIDEO if videos are in folders of one kind (REDS)."""
     common = Path(os.path.commonpath([video.blurry, video.sharp]))
     return common / "flow" / ("" if common.name == video.name else video.name)
 
 
 class LaneReader:
-    """Reads what every lane needs in one step; safe in threads."""
+    """Reads what every lane needs in one step; thread-safe."""
 
     def __init__(
         self,
@@ -340,15 +277,11 @@ class LaneReader:
         flow: bool = False,
         exact: Mapping[int, FlowFiles] | None = None,
     ):
-        """Reads nothing yet.
+        """Takes the numbers of videos of one size; reads nothing yet.
 
-        Args:
-            source: of the dataset's frames.
-            group: numbers of the videos that are read, all of one size.
-            reach: frames of a window before and after its target.
-            results: what comes in in place of blurry frames.
-            flow: also estimate the motion between sharp frames, which takes long.
-            exact: motion that is known, from `Videos.exact_motion`; None leaves it out.
+        `reach` are the frames of a window before and after its target. `results`
+        replace blurry frames. `flow` also estimates the motion between sharp frames,
+        which takes long. `exact` is from `Videos.exact_motion`; None leaves it out.
         """
         self._source, self._results, self._reach = source, results, reach
         self.lengths = {video: source.videos[video].frames for video in group}
@@ -360,18 +293,7 @@ class LaneReader:
         self._exact = exact
 
     def __call__(self, moment: Moment) -> tuple[Moment, dict[str, np.ndarray]]:
-        """Reads the frames of a moment.
-
-        Args:
-            moment: which.
-
-        Returns:
-            The moment, and what `evaluation.step.lane_step` is given; zeros in idle
-            lanes.
-
-        Raises:
-            UserError: naming what cannot be read.
-        """
+        """Reads what `evaluation.step.lane_step` is given; zeros in idle lanes."""
         lanes, (back, ahead) = len(moment.targets), self._reach
         low, high = window_ends(
             moment.targets, self.lengths, lookback=back, lookahead=ahead

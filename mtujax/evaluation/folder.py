@@ -1,11 +1,12 @@
 """The folder of an evaluation: finished videos one by one, then tables and totals.
 
 settings.json   what is evaluated; another evaluation is refused
-videos/         a file for each finished video: a later start goes on from there
+videos/         a file for each finished video, from which a later start resumes
 frames/         restored frames, if they are kept: VIDEO/FRAME.png
-results.json    all, see `results`
+results.json    everything, see `results`
 frames.csv      a row for each frame; blank where a protocol does not count it
 videos.csv      a row for each video, and the total
+table.md        the table of videos, for readers
 """
 
 import contextlib
@@ -25,25 +26,14 @@ from mtujax.video.image_folder import FolderWriter, ImageKind
 
 SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "table.md"
 FRAMES, VIDEOS = "frames.csv", "videos.csv"
-"""Names of files in it."""
+"""Names of files in the folder."""
 
 
 class EvaluationFolder:
-    """Where an evaluation keeps what it has found.
-
-    Attributes:
-        path: the folder.
-    """
+    """Where an evaluation keeps its results."""
 
     def __init__(self, path: Path):
-        """Creates it.
-
-        Args:
-            path: the folder.
-
-        Raises:
-            UserError: if it cannot be created.
-        """
+        """Creates the folder."""
         self.path = path
         try:
             (path / "videos").mkdir(parents=True, exist_ok=True)
@@ -54,17 +44,7 @@ class EvaluationFolder:
 
     @contextlib.contextmanager
     def taken(self, *, first: bool = True) -> Iterator[None]:
-        """Keeps other evaluations out.
-
-        Args:
-            first: whether this is the process that holds the lock for all of them.
-
-        Yields:
-            Nothing.
-
-        Raises:
-            UserError: if one is at it.
-        """
+        """Keeps other evaluations out; the first process locks for all."""
         if not first:
             yield
             return
@@ -73,14 +53,7 @@ class EvaluationFolder:
             yield
 
     def settings(self) -> dict | None:
-        """What is evaluated here.
-
-        Returns:
-            JSON values; None in a new folder.
-
-        Raises:
-            UserError: if they cannot be read.
-        """
+        """Reads the settings; None in a new folder."""
         path = self.path / SETTINGS
         try:
             return json.loads(path.read_text("utf-8"))
@@ -97,19 +70,11 @@ class EvaluationFolder:
             ) from None
 
     def write_settings(self, settings: dict) -> None:
-        """Notes what is evaluated here.
-
-        Args:
-            settings: JSON values.
-        """
+        """Writes the settings, JSON values."""
         self._write(self.path / SETTINGS, settings)
 
     def results(self) -> Evaluation | None:
-        """What an earlier start wrote after its last video.
-
-        Returns:
-            The evaluation; None unless it and all the tables are there, undamaged.
-        """
+        """Reads an earlier start's results; None unless all tables are there, too."""
         if not all((self.path / name).is_file() for name in (TABLE, FRAMES, VIDEOS)):
             return None
         try:
@@ -118,15 +83,7 @@ class EvaluationFolder:
             return None
 
     def finished(self, video: str, *, frames: bool) -> VideoRecord | None:
-        """What an earlier start found.
-
-        Args:
-            video: name.
-            frames: whether its restored frames must be there, too.
-
-        Returns:
-            The record; None if there is none, or it is damaged.
-        """
+        """Reads a video's record; None if missing or damaged, or without `frames`."""
         if frames and not (self.path / "frames" / video).is_dir():
             return None
         try:
@@ -136,31 +93,15 @@ class EvaluationFolder:
             return None
 
     def finish(self, record: VideoRecord) -> None:
-        """Keeps what was found for a video.
-
-        Args:
-            record: of it.
-        """
+        """Saves the record of a finished video."""
         self._write(self._record(record.video.name), record.to_json())
 
     def frames_of(self, video: str) -> "SavedFrames":
-        """Where restored frames of a video go.
-
-        Args:
-            video: name.
-
-        Returns:
-            A writer.
-        """
+        """Opens a writer of a video's restored frames."""
         return SavedFrames(self.path / "frames", video)
 
     def write_rows(self, name: str, rows: Iterable[dict]) -> None:
-        """Writes a table.
-
-        Args:
-            name: of the file.
-            rows: of the same columns.
-        """
+        """Writes a CSV file of at least one row, all with the same columns."""
         rows = iter(rows)
         first = next(rows)
         with (
@@ -173,12 +114,7 @@ class EvaluationFolder:
             table.writerows(rows)
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a text.
-
-        Args:
-            name: of the file.
-            text: what it holds.
-        """
+        """Writes a text file."""
         with whole_output(self.path / name, folder=False) as part:
             part.write_text(text, "utf-8")
 
@@ -194,24 +130,14 @@ class SavedFrames:
     """Restored frames of a video as PNG files, under their final name once whole."""
 
     def __init__(self, folder: Path, video: str):
-        """Makes a folder to write to; what an interrupted start left is deleted.
-
-        Args:
-            folder: of all videos.
-            video: name.
-        """
+        """Creates a folder to write to; leftovers of an earlier start are deleted."""
         self._part, self._final = folder / f".{video}.part", folder / video
         shutil.rmtree(self._part, ignore_errors=True)
         self._part.mkdir(parents=True)
         self._writer = FolderWriter(self._part)
 
     def write(self, name: str, frame: np.ndarray) -> None:
-        """Writes one frame.
-
-        Args:
-            name: without suffix.
-            frame: [H, W, 3] uint8.
-        """
+        """Writes a frame [H, W, 3] uint8; its name has no suffix."""
         self._writer.write(frame, ImageKind(f"{name}.png"))
 
     def finish(self) -> None:

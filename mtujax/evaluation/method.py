@@ -1,4 +1,4 @@
-"""What is evaluated: a network with its weights, or results made elsewhere."""
+"""The method evaluated: a network with its weights, or results made elsewhere."""
 
 import dataclasses
 import os
@@ -23,9 +23,9 @@ class Subject:
     """A method and what it takes to run it.
 
     Attributes:
-        method: what results say of it.
+        method: its description in results.
         model: the network; None for results made elsewhere.
-        params: its inference parameters, {} likewise.
+        params: its inference parameters; {} likewise.
     """
 
     method: Method
@@ -41,24 +41,25 @@ def open_subject(
     dtype: str | None = None,
     name: str | None = None,
 ) -> Subject:
-    """Loads what is evaluated.
+    """Loads the method to evaluate.
 
-    The sha256 is that of the weights' file; of a run, or of (model, params), it is that
-    of the parameters as float32 bytes in the order of their names.
+    The sha256 is that of the weights' file; for a run, or for (model, params), it is
+    that of the parameters as float32 bytes in the order of their names.
 
     Args:
-        weights: a bundled name, a `.safetensors` file, the folder of a training run, or
+        weights: a bundled name, a `.safetensors` file, a run directory, or
             (model, params); None with `results`.
         results: folder of restored frames; None with `weights`.
-        config: what network the weights must be of, and its precision; None takes any.
-        dtype: compute precision; None leaves that of `config`, or the network's own.
+        config: the network that the weights must be of, and its precision; None takes
+            any.
+        dtype: compute precision; None takes that of `config`, or the network's own.
         name: of the method; None takes that of the weights or of `results`.
 
     Returns:
-        It.
+        The method with its network and inference parameters, if it has any.
 
     Raises:
-        UsageError: if both or none are given.
+        UsageError: if both or neither of weights and results are given.
         UserError: if weights do not load, or are of another network.
     """
     if (weights is None) == (results is None):
@@ -92,31 +93,21 @@ def _network(weights):
 
         config, found = read_run(str(weights))
         last = str(weights).rstrip("/").rsplit("/", 1)[-1]
-        # As exported weights are loaded, whatever they were trained in.
+        # In float32, as exported weights are, whatever the precision of the training.
         model = MTUNet(dataclasses.replace(config.model, dtype="float32"))
         return _subject(last, model, found.state.ema)
     return open_file(weights)
 
 
 def open_file(weights: str | os.PathLike) -> Subject:
-    """Loads weights that are one file.
-
-    Args:
-        weights: a bundled name or a `.safetensors` file.
-
-    Returns:
-        The network; its sha256 is that of the file.
-
-    Raises:
-        UserError: if weights do not load.
-    """
+    """Loads weights that are one file, whose sha256 identifies them."""
     model, params = load(weights)
     path = locate(weights)
     return _subject(path.stem, model, params, digest(path.read_bytes()))
 
 
 def _check_network(weights, found, wanted):
-    """Refuses weights of another network; the precision is no part of it."""
+    """Refuses weights of another network; the precision may differ."""
     there = dataclasses.replace(found, dtype=wanted.dtype)
     if differing := differing_fields(to_dict(there), to_dict(wanted)):
         name = "" if isinstance(weights, tuple) else f" {weights}"

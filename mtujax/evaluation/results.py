@@ -4,8 +4,8 @@ Version 1, read by `read_results` and by `mtujax report`:
 
     kind, version   "mtujax evaluation", 1
     device          kind of the first device, as JAX names it
-    machine         date, devices, processor, versions (`common.hardware.machine`); what
-                    differed between starts is listed, as "A; B"
+    machine         date, devices, processor, versions (`common.hardware.machine`);
+                    values that differed between starts are listed, as "A; B"
     method          name; of a network also sha256 of its weights, parameters and
                     config with its dtype, which are null for results made elsewhere
     dataset         name, split, variant (null if it has none), and in videos for each
@@ -19,7 +19,7 @@ Version 1, read by `read_results` and by `mtujax report`:
                     undefined, infinite and known ones; by_video; or null
     consistency     means restored and sharp; pairs, and undefined and invalid ones;
                     by_video; or null
-    seconds         wall-clock time of each stage of the last start that did something
+    seconds         wall-clock time of each stage of the start that wrote the file
 
 A number that is not finite is text: "nan", "inf"; a mean of no pairs is null. Means are
 for readers; `read_results` takes sums and computes them again.
@@ -45,21 +45,21 @@ from mtujax.evaluation.scores import (
 )
 
 EVALUATION, BENCH = "mtujax evaluation", "mtujax bench"
-"""Kinds of files."""
+"""Kinds of result files."""
 
 
 VERSION = 1
-"""Of the files that can be read."""
+"""Version of the files that can be read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """What made the scored frames.
+    """The method that restored the scored frames.
 
     Attributes:
         name: of the weights, without folder and suffix, or of results made elsewhere.
         sha256: of the weights, hexadecimal; None for results made elsewhere.
-        parameters: how many; None likewise.
+        parameters: number of parameters; None likewise.
         config: the network, with the dtype that it ran in; None likewise.
     """
 
@@ -71,11 +71,11 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """What was evaluated.
+    """The dataset that was evaluated.
 
     Attributes:
-        name: of the dataset, as `gopro`.
-        split: part of it.
+        name: as `gopro`.
+        split: part of the dataset.
         variant: its kind of blur; None for a dataset that has only one.
         videos: of the split.
     """
@@ -88,17 +88,17 @@ class Scored:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """All that an evaluation found.
+    """All results of an evaluation.
 
     Attributes:
-        method: what was evaluated.
-        dataset: on what.
+        method: the method evaluated.
+        dataset: the dataset it was evaluated on.
         protocols: scores by the protocol's name, in the order asked for.
         motion: motion accuracy by the video's name; None if not asked for.
         consistency: temporal consistency likewise.
-        machine: device, versions and date, from `common.hardware.machine`; what
-            differed between videos is listed.
-        seconds: wall-clock time by stage, of the last start that did something.
+        machine: device, versions and date, from `common.hardware.machine`; values that
+            differed between videos are listed.
+        seconds: wall-clock time by stage, of the start that wrote the results.
     """
 
     method: Method
@@ -123,11 +123,11 @@ class Evaluation:
 
 
 def write_results(path: str | os.PathLike, evaluation: Evaluation) -> None:
-    """Writes an evaluation, all or nothing.
+    """Writes an evaluation to a JSON file, all or nothing.
 
     Args:
-        path: a `.json` file; an existing one is replaced at once.
-        evaluation: what was found.
+        path: a `.json` file; an existing one is replaced atomically.
+        evaluation: to write.
 
     Raises:
         OSError: if it cannot be written.
@@ -138,14 +138,7 @@ def write_results(path: str | os.PathLike, evaluation: Evaluation) -> None:
 
 
 def to_json(evaluation: Evaluation) -> dict:
-    """An evaluation as JSON values.
-
-    Args:
-        evaluation: what was found.
-
-    Returns:
-        What the file holds.
-    """
+    """Converts an evaluation to the JSON values of its file."""
     method, protocols = evaluation.method, evaluation.protocols
     config = method.config and to_dict(method.config)
     return plain(
@@ -165,17 +158,17 @@ def to_json(evaluation: Evaluation) -> dict:
 
 
 def read_results(path: str | os.PathLike) -> Evaluation:
-    """Reads an evaluation.
+    """Reads an evaluation from a JSON file.
 
     Args:
         path: a file that `write_results` wrote.
 
     Returns:
-        It.
+        The evaluation.
 
     Raises:
-        UserError: naming the file, if it is missing, no evaluation, of another version
-            or damaged.
+        UserError: naming the file, if it is missing, is no evaluation, is of another
+            version, or is damaged.
     """
     path = Path(path)
     values = _load(path)

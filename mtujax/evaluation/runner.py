@@ -1,7 +1,7 @@
-"""The loop of an evaluation: frames are read, restored, scored and noted at once.
+"""The loop of an evaluation: frames are read, restored, scored and recorded at once.
 
-Decoding, the device and the host's book-keeping overlap: threads read a few steps
-ahead, and what a step found is fetched some steps later. Letters: B lanes.
+Decoding, the device and the host's bookkeeping overlap: threads read a few steps
+ahead, and the scores of a step are fetched some steps later. Letters: B lanes.
 """
 
 import contextlib
@@ -32,16 +32,16 @@ class Work:
     """An evaluation and where it is kept.
 
     Attributes:
-        setup: what every step does.
+        setup: settings of every step.
         params: of the network; {} without one.
         videos: of the dataset.
-        results: frames that are scored in place of restored ones, or None.
-        exact: motion that is known, for `setup.exact`, see `Videos.exact_motion`.
+        results: frames that are scored instead of restored ones, or None.
+        exact: known motion, for `setup.exact`, from `Videos.exact_motion`.
         folder: where finished videos are kept.
         batch: videos that advance together; None takes one per device.
         devices: local devices; None takes all.
-        machine: what this process computes on.
-        on_frames: called with frames done and frames in all.
+        machine: hardware and software of this process.
+        on_frames: called with the frames done and the frames in all.
     """
 
     setup: Setup
@@ -56,14 +56,7 @@ class Work:
     on_frames: Callable[[int, int], None]
 
     def finished(self, number: int) -> VideoRecord | None:
-        """What is known of a video.
-
-        Args:
-            number: of the video.
-
-        Returns:
-            Its record; None if it has to be evaluated.
-        """
+        """Returns a video's record; None if it has to be evaluated."""
         video = self.videos.source.videos[number].name
         return self.folder.finished(video, frames=self.setup.keep)
 
@@ -72,25 +65,18 @@ class Clocks:
     """Seconds of wall-clock time by stage.
 
     Attributes:
-        seconds: by name: "compile" (the first step of each size of frames), "read" (the
-            loop waited for frames), "device" (it waited for scores), "all".
+        seconds: "compile" (the first step of each size of frames), "read" (the loop
+            waited for frames), "device" (it waited for scores), "all".
     """
 
     def __init__(self):
-        """Starts the clock of all."""
+        """Starts the clock of "all"."""
         self._begun = time.perf_counter()
         self.seconds = dict.fromkeys(("compile", "read", "device", "all"), 0.0)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Adds the time of a block.
-
-        Args:
-            name: of the stage.
-
-        Yields:
-            Nothing.
-        """
+        """Adds the time of a block to a stage."""
         begun = time.perf_counter()
         try:
             yield
@@ -103,17 +89,7 @@ class Clocks:
 def work_off(
     work: Work, share: Sequence[int], kept: Collection[int], clocks: Clocks
 ) -> None:
-    """Evaluates videos, and keeps each when it is finished.
-
-    Args:
-        work: the evaluation.
-        share: numbers of the videos that are this process's.
-        kept: those among them that are finished already.
-        clocks: are told what takes how long.
-
-    Raises:
-        UserError: naming a frame that cannot be read, or too many devices.
-    """
+    """Evaluates the videos of `share` not in `kept`, and saves each when finished."""
     infos, results = work.videos.source.videos, work.results
     groups = {}
     for number in share:
@@ -161,7 +137,7 @@ def _run(work, group, count, lanes, recorder, clocks):
 
 
 def _first(lanes, primed, fresh):
-    """The memory before the first step, which takes in `fresh` itself."""
+    """Returns the memory before the first step, which takes in `fresh` itself."""
     return lanes.begin(np.stack([*primed, fresh], axis=1)[:, :-1])
 
 
@@ -186,15 +162,10 @@ def _fetch(step, lanes, recorder, clocks):
 
 
 class Recorder:
-    """Notes what steps found, and saves frames in a thread; a context manager."""
+    """Records the scores of steps, and saves frames in a thread; a context manager."""
 
     def __init__(self, work: Work, total: int):
-        """Nothing is done yet.
-
-        Args:
-            work: the evaluation.
-            total: frames that will come.
-        """
+        """Starts with no frame done, of the `total` that will come."""
         self._work, self._done, self._total = work, 0, total
         self._tallies, self._saved = {}, {}
         self._saver = Behind(self._save, _WAITING_FRAMES)
@@ -205,15 +176,13 @@ class Recorder:
         return self
 
     def __exit__(self, *error):
-        """Waits until what is to be saved is on disk."""
+        """Waits until all is saved on disk."""
         self._saver.__exit__(*error)
 
     def take(self, targets: Sequence, found: dict) -> None:
-        """Takes what a step found.
+        """Takes the scores of a step: B `targets`, None for idle lanes, and `found`.
 
-        Args:
-            targets: B frames; None for idle lanes.
-            found: scores by kind and name, [B] each, and "restored" [B, H, W, 3].
+        `found` has scores by kind and name, [B] each, and "restored" [B, H, W, 3].
         """
         frames = found.pop("restored", None)
         scores = {**found.pop("protocols"), **found}
@@ -242,7 +211,7 @@ class Recorder:
             self._saver.put((number, name, frame, record))
 
     def _save(self, item):
-        """Saves a frame; a finished video is noted when all its frames are on disk."""
+        """Saves a frame; a video's record is saved once all its frames are on disk."""
         number, name, frame, record = item
         folder, video = self._work.folder, self._work.videos.source.videos[number]
         if frame is not None:

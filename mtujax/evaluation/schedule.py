@@ -1,6 +1,6 @@
-"""Videos of different lengths side by side: each lane holds one after another.
+"""Videos of different lengths side by side: each lane takes one after another.
 
-A lane is a place in a batch. Where a video ends the next one begins in the next step,
+A lane is a place in a batch. Where a video ends the next one starts in the next step,
 and no lane waits for another. Letters: B lanes, K frames of a window.
 """
 
@@ -12,12 +12,7 @@ import numpy as np
 
 
 class Place(NamedTuple):
-    """One frame.
-
-    Attributes:
-        video: number of its video.
-        frame: its number there, from 0.
-    """
+    """One frame: the numbers of its video and of the frame there, from 0."""
 
     video: int
     frame: int
@@ -28,7 +23,7 @@ class Moment(NamedTuple):
 
     Attributes:
         targets: B frames that are restored or scored.
-        fresh: B blurry frames that come in, the last ones that any window reads.
+        fresh: B incoming blurry frames, the last ones that any window reads.
     """
 
     targets: tuple[Place | None, ...]
@@ -36,16 +31,7 @@ class Moment(NamedTuple):
 
 
 def share_out(lengths: Mapping[int, int], parts: int) -> list[list[int]]:
-    """Shares videos out so that all parts have about as many frames.
-
-    Args:
-        lengths: frames by the video's number.
-        parts: lanes, or processes.
-
-    Returns:
-        Numbers of videos for each part, the longest first; the same for the same
-        lengths.
-    """
+    """Distributes videos so that all parts have about as many frames."""
     heap, shares = [(0, part) for part in range(parts)], [[] for _ in range(parts)]
     for video in sorted(lengths, key=lambda v: (-lengths[v], v)):
         frames, part = heapq.heappop(heap)
@@ -59,14 +45,8 @@ def moments(
 ) -> Iterator[Moment]:
     """Plans the steps that take every frame of every video once.
 
-    Args:
-        lengths: frames by the video's number, all of one size.
-        lanes: B.
-        lookahead: frames by which the one that comes in is ahead of the target. While
-            a video ends in a lane the next one's first frames come in.
-
-    Yields:
-        Moments in order; in the first `lookahead` no lane has a target.
+    In the first `lookahead` steps no lane has a target. While a video ends in a lane,
+    the first frames of the next one come in.
     """
     streams = [
         [Place(video, frame) for video in share for frame in range(lengths[video])]
@@ -90,17 +70,9 @@ def window_ends(
     lookback: int,
     lookahead: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which frames of each window belong to the target's own video.
+    """Returns the first and last place in each window that are of the target's video.
 
-    Args:
-        targets: B frames; None for an idle lane.
-        lengths: frames by the video's number.
-        lookback: frames of a window before the target.
-        lookahead: frames after it.
-
-    Returns:
-        int32 [B] each: the first and the last place in the window; what lies beyond is
-        to be replaced by these.
+    int32 [B] each; frames beyond are to be replaced by those at these places.
     """
     low, high = (np.full(len(targets), lookback, np.int32) for _ in range(2))
     for lane, target in enumerate(targets):

@@ -1,4 +1,4 @@
-"""Scores of videos: sums and counts that any order of batches gives alike, and means.
+"""Scores of videos: sums and counts that do not depend on the batches, and means.
 
 Letters: B frames.
 """
@@ -17,10 +17,10 @@ from mtujax.metrics.protocols import Protocol
 class Sums:
     """Scores of some frames, added up; sums of sums are sums of all frames.
 
-    Frames with NaN are counted and enter no sum: their mean is NaN.
+    Frames with NaN are counted and enter no sum: the mean is then NaN.
 
     Attributes:
-        frames: how many were scored, all kinds.
+        frames: number scored, of all kinds.
         psnr: sum in dB; a frame counts as 100 dB at most, so that frames restored
             without an error (infinite) raise a mean and leave it finite.
         ssim: sum.
@@ -37,14 +37,7 @@ class Sums:
     invalid: int = 0
 
     def __add__(self, other: "Sums") -> "Sums":
-        """Sums of the frames of both.
-
-        Args:
-            other: of other frames.
-
-        Returns:
-            Their sums.
-        """
+        """Adds the sums of other frames."""
         mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
         return Sums(*(a + b for a, b in zip(mine, theirs, strict=True)))
 
@@ -57,14 +50,7 @@ class Sums:
 
 
 def sums(scores: dict[str, np.ndarray]) -> Sums:
-    """Adds up what `Protocol.score` gave for frames that the protocol counts.
-
-    Args:
-        scores: [B] each.
-
-    Returns:
-        Their sums, in float64.
-    """
+    """Adds up the [B] scores of `Protocol.score`, in float64."""
     values, similar = (np.asarray(scores[k], np.float64) for k in ("psnr", "ssim"))
     valid = ~(np.isnan(values) | np.isnan(similar))
     aligned = np.asarray(scores.get("aligned", np.ones_like(values)))
@@ -79,15 +65,9 @@ def sums(scores: dict[str, np.ndarray]) -> Sums:
 
 
 def average(videos: dict[str, Sums], *, over: str) -> tuple[float, float]:
-    """Averages a dataset.
+    """Averages (PSNR in dB, SSIM) over "frames", or over "videos" by their means.
 
-    Args:
-        videos: sums of each video; those without frames are left out.
-        over: "frames", or "videos" for the mean of the videos' means, as
-            `Protocol.average` says.
-
-    Returns:
-        (PSNR in dB, SSIM), NaN if a frame is invalid or there is none.
+    Videos without frames are left out; NaN if a frame is invalid or there is none.
     """
     # In the order of names: sums of floats depend on their order.
     each = [videos[name] for name in sorted(videos) if videos[name].frames]
@@ -102,7 +82,7 @@ class VideoScores:
     """Scores of a video under one protocol.
 
     Attributes:
-        counted: first and one after the last frame that the protocol counts, from 0.
+        counted: first frame that the protocol counts and one after the last, from 0.
         sums: of these frames.
     """
 
@@ -136,17 +116,17 @@ class ProtocolScores:
 
 @dataclasses.dataclass(frozen=True)
 class MotionSums:
-    """Motion accuracy of pairs of frames that follow each other, added up.
+    """Motion accuracy of pairs of consecutive frames, added up.
 
     Attributes:
-        pairs: how many there are.
+        pairs: number of pairs.
         psnr: sum in dB over the defined pairs, 100 dB at most each.
         ssim: sum over the same.
         share: sum over the same of the share of cells that count.
         undefined: pairs in which no cell, or no window of SSIM, counts: in no sum.
-        infinite: pairs among the others that match without an error.
+        infinite: pairs among the defined ones that match without an error.
         end_point_error: sum in pixels over the pairs whose exact flow is known.
-        known: how many these are.
+        known: number of these.
     """
 
     pairs: int = 0
@@ -160,7 +140,7 @@ class MotionSums:
 
     @property
     def means(self) -> dict[str, float]:
-        """Scores psnr and ssim, and share, per defined pair; NaN if there is none.
+        """Means of psnr, ssim and share per defined pair; NaN if there is none.
 
         Also end_point_error per pair whose exact flow is known; NaN likewise.
         """
@@ -172,7 +152,7 @@ class MotionSums:
 
     @property
     def summary(self) -> dict[str, float | int | None]:
-        """Means and counts by name, as files have them; None where no pair counts."""
+        """Means and counts by name, as in files; a mean of no pairs is None."""
         means = self.means
         for name in means:
             count = self.known if name == "end_point_error" else self._defined
@@ -187,15 +167,15 @@ class MotionSums:
 
 @dataclasses.dataclass(frozen=True)
 class ConsistencySums:
-    """Warping errors of pairs of frames that follow each other, added up.
+    """Warping errors of pairs of consecutive frames, added up.
 
     Attributes:
-        pairs: how many there are.
-        restored: sum of those between restored frames, squares of [0, 1].
-        sharp: sum of those between the sharp frames.
+        pairs: number of pairs.
+        restored: sum of errors between restored frames, squares of [0, 1].
+        sharp: sum of errors between the sharp frames.
         undefined: pairs in which no pixel counts: in no sum.
         invalid: pairs whose restored frames hold NaN or infinity where pixels count:
-            only in `sharp`. The mean of the restored ones is then NaN.
+            only in `sharp`. The mean of `restored` is then NaN.
     """
 
     pairs: int = 0
@@ -213,22 +193,14 @@ class ConsistencySums:
 
     @property
     def summary(self) -> dict[str, float | int | None]:
-        """Means and counts by name, as files have them; None where no pair counts."""
+        """Means and counts by name, as in files; a mean of no pairs is None."""
         means = self.means if self.pairs > self.undefined else dict.fromkeys(self.means)
         counts = ("pairs", "undefined", "invalid")
         return means | {name: getattr(self, name) for name in counts}
 
 
 def add_up(sums: Mapping, start):
-    """Adds sums of videos, in the order of names, on which sums of floats depend.
-
-    Args:
-        sums: by the video's name, all of one dataclass of numbers.
-        start: such sums of nothing.
-
-    Returns:
-        Their sums.
-    """
+    """Adds sums of videos in the order of names, on which sums of floats depend."""
     total = dataclasses.astuple(start)
     for name in sorted(sums):
         pairs = zip(total, dataclasses.astuple(sums[name]), strict=True)
@@ -244,14 +216,7 @@ def _per(count, **sums):
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """A video of the dataset.
-
-    Attributes:
-        name: as in the dataset.
-        frames: in all.
-        height: rows of each, in pixels.
-        width: columns.
-    """
+    """A video of the dataset: its name, number of frames, and their size in pixels."""
 
     name: str
     frames: int
@@ -265,17 +230,17 @@ _EXACT = "end_point_error"
 
 @dataclasses.dataclass(frozen=True)
 class VideoRecord:
-    """What was found for one video.
+    """Scores of one video.
 
     Attributes:
-        video: which.
+        video: the video.
         protocols: scores by the protocol's name.
-        motion: accuracy of the motion; None if not asked for.
+        motion: motion accuracy; None if not asked for.
         consistency: temporal consistency; None likewise.
         rows: for each frame its number, its name and every score by name; None where a
             protocol does not count the frame, there is no frame before it, or no exact
             flow is known.
-        machine: what it was found on, from `common.hardware.machine`.
+        machine: from `common.hardware.machine`, where it was evaluated.
     """
 
     video: Video
@@ -286,22 +251,12 @@ class VideoRecord:
     machine: dict[str, str | int]
 
     def to_json(self) -> dict:
-        """The record as JSON values."""
+        """Converts the record to JSON values."""
         return plain(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, values: dict) -> "VideoRecord":
-        """Reads a record.
-
-        Args:
-            values: from `to_json`.
-
-        Returns:
-            It.
-
-        Raises:
-            UsageError: or KeyError, TypeError, ValueError, if it is damaged.
-        """
+        """Reads a record; UsageError, KeyError, TypeError or ValueError if damaged."""
         protocols = {}
         for name, one in values["protocols"].items():
             first, end = one["counted"]
@@ -318,7 +273,7 @@ class VideoRecord:
 
 
 class Tally:
-    """Takes the scores of a video's frames, in order."""
+    """Collects the scores of a video's frames, in order."""
 
     def __init__(
         self,
@@ -326,37 +281,22 @@ class Tally:
         protocols: tuple[Protocol, ...],
         machine: dict[str, str | int],
     ):
-        """Nothing is scored yet.
-
-        Args:
-            video: whose frames come.
-            protocols: by which they are scored.
-            machine: on what, from `common.hardware.machine`.
-        """
+        """Starts without scores; `machine` is from `common.hardware.machine`."""
         self._video, self._protocols, self._machine = video, protocols, machine
         self._names, self._found = [], []
 
     def add(self, name: str, found: dict[str, dict[str, np.ndarray]]) -> None:
-        """Takes the next frame.
-
-        Args:
-            name: of the frame.
-            found: by protocol, or "motion" or "consistency", scores by name, scalars.
-        """
+        """Takes a frame's scalars by name, by protocol, "motion" or "consistency"."""
         self._names.append(name)
         self._found.append(found)
 
     @property
     def complete(self) -> bool:
-        """Whether all frames have come."""
+        """Whether all frames have been added."""
         return len(self._names) == self._video.frames
 
     def record(self) -> VideoRecord:
-        """Adds up.
-
-        Returns:
-            What was found.
-        """
+        """Adds up the scores of all frames."""
         scores = {}
         for protocol in self._protocols:
             counted = protocol.frames(self._video.frames)
@@ -379,7 +319,7 @@ class Tally:
         return range(1, self._video.frames)
 
     def _column(self, kind, frames):
-        """Scores of one kind: {name: [n]}; None where that kind was not asked for."""
+        """Collects one kind: {name: [n]}; None where it was not asked for."""
         if kind not in self._found[0]:
             return None
         names = self._found[0][kind]

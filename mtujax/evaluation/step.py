@@ -20,15 +20,15 @@ from mtujax.ops.resampling import from_unit_range, to_unit_range
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What every step does; one compilation for each.
+    """Settings of every step; each is compiled once.
 
     Attributes:
         model: the network; None where results made elsewhere are scored.
         protocols: by which frames are scored.
         motion: also score the network's motion between sharp frames.
         exact: with `motion`, also compare it with a given exact flow.
-        consistency: also compare neighbours along a given flow.
-        keep: also give the restored frames.
+        consistency: also compare neighbouring frames along a given flow.
+        keep: also return the restored frames.
     """
 
     model: MTUNet | None
@@ -40,7 +40,7 @@ class Setup:
 
     @property
     def reach(self) -> tuple[int, int]:
-        """Frames of a window before and after its target."""
+        """Numbers of frames of a window before and after its target."""
         if self.model is None:
             return 0, 0
         return self.model.config.lookback, self.model.config.lookahead
@@ -48,13 +48,13 @@ class Setup:
 
 @flax.struct.dataclass
 class Memory:
-    """What a step leaves for the next one; all lanes advance together.
+    """State carried from one step to the next; all lanes advance together.
 
     Attributes:
         state: of the network; None without one.
         frames: [B, K, H, W, 3] the last blurry frames, the newest last.
-        sharp: [B, H, W, 3] uint8, the sharp frames before.
-        restored: [B, H, W, 3] float32 in steps of 1 / 255, the results before.
+        sharp: [B, H, W, 3] uint8, the previous sharp frames.
+        restored: [B, H, W, 3] float32 in steps of 1 / 255, the previous results.
     """
 
     state: RecurrentState | None
@@ -64,15 +64,10 @@ class Memory:
 
 
 def first_memory(setup: Setup, fresh: jax.Array) -> Memory:
-    """The memory before the first step.
+    """Returns the memory before the first step, when every lane starts a video.
 
-    Args:
-        setup: what a step does.
-        fresh: [B, look-ahead, H, W, 3] the first frames of every lane, uint8, or
-            float32 where results are. They precede those of the first step.
-
-    Returns:
-        A memory in which every lane is about to start a video.
+    `fresh` [B, look-ahead, H, W, 3], uint8, or float32 where results are, are the
+    first frames of every lane, before those of the first step.
     """
     lanes, primed, height, width, _ = fresh.shape
     window = sum(setup.reach) + 1
@@ -89,20 +84,13 @@ def lane_step(
 ) -> tuple[Memory, dict]:
     """Restores and scores the next frame of every lane.
 
-    Args:
-        setup: what to do.
-        params: of the network; {} without one.
-        memory: what the step before left.
-        given: "fresh" [B, H, W, 3], the frames that come in; "sharp" [B, H, W, 3]
-            uint8, those of the targets; "low" and "high" int32 [B], see
-            `evaluation.schedule.window_ends`; "start" bool [B], where the target is a
-            video's first; for `setup.consistency` also "flow" [B, H, W, 2] and "seen"
-            bool [B, H, W]; for `setup.exact` likewise "exact" and "known".
-
-    Returns:
-        The next memory, and what was found: "protocols", by name what `Protocol.score`
-        gives; "motion" and "consistency" where asked for, which mean nothing where
-        "start"; "restored" [B, H, W, 3] uint8 with `setup.keep`.
+    `given` holds "fresh" [B, H, W, 3], the incoming frames; "sharp" [B, H, W, 3] uint8,
+    those of the targets; "low" and "high" int32 [B] from `schedule.window_ends`;
+    "start" bool [B], where the target is a video's first; for `setup.consistency` also
+    "flow" [B, H, W, 2] and "seen" bool [B, H, W]; for `setup.exact` likewise "exact"
+    and "known". Returns the next memory and scores: "protocols", by name as from
+    `Protocol.score`; "motion" and "consistency" if set up, meaningless at "start";
+    "restored" [B, H, W, 3] uint8 with `setup.keep`.
     """
     frames = jnp.concatenate([memory.frames[:, 1:], given["fresh"][:, None]], axis=1)
     state, restored, displacement = _restore(setup, params, memory.state, frames, given)
@@ -137,33 +125,21 @@ def _restore(setup, params, state, frames, given):
     index = jnp.arange(frames.shape[1], dtype=jnp.int32)[None]
     index = jnp.clip(index, given["low"][:, None], given["high"][:, None])
     window = to_unit_range(window_at(frames, index))
-    # What an idle lane computes must not keep a video from starting afresh.
+    # What an idle lane computes must not carry over to the video that starts.
     state = state.replace(is_first=state.is_first | given["start"])
     state, outputs = setup.model.apply({"params": params}, state, window)
     return state, outputs["restored"], outputs.get("displacement")
 
 
 def _levels(frames):
-    """Frames as 8 bits would show them, in [0, 1]; NaN where they are not finite."""
+    """Rounds frames to 8-bit levels in [0, 1]; NaN where they are not finite."""
     levels = jnp.round(jnp.clip(frames.astype(jnp.float32), 0, 1) * 255) / 255
     return jnp.where(jnp.isfinite(frames), levels, jnp.nan)
 
 
 @functools.cache
 def lane_map(setup: Setup, devices: int | None = None):
-    """The steps of a setup on the devices of this process.
-
-    Args:
-        setup: what to do.
-        devices: how many; None takes all.
-
-    Returns:
-        A `parallel.LaneMap` of `first_memory` and `lane_step`; the same for the same
-        arguments, so that nothing is compiled twice.
-
-    Raises:
-        UserError: if there are not so many devices.
-    """
+    """Returns the `parallel.LaneMap` of a setup, cached so that it compiles once."""
     from mtujax.parallel import LaneMap
 
     begin, step = (functools.partial(f, setup) for f in (first_memory, lane_step))

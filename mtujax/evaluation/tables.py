@@ -1,4 +1,4 @@
-"""What an evaluation found, as text for readers: a table of videos, and notes."""
+"""Findings of an evaluation as text for readers: a table of videos, and notes."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,15 +15,10 @@ _ODD = {
 
 
 def as_text(found: Evaluation) -> str:
-    """Writes the table.
+    """Formats the evaluation as Markdown: a row per video, the total, and notes.
 
-    Args:
-        found: the evaluation.
-
-    Returns:
-        Markdown: a row for each video and the total, with PSNR in dB and SSIM under
-        every protocol, and the end-point error in pixels where exact flow is known;
-        below it what the numbers rest on.
+    PSNR in dB and SSIM under every protocol, and the end-point error in pixels where
+    exact flow is known.
     """
     columns = [Column("video", align="l"), Column("frames")]
     for name in found.protocols:
@@ -133,17 +128,11 @@ def _origin(name):
 
 
 def video_rows(records: Sequence[VideoRecord], found: Evaluation) -> Iterator[dict]:
-    """The table of videos.
+    """Yields the rows of the table of videos, then the total; no mean gives None.
 
-    Args:
-        records: of the videos, in order.
-        found: the evaluation of all of them.
-
-    Yields:
-        Rows: name, frames, and for each protocol frames that count, PSNR in dB, SSIM,
-        and how many are infinite, unaligned and invalid; then, if asked for, means and
-        counts of motion accuracy and of consistency; at the end the total. What has no
-        mean is blank.
+    Each has the name, frames, and for each protocol the frames that count, PSNR in dB,
+    SSIM, and numbers of infinite, unaligned and invalid ones; then means and counts of
+    motion accuracy and of consistency, if asked for.
     """
     for record in records:
         row = {"video": record.video.name, "frames": record.video.frames}

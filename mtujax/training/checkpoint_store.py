@@ -1,8 +1,8 @@
-"""Training states as bytes, by step, in a folder that Orbax keeps.
+"""Training states as bytes, by step, in a folder that Orbax manages.
 
-A step appears when it is whole, also on object storage and if the process is killed.
-The bytes are one safetensors array per step: an Orbax array for each leaf takes several
-times as long. No pickle: reading them runs no code.
+A step appears when it is complete, also on object storage and if the process is
+killed. The bytes are one safetensors array per step: an Orbax array for each leaf takes
+several times as long. No pickle: reading them runs no code.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from mtujax.errors import UserError
 from mtujax.weights.safetensors_io import shape_findings
 
 FORMAT = 1
-"""Raised when what is written could be misread by an older version."""
+"""Increased when an older version could misread what is written."""
 
 
 _SEAL = "seal"
@@ -47,37 +47,21 @@ _TYPES = {
 
 
 class Damaged(Exception):
-    """What was read is not what was written; `str()` is a clause that says why."""
+    """Data is not as it was written; `str()` is a clause that says why."""
 
 
 def to_bytes(state) -> bytes:
-    """Writes a tree of arrays; nothing of their memory is held.
-
-    Args:
-        state: arrays of any shape, on any device, which hold numbers of `_TYPES`.
-
-    Returns:
-        A safetensors file.
-    """
+    """Serialises a tree of arrays, on any device, as a safetensors file."""
     leaves = _named(jax.device_get(state)).items()
-    # It writes memory as it lies, whatever its strides say.
+    # safetensors writes raw memory and ignores strides.
     return safetensors.numpy.save({n: np.asarray(x, order="C") for n, x in leaves})
 
 
 def from_bytes(data: bytes, like, source: str):
-    """Reads what `to_bytes` wrote.
+    """Reads a safetensors file into a tree like `like`, of NumPy arrays bit for bit.
 
-    Args:
-        data: a safetensors file.
-        like: a tree of arrays, or of their shapes and types, that is expected.
-        source: where the bytes come from, for messages.
-
-    Returns:
-        The tree `like` with NumPy arrays [...] bit for bit as written.
-
-    Raises:
-        Damaged: if they cannot be read.
-        UserError: if they hold another tree; names what differs first.
+    Of `like`, shapes and dtypes are enough; `source` is for messages. Raises `Damaged`,
+    or a `UserError` if another tree was written.
     """
     try:
         found = dict(safetensors.deserialize(data))
@@ -115,32 +99,13 @@ def _named(tree):
 
 
 def seal(values: dict) -> dict:
-    """Adds a checksum, so that damage is noticed.
-
-    Args:
-        values: JSON values by name.
-
-    Returns:
-        The same as JSON gives them back, and the checksum.
-    """
+    """Adds a checksum to JSON values, and returns them as JSON gives them back."""
     values = json.loads(json.dumps(values))
     return {**values, _SEAL: _seal_of(values)}
 
 
 def unseal(values, source: str) -> dict:
-    """Takes the checksum off, after a look at it.
-
-    Args:
-        values: what `seal` gave.
-        source: where it comes from, for messages.
-
-    Returns:
-        What was sealed.
-
-    Raises:
-        Damaged: if it does not agree.
-        UserError: if it is of another format.
-    """
+    """Checks and removes the checksum: `Damaged`, or `UserError` for another format."""
     if not isinstance(values, dict) or _SEAL not in values:
         raise Damaged("no checksum in it")
     values = dict(values)
@@ -169,7 +134,7 @@ except ModuleNotFoundError as error:
 
 _UNFINISHED = ".orbax-checkpoint-tmp"
 
-# What a storage says that cannot be reached; whatever it says else is damage.
+# Errors of a storage that cannot be reached; any other error means damage.
 _OUT_OF_REACH = (PermissionError, ConnectionError, TimeoutError, MemoryError)
 _OF_CONTENT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
 _CODES = (
@@ -184,12 +149,7 @@ _CODES = (
 
 
 class Store:
-    """A folder of steps; each process of a run calls the same methods.
-
-    Attributes:
-        folder: absolute, or as given if it is remote.
-        unfinished: steps that a process which ended before had begun to write.
-    """
+    """A folder of steps; each process of a run calls the same methods."""
 
     def __init__(
         self,
@@ -198,16 +158,10 @@ class Store:
         kept: Callable[[list[int]], Iterable[int]],
         read_only: bool = False,
     ):
-        """Opens or creates it.
+        """Opens or creates the folder, local or scheme://….
 
-        Args:
-            folder: local or scheme://….
-            kept: called with all steps, ascending, when one is written; tells which of
-                them to keep.
-            read_only: change nothing, as another process may write there.
-
-        Raises:
-            UserError: if it cannot be used.
+        `kept` is called with all steps, ascending, when one is written, and returns
+        those to keep. `read_only` changes nothing, as another process may write there.
         """
         self.folder = folder if "://" in folder else os.path.abspath(folder)
         options = ocp.CheckpointManagerOptions(
@@ -222,30 +176,23 @@ class Store:
         )
         _silence()
         with self._explaining("cannot be used"):
+            # Steps that an earlier process started but did not finish writing.
             self.unfinished = _unfinished(self.folder)
             self._manager = ocp.CheckpointManager(
                 self.folder, options=options, item_names=("state", "about")
             )
 
     def name(self, step: int) -> str:
-        """The folder of a step, for messages."""
+        """Returns the folder of a step, for messages."""
         return f"{self.folder}/{step}"
 
     def steps(self) -> list[int]:
-        """All steps, ascending, with the one that is being written."""
+        """Lists all steps, ascending, with the one that is being written."""
         return sorted(self._manager.all_steps())
 
     def write(self, step: int, data: bytes, about: dict) -> None:
-        """Begins to write a step, after the one before is written.
-
-        Args:
-            step: a new one, after all others.
-            data: its bytes; only those of the first process count.
-            about: JSON values beside them, likewise.
-
-        Raises:
-            UserError: if this one or the one before could not be written.
-        """
+        """Starts writing a new last step, once the one before is written."""
+        # Only what the first process gives is written.
         items = ocp.args.Composite(
             state=ocp.args.StandardSave({"bytes": np.frombuffer(data, np.uint8)}),
             about=ocp.args.JsonSave(about),
@@ -254,66 +201,28 @@ class Store:
             self._manager.save(step, args=items, force=True)
 
     def wait(self) -> None:
-        """Waits until all is written.
-
-        Raises:
-            UserError: if it could not be.
-        """
+        """Waits until all is written."""
         with self._explaining("the last checkpoint could not be saved"):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, and gives back what the system lent.
-
-        Raises:
-            UserError: if something could not be written.
-        """
+        """Waits, and releases Orbax's resources."""
         try:
             self.wait()
         finally:
             self._manager.close()
 
     def delete(self, step: int) -> None:
-        """Deletes a step.
-
-        Args:
-            step: that there is.
-
-        Raises:
-            UserError: if it cannot be deleted.
-        """
+        """Deletes a step that exists."""
         with self._explaining(f"{step} is damaged and cannot be deleted"):
             self._manager.delete(step)
 
     def read_about(self, step: int):
-        """Reads the JSON values of a step.
-
-        Args:
-            step: that there is.
-
-        Returns:
-            What was written, if it is whole.
-
-        Raises:
-            Damaged: if it cannot be read.
-            UserError: if the storage cannot be reached.
-        """
+        """Reads a step's JSON values: `Damaged`, or `UserError` if out of reach."""
         return self._item(step, about=ocp.args.JsonRestore()).about
 
     def read_bytes(self, step: int, size: int) -> bytes:
-        """Reads the bytes of a step.
-
-        Args:
-            step: that there is.
-            size: their number.
-
-        Returns:
-            What was written, if it is whole: Orbax may miss that some bits differ.
-
-        Raises:
-            Damaged: if they cannot be read.
-            UserError: if the storage cannot be reached.
-        """
+        """Reads a step's `size` bytes, as `read_about`; flipped bits may be missed."""
         target = {"bytes": np.empty(size, np.uint8)}
         found = self._item(step, state=ocp.args.StandardRestore(target))
         return found.state["bytes"].tobytes()
@@ -330,11 +239,11 @@ class Store:
 
     @contextlib.contextmanager
     def _explaining(self, what) -> Iterator[None]:
-        """Makes one line of whatever a storage or Orbax raises."""
+        """Turns whatever a storage or Orbax raises into a `UserError` of one line."""
         try:
             yield
         except Exception as error:
-            # Its list already lacks what a step that was not written would replace.
+            # Orbax has already unlisted the steps that the failed one would replace.
             with contextlib.suppress(Exception):
                 self._manager.reload()
             raise UserError(
@@ -344,7 +253,7 @@ class Store:
 
 
 class _Policy:
-    """What Orbax asks which steps to keep."""
+    """Orbax's policy of which steps to keep."""
 
     def __init__(self, kept):
         self._kept = kept
@@ -356,7 +265,7 @@ class _Policy:
 
 
 def _is_out_of_reach(error):
-    """Whether what is stored may be whole, so that nothing may be thrown away."""
+    """Whether the stored data may be intact, so that nothing may be deleted."""
     of_system = isinstance(error, OSError) and error.errno not in _OF_CONTENT
     known = isinstance(error, _OUT_OF_REACH) or str(error).startswith(_CODES)
     return of_system or known
@@ -370,7 +279,7 @@ def _unfinished(folder):
 
 
 def _reason(error):
-    """The gist of an error of the system, of a storage, or of Orbax."""
+    """Shortens an error of the system, of a storage, or of Orbax."""
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     text = " ".join(str(error).split())

@@ -1,7 +1,7 @@
-"""Checkpoints of a run: saved while it goes on, read back bit for bit.
+"""Checkpoints of a run: saved in the background, restored bit for bit.
 
-Each holds the state, its checksum (Orbax alone gives flipped bits back without a word)
-and what else is needed to go on.
+Each holds the state, its checksum (Orbax alone does not report flipped bits) and what
+else is needed to resume.
 """
 
 import contextlib
@@ -28,14 +28,14 @@ from mtujax.training.step import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """What a checkpoint held.
+    """Content of a checkpoint.
 
     Attributes:
         step: its number.
         state: the training state, on the default device.
-        extra: what was saved with it.
+        extra: JSON values saved with it.
         psnr: of the validation at that time in dB, or None.
-        notes: lines on what could not be read and was passed over.
+        notes: lines on damaged or unfinished checkpoints that were skipped.
     """
 
     step: int
@@ -48,7 +48,7 @@ class Restored:
 class Checkpoints:
     """The checkpoints in a folder; a context manager, which waits for the last one.
 
-    In several processes each calls the same methods; the first one writes.
+    Each process of a run calls the same methods; the first one writes.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Checkpoints:
         """Opens or creates a folder of checkpoints.
 
         Args:
-            folder: also remote, as gs://bucket/run/checkpoints.
+            folder: local, or remote as gs://bucket/run/checkpoints.
             latest: how many of the last ones are kept.
             every: the first at or after each multiple of it is kept for good.
             best: how many of those with the highest PSNR are kept.
@@ -83,17 +83,17 @@ class Checkpoints:
 
     def _read_ratings(self, read_only):
         for step in self.steps():
-            # One out of reach may be the best, which must not be deleted for that.
+            # One out of reach may be the best, and must not be deleted as unrated.
             unread = (Damaged, UserError) if read_only else Damaged
             with contextlib.suppress(unread):
                 self._note_psnr(step, self._about(step)["psnr"])
 
     def __enter__(self) -> "Checkpoints":
-        """Gives itself."""
+        """Returns itself."""
         return self
 
     def __exit__(self, kind, error, traceback):
-        """Waits for what is being saved.
+        """Waits for the checkpoint being saved.
 
         Raises:
             UserError: if it could not be saved, and nothing else went wrong.
@@ -106,7 +106,7 @@ class Checkpoints:
             error.add_note(str(failure))
 
     def close(self) -> None:
-        """Waits for what is being saved.
+        """Waits for the checkpoint being saved, and releases resources.
 
         Raises:
             UserError: if it could not be saved.
@@ -114,7 +114,7 @@ class Checkpoints:
         self._store.close()
 
     def wait(self) -> None:
-        """Waits for what is being saved.
+        """Waits for the checkpoint being saved.
 
         Raises:
             UserError: if it could not be saved.
@@ -122,11 +122,11 @@ class Checkpoints:
         self._store.wait()
 
     def steps(self) -> list[int]:
-        """The numbers of all checkpoints, ascending."""
+        """Lists the numbers of all checkpoints, ascending."""
         return self._store.steps()
 
     def best_step(self) -> int | None:
-        """The number of the one with the highest PSNR, or None if none has any."""
+        """Returns the number of the one with the highest PSNR, or None."""
         rated = self._rated(self.steps())
         return rated[-1] if rated else None
 
@@ -135,11 +135,11 @@ class Checkpoints:
     ) -> None:
         """Saves in the background; the state may change as soon as this returns.
 
-        A number that is saved already is not saved again. Damaged checkpoints that
-        `restore` passed over make way.
+        A number that is saved already is not saved again. Damaged checkpoints of this
+        or a higher number that `restore` skipped are deleted.
 
         Args:
-            step: number of the checkpoint: updates made and left out.
+            step: number of the checkpoint: updates made and skipped.
             state: to save.
             extra: JSON values to keep with it.
             psnr: of the validation in dB, if there was one.
@@ -171,16 +171,16 @@ class Checkpoints:
         """Reads a checkpoint.
 
         Args:
-            like: a state of the same structure; shapes and types are enough.
+            like: a state of the same structure; shapes and dtypes are enough.
             which: "latest", "best", or a number. If the latest is damaged or was not
-                finished, the one before is read, and `notes` tells.
+                finished, the one before is read, and `notes` says so.
 
         Returns:
-            What it held; None if the latest is wanted and there is none at all.
+            Its content; None if the latest is wanted and there is none at all.
 
         Raises:
-            UserError: if none can be read, the one asked for cannot or is not there,
-                or it holds another structure.
+            UserError: if none can be read, if the one asked for is missing or cannot be
+                read, or if it holds another structure.
         """
         if which != "latest":
             step = self._step_of(which)
@@ -243,18 +243,18 @@ class Checkpoints:
             self._psnr[step] = psnr
 
     def _rated(self, steps):
-        """Those that were validated, the best last; of equal ones the later."""
+        """Returns the validated steps, the best last; of equal ones the later."""
         return sorted((s for s in steps if s in self._psnr), key=self._psnr.get)
 
     def _kept(self, steps):
-        """Which checkpoints stay. Damaged ones keep no other from staying."""
+        """Returns the steps to keep; damaged ones take no other's place."""
         whole = [step for step in steps if step not in self._damaged]
         kept = set(whole[::-1][: self._latest])
         kept.update(self._rated(whole)[::-1][: self._best])
         return kept.union(self._milestones(whole))
 
     def _milestones(self, steps):
-        """Of those between two multiples of `every` the first; it is never deleted."""
+        """Returns the first step between each two multiples of `every`."""
         first = {}
         for step in steps:
             if self._every and step >= self._every:

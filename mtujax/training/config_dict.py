@@ -1,4 +1,4 @@
-"""Configuration files: ml_collections' dicts, made of the dataclasses and read back."""
+"""Configuration files: conversion between ml_collections' dicts and dataclasses."""
 
 import dataclasses
 import difflib
@@ -13,14 +13,14 @@ from mtujax.training.config import RENAMED, RunConfig
 
 
 def to_config_dict(config: RunConfig) -> ConfigDict:
-    """What a configuration file starts from.
+    """Converts a configuration to the dict that a configuration file changes.
 
     Args:
         config: of a run, or a part of it.
 
     Returns:
-        A locked dict of its structure: a mistyped field is refused. What may be None
-        keeps the type of what else it may be.
+        A locked dict of the same structure, which refuses mistyped fields. A field
+        that may be None keeps the type of its other values.
     """
     hints, values = typing.get_type_hints(type(config)), {}
     for field in dataclasses.fields(config):
@@ -34,7 +34,7 @@ def to_config_dict(config: RunConfig) -> ConfigDict:
 
 
 def from_config_dict(config: ConfigDict) -> RunConfig:
-    """Reads what a configuration file gave.
+    """Converts the dict of a configuration file to a configuration.
 
     Args:
         config: of the structure of a `RunConfig`.
@@ -49,14 +49,7 @@ def from_config_dict(config: ConfigDict) -> RunConfig:
 
 
 def check_field(path: str) -> None:
-    """Refuses the name of a field that there is not.
-
-    Args:
-        path: as `data.shake.speed`.
-
-    Raises:
-        UsageError: with the nearest one.
-    """
+    """Raises a `UsageError` with the nearest name if `path` is no dotted field name."""
     fields = field_names(RunConfig)
     if path in fields:
         return
@@ -77,15 +70,7 @@ def check_field(path: str) -> None:
 
 
 def field_names(kind: type, path: str = "") -> list[str]:
-    """Every field of a configuration, also those of its parts.
-
-    Args:
-        kind: its dataclass.
-        path: what stands before each name.
-
-    Returns:
-        Dotted names: of each part, then of what is in it.
-    """
+    """Lists the dotted names of all fields: of each part, then of its own fields."""
     names = []
     for name, hint in typing.get_type_hints(kind).items():
         names.append(f"{path}{name}")

@@ -1,7 +1,7 @@
-"""What a training run gives away: weights, or its whole state to resume from.
+"""Export of a training run: its weights, or its whole state to resume from.
 
-Reads a run's folder and changes nothing there, so the run may be active. A state is
-exported as small files that, put together, are one safetensors file; `manifest.json`
+Reads a run directory and changes nothing there, so the run may be active. A state is
+exported as small files that, concatenated, are one safetensors file; `manifest.json`
 holds their checksums and what is needed to resume.
 """
 
@@ -30,11 +30,11 @@ from mtujax.training.step import TrainState
 from mtujax.weights.files import save_weights
 
 MANIFEST = "manifest.json"
-"""Name of the file that tells what the others are."""
+"""Name of the file that lists the others."""
 
 
 LIMIT = 15 * 2**20
-"""Most bytes of a part, so that it stays under 16 MiB."""
+"""Largest size of a part in bytes, so that it stays under 16 MiB."""
 
 
 def pack(
@@ -45,22 +45,10 @@ def pack(
     limit: int = LIMIT,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Writes a state as parts, all or nothing.
+    """Writes a state as parts of at most `limit` bytes, all or nothing.
 
-    Args:
-        state: to write.
-        extra: JSON values to keep with it: the configuration, what was read so far.
-        folder: to create; one that is empty is replaced.
-        limit: most bytes of a part.
-        overwrite: replace a folder that holds an archive and nothing else.
-
-    Returns:
-        The files written.
-
-    Raises:
-        UsageError: if `limit` is not above 0.
-        UserError: if something is in the way or the folder cannot be written; what was
-            there is untouched.
+    `extra` are JSON values to keep with it. `overwrite` replaces a folder that holds
+    an archive and nothing else; an empty one is always replaced.
     """
     folder = Path(folder)
     if limit < 1:
@@ -104,17 +92,9 @@ def _check_free(folder, overwrite):
 
 
 def unpack(folder: str | os.PathLike, like: TrainState) -> tuple[TrainState, dict]:
-    """Reads what `pack` wrote.
+    """Reads the state of an archive, bit for bit, and the `extra` kept with it.
 
-    Args:
-        folder: with all the parts and the manifest.
-        like: a state of the same structure; shapes and types are enough.
-
-    Returns:
-        The state, bit for bit, on the default device, and what was kept with it.
-
-    Raises:
-        UserError: naming what is missing or damaged, or how the structure differs.
+    `like` is a state of the same structure, of which shapes and dtypes are enough.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
@@ -128,17 +108,7 @@ def unpack(folder: str | os.PathLike, like: TrainState) -> tuple[TrainState, dic
 
 
 def read_extra(folder: str | os.PathLike) -> dict:
-    """Reads what is kept with a state, not the state.
-
-    Args:
-        folder: with the manifest.
-
-    Returns:
-        The `extra` of `pack`.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
+    """Reads the `extra` of an archive without its state."""
     return _read_manifest(Path(folder))["extra"]
 
 
@@ -181,9 +151,9 @@ class Exported:
     """What was written.
 
     Attributes:
-        updates: that the run had made.
-        psnr: of its validation at that time in dB, or None; of the moving average.
-        files: written.
+        updates: number that the run had made.
+        psnr: of the moving average at that time's validation in dB, or None.
+        files: paths written.
         notes: lines on checkpoints that could not be read.
     """
 
@@ -201,23 +171,23 @@ def export_weights(
     raw: bool = False,
     about: dict[str, str] | None = None,
 ) -> Exported:
-    """Writes the weights of a run as `mtujax.load` takes them.
+    """Writes the weights of a run as a file for `mtujax.load`.
 
-    Whoever loads them computes in float32, or chooses a precision: that of the training
-    need not suit the device they are used on, and is only noted.
+    They load as a float32 network, unless a precision is chosen: that of the training
+    need not suit the device they are used on, and is only recorded.
 
     Args:
-        run: its folder, also remote.
-        output: a `.safetensors` file, which is replaced at once.
+        run: its directory, local or remote.
+        output: a `.safetensors` file, which is replaced atomically.
         which: checkpoint: "latest", "best" or a number.
         raw: the parameters themselves, not their moving average.
-        about: more to keep in the file, as {"licence": "Apache-2.0"}.
+        about: more metadata for the file, as {"licence": "Apache-2.0"}.
 
     Returns:
-        What was written.
+        The number of updates, the validation PSNR, the files and notes.
 
     Raises:
-        UserError: if the run cannot be read or the file not be written.
+        UserError: if the run cannot be read or the file cannot be written.
     """
     config, found = read_run(run, which=which)
     updates = int(found.state.step)
@@ -248,16 +218,16 @@ def export_state(
     """Writes the whole state of a run as an archive of parts under 16 MiB.
 
     Args:
-        run: its folder, also remote.
+        run: its directory, local or remote.
         output: folder to create.
         which: checkpoint: "latest", "best" or a number.
-        overwrite: replace an archive.
+        overwrite: replace an existing archive.
 
     Returns:
-        What was written.
+        The number of updates, the validation PSNR, the files and notes.
 
     Raises:
-        UserError: if the run cannot be read or the folder not be written.
+        UserError: if the run cannot be read or the folder cannot be written.
     """
     _, found = read_run(run, which=which)
     files = pack(found.state, found.extra, output, overwrite=overwrite)

@@ -1,7 +1,7 @@
-"""Batches of clips, what training minimises on them, and its gradients (Sec. 3.5).
+"""Batches of clips, the losses minimised on them, and their gradients (Sec. 3.5).
 
-Pure; of devices it knows the name of the axis over which gradients are averaged, or
-none. Letters: B batch, T time, L frames given, K frames of a window, H W pixels, h w
+Pure; of devices it knows only the name of the axis over which gradients are averaged,
+if any. Letters: B batch, T time, L frames given, K frames of a window, H W pixels, h w
 motion grid.
 """
 
@@ -25,11 +25,11 @@ Batch = dict[str, jax.Array]
 
 @flax.struct.dataclass
 class Frames:
-    """A batch of clips as the step reads it: leading axis time.
+    """A batch of clips as the step reads it, with time as leading axis.
 
     Attributes:
         blurry: [B, L, H, W, 3] in [0, 1], all frames.
-        index: int32 [T, B, K] places among them of each window.
+        index: int32 [T, B, K] positions among them of each window's frames.
         targets: "sharp" [T, B, H, W, 3]; with labels "motion" int32 and "motion_valid"
             bool [T, B, h, w].
     """
@@ -40,25 +40,14 @@ class Frames:
 
 
 def read_batch(model: MTUNet, batch: Batch, *, labelled: bool = True) -> Frames:
-    """Brings a batch into the form that a step reads.
+    """Converts a batch to the form that a step reads; labels only if `labelled`.
 
-    Args:
-        model: the network.
-        batch: `sharp` [B, T, H, W, 3] and `blurry` [B, T, H, W, 3] or, with the frames
-            that the network sees around them, [B, lookback + T + lookahead, H, W, 3];
-            uint8, or float in [0, 1]. If the network matches, also its labels: `motion`
-            int [B, T, h, w] and `motion_valid` bool alike, or `flow` [B, T, H, W, 2] in
-            pixels and `valid` bool [B, T, H, W], False in frames with none before
-            them. H and W must be multiples of
-            `ModelConfig.cell`. Others are not read.
-        labelled: read labels, which a loss without a motion term does not need.
-
-    Returns:
-        The clips.
-
-    Raises:
-        UserError: if labels are missing.
-        ValueError: for another number of blurry frames.
+    Reads `sharp` [B, T, H, W, 3] and `blurry` [B, T, H, W, 3] or, with the frames that
+    the network sees around them, [B, lookback + T + lookahead, H, W, 3]; uint8, or
+    float in [0, 1]; H and W multiples of `ModelConfig.cell`. Labels, if the network
+    matches: `motion` int and `motion_valid` bool [B, T, h, w], or `flow`
+    [B, T, H, W, 2] in pixels and `valid` bool [B, T, H, W], False in frames with none
+    before them.
     """
     config = model.config
     sharp, blurry = to_unit_range(batch["sharp"]), to_unit_range(batch["blurry"])
@@ -108,19 +97,10 @@ def frame_losses(
     config: TrainConfig,
     axis_name: str | None = None,
 ) -> tuple[dict[str, jax.Array], RecurrentState]:
-    """Both losses over some frames, one after the other.
+    """Computes both losses over consecutive frames, from a `state` without gradient.
 
-    Args:
-        params: parameters with the training-only layers.
-        state: what the frame before handed on; constant for the gradient.
-        frames: to go through.
-        model: the network.
-        config: how to train.
-        axis_name: of the devices that share the batch, or None.
-
-    Returns:
-        The means [] over the frames of `deblur` and, with labels, `motion`; and what
-        the last frame hands on.
+    Returns the means [] over the frames of `deblur` and, with labels, `motion`; and the
+    state after the last frame.
     """
     time = len(frames.index)
     every = config.bptt or time
@@ -173,22 +153,11 @@ def gradients(
     axis_name: str | None = None,
     scale: jax.Array | None = None,
 ) -> tuple[dict[str, dict], dict[str, jax.Array], RecurrentState]:
-    """One forward pass, and a gradient for each optimiser.
+    """Computes a gradient for each optimiser by one forward pass.
 
-    Args:
-        params: as `frame_losses`, as all the others.
-        state: what the frame before handed on.
-        frames: to go through.
-        model: the network.
-        config: how to train.
-        axis_name: of the devices that share the batch, or None.
-        scale: factor [] of the losses on the way back, by which the gradients are
-            divided in float32: small ones vanish in float16 without it.
-
-    Returns:
-        Gradients by optimiser, averaged over the devices; the losses and each
-        `grad_norm_NAME` before clipping, over what the optimiser owns; and what the
-        last frame hands on.
+    Returns gradients by optimiser, averaged over the devices; scalars []: the losses,
+    and each `grad_norm_NAME` before clipping, over what that optimiser owns; and the
+    state after the last frame.
     """
 
     def objectives(params):
@@ -210,11 +179,13 @@ def gradients(
         return sums, (losses, after)
 
     sums, linear, (losses, after) = jax.linearize(objectives, params, has_aux=True)
+    # The losses are scaled on the way back, and gradients divided by the scale in
+    # float32: small ones would vanish in float16.
     seed = jnp.float32(1) if scale is None else scale
     grads = {}
     for name in sums:
         # Each transposed alone: a zero for the other would be multiplied through all
-        # layers, also those that this one does not reach.
+        # layers, also those that this loss does not reach.
         backward = jax.linear_transpose(lambda x, name=name: linear(x)[name], params)
         (grads[name],) = backward(seed)
     if scale is not None:

@@ -1,8 +1,8 @@
-"""Where a run's batches come from: files, photographs filmed on the host or the device.
+"""Sources of a run's batches: files, or photographs filmed on the host or the device.
 
 Batch n is the same in every run with the same settings, whatever the number of devices
-and hosts, so that its number is all the state there is. Letters: B clips of this host's
-share, T target frames, L blurry frames, H W pixels.
+and hosts, so that its number is the only state. Letters: B clips of this host's share,
+T target frames, L blurry frames, H W pixels.
 """
 
 import contextlib
@@ -43,15 +43,15 @@ class Feed:
     """Batches of a run, and what the device still has to do to them.
 
     Attributes:
-        name: what they are made of.
-        notes: sentences about what was not as asked.
-        start: given a number of batches that were had, an endless iterator of those
-            after them: arrays of this host [B, ...]; "record", if any, is not for the
-            device.
+        name: description of their source.
+        notes: sentences on what differs from the settings.
+        start: takes the number of batches consumed and returns an endless iterator of
+            the next ones: arrays of this host [B, ...]; "record", if any, is not for
+            the device.
         describe: names a record.
         constants: arrays for `prepare`, the same for every batch.
-        prepare: pure function of the constants and a batch that gives what
-            `training.gradients.read_batch` takes; None where nothing is left to do.
+        prepare: pure function of the constants and a batch that returns what
+            `training.gradients.read_batch` takes; None if batches are that already.
     """
 
     name: str
@@ -63,18 +63,7 @@ class Feed:
 
 
 def open_feed(config: RunConfig) -> Feed:
-    """Opens what a run trains on; reads no clip yet.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        Its batches.
-
-    Raises:
-        UserError: if nothing usable is there, or a frame is smaller than the crop.
-        UsageError: for settings that contradict each other.
-    """
+    """Opens the source of a run's batches; reads no clip yet."""
     data = config.data
     if not data.path:
         what = "a folder of photographs" if data.name == "synthetic" else "its folder"
@@ -106,7 +95,7 @@ def _clips(config):
 
 
 def _host_feed(config: RunConfig, samples: Samples, **options) -> Feed:
-    """Batches that Grain makes."""
+    """Opens batches that Grain makes on the host."""
     data = config.data
     spec = BatchSpec(
         crop=data.crop,
@@ -166,7 +155,7 @@ def _dataset(config):
 
 
 def _motion(config, source, place):
-    """The labels' source, or what makes them on the device."""
+    """Returns the labels' source, or feed options that make them on the device."""
     data = config.data
     kind = data.motion
     if kind == "dis":
@@ -220,7 +209,7 @@ def _host_photos(config):
 
 
 def _device_photos(config):
-    """The host only counts: a batch is the numbers of its clips."""
+    """Opens clips filmed on the device: the host only numbers them."""
     from mtujax.synthesis.device.clip import make_clips
 
     data, model = config.data, config.model
@@ -265,7 +254,7 @@ def _device_photos(config):
 
 
 def _as_trained(clip, config):
-    """Cuts a clip as `ClipSpec.positions` does, without a look at what was before."""
+    """Cuts clips as `ClipSpec.positions` does without frames before the first."""
     data, model = config.data, config.model
     blurry, sharp = clip["blurry"], clip["sharp"][:, : data.frames]
     before = jnp.repeat(blurry[:, :1], model.lookback, axis=1)

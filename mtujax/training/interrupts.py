@@ -1,4 +1,4 @@
-"""When a run has to stop early: a signal, or its time is over."""
+"""Early end of a run: by a signal, or when its time is over."""
 
 import contextlib
 import math
@@ -13,32 +13,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):
-    """A signal ended a run; its state is saved.
-
-    Attributes:
-        status: exit status of the command line: 128 and the signal's number.
-    """
+    """A signal ended a run, whose state is saved; `status` is 128 + its number."""
 
     def __init__(self, number: int, message: str):
-        """Keeps what to say.
-
-        Args:
-            number: of the signal.
-            message: one line.
-        """
+        """Takes the signal's number and a message of one line."""
         super().__init__(message)
         self.status = 128 + number
 
 
 class Stopper:
-    """Notes SIGINT and SIGTERM in place of dying of them; a context manager.
-
-    A second one leaves at once, without saving. Both are noticed while the device
-    works or a step compiles, when no handler of Python's is called.
-
-    Attributes:
-        number: of the signal that came, or None.
-    """
+    """Catches SIGINT and SIGTERM; a second one exits at once. A context manager."""
 
     def __init__(
         self,
@@ -47,21 +31,15 @@ class Stopper:
         say: Callable[[str], None] = print,
         leave: Callable[[int], None] = os._exit,
     ):
-        """Starts the clock.
-
-        Args:
-            max_minutes: time until `over`; None for no end.
-            say: takes a line on the first signal.
-            leave: ends the process with a status on the second one.
-        """
-        self.number = None
+        """Starts the clock of `max_minutes`; None is no limit."""
+        self.number = None  # of the signal that was caught
         self._say, self._leave = say, leave
         self._end = None if max_minutes is None else time.monotonic() + 60 * max_minutes
         self._undo = contextlib.ExitStack()
 
     @property
     def left(self) -> float:
-        """Seconds until the time is over."""
+        """Seconds until the time is over; infinite without a limit."""
         if self._end is None:
             return math.inf
         return max(self._end - time.monotonic(), 0.0)
@@ -72,14 +50,15 @@ class Stopper:
         return self.left == 0 or self.number is not None
 
     def __enter__(self) -> "Stopper":
-        """Takes the signals, if this is the main thread, which alone can."""
+        """Installs the handlers, if this is the main thread: no other can."""
         if threading.current_thread() is not threading.main_thread():
             return self
         taken = [n for n in _SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
         for number in taken:
             before = signal.signal(number, self._note)
             self._undo.callback(signal.signal, number, before)
-        # What arrives is written here by the system's handler, whatever runs.
+        # The system's handler writes signals here even while the device works or a
+        # step compiles, when no Python handler is called.
         writing, reading = socket.socketpair()
         writing.setblocking(False)
         before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
@@ -91,7 +70,7 @@ class Stopper:
         return self
 
     def __exit__(self, *_):
-        """Gives the signals back."""
+        """Restores the earlier handlers."""
         self._undo.close()
 
     def _note(self, number, _):

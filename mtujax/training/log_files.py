@@ -1,7 +1,7 @@
 """Files of a training log: CSV tables, a line per step, and TensorBoard's events.
 
-tensorboardX's `SummaryWriter` writes in a thread. When the disk is full that dies, and
-the run would wait for it for ever: so its parts are used here, without the thread.
+tensorboardX's `SummaryWriter` writes in a thread. When the disk is full, that thread
+dies and the run would wait for it for ever: so its parts are used without the thread.
 """
 
 import contextlib
@@ -22,21 +22,10 @@ _STEP = "step"
 
 
 class Table:
-    """A CSV file whose first column is the step; each step stands in it once.
-
-    Every line is on its way to the disk when `append` returns.
-    """
+    """A CSV file, each step once in its first column; `append` flushes each line."""
 
     def __init__(self, path: Path, *, start: int = 0):
-        """Mends what an earlier run left there: half a line, or lines to be made anew.
-
-        Args:
-            path: the file, which need not exist.
-            start: the step that the run goes on from; later lines are dropped.
-
-        Raises:
-            UserError: if it cannot be read or written, or is another kind of file.
-        """
+        """Repairs an earlier run's file: drops half lines and those after `start`."""
         self._path = path
         text = self._read()
         self._columns, rows = _parse(text, path)
@@ -46,32 +35,18 @@ class Table:
             self._replace(rows)
 
     def rows(self) -> list[dict[str, str]]:
-        """Reads what stands in it.
-
-        Returns:
-            Rows by column, as text, "" where nothing was known.
-
-        Raises:
-            UserError: if it cannot be read.
-        """
+        """Reads the rows by column, as text, with "" for unknown values."""
         return _parse(self._read(), self._path)[1]
 
     def append(self, row: Mapping[str, float | int | None]) -> None:
-        """Adds a line; a column not seen before is added to the whole table.
-
-        Args:
-            row: values by column, among them "step"; None for an unknown one.
-
-        Raises:
-            UserError: if it cannot be written.
-        """
+        """Adds a row, which has "step", with its new columns; None is unknown."""
         step = int(row[_STEP])
         new = [name for name in row if name not in self._columns]
         if new or step <= self._last:
             self._columns += new
             self._replace([old for old in self.rows() if int(old[_STEP]) < step])
         with writing(self._path), open(self._path, "a", newline="") as file:
-            # Of a file that was taken away, the new one needs its header, too.
+            # If the file was removed meanwhile, the new one needs a header, too.
             columns = [] if file.tell() else self._columns
             file.write(_written(columns, []) + _line(_values(row, self._columns)))
         self._last = step
@@ -89,17 +64,7 @@ class Table:
 
 @contextlib.contextmanager
 def writing(what: Path | str) -> Iterator[None]:
-    """Says in one line that a log cannot be written, and what to do then.
-
-    Args:
-        what: the log, as the message names it.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UserError: in place of an `OSError`.
-    """
+    """Turns an `OSError` into a `UserError` that names `what` and how to resume."""
     try:
         yield
     except OSError as error:
@@ -110,7 +75,7 @@ def writing(what: Path | str) -> Iterator[None]:
 
 
 def _parse(text, path):
-    """Columns, and rows in ascending order without those that are damaged."""
+    """Returns the columns, and the rows in ascending order without damaged ones."""
     lines = text.split("\n")[:-1]  # what no line break follows was cut off
     if not lines:
         return [], []
@@ -165,7 +130,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 GRADIENTS, RATES = "grad_norm_", "learning_rate"
-"""How names of gradient norms and learning rates begin; other terms are losses."""
+"""Prefixes of gradient norms and learning rates; other terms are losses."""
 
 
 _SECONDS = 10.0
@@ -173,7 +138,7 @@ _SECONDS_REMOTE = 600.0  # the whole file travels each time
 
 
 class Events:
-    """An event file of its own for each start of a run, in the run's one folder."""
+    """TensorBoard's event files of a run: one folder, a new file for each start."""
 
     def __init__(
         self,
@@ -183,19 +148,7 @@ class Events:
         warn: Callable[[str], None] = print,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Opens the file.
-
-        Args:
-            folder: of event files, local or remote as gs://bucket/run/tensorboard.
-            start: the step that the run goes on from; TensorBoard hides later ones of
-                earlier event files.
-            warn: takes a line when a remote folder cannot be written, which ends no
-                run: it is tried again later.
-            clock: gives seconds.
-
-        Raises:
-            UserError: if it cannot be written.
-        """
+        """Opens a file; TensorBoard hides later steps than `start` of earlier ones."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.record_writer import directory_check
@@ -205,7 +158,7 @@ class Events:
         self._failed = False
         with writing(folder):
             directory_check(folder)
-            # The name alone has the time in whole seconds, and would be written over.
+            # By its time in whole seconds alone, a file could be overwritten.
             number = 0 if self._remote else len(os.listdir(folder))
             prefix = f"{folder.rstrip('/')}/events"
             self._file = EventsWriter(prefix, f".{number:04d}")
@@ -215,27 +168,11 @@ class Events:
             self._file.write_event(event)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds points to curves.
-
-        Args:
-            step: where.
-            values: by tag, as "loss/deblur".
-
-        Raises:
-            UserError: if they cannot be written.
-        """
+        """Adds points to curves by tag, as "loss/deblur"."""
         self._write(step, [{"tag": t, "simple_value": v} for t, v in values.items()])
 
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Adds images.
-
-        Args:
-            step: when they were made.
-            images: [H, W, 3] uint8 RGB by tag.
-
-        Raises:
-            UserError: if they cannot be written.
-        """
+        """Adds images [H, W, 3] uint8 RGB by tag."""
         for tag, image in images.items():
             _, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
             height, width, channels = image.shape
@@ -244,11 +181,7 @@ class Events:
             self._write(step, [{"tag": tag, "image": encoded}])
 
     def close(self) -> None:
-        """Writes what is left.
-
-        Raises:
-            UserError: if that cannot be written.
-        """
+        """Writes what is left."""
         self._guarded(self._file.close)
 
     def _write(self, step, values):
@@ -269,6 +202,7 @@ class Events:
             with writing(self._folder):
                 store()
             return
+        # A remote folder that cannot be written ends no run: it is tried again later.
         try:
             store()
         except Exception as error:  # whatever the store's library raises
@@ -286,19 +220,9 @@ def open_events(
     warn: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> Events | None:
-    """Opens an event file where that can be done; a run needs none.
+    """Opens an event file; where it cannot, says why to `warn` and returns None.
 
-    Args:
-        folder: as `Events`, as all the others.
-        start: the step that the run goes on from.
-        warn: takes a line that says why there will be none.
-        clock: gives seconds.
-
-    Returns:
-        It, or None.
-
-    Raises:
-        UserError: if it cannot be written into a local folder.
+    Only a local folder that cannot be written raises a `UserError`.
     """
     reason = _hindrance(folder)
     if reason is None:
@@ -313,14 +237,7 @@ def open_events(
 
 
 def tags(terms: Mapping[str, float]) -> dict[str, float]:
-    """Names of curves, which TensorBoard groups by what is before the slash.
-
-    Args:
-        terms: losses, gradient norms and learning rates.
-
-    Returns:
-        Their values by "loss/NAME", "gradient/NAME" and "learning_rate/NAME".
-    """
+    """Renames terms to "loss/NAME", "gradient/NAME" and "learning_rate/NAME"."""
     tagged = {}
     for name, value in terms.items():
         if name.startswith(GRADIENTS):
@@ -343,7 +260,7 @@ def _hindrance(folder):
         return None
     if kind not in record_writer.REGISTERED_FACTORIES:
         return f"tensorboardX cannot write to {kind}://"
-    # It tells only when the file is opened, and then with a traceback beside it.
+    # It reports this only when the file is opened, and then with a traceback.
     needed = {
         "gs": (record_writer.GCS_ENABLED, "google-cloud-storage"),
         "s3": (record_writer.S3_ENABLED, "boto3"),

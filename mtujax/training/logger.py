@@ -1,6 +1,8 @@
 """The log of a training run: lines, a progress bar, CSV tables and TensorBoard.
 
-It never waits for the device: what a step returns stays there until it is finished.
+`log.csv` and `validation.csv` in the run directory have each step once, also where a
+run was killed and resumed; its `tensorboard` is for TensorBoard. Logging never waits
+for the device: what a step returns stays there until it is finished.
 """
 
 import collections
@@ -42,11 +44,7 @@ class _Line:
 
 
 class Logbook:
-    """Logs a run; a context manager, which also writes what an error leaves unwritten.
-
-    `FOLDER/log.csv` and `FOLDER/validation.csv` have each step once, also where a run
-    was killed and went on; `FOLDER/tensorboard` is for TensorBoard.
-    """
+    """Logs a run; a context manager, which after an error logs what is finished."""
 
     def __init__(
         self,
@@ -60,23 +58,11 @@ class Logbook:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Opens the files and drops what stands there of later steps than `start`.
+        """Opens the files and drops what they hold of later steps than `start`.
 
-        Args:
-            folder: of the run, local or remote (then without CSV); None logs nothing,
-                as it should be in all processes but the first.
-            total: updates at the end of the run, if known before.
-            start: updates done before.
-            every: updates from one line to the next.
-            tensorboard: also write what TensorBoard reads, if tensorboardX is there.
-            rates: learning rates by name, "learning_rate" or "learning_rate_NAME":
-                functions of the number of updates made before, such as `learning_rate`
-                returns.
-            stream: for lines and bar; None is standard output.
-            clock: gives seconds.
-
-        Raises:
-            UserError: if a file cannot be written, or is no log.
+        A remote `folder` gets no CSV, and None logs nothing, for all processes but the
+        first. `rates` are functions of the number of updates made before, by
+        "learning_rate" or "learning_rate_NAME".
         """
         self._silent, self._every, self._total = folder is None, every, total
         self._start = self._step = start
@@ -107,17 +93,13 @@ class Logbook:
             )
 
     def __enter__(self) -> "Logbook":
-        """Shows the bar, if there is a terminal."""
+        """Shows the bar, if the output is a terminal."""
         if not self._silent:
             self._shown.begin()
         return self
 
     def __exit__(self, kind, *_):
-        """Closes; after an error it waits for no device and raises none of its own.
-
-        Raises:
-            UserError: if nothing else went wrong and the log cannot be written.
-        """
+        """Closes; after an error it waits for no device and raises none of its own."""
         if kind is None:
             self.close()
             return
@@ -130,16 +112,11 @@ class Logbook:
         terms: Mapping[str, jax.Array | float],
         counters: Mapping[str, jax.Array | int] | None = None,
     ) -> None:
-        """Notes a batch, and writes lines of those that are finished.
+        """Takes a batch's values, and writes the lines that are finished.
 
-        Args:
-            step: updates done with it.
-            terms: scalars []: losses, "grad_norm_NAME", perhaps "learning_rate_NAME";
-                a line has the means of what is finite.
-            counters: integers [] counted since the run began, such as "skipped".
-
-        Raises:
-            UserError: if a line cannot be written.
+        `terms` are scalars []: losses, "grad_norm_NAME", perhaps "learning_rate_NAME";
+        a line has the means of finite ones. `counters` are integers [] counted since
+        the run started, such as "skipped".
         """
         if self._silent:
             return
@@ -156,11 +133,7 @@ class Logbook:
         self._pace.touch()
 
     def expect(self, total: int) -> None:
-        """Corrects how many updates there will be.
-
-        Args:
-            total: updates at the end of the run.
-        """
+        """Sets the number of updates at the end."""
         self._total = total
         self._pace.expect(total)
         self._shown.expect(total)
@@ -168,15 +141,10 @@ class Logbook:
     def validation(
         self, step: int, scores: Mapping[str, float], images: Mapping[str, np.ndarray]
     ) -> None:
-        """Notes a validation; the time since the last `update` was spent on it.
+        """Logs a validation, on which the time since the last `update` was spent.
 
-        Args:
-            step: updates done before it.
-            scores: dB: "psnr", "psnr_blurry" and clips' own by name; others as well.
-            images: [H, W, 3] uint8 by name: blurry, restored and sharp side by side.
-
-        Raises:
-            UserError: if it cannot be written.
+        `scores` in dB are "psnr", "psnr_blurry" and clips' own by name; others as well.
+        `images` are [H, W, 3] uint8 by name: blurry, restored and sharp side by side.
         """
         if self._silent:
             return
@@ -192,29 +160,18 @@ class Logbook:
         if self._events:
             tagged = {f"validation/{name}": value for name, value in scores.items()}
             self._events.scalars(step, tagged)
-            # Not beside the scores: a tag of TensorBoard's is of one kind only.
+            # Not under the scores' tags: TensorBoard takes one kind of data per tag.
             pictures = {f"images/{name}": image for name, image in images.items()}
             self._events.images(step, pictures)
         self._pace.pause()
 
     def note(self, line: str) -> None:
-        """Shows a line.
-
-        Args:
-            line: as it is.
-
-        Raises:
-            UserError: if it cannot be written.
-        """
+        """Prints a line."""
         if not self._silent:
             self._shown.line(line)
 
     def close(self) -> None:
-        """Writes what is left, also a last line on the updates since the one before.
-
-        Raises:
-            UserError: if that cannot be written.
-        """
+        """Writes what is left, with a last line on the updates since the one before."""
         self._close(wait=True)
 
     def _close(self, *, wait):
@@ -268,7 +225,7 @@ def _ready(values):
 
 
 def _means(terms):
-    """Of what is finite: an update that was skipped says nothing of the others."""
+    """Averages finite values: a skipped update says nothing about the others."""
     means = {}
     for name in sorted(terms[-1], key=lambda name: name.startswith(GRADIENTS)):
         values = np.array([float(np.mean(t[name])) for t in terms if name in t])
@@ -280,7 +237,7 @@ def _means(terms):
 def _rates(rates, count):
     if not rates:
         return {}
-    # On the accelerator it would queue behind the updates under way.
+    # On the accelerator it would queue behind the updates in progress.
     try:
         place = jax.default_device(jax.local_devices(backend="cpu")[0])
     except RuntimeError:
@@ -290,6 +247,6 @@ def _rates(rates, count):
 
 
 def _best(rows):
-    """The highest PSNR so far and its step, or None."""
+    """Returns the highest PSNR so far and its step, or None."""
     scores = [(float(r.get("psnr") or "nan"), int(r["step"])) for r in rows]
     return max((s for s in scores if not math.isnan(s[0])), default=None)

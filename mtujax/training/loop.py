@@ -1,4 +1,4 @@
-"""The loop of a training run: updates, validation and checkpoints, until the end."""
+"""The training loop: updates, validation and checkpoints, until the end."""
 
 import collections
 import contextlib
@@ -24,33 +24,21 @@ from mtujax.training.progress import dead_lines, worst_share
 from mtujax.training.step import TrainState, make_step
 from mtujax.training.validation import Judge, Verdict
 
-_FIRST = 3  # batches, of which the first one compiles and the next ones are waited for
+_FIRST = 3  # batches: the first one compiles, the next ones are waited for
 
 
 class Horizon:
-    """Tells the number of updates at the end from the pace so far.
-
-    What stood still for a validation counts in the pace: there will be more of them.
-    """
+    """Estimates the number of updates at the end from the pace so far."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
-        """Knows nothing yet.
-
-        Args:
-            clock: gives seconds.
-        """
+        """Starts without a pace."""
         self._clock = clock
         self._calls, self._first = 0, None
 
     def end(self, position: int, left: float) -> int | None:
-        """Estimates the end; call it before each batch.
+        """Estimates the last update, at least `position`; call it before each batch.
 
-        Args:
-            position: updates so far.
-            left: seconds until the time is over.
-
-        Returns:
-            Updates at the end, at least `position`; None while no pace is known.
+        `left` is in seconds. None while no pace is known.
         """
         self._calls += 1
         now = self._clock()
@@ -60,6 +48,7 @@ class Horizon:
         before, then = self._first
         if position <= before or now <= then:
             return None
+        # Pauses for validation count in the pace, as there will be more of them.
         return position + math.ceil(left * (position - before) / (now - then))
 
 
@@ -69,15 +58,15 @@ _NAMED = 8  # records in a message
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """What became of a run.
+    """Outcome of a run.
 
     Attributes:
         updates: made so far.
-        skipped: left out, as something was not finite.
-        complete: whether all of them are done, or all that a "timed" schedule had time
-            for; else its time was over before.
+        skipped: updates skipped, as something was not finite.
+        complete: whether all updates are done, or all that a "timed" schedule had time
+            for; False if the run was stopped before.
         psnr: of the last validation in dB, or None.
-        blurry: of the blurry frames there, or None.
+        blurry: PSNR of the blurry frames there in dB, or None.
     """
 
     updates: int
@@ -88,17 +77,7 @@ class Finished:
 
 
 def updates_of_batch(config: RunConfig) -> int:
-    """Counts the updates from a batch.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        How many there are.
-
-    Raises:
-        UserError: if its clips are no whole number of updates.
-    """
+    """Counts the updates per batch; a `UserError` if clips are no multiple."""
     frames, each = config.data.frames, config.train.frames_per_update
     if each is None:
         return 1
@@ -111,11 +90,7 @@ def updates_of_batch(config: RunConfig) -> int:
 
 
 class Loop:
-    """The loop, with all that does not change in it.
-
-    Attributes:
-        end: updates when it ends; of a "timed" schedule as far as that can be told.
-    """
+    """The training loop, with all that does not change in it."""
 
     def __init__(
         self,
@@ -124,20 +99,10 @@ class Loop:
         checkpoints: Checkpoints,
         judge: Judge | None,
     ):
-        """Makes the step; it compiles when it is first needed.
-
-        Args:
-            config: of the run.
-            feed: its batches.
-            checkpoints: where states are saved.
-            judge: of the moving average; None for no validation.
-
-        Raises:
-            UserError: if clips are no whole number of updates.
-        """
+        """Builds the step, which compiles on first use; no `judge`, no validation."""
         self._config, self._feed = config, feed
         self._timed = config.train.timed
-        self.end = config.train.steps
+        self.end = config.train.steps  # of a "timed" schedule: estimated
         self._checkpoints, self._judge = checkpoints, judge
         model = MTUNet(config.model)
         self._step = make_step(model, config.train, feed.prepare)
@@ -149,34 +114,13 @@ class Loop:
 
     @staticmethod
     def position(state: TrainState) -> int:
-        """Counts what is behind a state.
-
-        Args:
-            state: of the run.
-
-        Returns:
-            Updates made or left out.
-        """
+        """Counts the updates made or skipped before a state."""
         return int(state.step) + int(state.skipped)
 
     def go(
         self, state: TrainState, batches: int, log: Logbook, stopper: Stopper
     ) -> Finished:
-        """Trains until the end, or until it is told to stop.
-
-        Args:
-            state: to begin with; its buffers are used up.
-            batches: that it has seen.
-            log: of the run.
-            stopper: says when to stop.
-
-        Returns:
-            What became of it; the last state is saved.
-
-        Raises:
-            UserError: if too many updates in a row were not finite, a batch cannot be
-                made, or the device has too little memory.
-        """
+        """Trains until the end or a stop, and saves; uses up the buffers of `state`."""
         state = parallel.replicated(state)
         position, waiting = self.position(state), None
         total, stopped = self._config.train.most, False
@@ -187,7 +131,7 @@ class Loop:
                     self._look_ahead(horizon, position, stopper.left, log)
                 state, terms = self._update(state, next(source))
                 position, batches = position + self._updates, batches + 1
-                # Looked at a batch later: it is done by then, and nothing waits for it.
+                # Checked a batch later: it is done by then, and nothing waits for it.
                 self._check_finite(waiting, position - self._updates)
                 waiting = jnp.array(state.in_row)
                 log.update(position, terms, {"skipped": jnp.array(state.skipped)})
@@ -204,7 +148,7 @@ class Loop:
 
     def _look_ahead(self, horizon, position, left, log):
         end = horizon.end(position, left)
-        # The rate is 0 while nothing is known: moments are averaged, no weight moves.
+        # The learning rate is 0 while no end is known: only the moments are updated.
         self.end = position if end is None else end
         if end is not None:
             log.expect(end)

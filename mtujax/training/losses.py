@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from jax import lax
 
 FORMS = ("paper", "release", "psnr")
-"""Of the deblurring loss."""
+"""Forms of the deblurring loss."""
 
 
-_ENOUGH = 0.01  # error of a frame that need not gain: almost perfect ones could most
+_ENOUGH = 0.01  # error added to each: almost perfect frames could gain most otherwise
 
 
 def restoration_loss(
@@ -28,20 +28,20 @@ def restoration_loss(
 ) -> jax.Array:
     """Deblurring loss of one frame: `sum_n lambda_n mean |I^{r,n} - I^GT|`, Eq. 1.
 
-    The release's form takes mean squared plus mean absolute error, and the mean over
-    the units n < N in place of their sum. "psnr" is minus the mean PSNR in dB of the
-    frames, an error of 40 dB added to each: a frame counts by what it gains, however
-    blurry it is, and one that is sharp enough no more.
+    The form "release" takes mean squared plus mean absolute error, and the mean over
+    the units n < N instead of their sum. "psnr" is minus the mean PSNR of the frames in
+    dB, with an error of 40 dB added to each: a frame counts by its gain, however blurry
+    it is, and no longer once it is sharp enough.
 
     Args:
         restored: [B, H, W, 3] output of the last unit, in [0, 1]; lambda_N = 1.
-        sharp: [B, H, W, 3] ground truth.
+        sharp: [B, H, W, 3] ground truth, in [0, 1].
         intermediate: [B, N - 1, H, W, 3] outputs of the other units, or None.
         intermediate_weight: lambda_n for n < N.
         form: "paper", "release" or "psnr".
 
     Returns:
-        A scalar. The mean is over pixels and channels.
+        A scalar [], the mean over pixels and channels.
 
     Raises:
         ValueError: for another form.
@@ -72,18 +72,19 @@ def motion_loss(
     *,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Cross-entropy of the cost volume against the true displacement, Eq. 2.
+    """Computes the cross-entropy of the cost volume and the true displacement, Eq. 2.
 
     Args:
         cost_volume: [B, M, h, w, D] pooled similarities, taken as logits.
         target: [B, h, w] integer class (dy + r)(2r + 1) + (dx + r).
-        valid: bool [B, h, w], False where the target is unknown, whatever number
-            stands there; None means everywhere.
-        axis_name: of the devices that share a batch, or None. The mean of what they
-            return is then the mean over all valid cells, however these are spread.
+        valid: bool [B, h, w], False where the target is unknown, whatever its value;
+            None means valid everywhere.
+        axis_name: of the devices that share a batch, or None. The mean of their
+            results is then the mean over all valid cells, however these are
+            distributed.
 
     Returns:
-        A scalar: the mean over valid cells and matching units; 0 if none is valid.
+        A scalar []: the mean over valid cells and matching units; 0 if none is valid.
     """
     chex.assert_rank(cost_volume, 5)
     chex.assert_shape(target, (cost_volume.shape[0], *cost_volume.shape[2:4]))

@@ -1,4 +1,4 @@
-"""How a training run is shown: the lines of its log, a progress bar, its speed."""
+"""Display of a training run: the lines of its log, a progress bar, its speed."""
 
 import itertools
 import math
@@ -18,19 +18,10 @@ _INSTANT = 0.01  # seconds
 
 
 class Pace:
-    """How fast updates are made and how long they will take.
-
-    The first one, which compiles, does not count. Pauses (validation) do not count as
-    slow updates, but in the time that is left, as there will be more of them.
-    """
+    """Measures the speed of updates without pauses, and the time left with them."""
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic):
-        """Counts nothing yet.
-
-        Args:
-            total: the step at the end, if known.
-            clock: gives seconds.
-        """
+        """Counts nothing yet; `total` is the step at the end, if known."""
         self._total, self._clock = total, clock
         self._touched, self._paused = clock(), 0.0
         self._first = self._last = None
@@ -41,33 +32,21 @@ class Pace:
         return self._first is not None
 
     def begin(self, step: int) -> None:
-        """Starts counting.
-
-        Args:
-            step: that has just been reached.
-        """
+        """Starts counting at `step`: the updates before it include compilation."""
         self._first = step, self._clock()
         self._last = step, self._clock() - self._paused
 
     def touch(self) -> None:
-        """Notes that updates were going on until now."""
+        """Notes that updates were running until now."""
         self._touched = self._clock()
 
     def pause(self) -> None:
-        """Takes the time since the last note of this kind for a pause."""
+        """Counts the time since the last `touch` or `pause` as a pause."""
         self._paused += self._clock() - self._touched
         self.touch()
 
     def lap(self, step: int) -> float | None:
-        """Measures since the last call.
-
-        Args:
-            step: that has been reached.
-
-        Returns:
-            Updates per second, or None if there is nothing to measure; the next call
-            then counts from the same place.
-        """
+        """Returns updates per second since the last lap; None does not end the lap."""
         if not self.begun:
             self.begin(step)
         now, (before, then) = self._clock() - self._paused, self._last
@@ -78,49 +57,33 @@ class Pace:
         return (step - before) / (now - then)
 
     def expect(self, total: int) -> None:
-        """Corrects where the end is.
-
-        Args:
-            total: the step at the end.
-        """
+        """Sets the step at the end."""
         self._total = total
 
     def left(self, step: int) -> float | None:
-        """Measures since the beginning.
-
-        Args:
-            step: that has been reached.
-
-        Returns:
-            Seconds until the end, or None if that cannot be known yet.
-        """
+        """Estimates the seconds until the end; None if that cannot be known yet."""
         if not self.begun or self._total is None:
             return None
         before, then = self._first
         if step <= before:
             return None
+        # Pauses (validation) count here, as there will be more of them.
         return max(self._total - step, 0) * (self._clock() - then) / (step - before)
 
 
 class TrainingProgress:
-    """Shows the course of a run: a bar with lines above it, or lines only."""
+    """Displays a run: a bar with lines above it, or lines only."""
 
     def __init__(
         self, total: int | None, *, start: int = 0, stream: TextIO | None = None
     ):
-        """Shows nothing yet.
-
-        Args:
-            total: the step at the end, if known.
-            start: that the run goes on from.
-            stream: where to; None for standard output.
-        """
+        """Displays nothing yet; the run resumes from step `start`."""
         self._total, self._start = total, start
         self._console = Console(file=stream)
         self._bar = self._task = None
 
     def begin(self) -> None:
-        """Shows the bar, if this is a terminal."""
+        """Shows the bar, if the output is a terminal."""
         if self._console.is_terminal and self._bar is None:
             self._bar = _bar(self._console)
             self._task = self._bar.add_task(
@@ -129,36 +92,20 @@ class TrainingProgress:
             self._bar.start()
 
     def expect(self, total: int) -> None:
-        """Corrects where the end is.
-
-        Args:
-            total: the step at the end.
-        """
+        """Sets the step at the end."""
         self._total = total
         if self._bar:
             self._bar.update(self._task, total=total)
 
     def reached(self, step: int) -> None:
-        """Moves the bar.
-
-        Args:
-            step: where to.
-        """
+        """Moves the bar to a step."""
         if self._bar:
             if self._bar.tasks[0].fields["text"] == _COMPILING:
                 self._bar.update(self._task, text="")
             self._bar.update(self._task, completed=step)
 
     def line(self, text: str, *, bar: str | None = None) -> None:
-        """Shows a line.
-
-        Args:
-            text: the line.
-            bar: what stands beside the bar from now on.
-
-        Raises:
-            UserError: if it cannot be written.
-        """
+        """Prints a line; `bar` is the text next to the bar from now on."""
         file = self._console.file
         with writing("standard output" if file is sys.stdout else "output"):
             if self._bar is None:
@@ -169,7 +116,7 @@ class TrainingProgress:
             self._console.print(Text(text), soft_wrap=True)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Stops the bar and leaves it visible."""
         if self._bar:
             self._bar.stop()
             self._bar = None
@@ -186,7 +133,7 @@ def _bar(console):
 
 
 MOST_DEAD = 0.2
-"""Share of a layer's channels above which dead ones are warned of."""
+"""Share of dead channels of a layer above which a warning is given."""
 
 
 def update_line(
@@ -196,17 +143,9 @@ def update_line(
     counters: Mapping[str, tuple[int, int]],
     pace: str,
 ) -> str:
-    """One line on some updates.
+    """Formats a line on the updates up to `step`.
 
-    Args:
-        step: the last of them.
-        total: the step at the end, if known.
-        terms: losses, gradient norms and learning rates by name.
-        counters: by name what is counted by now, and since the last line.
-        pace: from `pace_text`.
-
-    Returns:
-        The line.
+    `counters` are (count so far, increase since the last line) by name.
     """
     rates = _named(terms, RATES, "rate", "{:.2e}".format)
     norms = _named(terms, GRADIENTS, "gradient", _figure)
@@ -221,14 +160,7 @@ def update_line(
 
 
 def losses_text(terms: Mapping[str, float]) -> str:
-    """The losses among the terms.
-
-    Args:
-        terms: as `update_line`.
-
-    Returns:
-        As "deblur 0.02134, motion 2.310".
-    """
+    """Formats the losses among the terms, as in "deblur 0.02134, motion 2.310"."""
     return ", ".join(
         f"{name} {_figure(value)}"
         for name, value in terms.items()
@@ -237,15 +169,9 @@ def losses_text(terms: Mapping[str, float]) -> str:
 
 
 def pace_text(speed: float | None, left: float | None) -> str:
-    """Speed and the time that is left.
+    """Formats updates per second and seconds left, where known.
 
-    Args:
-        speed: updates per second, if known.
-        left: seconds, if known.
-
-    Returns:
-        As "148.2 updates/s, 0:33 h left"; minutes are rounded up, and of the last one
-        "34 s left".
+    As "148.2 updates/s, 0:33 h left", minutes rounded up; "34 s left" in the last one.
     """
     parts = []
     if speed is not None:
@@ -261,15 +187,10 @@ def pace_text(speed: float | None, left: float | None) -> str:
 def validation_line(
     step: int, scores: Mapping[str, float], best: tuple[float, int] | None
 ) -> str:
-    """One line on a validation.
+    """Formats a line on a validation.
 
-    Args:
-        step: when it was.
-        scores: dB, "psnr" and "psnr_blurry"; others are clips' own.
-        best: the highest PSNR before and its step, if any.
-
-    Returns:
-        The line.
+    `scores` in dB are "psnr", "psnr_blurry" and clips' own; `best` is the highest
+    earlier PSNR and its step.
     """
     line = f"validation at update {step}: "
     if "psnr" not in scores:
@@ -288,15 +209,10 @@ def validation_line(
 
 
 def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
-    """A line on the dead channels found at a validation, perhaps one that warns.
+    """Formats a line on dead channels, and a warning if a layer exceeds `MOST_DEAD`.
 
-    Args:
-        step: when it was.
-        dead: (dead channels, channels) by layer, as "structure" or "unit_0/encode_1".
-
-    Returns:
-        As "dead channels at update 500: 14 of 1144; unit_0 encode_1 3/26, motion
-        11/52", and a warning if a layer has more than `MOST_DEAD`; none for {}.
+    `dead` is (dead channels, channels) by layer, as "structure" or "unit_0/encode_1".
+    The line is as "dead channels at update 500: 14 of 1144; unit_0 encode_1 3/26".
     """
     if not dead:
         return []
@@ -319,24 +235,17 @@ def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
 
 
 def worst_share(dead: Mapping[str, tuple[int, int]]) -> float:
-    """The largest share of dead channels.
-
-    Args:
-        dead: (dead channels, channels) by layer; one at least.
-
-    Returns:
-        That of the layer with the largest, in [0, 1].
-    """
+    """Returns the largest share of dead channels of any layer, in [0, 1]."""
     return max(lost / channels for lost, channels in dead.values())
 
 
 def _unit(layer):
-    """The beginning "unit_0/" of a layer's name, or "" of one outside of units."""
+    """Returns the prefix "unit_0/" of a layer's name, or "" outside of units."""
     return layer[: layer.find("/") + 1]
 
 
 def _named(terms, beginning, word, write):
-    """Terms of a kind; where there is one only, its name says nothing."""
+    """Formats the terms of one kind, without a name where there is only one."""
     found = {
         name.removeprefix(beginning).strip("_"): write(value)
         for name, value in terms.items()

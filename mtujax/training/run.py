@@ -1,6 +1,6 @@
 """A training run: from its configuration and initial weights to checkpoints and logs.
 
-It can be stopped at any time, also killed, and resumes from its last checkpoint.
+It can be stopped or killed at any time, and resumes from its last checkpoint.
 """
 
 import contextlib
@@ -49,20 +49,10 @@ def first_params(
     rescale_init: bool = False,
     init_from: str | None = None,
 ) -> dict:
-    """Draws weights, or takes those of another training.
+    """Draws parameters, or takes those of `init_from` where it has them.
 
-    Args:
-        model: the network.
-        seed: of the draw.
-        rescale_init: rescale what is drawn, as `rescaled_params`.
-        init_from: a bundled name, a `.safetensors` file or a run's folder. What only
-            training reads is not in the former two, and drawn.
-
-    Returns:
-        Parameters with the layers that only training reads.
-
-    Raises:
-        UserError: if they are not of this network; names the fields that differ.
+    `init_from` is a bundled name, a `.safetensors` file or a run directory. The former
+    two lack the training-only layers, which are drawn.
     """
     params = init_params(model, jax.random.key(seed))
     if rescale_init:
@@ -78,7 +68,7 @@ def first_params(
     flat = flatten_dict(inference_params(given), sep="/")
     shapes = {name: value.shape for name, value in flat.items()}
     findings = shape_findings(shapes, expected_shapes(model.config))
-    # Of the same shapes, but they have learnt to be read otherwise.
+    # Weights for another activation have the same shapes, but do not fit.
     if findings or network.activation != model.config.activation:
         fields = differing_fields(to_dict(network), to_dict(model.config))
         raise UserError(
@@ -90,21 +80,13 @@ def first_params(
 
 
 def rescaled_params(params: dict, *, motion_samples: int = 0) -> dict:
-    """Rescales drawn weights, so that a few thousand updates are enough to learn.
-
-    The published 0.03, which a million updates outlive, makes features fade from layer
-    to layer and leaves them to the picture's brightness, though blur is in its detail.
-    Here kernels see differences only (their mean is 0), features keep their size, and
-    the layers that give images or end a residual block start small.
-
-    Args:
-        params: from `init_params`.
-        motion_samples: of the network. The filters that weight them start at 0: the
-            first frames would cost more than they gain.
-
-    Returns:
-        A tree like it.
-    """
+    """Rescales drawn weights, so that a few thousand updates are enough to learn."""
+    # The published 0.03, which a million updates overcome, makes features fade from
+    # layer to layer and leaves them to the image's brightness, though blur is in its
+    # detail. Here kernels see differences only (their mean is 0), features keep their
+    # size, and the layers that give images or end a residual block start small. The
+    # filters that weight motion samples start at 0: the first frames would cost more
+    # than they gain.
     colours = np.arange(3 + 2 * motion_samples) < 3
 
     def rescale(path, kernel):
@@ -125,16 +107,10 @@ def rescaled_params(params: dict, *, motion_samples: int = 0) -> dict:
 
 
 def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
-    """Takes the exported state of another run, if its structure agrees.
+    """Reads the exported state that `config.resume_state_from` names, if its structure
+    agrees.
 
-    Args:
-        config: of the run that begins; its `resume_state_from` names the state.
-
-    Returns:
-        The state, how many batches it has seen, and notes on what is otherwise now.
-
-    Raises:
-        UserError: if it is of another network or scheme, or cannot be read.
+    Returns the state, the number of batches it has seen, and notes on changed settings.
     """
     given = config.resume_state_from
     old = config_of(read_extra(given)["config"], given)
@@ -147,14 +123,14 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
 
 
 def train(config: RunConfig, *, command: str | None = None) -> Finished:
-    """Trains, or goes on training, until all updates are done or its time is over.
+    """Trains, or resumes training, until all updates are done or its time is over.
 
     Args:
         config: of the run.
-        command: what goes on with it when it is stopped, for the message.
+        command: command line that resumes the run, for the message when it is stopped.
 
     Returns:
-        What became of it.
+        Numbers of updates, whether the run is complete, and its last validation.
 
     Raises:
         UserError: for whatever a user can mend; nothing saved before is lost.
@@ -169,7 +145,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(open_run(config.run))
         checkpoints = stack.enter_context(open_checkpoints(config))
-        # Before the first checkpoint nothing depends on how a run was begun.
+        # Before the first checkpoint nothing depends on how a run was started.
         old = folder.read_config() if checkpoints.steps() else None
         noted = _agree(old, folder.path(CONFIG), config) if old else []
         notes = [*feed.notes, *noted]
@@ -200,7 +176,7 @@ def _judge(config, clips):
 
 
 def _work(config, feed, done):
-    """What is going to be done, in a line."""
+    """Describes in a line what will be done."""
     if done >= (steps := config.train.most):
         return f"all {steps} updates are done; a larger train.steps goes on"
     count, kind = jax.device_count(), jax.devices()[0].device_kind
@@ -212,17 +188,7 @@ def _work(config, feed, done):
 
 
 def open_checkpoints(config: RunConfig) -> Checkpoints:
-    """The checkpoints of a run.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        A context manager.
-
-    Raises:
-        UserError: if the folder cannot be used.
-    """
+    """Opens the checkpoints of a run; a context manager."""
     return Checkpoints(
         f"{config.run.rstrip('/')}/{CHECKPOINTS}",
         latest=config.keep_latest,
@@ -249,7 +215,7 @@ def _logbook(config, loop, start):
 
 
 def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
-    """Notes what may change; refuses what may not."""
+    """Returns notes on changes that are allowed; refuses the others."""
     old = config_of(values, where)
     differing = differing_fields(fixed_fields(old), fixed_fields(config))
     if differing:
@@ -273,10 +239,10 @@ def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
 def _first_state(
     config: RunConfig, checkpoints: Checkpoints
 ) -> tuple[TrainState, int, list[str]]:
-    """The state, how many batches it has seen, and notes."""
+    """Returns the state, how many batches it has seen, and notes."""
     restored = checkpoints.restore(state_like(config))
     if restored is not None:
-        # The folder's own file may have been deleted, or be of another run.
+        # The run directory's config may have been deleted, or be of another run.
         _agree(restored.extra["config"], f"{config.run}: {CHECKPOINTS}", config)
         over = restored.step >= config.train.most
         going = [] if over else [f"going on from update {restored.step}"]

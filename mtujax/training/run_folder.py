@@ -1,4 +1,4 @@
-"""The folder of a training run: one process at a time, and its configuration."""
+"""The run directory: its lock, for one process at a time, and its configuration."""
 
 import contextlib
 import dataclasses
@@ -17,44 +17,26 @@ from mtujax.training.config import RunConfig, config_of
 from mtujax.training.step import TrainState, init_train_state
 
 CONFIG = "config.json"
-"""Its name in the folder."""
+"""Name of the configuration's file in the run directory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps what it writes.
-
-    Attributes:
-        folder: local, or remote as gs://bucket/run.
-    """
+    """A run directory, local or remote as gs://bucket/run."""
 
     folder: str
 
     @property
     def remote(self) -> bool:
-        """Whether it is on no file system."""
+        """Whether it is remote."""
         return "://" in self.folder
 
     def path(self, name: str) -> str:
-        """Where something in it lies.
-
-        Args:
-            name: its name.
-
-        Returns:
-            Its path, remote if the folder is.
-        """
+        """Returns the path of a file in it, remote if the directory is."""
         return f"{self.folder.rstrip('/') or '/'}/{name}"
 
     def read_config(self) -> dict | None:
-        """Reads the configuration of the run.
-
-        Returns:
-            JSON values, or None if there is none.
-
-        Raises:
-            UserError: if it cannot be read.
-        """
+        """Reads the configuration as JSON values; None if there is none."""
         path = self.path(CONFIG)
         try:
             path = self._config
@@ -75,14 +57,7 @@ class RunFolder:
         return config
 
     def write_config(self, config: dict) -> None:
-        """Writes the configuration of the run, all or nothing; the first process does.
-
-        Args:
-            config: JSON values.
-
-        Raises:
-            UserError: if it cannot be written; what was there is untouched.
-        """
+        """Writes the configuration, all or nothing, in the first process only."""
         if not is_first():
             return
         text = json.dumps(config, indent=2) + "\n"
@@ -106,27 +81,16 @@ class RunFolder:
 
 
 def _no_way_to(path, error):
-    """What etils raises for a scheme that it does not know, or only with a package."""
+    """Explains what etils raises for an unknown scheme or a missing package."""
     why = f"the scheme is unknown: {error}" if isinstance(error, KeyError) else error
     return UserError(f"{path}: cannot be reached ({' '.join(str(why).split())})")
 
 
 @contextlib.contextmanager
 def open_run(folder: str) -> Iterator[RunFolder]:
-    """Takes the folder of a run, which is created; nobody else may have it.
-
-    Of several processes of one run the first takes it. Remote folders are not locked.
-
-    Args:
-        folder: local, or remote as gs://bucket/run.
-
-    Yields:
-        The folder.
-
-    Raises:
-        UserError: if it cannot be created, or is in use.
-    """
+    """Creates a run directory and locks it; a `UserError` if it is in use."""
     run = RunFolder(folder)
+    # Remote ones are not locked; of several processes of a run the first one locks.
     if run.remote or not is_first():
         yield run
         return
@@ -147,21 +111,21 @@ def open_run(folder: str) -> Iterator[RunFolder]:
 
 
 CHECKPOINTS = "checkpoints"
-"""Name of the folder in a run's folder that holds them."""
+"""Name of their folder in the run directory."""
 
 
 def read_run(run: str, *, which: str | int = "latest") -> tuple[RunConfig, Restored]:
     """Reads a run's configuration and one of its checkpoints.
 
     Args:
-        run: its folder, also remote.
+        run: its directory, local or remote.
         which: checkpoint: "latest", "best" or a number.
 
     Returns:
-        Both.
+        The configuration and the checkpoint.
 
     Raises:
-        UserError: if one of them cannot be read.
+        UserError: if either cannot be read.
     """
     folder = RunFolder(str(run))
     values = folder.read_config()
@@ -180,14 +144,7 @@ def read_run(run: str, *, which: str | int = "latest") -> tuple[RunConfig, Resto
 
 
 def state_like(config: RunConfig) -> TrainState:
-    """Shapes and types of a run's state; nothing is computed.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        A tree of `jax.ShapeDtypeStruct`.
-    """
+    """Returns a run's state as a tree of `jax.ShapeDtypeStruct`; computes nothing."""
     model = MTUNet(config.model)
 
     def first(rng_key):

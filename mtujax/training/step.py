@@ -1,7 +1,7 @@
-"""The step of training: the updates from a batch of clips, by either scheme.
+"""The training step: the updates from a batch of clips, by either scheme.
 
-The step is pure and knows nothing of files; of devices it knows the name of the axis
-over which gradients are averaged, or none. Reference: Sec. 3.5.
+The step is pure and does no I/O; of devices it knows only the name of the axis over
+which gradients are averaged, if any. Reference: Sec. 3.5.
 """
 
 import functools
@@ -33,14 +33,14 @@ class TrainState:
     """Everything that an update changes.
 
     Attributes:
-        step: int32 number of updates made.
-        skipped: int32 number of updates left out, as a loss or gradient of theirs was
-            not finite.
-        in_row: int32 how many of these came last, without one that was made.
+        step: int32 [] number of updates made.
+        skipped: int32 [] number of updates skipped, as a loss or gradient was not
+            finite.
+        in_row: int32 [] number of updates skipped since the last one made.
         params: parameters, float32.
-        ema: their moving average, which is what is evaluated and shipped.
-        opt_state: of the optimisers, by name.
-        scale: of the losses; used where the network computes in float16.
+        ema: their exponential moving average, which is evaluated and exported.
+        opt_state: states of the optimisers by name.
+        scale: scale of the losses; used where the network computes in float16.
     """
 
     step: jax.Array
@@ -53,14 +53,15 @@ class TrainState:
 
 
 def init_train_state(config: TrainConfig, params: dict) -> TrainState:
-    """The state before the first update.
+    """Creates the state before the first update.
 
     Args:
-        config: how to train.
-        params: where to start, with the training-only layers; `init_params` draws them.
+        config: training settings.
+        params: initial parameters with the training-only layers, as `init_params`
+            draws them.
 
     Returns:
-        A state that shares no buffer with `params`: an update reuses its own.
+        A state that shares no buffer with `params`, as an update reuses its buffers.
     """
     params, ema = (jax.tree.map(jnp.array, params) for _ in range(2))
     optimizers = make_optimizers(config)
@@ -76,19 +77,10 @@ def apply_gradients(
     config: TrainConfig,
     end: jax.Array | int | None = None,
 ) -> TrainState:
-    """One update, or none where something is not finite.
+    """Makes one update, or skips it where a term or the update is not finite.
 
-    Args:
-        state: before it.
-        grads: from `gradients`.
-        terms: scalars [] from there; one that is not finite leaves the update out, as
-            does a step that is not.
-        config: how to train.
-        end: [] int, updates when the time of a "timed" schedule is over; None takes
-            `config.steps`.
-
-    Returns:
-        The state after it.
+    `terms` are scalars []; `end` is the [] int number of updates at the end of a
+    "timed" schedule, None for `config.steps`.
     """
     updates, opt_state = None, {}
     for name, optimizer in make_optimizers(config, end).items():
@@ -97,7 +89,7 @@ def apply_gradients(
         )
         updates = update if updates is None else optax.tree.add(updates, update)
     params = optax.apply_updates(state.params, updates)
-    # Early on the average would be mostly the initial weights: let it forget faster.
+    # Early on the average would be mostly the initial weights: it forgets faster.
     decay = jnp.minimum(config.ema_decay, (1 + state.step) / (10 + state.step))
     ema = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, state.ema, params)
     scalars = [*terms.values(), optax.tree.norm(updates)]
@@ -124,23 +116,25 @@ def clip_step(
     multiple: int | None = None,
     end: jax.Array | int | None = None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """The updates from one batch of clips; pure, for `jax.jit` or `jax.pmap`.
+    """Makes the updates from one batch of clips; pure, for `jax.jit` or `jax.pmap`.
 
     Args:
-        state: from `init_train_state` or the step before.
+        state: from `init_train_state` or the previous step.
         batch: clips and labels, as `read_batch` takes them.
         model: the network.
-        config: how to train.
+        config: training settings.
         axis_name: of the devices that share the batch, or None.
-        multiple: within the step the number of channels is a multiple of it, by zeros
-            that change nothing; None takes what the device's matrix units like.
-        end: as `apply_gradients`.
+        multiple: within the step, numbers of channels are padded to a multiple of it
+            by zeros, which change no result; None takes the multiple that suits the
+            device's matrix units.
+        end: int [] number of updates at the end of a "timed" schedule; None takes
+            `config.steps`.
 
     Returns:
-        The next state, and means [] over the updates of the scalars of `gradients`.
+        The next state, and the scalars [] of `gradients` averaged over the updates.
 
     Raises:
-        UserError: if clips are not whole numbers of updates long, or labels are
+        UserError: if clips are not a whole number of updates long, or labels are
             missing.
     """
     multiple = _liked(model.config) if multiple is None else multiple
@@ -191,12 +185,12 @@ def clip_step(
 
 
 def _liked(config):
-    # In half precision a GPU's compiler would pad each convolution anew.
+    # In half precision a GPU's compiler would pad every convolution again.
     return 1 if jax.default_backend() == "cpu" else matrix_multiple(config)
 
 
 def _forgetting(recurrent):
-    """Lets a clip begin anew whose state is not finite: its later frames may be."""
+    """Resets clips whose state is not finite, as their later frames may be finite."""
     kept = jnp.ones_like(recurrent.is_first)
     for leaf in jax.tree.leaves(recurrent):
         kept &= jnp.isfinite(leaf).reshape(len(kept), -1).all(axis=1)
@@ -211,27 +205,29 @@ train_step = jax.jit(
     static_argnames=("model", "config", "axis_name", "multiple"),
     donate_argnames="state",
 )
-"""`clip_step`, compiled for one device; reuses the buffers of `state`."""
+"""`clip_step` compiled for one device; reuses the buffers of `state`."""
 
 
 @functools.lru_cache(maxsize=4)
 def make_step(
     model: MTUNet, config: TrainConfig, prepare: Callable | None = None
 ) -> Callable:
-    """The step of a run on all devices there are, one or many.
+    """Builds the step of a run for all available devices.
 
-    Asked for again, it is the same function, which is compiled already.
+    Calls with equal arguments return the same function, which is not compiled again.
 
     Args:
         model: the network.
-        config: how to train.
-        prepare: pure function of constants and a batch that gives what `clip_step`
-            takes, done on the device: labels, or whole clips; None for nothing.
+        config: training settings.
+        prepare: pure function of constants and a batch that returns what `clip_step`
+            takes, run on the device: it adds labels, or makes whole clips; None for
+            none.
 
     Returns:
         A function of the state, whose buffers it reuses, and the constants, both
         `parallel.replicated`, this process's batch [b, ...] and, for a "timed"
-        schedule, the updates [] at its end; it returns the next state and the scalars.
+        schedule, the number [] of updates at its end; it returns the next state and
+        the scalars.
     """
 
     def step(state, constants, batch, end=None, axis_name=None):

@@ -1,4 +1,4 @@
-"""Validation while a run trains: a few clips, restored with the moving average.
+"""Validation during training: a few clips, restored with the moving average.
 
 Letters: T time, H W pixels.
 """
@@ -23,19 +23,13 @@ from mtujax.synthesis.photos import read_photos, scaled_down
 from mtujax.synthesis.validation_set import is_validation_folder, validation_clips
 from mtujax.training.config import RunConfig
 
-_SEED = 20220  # of clips filmed for validation: no run's own seed changes them
-_LOOKED_AT = 2  # frames of each clip, for dead channels: one begins, one goes on
+_SEED = 20220  # of clips filmed for validation, whatever the run's own seed
+_LOOKED_AT = 2  # frames of each clip, for dead channels: the first and a later one
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """One clip that a run is judged by.
-
-    Attributes:
-        name: of the clip.
-        blurry: [T, H, W, 3] uint8.
-        sharp: [T, H, W, 3] uint8.
-    """
+    """A named validation clip: `blurry` and `sharp` [T, H, W, 3] uint8."""
 
     name: str
     blurry: np.ndarray
@@ -48,7 +42,7 @@ class Verdict:
 
     Attributes:
         psnr: dB, mean over frames, then over clips.
-        blurry: the same of the blurry frames.
+        blurry: the same for the blurry frames.
         by_clip: dB by name.
         images: [H, 3 W, 3] uint8 by name: the middle frame blurry, restored, sharp.
         dead: (dead channels, channels) by layer, from `dead_channels`.
@@ -62,17 +56,7 @@ class Verdict:
 
 
 def open_clips(config: RunConfig) -> list[Clip]:
-    """Reads what a run is judged by.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        Its clips; none where `validation` names nothing.
-
-    Raises:
-        UserError: naming what cannot be read or is too small.
-    """
+    """Reads the validation clips of a run; none where `validation` names nothing."""
     wanted = config.validation
     if not wanted.every or (config.data.name == "synthetic" and not wanted.path):
         return []
@@ -145,7 +129,7 @@ def _filmed(config):
 
 
 def _middle(clip, frames, size):
-    """The first frames, and of each the middle."""
+    """Crops the first frames of a clip to their middle."""
     rows, columns = clip.sharp.shape[1:3]
     if rows < size[0] or columns < size[1]:
         raise UserError(
@@ -159,28 +143,15 @@ def _middle(clip, frames, size):
 
 
 class Judge:
-    """Restores the clips and compares."""
+    """Restores the validation clips and scores them."""
 
     def __init__(self, model: MTUNet, clips: list[Clip], *, images: int = 0):
-        """Restores nothing yet.
-
-        Args:
-            model: the network.
-            clips: all of one size.
-            images: of how many clips a picture is made.
-        """
+        """Takes clips of one size; `images` of them are pictured."""
         self._model, self._clips, self._images = model, clips, images
         self._blurry = {c.name: _mean_psnr(c.blurry, c.sharp) for c in clips}
 
     def __call__(self, params: dict) -> Verdict:
-        """Judges weights.
-
-        Args:
-            params: of the network; what only training reads is left out.
-
-        Returns:
-            Scores of 8-bit frames, and pictures.
-        """
+        """Scores parameters by 8-bit frames; training-only ones are ignored."""
         params, scores, images = inference_params(params), {}, {}
         for clip in self._clips:
             restored = np.asarray(_restored(self._model, params, clip.blurry))
@@ -203,6 +174,6 @@ def _restored(model, params, clip):
 
 
 def _mean_psnr(frames, sharp):
-    # Equal frames have no end of dB, beside which no other would count.
+    # Equal frames have infinite PSNR, next to which no other would count.
     each = psnr(to_unit_range(frames), to_unit_range(sharp))
     return float(jnp.mean(jnp.minimum(each, MOST_PSNR)))
