@@ -1,4 +1,4 @@
-"""Times of a network's step, with all that they depend on."""
+"""Times of a network's step, with everything that they depend on."""
 
 import lazy_loader
 

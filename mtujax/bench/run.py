@@ -1,6 +1,6 @@
-"""What `mtujax bench` does: one network timed, with all that its times depend on.
+"""What `mtujax bench` does: times one network, with all that its times depend on.
 
-Letters: B batch, H W pixels.
+Letters: B batch size, H W pixels.
 """
 
 import dataclasses
@@ -39,27 +39,28 @@ from mtujax.ops.resampling import padded_size
 from mtujax.weights.convert import from_params
 
 WARM_UP = 4
-"""Rounds before those that count; more than any network looks ahead."""
+"""Rounds before those that count; more than any network's look-ahead."""
 
 
 _OURS = "mtujax"
-_LEAST = 16  # pixels of a side
-_DISTINCT = 4  # frames that are pushed in turn; what they show does not matter
+_LEAST = 16  # smallest side, in pixels
+_DISTINCT = 4  # frames pushed in turn; their content does not matter
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchOptions:
-    """What is timed.
+    """What to time.
 
     Attributes:
-        weights: bundled name, path of a `.safetensors` file or folder of a run; None
-            with `preset`.
-        preset: network of drawn weights, which take the same time; None with `weights`.
+        weights: bundled name, path of a `.safetensors` file or run directory; None with
+            `preset`.
+        preset: network with random weights, which take the same time; None with
+            `weights`.
         size: (W, H) of the frames in pixels, multiples of the network's cell.
-        dtype: compute precision; None leaves the network's own.
+        dtype: compute precision; None keeps the network's own.
         frames: timed frames.
-        batch: videos B that advance together.
-        rate: of a live video, in frames per second.
+        batch: batch size B, the videos that advance together.
+        rate: frames per second of the live video that latencies are for.
         torch: also time the PyTorch twin, in turn.
         plain: time the network as it was trained, not in its inference form.
     """
@@ -75,11 +76,7 @@ class BenchOptions:
     plain: bool = False
 
     def __post_init__(self):
-        """Refuses what cannot be timed.
-
-        Raises:
-            UsageError: naming it.
-        """
+        """Raises a UsageError that names the first option that cannot be timed."""
         width, height = self.size
         if (self.weights is None) == (self.preset is None):
             raise UsageError("give either weights or a preset")
@@ -105,19 +102,9 @@ def run(
     clock: Clock = time.perf_counter,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict:
-    """Times a network on this machine.
+    """Times a network on this machine; returns JSON that `mtujax report` reads.
 
-    Args:
-        options: what.
-        clock: seconds, rising.
-        on_round: called after each round with the number done and that of all.
-
-    Returns:
-        All that was found, as JSON has it: what `mtujax report` reads and more.
-
-    Raises:
-        UserError: if weights do not load, the preset is unknown, the size is no
-            multiple of its cell, or PyTorch is asked for and missing.
+    `on_round` is called after each round with the number done and the total.
     """
     others = load_average()
     subject = _subject(options)
@@ -175,7 +162,7 @@ def _check_size(size, cell):
 
 
 def _twins(config, params, shape):
-    """The PyTorch twin in each layout, by its name."""
+    """The PyTorch twin in each memory layout, by the layout's name."""
     try:
         from mtujax.torch_port.timing import LAYOUTS, Twin
     except ImportError:
@@ -187,7 +174,7 @@ def _twins(config, params, shape):
 
 
 def _subject(options):
-    """The network; drawn weights have no digest that would mean anything."""
+    """The network to time; random weights get no digest, as it would mean nothing."""
     if options.preset is None:
         return open_subject(options.weights, dtype=options.dtype)
     name = options.preset
@@ -201,7 +188,7 @@ def _subject(options):
 
 
 def _times(taken, batch):
-    """Statistics of each stage, and frames per second."""
+    """Statistics of each stage in milliseconds, and frames per second."""
     of_stages = {stage: statistics(taken[stage]) for stage in STAGES}
     whole = taken["end_to_end"]
     return {
@@ -236,7 +223,7 @@ def _operations(network, model, params, shape):
 
 
 def _rates(network, config, shape, ours):
-    """What the step achieves: of the work that an image needs, whatever its form."""
+    """The rates that the step achieves at the work of an image, whatever its form."""
     needed = needed_operations(config, *shape[:3])
     moved = compiled_bytes(network.compiled)
     rates = achieved(needed, moved, ours["step_ms"]["p50"])
@@ -244,7 +231,7 @@ def _rates(network, config, shape, ours):
 
 
 def _beside(taken, first, batch):
-    """The twin's times, its ratio to ours, and how far its frames are from ours."""
+    """The twin's times, their ratio to ours, and how far its frames are from ours."""
     found = {}
     for name, samples in taken.items():
         if name == _OURS:
@@ -260,18 +247,11 @@ def _beside(taken, first, batch):
 
 _GIGA = 1e9
 BUSY = 0.25
-"""Load per thread from which other processes show in the times."""
+"""Load per thread above which other processes distort the times."""
 
 
 def as_text(results: dict) -> str:
-    """Lays results out to be read.
-
-    Args:
-        results: from `run`.
-
-    Returns:
-        Lines.
-    """
+    """Formats the results of `run` as lines to read."""
     method, (width, height) = results["method"], results["size"]
     origin = f"sha256 {method['sha256'][:12]}" if method["sha256"] else "drawn weights"
     lines = [

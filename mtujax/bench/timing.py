@@ -1,9 +1,9 @@
-"""Timing that cannot lie: every stage of a frame apart, each waited for.
+"""Timing by stages: each stage of a frame is timed apart and waited for.
 
-What is timed is what users run: the compiled step of a `Stream`. A computation on a
-device is over when its results are, not when the call returns, so each stage ends by
-waiting for all it made. Subjects that are compared take turns within each round, so
-that a machine whose speed drifts does not decide. Letters: B batch, H W pixels.
+It times what users run: the compiled step of a `Stream`. A call to a device returns
+before the computation is done, so each stage ends by waiting for all its results.
+Subjects that are compared take turns within each round, so that a drift of the
+machine's speed favours none. Letters: B batch size, H W pixels.
 """
 
 import collections
@@ -21,54 +21,49 @@ from mtujax.model.network import MTUNet, initial_state
 from mtujax.model.stream import Stream
 
 STAGES = ("host_to_device", "step", "device_to_host", "end_to_end")
-"""What is timed of a frame; the last is a frame pushed until its result is had."""
+"""Timed stages of a frame; the last is from pushing a frame to having its result."""
 
 
 METHOD = "linear interpolation between the two nearest samples (NumPy's default)"
-"""How percentiles are taken."""
+"""How percentiles are computed."""
 
 
 Clock = Callable[[], float]
 
 
 class Subject(Protocol):
-    """What can be timed: a network that takes one frame after the other."""
+    """What can be timed: a network that takes one frame after another."""
 
     def put(self, frame: np.ndarray) -> Any:
         """Copies frame [B, H, W, 3] uint8 to the device."""
 
     def step(self, frame: Any) -> Any:
-        """Restores the next frame from what `put` gave; may return before it is."""
+        """Restores the next frame from `put`'s result; may return before it is done."""
 
     def get(self, restored: Any) -> np.ndarray:
-        """Copies what `step` gave to the host, [B, H, W, 3] uint8."""
+        """Copies the result of `step` to the host, [B, H, W, 3] uint8."""
 
     def push(self, frame: np.ndarray) -> Any:
         """Does all three as users do, without waiting in between."""
 
     def wait(self, value: Any) -> None:
-        """Returns when everything that has been asked for up to `value` is done."""
+        """Returns when all work requested up to `value` is done."""
 
 
 class Compiled(NamedTuple):
-    """How long a step takes before it can run, once.
-
-    Attributes:
-        trace_s: seconds from Python to the compiler's language.
-        compile_s: seconds of the compiler.
-    """
+    """Seconds, once per step, to trace it from Python and to compile the trace."""
 
     trace_s: float
     compile_s: float
 
 
 class Network:
-    """The compiled step of a `Stream`, taken apart; a `Subject`.
+    """The compiled step of a `Stream`, split into stages; a `Subject`.
 
     Attributes:
-        compiled: the step, compiled.
-        preparation: how long that took; less where this process, or a cache on disk,
-            had compiled the same before.
+        compiled: the compiled step.
+        preparation: seconds to trace and to compile it; fewer where this process, or a
+            cache on disk, had compiled the same before.
     """
 
     def __init__(
@@ -84,7 +79,7 @@ class Network:
             model: the network.
             params: its (inference) parameters.
             shape: (B, H, W, 3) of the frames, which are uint8.
-            clock: seconds, rising.
+            clock: returns seconds, never decreasing.
         """
         self._stream, self._params = Stream(model, params), jax.device_put(params)
         lowered, trace = timed(lambda: self._stream.lowered(shape, np.uint8), clock)
@@ -99,7 +94,7 @@ class Network:
         return jnp.asarray(np.array(frame))
 
     def step(self, frame: jax.Array) -> jax.Array:
-        """Restores the next frame; `frame` [B, H, W, 3] enters the window."""
+        """Restores the next frame; `frame` [B, H, W, 3] uint8 enters the window."""
         # As at the start of a video, whose first frame is repeated.
         missing = self._window.maxlen - len(self._window)
         self._window.extend([frame] * max(missing, 1))
@@ -109,35 +104,25 @@ class Network:
         return restored
 
     def get(self, restored: jax.Array) -> np.ndarray:
-        """Copies the restored frame [B, H, W, 3] to the host."""
+        """Copies the restored frame [B, H, W, 3] uint8 to the host."""
         return np.array(restored)
 
     def push(self, frame: np.ndarray) -> list[np.ndarray]:
-        """Pushes frame [B, H, W, 3] into a `Stream` of its own."""
+        """Pushes frame [B, H, W, 3] uint8 into a separate `Stream`."""
         return self._stream.push(frame)
 
     def wait(self, value: Any) -> None:
-        """Returns when `value`, and all that the last step made, is there."""
+        """Returns when `value`, and every result of the last step, is computed."""
         jax.block_until_ready((value, self._last))
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Samples in milliseconds, summed up.
-
-    Attributes:
-        p50: median.
-        p95: 95th percentile, by `METHOD`, as the others.
-        p99: 99th percentile; of less than 100 samples close to the largest.
-        mean: arithmetic mean.
-        min: smallest.
-        max: largest.
-        count: number of samples.
-    """
+    """Summary of samples in milliseconds, with percentiles by `METHOD`."""
 
     p50: float
     p95: float
-    p99: float
+    p99: float  # of fewer than 100 samples, close to the largest
     mean: float
     min: float
     max: float
@@ -149,16 +134,7 @@ def timed(
     clock: Clock = time.perf_counter,
     wait: Callable[[Any], None] | None = None,
 ) -> tuple[Any, float]:
-    """Times one call, with the wait for what it began.
-
-    Args:
-        work: what to do.
-        clock: seconds, rising.
-        wait: returns when the result is there; None for what returns when it is done.
-
-    Returns:
-        The result and seconds.
-    """
+    """Times one call, with `wait` for its result; returns the result and seconds."""
     begun = clock()
     result = work()
     if wait is not None:
@@ -176,27 +152,27 @@ def measure(
     clock: Clock = time.perf_counter,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[str, list[float]]]:
-    """Times subjects in turn: in each round a frame by stages, and one at a stretch.
+    """Times subjects in turn: in each round one frame by stages, and one end to end.
 
     Args:
         subjects: by name.
         frames: [B, H, W, 3] uint8 each, taken in turn.
         rounds: rounds that count.
-        warm_up: rounds before them that do not; at least as many as the network looks
-            ahead, or `push` gives no frame yet.
+        warm_up: rounds before them that do not; at least the network's look-ahead, or
+            `push` returns no frame yet.
         at_a_stretch: also push a frame; without it there is no "end_to_end".
-        clock: seconds, rising.
-        on_round: called after each round with the number done and that of all.
+        clock: returns seconds, never decreasing.
+        on_round: called after each round with the number done and the total.
 
     Returns:
-        By name and stage, `rounds` samples in milliseconds in the order of rounds.
+        By name and stage, `rounds` samples in milliseconds, in the order of rounds.
     """
     wanted = STAGES if at_a_stretch else STAGES[:-1]
     taken = {name: {stage: [] for stage in wanted} for name in subjects}
     names = list(subjects)
     for number in range(warm_up + rounds):
         frame = frames[number % len(frames)]
-        first = number % len(names)  # nobody always comes first
+        first = number % len(names)  # no subject always comes first
         for name in names[first:] + names[:first]:
             stages = _stages(subjects[name], frame, clock, at_a_stretch)
             if number >= warm_up:
@@ -219,13 +195,13 @@ def _stages(subject, frame, clock, at_a_stretch):
 
 
 def statistics(samples: Sequence[float]) -> Statistics:
-    """Sums samples up.
+    """Summarizes samples.
 
     Args:
         samples: milliseconds, at least one.
 
     Returns:
-        Percentiles by `METHOD` and the rest.
+        Percentiles by `METHOD`, mean, smallest, largest and count, in milliseconds.
 
     Raises:
         ValueError: if there are no samples.
@@ -238,29 +214,20 @@ def statistics(samples: Sequence[float]) -> Statistics:
 
 
 def ratio(samples: Sequence[float], others: Sequence[float]) -> float:
-    """Compares two subjects of `measure`, round by round.
-
-    Args:
-        samples: of one stage.
-        others: of the same rounds.
-
-    Returns:
-        The median of `samples` / `others`: a drift that both share cancels out.
-    """
+    """Median of `samples` / `others` by rounds: a drift that both share cancels out."""
     return float(np.median(np.asarray(samples) / np.asarray(others)))
 
 
 class Memory(NamedTuple):
-    """The most device memory that the step takes.
+    """Peak device memory of a step, in bytes.
 
     Attributes:
-        bytes: the figure to quote: `device` where the device tells, else `compiled`;
-            None if nobody does.
+        bytes: the figure to quote: `device` where known, else `compiled`, else None.
         source: where it is from.
-        device: the most that JAX has had in use since the process began, with whatever
-            the compiler tried out; None where the device does not tell, as on a CPU.
-        compiled: what comes in and goes out of a step, and what it computes with, by
-            the compiler's analysis.
+        device: JAX's peak since the process started, including what the compiler tried
+            out; None where the device does not report it, as on a CPU.
+        compiled: inputs, outputs and temporaries of the step by the compiler's
+            analysis; None where it gives none.
     """
 
     bytes: int | None
@@ -270,14 +237,7 @@ class Memory(NamedTuple):
 
 
 def peak_memory(compiled: jax.stages.Compiled) -> Memory:
-    """Finds out how much device memory a step takes; call it when one has run.
-
-    Args:
-        compiled: the step.
-
-    Returns:
-        Bytes, and who says so.
-    """
+    """Reports the peak memory of a compiled step; call it after the step has run."""
     stats = jax.local_devices()[0].memory_stats() or {}
     used, found = stats.get("peak_bytes_in_use"), compiled_memory(compiled)
     planned = found and found.total
@@ -288,14 +248,9 @@ def peak_memory(compiled: jax.stages.Compiled) -> Memory:
 
 
 def latency(lookahead: int, rate: float, milliseconds: float) -> float:
-    """How long after a frame its restored form is there, in a live video.
+    """Milliseconds from the arrival of a live frame to its restored form.
 
-    Args:
-        lookahead: frames that must arrive after it first.
-        rate: of the video, in frames per second.
-        milliseconds: from the arrival of the last of them to the result.
-
-    Returns:
-        Milliseconds.
+    `rate` is in frames per second; `milliseconds` count from the arrival of the last
+    frame that it looks ahead to.
     """
     return 1e3 * lookahead / rate + milliseconds

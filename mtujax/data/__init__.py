@@ -1,4 +1,4 @@
-"""Datasets and the clips that training draws from: no JAX."""
+"""Datasets and the clips that training draws from, without JAX."""
 
 import lazy_loader
 

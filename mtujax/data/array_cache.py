@@ -1,8 +1,8 @@
-"""A decoded copy for training: frames as uncompressed arrays, mapped into memory.
+"""A decoded copy for training: frames as uncompressed, memory-mapped arrays.
 
-A crop of a frame is then a copy of some rows, not the decoding of a PNG. One .npy file
+Reading a crop is then a copy of some rows, not the decoding of a PNG. One .npy file
 [N, H, W, 3] uint8 for the blurry and one for the sharp frames of a video, and a
-manifest that remembers what they were made of. Letters: N frames, H W pixels.
+manifest that records which files they were made from. Letters: N frames, H W pixels.
 """
 
 import dataclasses
@@ -32,17 +32,10 @@ def build_cache(
     threads: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> None:
-    """Decodes a set into a folder.
+    """Decodes a set, every frame of which has a partner, into an existing empty folder.
 
-    Args:
-        found: the set; every frame has a partner.
-        folder: an existing, empty folder.
-        threads: that decode at once; None takes one for each core.
-        progress: called with frames written and their number.
-
-    Raises:
-        UserError: naming the first frame that is damaged or of another size.
-        OSError: if the folder cannot be written.
+    `progress` is called with the frames written and their total. A UserError names the
+    first frame that is damaged or of another size.
     """
     threads = threads or default_threads()
     count = _Counter(2 * found.frames, progress)
@@ -70,7 +63,7 @@ class _Counter:
 
 
 def _build_video(video, folder, threads, count):
-    """Writes the arrays of a video; gives its entry of the manifest."""
+    """Writes the arrays of a video; returns its entry of the manifest."""
     info = video_info(video)
     entry = {"video": dataclasses.astuple(info)}
     for kind in KINDS:
@@ -92,14 +85,7 @@ def _build_video(video, folder, threads, count):
 
 
 def cache_bytes(found: FolderSet) -> int:
-    """Bytes that the arrays of a set take.
-
-    Args:
-        found: the set.
-
-    Returns:
-        The bytes.
-    """
+    """Bytes that the arrays of a set take."""
     infos = [video_info(video) for video in found.videos]
     return sum(2 * i.frames * i.height * i.width * 3 for i in infos)
 
@@ -127,7 +113,7 @@ class _ArrayFile:
 
 
 def _decoded(paths, info, threads):
-    """(image, [name, bytes, crc32]) of each file, few at a time in memory."""
+    """Yields (image [H, W, 3] uint8, [name, bytes, crc32]) of each file."""
 
     def one(path):
         data = path.read_bytes()
@@ -140,26 +126,21 @@ def _decoded(paths, info, threads):
             )
         return image, [path.name, len(data), zlib.crc32(data)]
 
+    # A few at a time, to bound the memory.
     for at in range(0, len(paths), 4 * threads):
         yield from in_threads(one, paths[at : at + 4 * threads], threads=threads)
 
 
 class CachedFrames(FrameSource):
-    """A split of a decoded copy."""
+    """One split of a decoded copy."""
 
     def __init__(
         self, folder: str | os.PathLike, *, split: str, label: str | None = None
     ):
         """Reads the manifest and compares it with the files.
 
-        Args:
-            folder: that `data prepare --raw` made.
-            split: which part of it.
-            label: the set that it should be, as `gopro/blur_gamma`; None takes any.
-
-        Raises:
-            UserError: if it is of another version, damaged, or the frames that it was
-                made of have changed since, or it has no such split.
+        `label` is the set expected, such as `gopro/blur_gamma`; None takes any. A
+        UserError if it is another set, damaged, of another version, or out of date.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
@@ -179,7 +160,7 @@ class CachedFrames(FrameSource):
         self._arrays = {}
 
     def __getstate__(self):
-        """Leaves the open files behind."""
+        """Leaves out the open files."""
         return {**self.__dict__, "_arrays": {}}
 
     def _load(self, video, places, window):
@@ -193,17 +174,7 @@ class CachedFrames(FrameSource):
 
 
 def read_manifest(folder: Path) -> dict:
-    """The manifest of a decoded copy.
-
-    Args:
-        folder: that holds it.
-
-    Returns:
-        It.
-
-    Raises:
-        UserError: if there is none, or of another version.
-    """
+    """Reads a decoded copy's manifest; a UserError if missing or of another version."""
     path = folder / _MANIFEST
     if not path.is_file():
         raise UserError(f"{folder}: no decoded copy, as it has no {_MANIFEST}")
@@ -224,7 +195,7 @@ _AGAIN = "`mtujax data prepare NAME FOLDER --raw --overwrite` makes it anew"
 
 
 def _compare(folder, entry, built):
-    """Refuses arrays that are cut, or older than the frames they were made of."""
+    """Rejects arrays that are cut short, or older than their source frames."""
     path = folder / entry["file"]
     if not path.is_file() or path.stat().st_size != entry["bytes"]:
         raise UserError(f"{path}: missing or cut short; {_AGAIN}")
@@ -244,29 +215,12 @@ def _compare(folder, entry, built):
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder is a decoded copy, of any version.
-
-    Args:
-        folder: any path.
-
-    Returns:
-        It.
-    """
+    """Whether a folder is a decoded copy, of any version."""
     return (folder / _MANIFEST).is_file()
 
 
 def verify_cache(folder: Path) -> list[str]:
-    """Reads every array of a decoded copy and compares checksums.
-
-    Args:
-        folder: that holds it.
-
-    Returns:
-        A line for each array that is damaged.
-
-    Raises:
-        UserError: if the manifest cannot be used.
-    """
+    """Compares the checksum of every array; returns a line for each damaged one."""
     splits = read_manifest(folder)["splits"].values()
     entries = [video[kind] for videos in splits for video in videos for kind in KINDS]
     return [line for entry in entries for line in _damage(folder, entry)]

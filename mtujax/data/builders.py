@@ -1,8 +1,8 @@
 """TFDS builders: one example per pair of frames, in order, bytes unchanged.
 
-TFDS's usual builder keeps a split in memory and, beyond 1 GB, calls TensorFlow; the
-one by shards writes each example at once. A shard is a video. Importing this registers
-the builders with TFDS.
+TFDS's usual builder keeps a split in memory and, above 1 GB, calls TensorFlow; the
+sharded one writes each example immediately. A shard is a video. Importing this module
+registers the builders with TFDS.
 """
 
 import functools
@@ -24,14 +24,7 @@ VERSION = tfds.core.Version("1.0.0")
 
 
 def configs(name: str) -> list[tfds.core.BuilderConfig]:
-    """The forms of a dataset, the default first.
-
-    Args:
-        name: of the dataset.
-
-    Returns:
-        One config each; none if there is only one form.
-    """
+    """Builder configs of a dataset, the default first; none if it has only one form."""
     known = dataset(name).configs
     return [tfds.core.BuilderConfig(name=n, description=d) for n, d in known.items()]
 
@@ -52,14 +45,7 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     @classmethod
     def named(cls, config: str) -> str | tfds.core.BuilderConfig:
-        """What TFDS takes for the config of a name.
-
-        Args:
-            config: its name.
-
-        Returns:
-            The name, or a new config where any name will do.
-        """
+        """The config for TFDS: its name, or an object where any name is valid."""
         return config
 
     def _info(self):
@@ -103,7 +89,7 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             for path in paths:
                 if wrong := damage(path.read_bytes()):
                     raise UserError(f"{path}: {wrong}")
-            # Paths, not bytes: TFDS copies the files, and keeps what it is given.
+            # Paths, not bytes: TFDS then copies the files unchanged.
             example = dict(zip(KINDS, map(os.fspath, paths), strict=True))
             yield frame, {**example, "video": video.name, "frame": frame}
             if self.on_pair:
@@ -111,7 +97,7 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     def _download_and_prepare(self, dl_manager, download_config=None):
         super()._download_and_prepare(dl_manager, download_config)
-        # Still under the temporary name: what was not written whole never gets another.
+        # Still under the temporary name: an incomplete set never gets its final one.
         for split, videos in self.info.metadata["videos"].items():
             shards = [os.fspath(path) for path in self.info.splits[split].filepaths]
             for shard, (_, frames, _, _) in zip(shards, videos, strict=True):
@@ -120,19 +106,12 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                 _to_disk(shard)
 
     def _log_download_bytes(self):
-        """Nothing is downloaded: TFDS's own words about it would mislead."""
+        """Logs nothing: there is no download, and TFDS's own message would mislead."""
 
     _log_download_done = _log_download_bytes
 
     def raw_source(self, split: str):
-        """Records of a split with the images as they are in their files.
-
-        Args:
-            split: its name.
-
-        Returns:
-            A TFDS data source of examples; `blurry` and `sharp` are bytes.
-        """
+        """TFDS data source of a split; `blurry` and `sharp` are their files' bytes."""
         skip = {kind: tfds.decode.SkipDecoding() for kind in KINDS}
         return self.as_data_source(split, decoders=skip)
 
@@ -145,7 +124,7 @@ def _entry(video):
 def _refuse(found):
     wrong = [line for video in found.videos for line in video.unpaired]
     for split in found.splits:
-        # Names with other characters would be slices or sums of splits to TFDS.
+        # TFDS would read other characters as slices or sums of splits.
         if not re.fullmatch(r"\w+", split) or split.lower() == "all":
             wrong.append(f"{split}: no name for a split; use letters, digits and _")
     if wrong:
@@ -190,7 +169,7 @@ class Reds(PairBuilder):
 
 
 class Pairs(PairBuilder):
-    """Your own frames; a config of any name keeps several such sets apart."""
+    """The user's own frames; a config of any name keeps several such sets apart."""
 
     name = "pairs"
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="default")]
@@ -198,12 +177,5 @@ class Pairs(PairBuilder):
 
     @classmethod
     def named(cls, config: str) -> str | tfds.core.BuilderConfig:
-        """A config of this name.
-
-        Args:
-            config: any name.
-
-        Returns:
-            The config.
-        """
+        """The name of the default config, or a new config of any other name."""
         return config if config == "default" else tfds.core.BuilderConfig(name=config)

@@ -1,4 +1,4 @@
-"""Is a dataset's folder whole? Compared with what was published, file by file."""
+"""Is a dataset's folder complete? Compares it with the published set, file by file."""
 
 import dataclasses
 import os
@@ -15,14 +15,7 @@ from mtujax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the summary.
-
-    Attributes:
-        split: its name.
-        videos: their number.
-        pairs: pairs of frames.
-        sizes: sizes of frames with the number of videos of each, as "1280x720".
-    """
+    """A split in the summary; `sizes` counts its videos by frame size ("1280x720")."""
 
     split: str
     videos: int
@@ -37,9 +30,9 @@ class Report:
     Attributes:
         found: the set.
         rows: one for each split.
-        missing: differences from the published set, and gaps: usable, but not whole.
+        missing: differences from the published set, and gaps: usable, but incomplete.
         broken: what no training or evaluation could use.
-        notes: what is worth knowing, but not wrong.
+        notes: worth knowing, but not wrong.
     """
 
     found: FolderSet
@@ -49,15 +42,7 @@ class Report:
     notes: tuple[str, ...]
 
     def refuse(self, *, partial: bool = False, advice: str = "") -> None:
-        """Ends the work if something is wrong.
-
-        Args:
-            partial: accept what is usable, though it is not whole.
-            advice: what to do if it is usable, but not whole.
-
-        Raises:
-            UserError: listing every finding.
-        """
+        """Raises a UserError listing all findings; `partial` accepts missing parts."""
         findings = self.broken if partial else self.broken + self.missing
         if findings:
             count = f"{len(findings)} finding{'s'[: len(findings) != 1]}"
@@ -81,12 +66,13 @@ def check_dataset(
         name: of the dataset.
         root: the folder.
         config: form of the dataset; None takes the default.
-        quick: look at names, counts and the size of files, but decode nothing.
-        threads: that decode at once; None takes one for each core.
-        progress: called with frames read (blurry and sharp) and their number.
+        quick: check names, counts and file sizes, and decode only the first pair of
+            each video.
+        threads: that decode in parallel; None takes one for each core.
+        progress: called with the frames read (blurry and sharp) and their total.
 
     Returns:
-        What was found.
+        The set, its splits and all findings.
 
     Raises:
         UserError: if the folder does not hold this dataset at all.
@@ -118,7 +104,7 @@ def _rows(found, sizes):
 
 
 def _read_all(found, quick, threads, progress):
-    """Sizes by video, and what cannot be used."""
+    """Sizes (rows, columns) by video, and a line for each unusable frame."""
     jobs = [(video, n) for video in found.videos for n in range(len(video.pairs))]
     look = _look if quick else _read
     results = in_threads(lambda job: look(*job), jobs, threads=threads)
@@ -140,7 +126,7 @@ def _read_all(found, quick, threads, progress):
 
 
 def _look(video, n):
-    """Size of a pair (only of each video's first) and what is wrong, undecoded."""
+    """Size of a video's first pair, else None, and findings; decodes that pair only."""
     paths = video.paths(n)
     findings = [f"{path}: empty file" for path in paths if not path.stat().st_size]
     if n or findings:
@@ -169,7 +155,7 @@ def _why(error):
 
 
 def _differences(found):
-    """Lines that say how a set differs from the published one; gaps in any set."""
+    """Lines on how a set differs from the published one; for own sets, on gaps."""
     for split, known in found.dataset.known.items():
         videos = {video.name: video for video in found.splits.get(split, ())}
         if not videos:
@@ -201,7 +187,7 @@ def _split_differences(split, known, videos):
 
 
 def _gaps(video: FolderVideo):
-    """Numbers that no frame has, if the names otherwise count evenly."""
+    """Numbers missing among the frames, if their names otherwise count evenly."""
     names = [blurry for blurry, _ in video.pairs] + list(video.lone)
     digits = [re.findall(r"[0-9]+", os.path.splitext(name)[0]) for name in names]
     if not names or not all(digits):

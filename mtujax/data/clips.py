@@ -1,4 +1,4 @@
-"""What training draws from: clips of T consecutive frames and what surrounds them.
+"""What training draws from: clips of T consecutive frames and their neighbours.
 
 Letters: T target frames of a clip, L = lookback + T + lookahead frames of its blurry
 side, H W pixels of a frame, h w of a crop.
@@ -20,11 +20,11 @@ class ClipSpec:
 
     Attributes:
         frames: T; the release trains on 13.
-        lookback: blurry frames given before the first target.
-        lookahead: blurry frames given after the last one.
-        stride: frames from the beginning of one clip to that of the next.
-        use_preceding_frames: look back into the video before the clip. The release
-            repeats the clip's first frame, as for a video that begins there.
+        lookback: blurry frames before the first target.
+        lookahead: blurry frames after the last target.
+        stride: frames from the start of one clip to the start of the next.
+        use_preceding_frames: take the lookback from the video before the clip. The
+            release repeats the clip's first frame, as for a video that starts there.
     """
 
     frames: int = 13
@@ -34,11 +34,7 @@ class ClipSpec:
     use_preceding_frames: bool = False
 
     def __post_init__(self):
-        """Refuses what no clip can be.
-
-        Raises:
-            UsageError: naming the field.
-        """
+        """Raises a UsageError that names the first invalid field."""
         for name, least in {"frames": 1, "stride": 1, "lookback": 0}.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} {getattr(self, name)}: at least {least}")
@@ -46,7 +42,7 @@ class ClipSpec:
             raise UsageError(f"lookahead {self.lookahead}: at least 0")
 
     def positions(self, start: int, length: int) -> np.ndarray:
-        """Where the blurry frames of a clip lie in its video.
+        """Positions of a clip's blurry frames in its video.
 
         Args:
             start: position of the first target.
@@ -65,8 +61,8 @@ class Clips:
     """The clips of a split, by number; a source for Grain, picklable.
 
     Attributes:
-        source: where frames come from.
-        spec: how they are cut.
+        source: of the frames.
+        spec: how clips are cut.
         short: videos with fewer than T frames, which give no clip.
     """
 
@@ -75,7 +71,7 @@ class Clips:
 
         Args:
             source: frames of one split.
-            spec: how they are cut; None takes the release's.
+            spec: how clips are cut; None takes the release's.
 
         Raises:
             UserError: if no video is long enough.
@@ -110,7 +106,7 @@ class Clips:
         return int(self._ends[-1])
 
     def place(self, index: int) -> tuple[int, int]:
-        """Where a clip lies.
+        """Finds the video and the first target frame of a clip.
 
         Args:
             index: number of the clip.
@@ -142,12 +138,12 @@ class Clips:
     def read(
         self, index: int, *, window: Window | None = None
     ) -> dict[str, np.ndarray]:
-        """One clip.
+        """Reads one clip.
 
         Args:
             index: number of the clip.
-            window: part of every frame; None gives all of it. Of a decoded copy, only
-                this is read.
+            window: part of every frame; None reads whole frames. Of a decoded copy,
+                only the window is read.
 
         Returns:
             "blurry": uint8 [L, h, w, 3]; "sharp": uint8 [T, h, w, 3]; "positions":
@@ -165,7 +161,7 @@ class Clips:
         return {**read, "positions": positions, "video": np.int32(video)}
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """One clip of whole frames, as `read`."""
+        """One clip of whole frames, as returned by `read`."""
         return self.read(int(index))
 
 
@@ -178,8 +174,8 @@ class Sample:
         sharp: [T, h, w, 3] uint8.
         positions: [L] of the blurry frames in their video; equal ones are one frame.
         flow: [T, h, w, 2] float32 in pixels, from each sharp frame back to the one
-            before; zero for the first. None if the motion is not known.
-        valid: bool [T, h, w], False for the first; None likewise.
+            before; zero for the first. None if the motion is unknown.
+        valid: bool [T, h, w], False for the first frame; None if `flow` is.
     """
 
     blurry: np.ndarray
@@ -190,14 +186,9 @@ class Sample:
 
 
 class Samples(abc.ABC):
-    """Clips by number, cropped at random; can be pickled, safe in threads.
+    """Clips by number, cropped at random; picklable and thread-safe."""
 
-    Attributes:
-        name: what it is, for messages.
-        spec: how clips are cut.
-    """
-
-    name: str
+    name: str  # for messages
     spec: ClipSpec
 
     @abc.abstractmethod
@@ -206,63 +197,27 @@ class Samples(abc.ABC):
 
     @abc.abstractmethod
     def check(self, height: int, width: int) -> None:
-        """Refuses a crop that is not inside each frame.
-
-        Args:
-            height: its rows in pixels.
-            width: its columns.
-
-        Raises:
-            UserError: naming what is too small.
-        """
+        """Raises a UserError if a crop of this size, in pixels, exceeds any frame."""
 
     @abc.abstractmethod
     def describe(self, index: int) -> str:
-        """What a clip is made of, in words.
-
-        Args:
-            index: number of the clip.
-
-        Returns:
-            A video and its frames, or a file.
-        """
+        """Names what a clip is made from: a video and its frames, or a file."""
 
     @abc.abstractmethod
     def draw(
         self, index: int, rng: np.random.Generator, height: int, width: int
     ) -> Sample:
-        """One crop of a clip; the same generator, the same crop.
+        """Draws a crop, in pixels; the same generator state gives the same crop.
 
-        Args:
-            index: number of the clip.
-            rng: source of randomness.
-            height: h of the crop in pixels.
-            width: w.
-
-        Returns:
-            It.
-
-        Raises:
-            UserError: naming a file that cannot be read.
+        A UserError names a file that cannot be read.
         """
 
 
 class VideoSamples(Samples):
-    """Clips of a dataset's videos, and the motion in them.
-
-    Attributes:
-        name: what it is, for messages.
-        spec: how clips are cut.
-        note: a sentence about the videos that are too short, or None.
-    """
+    """Clips of a dataset's videos, and their motion; `note` is as in `Clips`."""
 
     def __init__(self, clips: Clips, motion: MotionSource | None = None):
-        """Reads no frame yet.
-
-        Args:
-            clips: of a split.
-            motion: of the same split; None for training without motion loss.
-        """
+        """Reads no frame yet; `motion` is of the same split, or None for no labels."""
         self.name, self.spec, self.note = clips.source.name, clips.spec, clips.note
         self._clips, self._motion = clips, motion
 
@@ -271,29 +226,14 @@ class VideoSamples(Samples):
         return len(self._clips)
 
     def check(self, height: int, width: int) -> None:
-        """As `Samples.check`.
-
-        Args:
-            height: rows of the crop in pixels.
-            width: its columns.
-
-        Raises:
-            UserError: naming the first video that is too small.
-        """
+        """As `Samples.check`; the error names the first video that is too small."""
         for video in self._clips.source.videos:
             if video.height < height or video.width < width:
                 name = f"{self.name}: {video.name}"
                 raise too_small(name, video.height, video.width, height, width)
 
     def describe(self, index: int) -> str:
-        """As `Samples.describe`.
-
-        Args:
-            index: number of the clip.
-
-        Returns:
-            The video and its frames.
-        """
+        """The video of a clip and its frames."""
         video, start = self._clips.place(index)
         name, last = self._clips.source.videos[video].name, start + self.spec.frames - 1
         return f"{name}, frames {start} to {last}"
@@ -301,17 +241,7 @@ class VideoSamples(Samples):
     def draw(
         self, index: int, rng: np.random.Generator, height: int, width: int
     ) -> Sample:
-        """As `Samples.draw`.
-
-        Args:
-            index: number of the clip.
-            rng: source of randomness.
-            height: h of the crop in pixels.
-            width: w.
-
-        Returns:
-            It; of a decoded copy, only the crop is read.
-        """
+        """As `Samples.draw`; of a decoded copy, only the crop is read."""
         rows, columns = self._clips.size(index)
         top, left = (
             int(rng.integers(room + 1)) for room in (rows - height, columns - width)
@@ -330,18 +260,7 @@ class VideoSamples(Samples):
 
 
 def too_small(name: object, rows: int, columns: int, height: int, width: int):
-    """What to raise where a crop is larger than frames.
-
-    Args:
-        name: of what is too small.
-        rows: of it.
-        columns: of it.
-        height: of the crop.
-        width: of the crop.
-
-    Returns:
-        A `UserError`.
-    """
+    """The UserError for a crop larger than a frame of rows x columns pixels."""
     return UserError(
         f"{name} is {columns}x{rows}, smaller than the {width}x{height} crop; choose a "
         "smaller crop (data.crop of a run), or leave it out"

@@ -1,7 +1,7 @@
-"""`data show`: a contact sheet of clips beside histograms of blur and difficulty.
+"""`data show`: a contact sheet of clips next to histograms of blur and difficulty.
 
 A row shows blurry and sharp frames, motion, and what motion does not explain. Letters:
-N clips, T time, H W pixels. Pictures are RGB, uint8.
+N clips, T time, H W pixels. Images are RGB, uint8.
 """
 
 import dataclasses
@@ -20,28 +20,22 @@ from mtujax.data.locate import open_frames, open_motion
 from mtujax.errors import UsageError, UserError
 
 COLUMNS = ("blurry", "sharp", "motion", "warped difference")
-"""What a row of `contact_sheet` shows."""
+"""The columns of `contact_sheet`."""
 
 
 _GAP = 4  # pixels
-_DIFFERENCE = 4  # how much stronger differences are shown
+_DIFFERENCE = 4  # factor by which differences are amplified
 _INVALID = (96, 0, 0)
 
 
 def warped_difference(
     previous: np.ndarray, frame: np.ndarray, flow: np.ndarray, valid: np.ndarray
 ) -> np.ndarray:
-    """Moves a frame along the flow and shows how it differs from the next one.
+    """Warps the previous frame along the flow and shows its difference from this one.
 
-    Args:
-        previous: [H, W, 3] uint8.
-        frame: [H, W, 3] uint8.
-        flow: [H, W, 2] float32 (dx, dy) from `frame` back to `previous`, in pixels.
-        valid: bool [H, W].
-
-    Returns:
-        [H, W, 3] uint8: grey where they agree, differences strengthened fourfold; dark
-        red where not valid.
+    [H, W, 3] uint8 twice, flow [H, W, 2] float32 (dx, dy) in pixels from `frame` back
+    to `previous`, bool [H, W] -> [H, W, 3] uint8: grey where they agree, differences
+    amplified fourfold, dark red where not valid.
     """
     height, width = valid.shape
     x = np.arange(width, dtype=np.float32) + flow[..., 0]
@@ -60,17 +54,11 @@ def contact_row(
     *,
     longest: float,
 ) -> np.ndarray:
-    """One frame as `COLUMNS` has it.
+    """One frame as `COLUMNS`: four images side by side with white gaps.
 
-    Args:
-        blurry: [H, W, 3] uint8.
-        sharp: the frame before and this one, [H, W, 3] uint8 each.
-        flow: [H, W, 2] float32 (dx, dy) from this one back to the one before, pixels.
-        valid: bool [H, W].
-        longest: length in pixels that has the full colour.
-
-    Returns:
-        [h, w, 3] uint8, four pictures side by side with white gaps.
+    `sharp` is the frame before and this one, [H, W, 3] uint8 like `blurry`; `flow`
+    [H, W, 2] float32 and bool `valid` [H, W] are of this one back to the one before, in
+    pixels; flow of length `longest` has the full colour -> [h, w, 3] uint8.
     """
     cells = (
         blurry,
@@ -83,23 +71,23 @@ def contact_row(
     return np.concatenate(framed, axis=1)
 
 
-_EVERY = 4  # pixels: blur is smooth, and this many suffice for its histogram
-_ROWS = 12  # a sheet with more of them cannot be read
-_COLUMN = 480  # pixels that a picture is shown with, at most
+_EVERY = 4  # pixels: blur is smooth, and every fourth suffices for its histogram
+_ROWS = 12  # a sheet with more rows is not legible
+_COLUMN = 480  # largest width of a shown image, in pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A clip to be looked at.
+    """A clip to look at.
 
     Attributes:
-        title: what it is.
+        title: its label in the sheet.
         blurry: [T, H, W, 3] uint8.
         sharp: [T, H, W, 3] uint8.
-        flow: [T, H, W, 2] float32 (dx, dy) in pixels back to the frame before; of the
-            first frame it does not count.
+        flow: [T, H, W, 2] float32 (dx, dy) in pixels back to the frame before; that of
+            the first frame is ignored.
         valid: bool [T, H, W], where the flow is known.
-        duty: [T] exposure time as a share of the frame interval; None if unknown.
+        duty: [T] exposure time as a fraction of the frame interval; None if unknown.
     """
 
     title: str
@@ -115,7 +103,7 @@ class Statistics:
     """How blurry clips are.
 
     Attributes:
-        lengths: [M] pixels that a place moves, during the exposure where its time is
+        lengths: [M] pixels that a point moves, during the exposure where its time is
             known (`exposed`), else from one frame to the next.
         exposed: which of the two `lengths` are.
         psnr: [N * T] dB of each blurry frame against the sharp one, at most 60.
@@ -139,14 +127,7 @@ class Statistics:
 
 
 def statistics(looks: Sequence[Look]) -> Statistics:
-    """Measures clips.
-
-    Args:
-        looks: at least one clip of at least two frames.
-
-    Returns:
-        Lengths of valid motion and PSNR of every frame.
-    """
+    """Measures valid motion and PSNR of at least one clip of at least two frames."""
     exposed = all(look.duty is not None for look in looks)
     lengths, scores = [], []
     for look in looks:
@@ -161,13 +142,9 @@ def statistics(looks: Sequence[Look]) -> Statistics:
 
 
 def contact_sheet(looks: Sequence[Look]) -> np.ndarray:
-    """Shows the middle of each clip, a row each.
+    """Shows the middle of each clip, of at least two frames, one row each, at most 12.
 
-    Args:
-        looks: clips of at least two frames, of any sizes.
-
-    Returns:
-        [height, width, 3] uint8: `COLUMNS` of at most 12 clips.
+    Clips of any sizes -> [height, width, 3] uint8.
     """
     shown = looks[:_ROWS]
     middles = [max(len(look.sharp) // 2, 1) for look in shown]
@@ -193,18 +170,10 @@ def _as_wide(row, width):
 
 
 def write_sheet(looks: Sequence[Look], path: str | os.PathLike) -> Statistics:
-    """Writes the contact sheet with its histograms.
+    """Writes the contact sheet with its histograms, whose data it returns.
 
-    Args:
-        looks: clips of at least two frames.
-        path: image file, by its suffix: .png, .jpg, .pdf, .svg.
-
-    Returns:
-        What the histograms show.
-
-    Raises:
-        UserError: without matplotlib, for a suffix that it does not know, or if the
-            file cannot be written.
+    The suffix of `path` sets the format, such as .png, .jpg, .pdf or .svg; a UserError
+    without matplotlib, or if it cannot write the file.
     """
     path = Path(path)
     figure = _figure(sheet := contact_sheet(looks), found := statistics(looks))
@@ -258,23 +227,10 @@ def looks_of_set(
     count: int = 8,
     seed: int = 0,
 ) -> tuple[list[Look], str]:
-    """Clips of a dataset, drawn at random.
+    """Draws `count` clips of a dataset, or all; also says where their motion is from.
 
-    Args:
-        name: of the dataset.
-        path: its folder, in any form that `open_frames` reads.
-        split: part of it.
-        config: its form; None takes the default.
-        count: N, or all there are.
-        seed: of the draw.
-
-    Returns:
-        The clips, and where their motion comes from: kept files, or DIS flow computed
-        now.
-
-    Raises:
-        UserError: if they cannot be read, or no video has 5 frames.
-        UsageError: for an unknown name or a count below 1.
+    `path` is in any form that `open_frames` reads. DIS flow is computed where none is
+    stored. A UserError if no video has 5 frames.
     """
     check_count(count)
     source = open_frames(name, path, split=split, config=config)
@@ -299,13 +255,6 @@ def _look(clips, motion, index):
 
 
 def check_count(count: int):
-    """Refuses a number of clips below 1.
-
-    Args:
-        count: of clips.
-
-    Raises:
-        UsageError: if it is.
-    """
+    """Raises a UsageError for a number of clips below 1."""
     if count < 1:
         raise UsageError(f"clips {count}: at least 1")

@@ -1,9 +1,9 @@
-"""The field's datasets: where their frames lie, and how many there are.
+"""The field's datasets: where their frames are, and how many there are.
 
 A layout says, split by split, in which folders the blurry and the sharp frames of a
 video are: as published, and as the paper's authors rearranged them. The published
-counts are there to compare a copy with: a length is the number of pairs (a blurry frame
-and its sharp one) of a video.
+counts serve to check a copy: a length is the number of pairs (a blurry frame and its
+sharp one) of a video.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ class Known:
     """What a published split holds.
 
     Attributes:
-        videos: their number.
+        videos: number of videos.
         pairs: pairs of frames in all.
         lengths: pairs of each video by name; None where no list was published.
-        each: pairs of every video where all are alike, else None.
+        each: pairs of every video where all have the same number, else None.
     """
 
     videos: int
@@ -94,9 +94,9 @@ class Part:
     Attributes:
         split: its name.
         blurry: folder of a video's blurry frames.
-        sharp: folder of its sharp frames.
-        only: names of its videos where one folder holds several splits; None: all.
-        but: names that belong to another split.
+        sharp: folder of a video's sharp frames.
+        only: its videos, where one folder holds several splits; None takes all.
+        but: videos that belong to another split.
     """
 
     split: str
@@ -108,12 +108,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One way in which a dataset lies on disk.
-
-    Attributes:
-        name: as said to the user.
-        parts: its splits, in the order in which they are listed.
-    """
+    """One way in which a dataset is arranged on disk; `name` is for messages."""
 
     name: str
     parts: tuple[Part, ...]
@@ -125,13 +120,13 @@ class Dataset:
 
     Attributes:
         name: as in commands.
-        title: what it is, in a line.
+        title: one line of description.
         homepage: where it is described.
         instructions: where to get it, and the folders it should then have.
-        layouts: ways in which it lies on disk; empty if anything goes (`pairs`).
-        configs: {name: what it is}, the default first; empty if there is only one.
+        layouts: ways to arrange it on disk; empty for `pairs`, found from its folders.
+        configs: {name: description}, the default first; empty if it has one form.
         prefixes: folders that its archives put around a layout.
-        known: what each split holds; empty for a dataset that anyone makes.
+        known: what each split holds; empty for users' own sets.
         image_format: of its files, "png" or "jpeg"; None if both occur.
     """
 
@@ -297,35 +292,14 @@ DATASETS = {d.name: d for d in (GOPRO, DVD, REDS, BSD, PAIRS)}
 
 
 def dataset(name: str) -> Dataset:
-    """A dataset by its name.
-
-    Args:
-        name: one of `DATASETS`.
-
-    Returns:
-        What is known of it.
-
-    Raises:
-        UsageError: for an unknown name.
-    """
+    """Finds a dataset by name; a UsageError lists the known ones."""
     if name not in DATASETS:
         raise UsageError(f"{name}: unknown dataset; known are {', '.join(DATASETS)}")
     return DATASETS[name]
 
 
 def config_of(chosen: Dataset, config: str | None) -> str | None:
-    """The config that is meant.
-
-    Args:
-        chosen: the dataset.
-        config: a config's name; None takes the default.
-
-    Returns:
-        Its name; None for a dataset that has only one form.
-
-    Raises:
-        UsageError: for a name that the dataset does not have.
-    """
+    """Name of the config, the default for None; None if there is only one form."""
     if chosen.name == "pairs":
         return _own_name(config or "default")
     if config is None:

@@ -3,8 +3,8 @@
 Flow (dx, dy) is backward, in pixels: what is at (x, y) in a frame was at
 (x + dx, y + dy) in the one before. An `.npz` holds `flow` [H, W, 2] float and `valid`
 bool [H, W]. A `.flo` (Middlebury) holds the float 202021.25, width and height as int32,
-and float32 [H, W, 2], little-endian; its values over 1e9 are unknown. Letters: H W
-pixels of a frame, h w of a window.
+and float32 [H, W, 2], little-endian; values over 1e9 mean unknown. Letters: H W pixels
+of a frame, h w of a window.
 """
 
 import contextlib
@@ -26,38 +26,25 @@ Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class MotionSource(Protocol):
-    """Motion of a split's videos; can be pickled, safe in threads.
-
-    Attributes:
-        name: what it is, for messages.
-    """
+    """Motion of a split's videos; picklable and thread-safe; `name` is for messages."""
 
     name: str
 
     def motion(
         self, video: int, frame: int, window: Window | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Motion from a sharp frame back to the one before.
+        """Motion from a sharp frame back to the one before; frame 0 has none.
 
-        Args:
-            video: its position in the split.
-            frame: position of the frame in the video; frame 0 has no motion.
-            window: part of the frame to give; None gives all of it.
-
-        Returns:
-            Flow float32 [h, w, 2] in pixels, and bool [h, w]: False where it is unknown
-            or what is seen was hidden, or outside the frame.
-
-        Raises:
-            UserError: naming what cannot be read.
+        Flow float32 [h, w, 2] in pixels, and bool [h, w]: False where it is unknown, or
+        the point was occluded or outside the frame. A UserError names unreadable files.
         """
 
 
 class ComputedMotion:
-    """Motion estimated whenever it is asked for, on whole frames: slow.
+    """Optical flow estimated on every request, on whole frames: slow.
 
     Attributes:
-        name: what it is, for messages.
+        name: of the source, for messages.
     """
 
     def __init__(self, source: FrameSource, estimate: Estimator):
@@ -65,7 +52,7 @@ class ComputedMotion:
 
         Args:
             source: of the sharp frames.
-            estimate: given the current and the previous frame [H, W, 3] uint8, gives
+            estimate: given the current and the previous frame [H, W, 3] uint8, returns
                 the backward flow [H, W, 2] in pixels: `dis_flow`, or a flow network.
         """
         self.name = f"motion of {source.name}"
@@ -74,15 +61,16 @@ class ComputedMotion:
     def motion(
         self, video: int, frame: int, window: Window | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `MotionSource.motion`.
+        """Estimates the motion from a sharp frame back to the one before.
 
         Args:
             video: its position in the split.
-            frame: position of the frame in the video.
-            window: part of the frame to give; None gives all of it.
+            frame: position of the frame in the video; frame 0 has no motion.
+            window: part of the frame to return; None returns all of it.
 
         Returns:
-            Flow float32 [h, w, 2] in pixels, and bool [h, w].
+            Flow float32 [h, w, 2] in pixels, and bool [h, w]: False where the point was
+            occluded or outside the frame.
         """
         if frame == 0:
             info = self._source.videos[video]
@@ -96,13 +84,13 @@ def dis_flow(current: np.ndarray, previous: np.ndarray) -> np.ndarray:
 
     Args:
         current: [H, W, 3] uint8 RGB.
-        previous: the frame before, alike.
+        previous: [H, W, 3] uint8 RGB, the frame before.
 
     Returns:
         [H, W, 2] float32 backward flow in pixels.
     """
     grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in (current, previous)]
-    # One for each call, as it keeps what it works on in itself.
+    # One for each call, as it keeps its working memory in itself.
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return search.calc(*grey, None)
 
@@ -110,15 +98,10 @@ def dis_flow(current: np.ndarray, previous: np.ndarray) -> np.ndarray:
 def estimate_motion(
     current: np.ndarray, previous: np.ndarray, estimate: Estimator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates both ways: where they disagree, one of the frames hides something.
+    """Estimates flow both ways: where they disagree, one of the frames hides something.
 
-    Args:
-        current: [H, W, 3] uint8 RGB.
-        previous: the frame before, alike.
-        estimate: as for `ComputedMotion`.
-
-    Returns:
-        Flow float32 [H, W, 2] in pixels, and bool [H, W], as `consistent` gives it.
+    [H, W, 3] uint8 RGB twice -> backward flow float32 [H, W, 2] in pixels, and bool
+    [H, W] by `consistent`; `estimate` is as for `ComputedMotion`.
     """
     back = np.asarray(estimate(current, previous), np.float32)
     forth = np.asarray(estimate(previous, current), np.float32)
@@ -128,14 +111,9 @@ def estimate_motion(
 def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
     """Where going back and forth returns: `|b + f|^2 < 0.01 (|b|^2 + |f|^2) + 0.5`.
 
-    The flow f is read, bilinearly, where b leads. Reference: Sundaram et al. 2010.
-
-    Args:
-        back: [H, W, 2] flow b from the current frame to the previous one, in pixels.
-        forth: [H, W, 2] flow f from the previous one to the current one.
-
-    Returns:
-        bool [H, W]; False too where b leads out of the frame.
+    Flow b from the current frame back and f from the previous one forth, [H, W, 2] in
+    pixels -> bool [H, W], False too where b leads out of the frame; f is read,
+    bilinearly, where b leads. Reference: Sundaram et al. 2010.
     """
     height, width = back.shape[:2]
     x = np.arange(width, dtype=np.float32) + back[..., 0]
@@ -149,16 +127,7 @@ def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
 def no_motion(
     height: int, width: int, window: Window | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What stands for a frame without one before it.
-
-    Args:
-        height: rows H of the frame.
-        width: columns W.
-        window: part of it; None for all.
-
-    Returns:
-        Flow [h, w, 2] float32 of zeros, and bool [h, w], False everywhere.
-    """
+    """Motion of a video's first frame: zeros [h, w, 2] float32, and False [h, w]."""
     shape = (window.height, window.width) if window else (height, width)
     return np.zeros((*shape, 2), np.float32), np.zeros(shape, bool)
 
@@ -166,16 +135,7 @@ def no_motion(
 def cut(
     flow: np.ndarray, valid: np.ndarray, window: Window | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A part of a frame's motion.
-
-    Args:
-        flow: [H, W, 2] in pixels.
-        valid: bool [H, W].
-        window: the part; None for all.
-
-    Returns:
-        Flow [h, w, 2] and bool [h, w].
-    """
+    """The window of a frame's flow [H, W, 2] and bool [H, W]; None takes all of it."""
     if window is None:
         return flow, valid
     return window.of(flow), window.of(valid[..., None])[..., 0]
@@ -190,12 +150,12 @@ _LOCAL_HEADER = 30  # bytes of a zip member's header, before its name
 
 
 def write_npz(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
-    """Writes motion in half precision, not compressed, so that windows read fast.
+    """Writes motion in half precision, uncompressed, so that windows are read fast.
 
     Args:
         path: of the file.
         flow: [H, W, 2] in pixels.
-        valid: bool [H, W].
+        valid: bool [H, W], False where the flow is unknown.
     """
     with path.open("wb") as file:
         np.savez(file, flow=flow.astype(np.float16), valid=valid)
@@ -207,18 +167,19 @@ def read_npz(
     *,
     size: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads motion; of arrays that are not compressed, only the window.
+    """Reads motion from an .npz file; of uncompressed arrays, only the window.
 
     Args:
         path: of the file.
-        window: part of it; None for all.
+        window: part of the frame; None reads all of it.
         size: H and W that it should have; None takes any.
 
     Returns:
-        Flow float32 [h, w, 2] in pixels, and bool [h, w].
+        Flow float32 [h, w, 2] in pixels, and bool [h, w], False where it is unknown.
 
     Raises:
-        UserError: naming the file, if it is none of this kind or of another size.
+        UserError: naming the file, if it is missing, damaged, of another kind or of
+            another size.
     """
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -248,7 +209,7 @@ def read_npz(
 
 
 def _member(path, archive, name):
-    """An array of an .npz; mapped from disk if it is not compressed."""
+    """An array of an .npz; memory-mapped if it is uncompressed."""
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type != zipfile.ZIP_STORED:
         with archive.open(info) as file:
@@ -272,12 +233,9 @@ def _array_header(file):
 
 
 def write_flo(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
-    """Writes motion as Middlebury's format.
+    """Writes flow [H, W, 2] in pixels as a Middlebury .flo file.
 
-    Args:
-        path: of the file.
-        flow: [H, W, 2] in pixels.
-        valid: bool [H, W]; elsewhere the flow is written as unknown; None: everywhere.
+    Where bool `valid` [H, W] is False, the flow is written as unknown; None: nowhere.
     """
     flow = np.asarray(flow, "<f4")
     if valid is not None:
@@ -294,11 +252,11 @@ def read_flo(
     *,
     size: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Reads motion in Middlebury's format, of which only the window is read.
+    """Reads the window of a Middlebury .flo file.
 
     Args:
         path: of the file.
-        window: part of it; None for all.
+        window: part of the frame; None reads all of it.
         size: H and W that it should have; None takes any.
 
     Returns:
@@ -306,7 +264,8 @@ def read_flo(
         there.
 
     Raises:
-        UserError: naming the file, if its header, its length or its size is wrong.
+        UserError: naming the file, if it is missing or its header, its length or its
+            size is wrong.
     """
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
         head = file.read(_FLO.size)
@@ -338,10 +297,10 @@ def _check_size(path, found, wanted):
 
 
 class FlowFiles:
-    """Motion of a split kept in files: a `MotionSource`.
+    """Motion of a split stored in files: a `MotionSource`.
 
     Attributes:
-        name: what it is, for messages.
+        name: of the source, for messages.
     """
 
     def __init__(
@@ -354,7 +313,7 @@ class FlowFiles:
         """Finds the file of each frame; the first frame of a video needs none.
 
         Args:
-            name: what it is, for messages.
+            name: of the source, for messages.
             videos: of the split.
             folders: with the files of each video.
             stems: names of the files of each video, without suffix; None takes them in
@@ -375,15 +334,15 @@ class FlowFiles:
     def motion(
         self, video: int, frame: int, window: Window | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `MotionSource.motion`.
+        """Reads the motion from a sharp frame back to the one before.
 
         Args:
             video: its position in the split.
-            frame: position of the frame in the video.
-            window: part of the frame to give; None gives all of it.
+            frame: position of the frame in the video; frame 0 has no motion.
+            window: part of the frame to return; None returns all of it.
 
         Returns:
-            Flow float32 [h, w, 2] in pixels, and bool [h, w].
+            Flow float32 [h, w, 2] in pixels, and bool [h, w], False where unknown.
         """
         if frame == 0:
             info = self._videos[video]

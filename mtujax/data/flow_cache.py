@@ -1,8 +1,8 @@
-"""Motion of a dataset, computed once and kept.
+"""Optical flow of a dataset, computed once and stored.
 
 `FOLDER/NAME/[CONFIG/]flow/SPLIT/VIDEO/000001.npz`, numbered by the frame's position,
-with a manifest that says what it was made of and how. A video's folder appears when it
-is complete, so work that was stopped goes on with the next video.
+with a manifest of its source and method. A video's folder appears when it is complete,
+so that an interrupted run resumes with the next video.
 """
 
 import dataclasses
@@ -20,21 +20,11 @@ from mtujax.errors import UsageError, UserError
 VERSION = 1
 METHODS = ("dis", "teacher")
 _MANIFEST = "manifest.json"
-_BYTES = 5  # of a pixel: two halves and a bool
+_BYTES = 5  # per pixel: two half-precision floats and a bool
 
 
 def estimator(method: str) -> Estimator:
-    """The function that a method's name stands for.
-
-    Args:
-        method: one of `METHODS`.
-
-    Returns:
-        As for `ComputedMotion`.
-
-    Raises:
-        UsageError: for an unknown name, or a method that needs weights.
-    """
+    """The flow function of a method; a UsageError if unknown or if it needs weights."""
     if method == "teacher":
         raise UsageError(
             "method teacher: give the flow network's weights, --teacher FILE; `mtujax "
@@ -55,24 +45,11 @@ def compute_motion(
     threads: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> int:
-    """Computes and keeps the motion of a split; finished videos are not done again.
+    """Stores the motion of a split; returns how many videos were already complete.
 
-    Args:
-        source: of the sharp frames.
-        folder: for the split, created if it is missing.
-        method: of `METHODS`, or the name of another `estimate`.
-        estimate: as for `ComputedMotion`; None takes the method's.
-        overwrite: replace what was made by another method or of other frames.
-        threads: pairs of frames that are worked on at once; None: one for each core.
-        progress: called with frames done and their number.
-
-    Returns:
-        How many videos were there already.
-
-    Raises:
-        UserError: if what is there was made otherwise, the disk is too small, another
-            process is at it, or a frame cannot be read.
-        UsageError: for an unknown method.
+    `estimate` None takes that of `method`, else `method` is just its name. `overwrite`
+    replaces motion of another method or of other frames, else a UserError. `progress`
+    is called with the frames done and their total.
     """
     estimate = estimate or estimator(method)
     made_of = _made_of(source.videos, method)
@@ -96,13 +73,13 @@ def compute_motion(
 
 
 def _made_of(videos, method):
-    """What the manifest holds, and must hold to be used."""
+    """Contents of the manifest, which must match for stored motion to be used."""
     infos = [list(dataclasses.astuple(video)) for video in videos]
     return {"version": VERSION, "method": method, "videos": infos}
 
 
 def _begin(folder, made_of, overwrite):
-    """Leaves a folder whose manifest is this one."""
+    """Leaves the folder with this manifest, empty where it had another."""
     if (folder / _MANIFEST).is_file():
         wrong = _difference(_manifest(folder), made_of)
         if wrong is None:
@@ -112,13 +89,13 @@ def _begin(folder, made_of, overwrite):
     elif any(folder.iterdir()):
         raise UserError(f"{folder}: holds something else; choose another --output")
     for video in sorted(p for p in folder.iterdir() if p.is_dir()):
-        _discard(video)  # what is hidden comes first
+        _discard(video)  # hidden folders come first
     with whole_output(folder / _MANIFEST, folder=False) as file:
         file.write_text(json.dumps(made_of))
 
 
 def _discard(video):
-    """Deletes a video; if that is stopped, no half of it is taken for whole."""
+    """Deletes a video's folder, hidden first: if interrupted, the rest is not used."""
     part = video
     if not video.name.startswith("."):
         part = video.with_name(f".{video.name}.part")
@@ -136,7 +113,7 @@ def _manifest(folder):
 
 
 def _difference(found, wanted):
-    """Why kept motion is not what is wanted, or None."""
+    """Why stored motion is not the wanted one, or None."""
     if found["version"] != wanted["version"]:
         return f"is of version {found['version']}, not {wanted['version']}"
     if wanted["method"] not in (None, found["method"]):
@@ -165,10 +142,10 @@ def _refuse_full(folder, videos):
 
 
 def _video(source, number, folder, estimate, threads) -> Iterator[None]:
-    """Computes one video; yields for each frame."""
+    """Computes one video; yields once per frame."""
     info = source.videos[number]
     part = folder / f".{info.name}.part"
-    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
     try:
         with naming(folder / info.name, part):
             part.mkdir()
@@ -195,18 +172,9 @@ def _frames(source, number, folder, estimate, threads):
 
 
 def kept_motion(folder: Path, source: FrameSource, *, advice: str) -> FlowFiles | None:
-    """Motion that `compute_motion` kept.
+    """Motion that `compute_motion` stored, or None if the folder has no manifest.
 
-    Args:
-        folder: of the split.
-        source: its frames.
-        advice: a sentence on how to make it, for messages.
-
-    Returns:
-        A `MotionSource`, or None if the folder holds something else.
-
-    Raises:
-        UserError: if it is not whole, or not that of these frames.
+    A UserError if it is incomplete or of other frames; `advice` says how to compute it.
     """
     if not (folder / _MANIFEST).is_file():
         return None

@@ -1,4 +1,4 @@
-"""Datasets as folders of frames: which layout is there, which frames pair up."""
+"""Datasets as folders of frames: which layout they have, which frames form pairs."""
 
 import dataclasses
 import os
@@ -16,12 +16,12 @@ class FolderVideo:
 
     Attributes:
         split: that it belongs to.
-        name: as its folder.
+        name: of its folder.
         blurry: folder of blurry frames.
         sharp: folder of sharp frames.
         pairs: file names (blurry, sharp) in order; a pair has one stem.
         lone: names of the frames without a partner.
-        unpaired: a line about each of them, or about a folder that has none.
+        unpaired: a message for each of them, or for a folder without frames.
     """
 
     split: str
@@ -38,14 +38,7 @@ class FolderVideo:
         return f"{self.split}/{self.name}"
 
     def paths(self, frame: int) -> tuple[Path, Path]:
-        """Files of one pair.
-
-        Args:
-            frame: its position in the video, from 0.
-
-        Returns:
-            The blurry file and the sharp one.
-        """
+        """Blurry and sharp file of the pair at this position, from 0."""
         blurry, sharp = self.pairs[frame]
         return self.blurry / blurry, self.sharp / sharp
 
@@ -55,12 +48,12 @@ class FolderSet:
     """A dataset found in a folder.
 
     Attributes:
-        dataset: what is known of it.
+        dataset: its description.
         config: its form, or None.
-        root: the folder that was given.
-        layout: how it lies there, for messages.
+        root: the folder given.
+        layout: its name, for messages.
         videos: split after split, by name within each.
-        strays: folders among them that hold no frames of this set.
+        strays: folders next to the videos that hold no frames of this set.
     """
 
     dataset: Dataset
@@ -72,7 +65,7 @@ class FolderSet:
 
     @property
     def label(self) -> str:
-        """Name and config, as `gopro/blur_gamma`."""
+        """Name and config, such as `gopro/blur_gamma`."""
         return _label(self.dataset, self.config)
 
     @property
@@ -83,24 +76,14 @@ class FolderSet:
 
     @property
     def frames(self) -> int:
-        """Pairs in all."""
+        """Number of pairs."""
         return sum(len(video.pairs) for video in self.videos)
 
 
 def find(name: str, root: str | os.PathLike, config: str | None = None) -> FolderSet:
-    """Finds a dataset's frames under a folder.
+    """Finds a dataset's frames in its archive's outer folder, or the one around it.
 
-    Args:
-        name: of the dataset.
-        root: where it was unpacked: the archive's outer folder, or the one around it.
-        config: its form; None takes the default.
-
-    Returns:
-        Its videos, with the frames that have no partner.
-
-    Raises:
-        UserError: if the folder is none, is empty or does not hold this dataset.
-        UsageError: for an unknown name or config.
+    A UserError if the folder is missing, empty or does not hold this dataset.
     """
     chosen = dataset(name)
     config = config_of(chosen, config)
@@ -129,7 +112,7 @@ def _existing(root, chosen):
 
 
 def _find(chosen, root, config):
-    """The first layout with pairs, else the first with anything, else None."""
+    """The first layout with pairs, else the first with any video, else None."""
     first = None
     for base in _bases(chosen, root, config):
         for layout in chosen.layouts or _own_layout(base):
@@ -146,9 +129,9 @@ def _find(chosen, root, config):
 
 
 def _bases(chosen, root, config):
-    """Folders that a layout may start from."""
+    """Folders where a layout may start."""
     yield from (root / prefix for prefix in chosen.prefixes)
-    # The folder given may be the layout's own first one, as BSD_1ms8ms.
+    # The folder given may be the first one of the layout itself, such as BSD_1ms8ms.
     tops = (p.blurry.split("/")[0] for la in chosen.layouts for p in la.parts)
     if root.resolve().name in {top.replace("{config}", config or "") for top in tops}:
         yield root.resolve().parent
@@ -174,7 +157,7 @@ def _videos(base, part) -> Iterator[FolderVideo]:
 
 
 def _names(base, pattern):
-    """Videos for which a folder of this pattern exists."""
+    """Names of videos for which a folder of this pattern exists."""
     before, _, after = pattern.partition("{video}")
     folder = base / before
     if not folder.is_dir():
@@ -216,7 +199,7 @@ def _frames(folder):
 
 
 def _strays(base, parts, videos):
-    """Folders beside the videos of a split that are none, as one misspelt would be."""
+    """Folders next to a split's videos that are no videos, such as a misspelt one."""
     parents = {part.blurry.partition("{video}")[0] for part in parts}
     beside = [
         p
@@ -230,7 +213,7 @@ def _strays(base, parts, videos):
 
 
 def _own_layout(base):
-    """The layout of anyone's pairs: videos, or splits of videos."""
+    """The layout of users' own pairs: videos, or splits of videos."""
     places = [("train", "")] + [(p.name, f"{p.name}/") for p in _sorted(base)]
     parts = [part for split, place in places for part in _own_parts(base, split, place)]
     loose = [part for part in parts if part.blurry.startswith("{")]
@@ -259,7 +242,7 @@ def _sorted(folder):
 
 
 def _pair_folders(folder):
-    """What a video's two folders are called here; one may be missing; or None."""
+    """Names of a video's two folders, one of which may be missing; None if both are."""
     for needed in (all, any):
         for names in PAIR_FOLDERS:
             if needed((folder / name).is_dir() for name in names):

@@ -1,7 +1,7 @@
-"""Random access to the frames of a split, whatever they are kept in.
+"""Random access to the frames of a split, in any storage format.
 
-Folders are here, TFDS records in `records.py`, decoded arrays in `cache.py`; all give
-the same frames. Letters: H W pixels, h w a window of them, N frames.
+Folders are here, TFDS records in `tfds.py`, decoded arrays in `array_cache.py`; all
+give the same frames. Letters: H W pixels, h w a window of them, N frames.
 """
 
 import abc
@@ -22,14 +22,7 @@ KINDS = ("blurry", "sharp")
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-    """One video of a split.
-
-    Attributes:
-        name: as in the dataset.
-        frames: pairs of a blurry and a sharp frame.
-        height: H of every frame, in pixels.
-        width: W.
-    """
+    """One video of a split: its number of pairs, and its frames' size in pixels."""
 
     name: str
     frames: int
@@ -39,14 +32,7 @@ class VideoInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A rectangle of a frame.
-
-    Attributes:
-        top: first row.
-        left: first column.
-        height: rows h.
-        width: columns w.
-    """
+    """A rectangle of a frame, in pixels: first row and column, h rows and w columns."""
 
     top: int
     left: int
@@ -54,16 +40,16 @@ class Window:
     width: int
 
     def of(self, image: np.ndarray) -> np.ndarray:
-        """Cuts it out of [..., H, W, 3]: a view [..., h, w, 3]."""
+        """Cuts it out of [..., H, W, C]: a view [..., h, w, C]."""
         rows = slice(self.top, self.top + self.height)
         return image[..., rows, self.left : self.left + self.width, :]
 
 
 class FrameSource(abc.ABC):
-    """Frames of one split by video and position; can be pickled, safe in threads.
+    """Frames of one split by video and position; picklable and thread-safe.
 
     Attributes:
-        name: what it is, for messages.
+        name: of the source, for messages.
         videos: the videos of the split, in order.
     """
 
@@ -81,12 +67,12 @@ class FrameSource(abc.ABC):
 
         Args:
             video: its position in `videos`.
-            frames: {"blurry": positions, "sharp": positions} from 0, in any order,
-                repeated ones decoded once; either may be left out.
-            window: part of every frame to give; None gives all of it.
+            frames: {"blurry": positions, "sharp": positions} from 0, in any order;
+                repeated ones are decoded once; either may be left out.
+            window: part of every frame to return; None returns all of it.
 
         Returns:
-            {kind: [N, h, w, 3] uint8 RGB} for the kinds asked for.
+            {kind: [N, h, w, 3] uint8 RGB} for the kinds requested.
 
         Raises:
             UserError: naming the file or record that cannot be read.
@@ -107,7 +93,7 @@ class FrameSource(abc.ABC):
 
     @abc.abstractmethod
     def _load(self, video, places, window):
-        """Windows [h, w, 3] of the frames at places (kind, position), in order."""
+        """Windows [h, w, 3] uint8 of the frames at (kind, position), in order."""
 
 
 def _check_window(window, info):
@@ -122,23 +108,19 @@ def _check_window(window, info):
 
 
 class DecodedFrames(FrameSource):
-    """A source whose frames are compressed: decodes in threads of its own."""
+    """A source of compressed frames, which a thread pool decodes."""
 
     def __init__(self, threads: int | None):
-        """Starts no thread yet.
-
-        Args:
-            threads: that decode at once; None takes one for each core.
-        """
+        """Starts no thread yet; `threads` None takes one for each core."""
         self._threads = threads or default_threads()
         self._pool = ThreadPoolExecutor(self._threads)
 
     def __getstate__(self):
-        """Leaves the threads behind."""
+        """Leaves out the thread pool."""
         return {k: v for k, v in self.__dict__.items() if k != "_pool"}
 
     def __setstate__(self, state):
-        """Takes threads of its own."""
+        """Creates a new thread pool."""
         self.__dict__.update(state)
         self._pool = ThreadPoolExecutor(self._threads)
 
@@ -159,7 +141,7 @@ class DecodedFrames(FrameSource):
 
 
 class FolderFrames(DecodedFrames):
-    """A dataset as it was unpacked: nothing to prepare, but decoding takes long."""
+    """A dataset as it was unpacked: no preparation, but slow decoding."""
 
     def __init__(
         self,
@@ -170,18 +152,17 @@ class FolderFrames(DecodedFrames):
         config: str | None = None,
         threads: int | None = None,
     ):
-        """Lists the folders and looks at the first frame of each video.
+        """Lists the folders and reads the size of each video's first frame.
 
         Args:
             name: of the dataset.
             root: folder that holds it.
             split: which part of it.
             config: its form; None takes the default.
-            threads: that decode at once; None takes one for each core.
+            threads: that decode in parallel; None takes one for each core.
 
         Raises:
-            UserError: if the dataset or the split is not there, or a frame has no
-                partner.
+            UserError: if the dataset or the split is missing, or a frame is unpaired.
         """
         super().__init__(threads)
         found = find(name, root, config)
@@ -206,31 +187,12 @@ class FolderFrames(DecodedFrames):
 
 
 def video_info(video: FolderVideo) -> VideoInfo:
-    """What the first frame's file says of a video.
-
-    Args:
-        video: with at least one pair.
-
-    Returns:
-        Its name, length and size.
-
-    Raises:
-        UserError: if that file is damaged.
-    """
+    """Name, length and size of a video with a pair, by its first frame's file."""
     return VideoInfo(video.name, len(video.pairs), *image_size(video.paths(0)[0]))
 
 
 def no_split(name: str, split: str, splits: Sequence[str]) -> UserError:
-    """The error for a split that is not there.
-
-    Args:
-        name: the set, for the message.
-        split: which was asked for.
-        splits: which exist.
-
-    Returns:
-        It, to be raised.
-    """
+    """The UserError for a split that does not exist."""
     return UserError(
         f"{name}: no split {split!r}; it has {', '.join(splits) or 'none'}"
     )

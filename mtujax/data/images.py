@@ -1,7 +1,7 @@
-"""Image files of datasets: whole or damaged, their size, their pixels.
+"""Image files of datasets: damage, size, pixels.
 
 Letters: H W pixels. Every frame is [H, W, 3] RGB uint8: grey is repeated, opacity
-dropped, 16 bits become 8, and a JPEG is turned as its EXIF says (as OpenCV reads it).
+dropped, 16 bits become 8, and a JPEG is oriented by its EXIF tag (OpenCV does so).
 """
 
 import os
@@ -21,24 +21,15 @@ _JPEG_TAIL = 64  # bytes that some cameras append
 
 
 def damage(data: bytes) -> str | None:
-    """Says what is wrong with an image file without decoding it.
-
-    Decoders differ in what they let pass (a JPEG cut short decodes to a grey strip), so
-    this does not rely on them. A PNG carries checksums; in a JPEG only a missing end is
-    seen.
-
-    Args:
-        data: the whole file.
-
-    Returns:
-        What is wrong, or None.
-    """
+    """What is wrong with an image file, found without decoding it, or None."""
+    # Decoders differ in what they accept (a truncated JPEG decodes to a grey strip), so
+    # none is used. A PNG has checksums; in a JPEG only a missing end is found.
     if not data:
         return "empty file"
     if data[:8] == _PNG:
         return _png_damage(data)
     if data[:2] == _JPEG:
-        # Blocks that never reached the disk are zeros.
+        # Blocks that were never written to disk are zeros.
         tail = data.rstrip(b"\0")[-_JPEG_TAIL:]
         return None if _JPEG_END in tail else "cut short"
     return "neither PNG nor JPEG"
@@ -60,17 +51,9 @@ def _png_damage(data):
 
 
 def decode(data: bytes, name: str | os.PathLike) -> np.ndarray:
-    """Pixels of an image file.
+    """Decodes a PNG or JPEG file's bytes to [H, W, 3] RGB uint8.
 
-    Args:
-        data: the whole file, PNG or JPEG.
-        name: for messages.
-
-    Returns:
-        [H, W, 3] RGB uint8.
-
-    Raises:
-        UserError: naming the file, if it is damaged.
+    If it is damaged, a UserError gives `name`.
     """
     if wrong := damage(data):
         raise UserError(f"{name}: {wrong}")
@@ -84,32 +67,12 @@ def decode(data: bytes, name: str | os.PathLike) -> np.ndarray:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Pixels of an image file on disk.
-
-    Args:
-        path: PNG or JPEG.
-
-    Returns:
-        [H, W, 3] RGB uint8.
-
-    Raises:
-        UserError: naming the file, if it is damaged.
-    """
+    """Decodes a PNG or JPEG file to [H, W, 3] RGB uint8; a UserError if damaged."""
     return decode(path.read_bytes(), path)
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Rows and columns of an image file; of a PNG without decoding it.
-
-    Args:
-        path: PNG or JPEG.
-
-    Returns:
-        H and W.
-
-    Raises:
-        UserError: naming the file, if it is damaged.
-    """
+    """Rows H and columns W of an image file; a PNG is not decoded."""
     with path.open("rb") as file:
         head = file.read(24)
     if head[:8] == _PNG and len(head) == 24:

@@ -1,4 +1,4 @@
-"""Where the motion of a dataset is found: kept by `data flow`, or brought along."""
+"""Where the frames and the motion of a dataset are."""
 
 import hashlib
 import os
@@ -21,21 +21,10 @@ def flow_folder(
     config: str | None = None,
     output: str | os.PathLike | None = None,
 ) -> Path:
-    """Where the motion of a set is kept.
+    """The folder of a set's motion, which need not exist, with a folder for each split.
 
-    Args:
-        name: of the dataset.
-        path: its folder, in any form that `open_frames` reads.
-        config: its form; None takes the default.
-        output: folder for sets; None takes the one that holds the set where it is
-            prepared, else `default_output`, where own pairs have a folder for each
-            place that they lie at.
-
-    Returns:
-        The folder, which need not exist; its splits are folders in it.
-
-    Raises:
-        UsageError: for an unknown name or config.
+    It is in `output`; None takes the folder of the set where it is prepared, else
+    `default_output`, with a separate folder for own pairs from each path.
     """
     path, label = Path(path), [name, config_of(dataset(name), config)]
     place = Path(*filter(None, label), "flow")
@@ -45,7 +34,7 @@ def flow_folder(
         return path.parent / "flow"
     if (path / place).parent.is_dir():  # prepared
         return path / place
-    if name == "pairs":  # which others may have under the same names
+    if name == "pairs":  # several sets may have the same names
         where = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
         place = place.with_name(f"flow-{where[:8]}")
     return default_output() / place
@@ -60,17 +49,16 @@ def open_motion(
     config: str | None = None,
     folder: str | os.PathLike | None = None,
 ) -> FlowFiles:
-    """Motion of a split that is kept in files.
+    """Opens the stored motion of a split.
 
     Args:
         name: of the dataset.
         path: its folder, in any form that `open_frames` reads.
-        source: its frames, as `open_frames` gives them.
+        source: its frames, as returned by `open_frames`.
         split: which part of it.
         config: its form; None takes the default.
-        folder: what holds `SPLIT/VIDEO/*.npz` or `.flo`; None takes the folder `flow`
-            beside the frames of each video, with names as the frames have, else
-            `flow_folder`.
+        folder: holds `SPLIT/VIDEO/*.npz` or `.flo`; None takes the folder `flow` next
+            to the frames of each video, with the frames' names, else `flow_folder`.
 
     Returns:
         A `MotionSource`.
@@ -95,10 +83,10 @@ def open_motion(
 
 
 def _beside(name, path, source, split, config):
-    """Folders `flow` of plain folders and the names wanted there, if any exists."""
+    """Folders `flow` next to plain folders of frames, with their stems, or None."""
     path = Path(path)
     if (flow_folder(name, path, config=config, output=path).parent).is_dir():
-        return None  # prepared: names of frames are not known
+        return None  # prepared: names of frames are unknown
     videos = find(name, path, config).splits.get(split, ())
     folders = [_flow_beside(video) for video in videos]
     if not any(folder.is_dir() and _holds_flow(folder) for folder in folders):
@@ -127,15 +115,15 @@ def open_frames(
     config: str | None = None,
     threads: int | None = None,
 ) -> FrameSource:
-    """Frames of a split, in whichever form they are there.
+    """Opens the frames of a split, in whichever form they are stored.
 
     Args:
         name: of the dataset.
-        path: its folder as unpacked, or the one that `data prepare` wrote to, where a
+        path: its folder as unpacked, or the output folder of `data prepare`, where a
             decoded copy is preferred to records.
         split: which part of it.
         config: its form; None takes the default.
-        threads: that decode at once; None takes one for each core.
+        threads: that decode in parallel; None takes one for each core.
 
     Returns:
         The frames.

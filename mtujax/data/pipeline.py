@@ -1,9 +1,9 @@
 """The input pipeline: clips drawn, cropped, turned, labelled and batched by Grain.
 
-Nothing here is random but by the seed: record n of the stream is the same in every run,
-whatever the number of threads, worker processes and hosts, so a run that goes on from a
-saved state sees what it would have seen. Letters: B clips of this host's batch, T
-target frames, L frames of the blurry side, h w pixels.
+All randomness comes from the seed: record n of the stream is the same in every run,
+whatever the number of threads, worker processes and hosts, so that a resumed run sees
+what it would have seen. Letters: B clips of this host's batch, T target frames, L
+frames of the blurry side, h w pixels.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from mtujax.data.frames import FrameSource
 from mtujax.data.transforms import Augment, MotionLabels, Noise
 from mtujax.errors import UsageError
 
-_AHEAD = 2  # batches kept ready for each thread
+_AHEAD = 2  # batches prefetched for each thread
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,9 @@ class BatchSpec:
     Attributes:
         crop: side of the square crop in pixels, or its rows and columns; multiples of
             `labels.cell`. The release has 256.
-        batch: clips of this host. The release has 8 in all.
+        batch: batch size of this host. The release has 8 in all.
         augment: how often clips are turned and flipped; None: never.
-        noise: of the blurry frames; None: none is added.
+        noise: added to the blurry frames; None: none.
         labels: how motion becomes classes.
     """
 
@@ -39,11 +39,7 @@ class BatchSpec:
     labels: MotionLabels = MotionLabels()
 
     def __post_init__(self):
-        """Refuses what no batch can be.
-
-        Raises:
-            UsageError: naming the field.
-        """
+        """Raises a UsageError that names the first invalid field."""
         cell = self.labels.cell
         if any(side < cell or side % cell for side in self.size):
             raise UsageError(f"crop {self.crop}: sides are multiples of {cell} pixels")
@@ -57,7 +53,7 @@ class BatchSpec:
 
 
 class _Draw:
-    """Makes a record of a clip's number; of this module, so that it can be pickled."""
+    """Makes a record from a clip's number; a class, so that it can be pickled."""
 
     def __init__(self, samples, spec):
         self._samples, self._spec = samples, spec
@@ -90,35 +86,34 @@ def training_batches(
     threads: int = 2,
     workers: int = 0,
 ):
-    """Endless batches for training, every clip once before any comes again.
+    """Endless batches for training, every clip once before any is repeated.
 
     Args:
-        source: what to draw from, or a dataset's frames as `open_frames` gives them.
+        source: the samples, or a dataset's frames as returned by `open_frames`.
         clips: how clips are cut out of those frames; None takes the release's.
         spec: what a batch holds; None takes the release's.
         motion: of those frames; without it, a batch has no labels.
-        seed: of the order and all else that is random, from 0 to 2**32 - 1.
-        start: batches to leave out at the beginning, unread: where a run goes on that
-            had so many, with any number of workers, or hosts with the same sum.
-        shard: number of this host and of all: `jax.process_index()` and
+        seed: of the order and all other randomness, from 0 to 2**32 - 1.
+        start: batches to skip, unread: for resuming a run that had so many, with any
+            number of workers, or hosts with the same total batch size.
+        shard: index of this host and number of hosts: `jax.process_index()` and
             `jax.process_count()`. The hosts' batches together are those that one host
             would have with the sum of their sizes.
-        threads: that make batches ahead, in each process.
-        workers: processes that make them; 0 is best but where many cores stand behind a
-            fast device. A script must then start under `if __name__ == "__main__":`.
+        threads: that prefetch batches, in each process.
+        workers: processes that make them; 0 is best except where many cores feed a fast
+            device. A script must then start under `if __name__ == "__main__":`.
 
     Returns:
         A `grain.DatasetIterator` of dicts: "blurry" uint8 [B, L, h, w, 3], "sharp"
         uint8 [B, T, h, w, 3]; with motion, "motion" int32 [B, T, h/s, w/s], classes
-        (dy + r)(2r + 1) + (dx + r), of cells of s
-        pixels, and "motion_valid" bool likewise; and "record"
-        int32 [B], what each was drawn from, which `Samples.describe` names.
-        `get_state()` gives what `set_state` goes on from, with as many workers. A
-        damaged file ends it with a `UserError` that names it.
+        (dy + r)(2r + 1) + (dx + r) of cells of s pixels, and "motion_valid" bool
+        likewise; and "record" int32 [B], the number of each clip, which
+        `Samples.describe` names. `set_state` resumes from what `get_state()` returned,
+        with as many workers. A damaged file ends it with a `UserError` that names it.
 
     Raises:
         UserError: if a frame is smaller than the crop, or no video is long enough.
-        UsageError: for a setting that cannot be.
+        UsageError: for an invalid setting.
     """
     spec = spec or BatchSpec()
     _check(seed, shard, start=start, threads=threads, workers=workers)
@@ -127,8 +122,8 @@ def training_batches(
         samples.check(height, width)
     import grain
 
-    # Sliced last: nothing is done for records that another host takes, and a record
-    # does not depend on how many hosts there are.
+    # Sliced last: no work is done for records of another host, and a record does not
+    # depend on the number of hosts.
     records = grain.MapDataset.range(len(samples)).seed(seed).shuffle().repeat()
     records = records.random_map(_Draw(samples, spec))
     batches = records[shard[0] :: shard[1]].batch(spec.batch, drop_remainder=True)

@@ -1,7 +1,7 @@
-"""Builds a set once, to be read many times: whole, or not at all.
+"""Builds a set once, to be read many times: completely, or not at all.
 
 `OUTPUT/NAME/[CONFIG/]1.0.0` holds TFDS records, `OUTPUT/NAME/[CONFIG/]raw` decoded
-arrays. Both grow in a hidden folder beside and are renamed when they are complete.
+arrays. Both are built in a hidden folder of `OUTPUT`, then moved into place.
 """
 
 import contextlib
@@ -23,13 +23,7 @@ RAW = "raw"
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A set that is ready.
-
-    Attributes:
-        folder: where it lies.
-        bytes: its size.
-        report: what the check before it found.
-    """
+    """A prepared set: its folder, its size in bytes and the report of its check."""
 
     folder: Path
     bytes: int
@@ -53,7 +47,7 @@ def prepare_dataset(
     threads: int | None = None,
     progress: Callable[[str], contextlib.AbstractContextManager] = _silent,
 ) -> Prepared:
-    """Checks a dataset's folder and builds records or arrays of it.
+    """Checks a dataset's folder and builds records or arrays from it.
 
     Args:
         name: of the dataset.
@@ -61,15 +55,15 @@ def prepare_dataset(
         output: folder for sets; None takes `default_output`.
         config: form of the dataset; None takes the default.
         raw: decoded arrays (fast, large) instead of TFDS records.
-        partial: accept a set that is not whole.
-        overwrite: replace what is there, also of an older version.
-        quick: do not decode every image before.
-        threads: that decode at once; None takes one for each core.
-        progress: given a label, a context manager of a function that is called with
-            frames done and their number, as `FrameProgress`.
+        partial: accept an incomplete set.
+        overwrite: replace what exists, also of an older version.
+        quick: do not decode every image first.
+        threads: that decode in parallel; None takes one for each core.
+        progress: given a label, returns a context manager of a function that is called
+            with the frames done and their total, as `FrameProgress`.
 
     Returns:
-        Where it lies.
+        The folder of the set, its size and the report of the check.
 
     Raises:
         UserError: listing what is wrong with the folder; or if the set exists, is being
@@ -88,9 +82,9 @@ def prepare_dataset(
         one_at_a_time(Path(f"{hidden}.lock"), final),
         _part(Path(f"{hidden}.part")) as part,
     ):
-        _refuse_existing(final, overwrite)  # it may have appeared since
+        _refuse_existing(final, overwrite)  # another process may have finished it
         with progress("checking") as show:
-            # Arrays are decoded anyway, which finds the same.
+            # Arrays are decoded anyway, which finds the same damage.
             report = check_dataset(
                 name,
                 root,
@@ -128,7 +122,7 @@ def _refuse_existing(final, overwrite):
         return
     if final.exists():
         if final.name == RAW:
-            read_manifest(final)  # says if it is of another version
+            read_manifest(final)  # raises if it is of another version
         raise UserError(f"{final}: exists already; --overwrite replaces it")
     if final.name != RAW:
         from mtujax.data.tfds import versions
@@ -156,7 +150,7 @@ def _refuse_full(output, found, raw):
 
 @contextlib.contextmanager
 def _part(folder):
-    """A hidden folder to build in, deleted afterwards, also a killed process's."""
+    """A hidden folder to build in, deleted afterwards; replaces a killed process's."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
@@ -167,11 +161,11 @@ def _part(folder):
 
 @contextlib.contextmanager
 def _naming(final, part):
-    """Lets errors name the set, not the hidden file."""
+    """Makes errors name the set, not the hidden file."""
     with naming(final, part):
         try:
             yield
-        except RuntimeError as error:  # of array_record
+        except RuntimeError as error:  # from array_record
             _, write, rest = str(error).partition("write() failed: ")
             if not write:
                 raise
@@ -202,7 +196,7 @@ def _records(found, part, show):
 
 
 def _tidy(note, final):
-    """Keeps TFDS's note of the default config, and deletes older versions."""
+    """Keeps TFDS's record of the default config, and deletes older versions."""
     from mtujax.data.tfds import versions
 
     kept = final.parent.parent / ".config"

@@ -16,19 +16,9 @@ def builder(
     config: str | None = None,
     data_dir: str | os.PathLike | None = None,
 ):
-    """The TFDS builder of a dataset; importing it also registers it with TFDS.
+    """The `PairBuilder` of a dataset, which importing also registers with TFDS.
 
-    Args:
-        name: of the dataset.
-        config: its form; None takes the default.
-        data_dir: where sets are prepared; None takes TFDS's own folder.
-
-    Returns:
-        A `PairBuilder`.
-
-    Raises:
-        UsageError: for an unknown name or config.
-        UserError: if the training extra is not installed.
+    `data_dir` None takes TFDS's own folder. A UserError without the training extra.
     """
     config = config_of(dataset(name), config)
     try:
@@ -60,20 +50,7 @@ def _class(name):
 def prepared(
     name: str, *, config: str | None = None, data_dir: str | os.PathLike | None = None
 ):
-    """The builder of a set that is prepared, ready to be read.
-
-    Args:
-        name: of the dataset.
-        config: its form; None takes the default.
-        data_dir: where it was prepared.
-
-    Returns:
-        A `PairBuilder`.
-
-    Raises:
-        UsageError: for an unknown name or config.
-        UserError: if it is not prepared there, or in another version.
-    """
+    """The `PairBuilder` of a prepared set; a UserError if none of this version."""
     made = builder(name, config=config, data_dir=data_dir)
     folder = Path(made.data_dir)
     if made.is_prepared():
@@ -89,14 +66,7 @@ def prepared(
 
 
 def versions(folder: Path) -> list[str]:
-    """Versions of a set that lie in a folder.
-
-    Args:
-        folder: of the set; it need not exist.
-
-    Returns:
-        Their names, oldest first.
-    """
+    """Versions of a set in its folder, which need not exist, oldest first."""
     if not folder.is_dir():
         return []
     found = [p.name for p in folder.iterdir() if (p / "dataset_info.json").is_file()]
@@ -105,7 +75,7 @@ def versions(folder: Path) -> list[str]:
 
 
 class RecordFrames(DecodedFrames):
-    """Frames of records, as `data prepare` writes them."""
+    """Frames from records, as written by `data prepare`."""
 
     def __init__(
         self,
@@ -118,15 +88,7 @@ class RecordFrames(DecodedFrames):
     ):
         """Opens the records; none is read yet.
 
-        Args:
-            name: of the dataset.
-            data_dir: folder that `data prepare` wrote to.
-            split: which part of it.
-            config: its form; None takes the default.
-            threads: that decode at once; None takes one for each core.
-
-        Raises:
-            UserError: if nothing usable is prepared there, or it has no such split.
+        A UserError if nothing usable is prepared there, or it has no such split.
         """
         super().__init__(threads)
         builder = prepared(name, config=config, data_dir=data_dir)

@@ -17,9 +17,9 @@ class Symmetry:
     """One of the ways in which a square maps to itself.
 
     Attributes:
-        turns: quarter turns against the clock, made first.
-        vertical: then top and bottom change places.
-        horizontal: then left and right change places.
+        turns: counterclockwise quarter turns, done first.
+        vertical: then swap top and bottom.
+        horizontal: then swap left and right.
     """
 
     turns: int = 0
@@ -27,25 +27,13 @@ class Symmetry:
     horizontal: bool = False
 
     def before(self, height: int, width: int) -> tuple[int, int]:
-        """The size that becomes another one.
-
-        Args:
-            height: rows after it, in pixels.
-            width: columns after it.
-
-        Returns:
-            Rows and columns before it.
-        """
+        """Rows and columns, in pixels, that become `height` and `width`."""
         return (width, height) if self.turns % 2 else (height, width)
 
     def of(self, images: np.ndarray) -> np.ndarray:
         """Turns and flips pixels.
 
-        Args:
-            images: [..., H, W, C] of any dtype.
-
-        Returns:
-            A view [..., H', W', C].
+        [..., H, W, C] of any dtype -> a view [..., H', W', C].
         """
         turned = np.rot90(images, self.turns, axes=(-3, -2))
         rows = slice(None, None, -1 if self.vertical else 1)
@@ -53,13 +41,9 @@ class Symmetry:
         return turned[..., rows, columns, :]
 
     def of_flow(self, flow: np.ndarray) -> np.ndarray:
-        """Turns and flips a flow: its pixels and its vectors.
+        """Turns and flips a flow, its pixels and its vectors.
 
-        Args:
-            flow: [..., H, W, 2] (dx, dy) in pixels.
-
-        Returns:
-            [..., H', W', 2] of the same dtype.
+        [..., H, W, 2] (dx, dy) in pixels -> [..., H', W', 2] of the same dtype.
         """
         dx, dy = np.moveaxis(flow, -1, 0)
         for _ in range(self.turns % 4):
@@ -83,21 +67,17 @@ class Augment:
     flip: float = 0.5
 
     def __post_init__(self):
-        """Refuses what is no probability.
-
-        Raises:
-            UsageError: naming the field.
-        """
+        """Raises a UsageError that names the first invalid probability."""
         _check_probabilities(turn=self.turn, flip=self.flip)
 
     def draw(self, rng: np.random.Generator) -> Symmetry:
-        """Draws what happens to a clip.
+        """Draws the symmetry of one clip.
 
         Args:
             rng: source of randomness.
 
         Returns:
-            It.
+            The `Symmetry` to apply to all frames of the clip.
         """
         turns = _choose(rng, self.turn, (0, 1, 3, 2))
         flips = ((False, False), (True, False), (False, True), (True, True))
@@ -105,7 +85,7 @@ class Augment:
 
 
 def _choose(rng, probability, choices):
-    """The first choice if nothing happens, else one of the three others."""
+    """The first choice if nothing happens, else one of the other three."""
     if rng.random() >= probability:
         return choices[0]
     return choices[1 + int(np.searchsorted([0.3, 0.6], rng.random(), side="right"))]
@@ -113,15 +93,15 @@ def _choose(rng, probability, choices):
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Gaussian noise of the blurry frames, each apart.
+    """Gaussian noise of the blurry frames, drawn for each frame.
 
     The release has `Noise(1e-4, 1e-4)`, on float frames. That is 0.03 of a grey level:
     of frames in uint8, as here, it changes none.
 
     Attributes:
         low: smallest standard deviation, on the scale of [0, 1].
-        high: largest; one between them is drawn for each frame.
-        probability: of a frame to have noise.
+        high: largest; each frame draws one between them.
+        probability: that a frame has noise.
     """
 
     low: float = 0.0
@@ -129,11 +109,7 @@ class Noise:
     probability: float = 0.5
 
     def __post_init__(self):
-        """Refuses what no noise can be.
-
-        Raises:
-            UsageError: naming the field.
-        """
+        """Raises a UsageError that names the invalid field."""
         _check_probabilities(probability=self.probability)
         if not 0 <= self.low <= self.high:
             raise UsageError(
@@ -143,7 +119,7 @@ class Noise:
     def add(
         self, blurry: np.ndarray, positions: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Adds noise, clipped to the range of colours.
+        """Adds noise, rounded and clipped to uint8.
 
         Args:
             blurry: [L, H, W, 3] uint8.
@@ -183,10 +159,10 @@ class MotionLabels:
         radius: r of the network's search; displacements beyond it are clamped.
         label_all_cells: let every cell count, as in the release, whose flow network
             gives no
-            mask: also where the motion was clamped, leaves the frame or is hidden.
+            mask: also where the motion was clamped, leaves the frame or is occluded.
             Without it, such cells are invalid, and so is a clip's first frame, which
-            has none before it.
-        cell: s, `ModelConfig.cell`.
+            has no frame before it.
+        cell: s, `ModelConfig.cell`, in pixels.
     """
 
     radius: int = 10
@@ -194,11 +170,7 @@ class MotionLabels:
     cell: int = MOTION_STRIDE
 
     def __post_init__(self):
-        """Refuses a radius that is none.
-
-        Raises:
-            UsageError: naming it.
-        """
+        """Raises a UsageError for a negative radius."""
         if self.radius < 0:
             raise UsageError(f"radius {self.radius}: at least 0")
 
@@ -207,13 +179,13 @@ class MotionLabels:
 
         Args:
             flow: [T, sh, sw, 2] float backward flow (dx, dy) in pixels.
-            valid: bool [T, sh, sw], False where it is unknown or means nothing. The
+            valid: bool [T, sh, sw], False where the flow is unknown or undefined. The
                 mean of a cell is over its valid pixels (with `label_all_cells` over
                 all, of which unknown ones count 0); the cell is valid if half of them
                 are.
 
         Returns:
-            int32 [T, h, w] classes, and bool [T, h, w].
+            int32 [T, h, w] classes, and bool [T, h, w], whether they count.
         """
         # Plane by plane and in place: this is done for every record.
         pixels = np.isfinite(flow[..., 0]) & np.isfinite(flow[..., 1])
@@ -234,8 +206,8 @@ class MotionLabels:
 
 
 def _block_sums(values, side):
-    """[T, sh, sw, C] to [T, h, w, C]."""
-    # Of a larger cell than 4x4, a byte cannot count the pixels.
+    """Sums over cells: [T, sh, sw, C] to [T, h, w, C]."""
+    # A byte cannot count the pixels of a cell of 16x16 or more.
     kind = np.uint8 if side**2 < 256 else np.uint16
     values = values.astype(kind) if values.dtype == np.uint8 else values
     rows = sum(values[:, n::side] for n in range(side))
@@ -243,7 +215,7 @@ def _block_sums(values, side):
 
 
 def _inside(cells):
-    """Whether a displacement [T, h, w, 2] leads to a cell: the network sees no more."""
+    """Whether displacements [T, h, w, 2] lead to a cell: the network sees no others."""
     _, height, width, _ = cells.shape
     x = np.arange(width) + cells[..., 0]
     y = np.arange(height)[:, None] + cells[..., 1]

@@ -1,4 +1,4 @@
-"""Scores of frames, motion and steadiness, and published protocols."""
+"""Metrics of frames, motion and temporal consistency, and published protocols."""
 
 import lazy_loader
 

@@ -1,11 +1,11 @@
-"""Takes a shift and a gain out of a result before it is scored, after Koehler et al.
+"""Removes a shift and a gain from a result before it is scored, after Koehler et al.
 
 A deblurred image may be shifted by whole pixels and scaled in brightness against the
-sharp one and be just as sharp. This is the form that video deblurring uses: one gain
-and one integer shift per frame; no zoom, rotation or fraction of a pixel. Borders are
-taken to wrap around, so that on smooth frames the shift found may be a pixel short, and
-the gain is found before the shift: both are the field's, and scores stay comparable.
-Letters: B batch, H W pixels.
+sharp one and be just as sharp. This is the form used in video deblurring: one gain and
+one integer shift per frame; no zoom, rotation or subpixel shift. Borders are taken to
+wrap around, so that on smooth frames the shift found may be a pixel short, and the gain
+is found before the shift: both as in the field's script, so that scores stay
+comparable. Letters: B batch size, H W pixels.
 """
 
 import chex
@@ -21,16 +21,16 @@ _TIE = 1e-6
 
 @flax.struct.dataclass
 class Aligned:
-    """A result brought onto the sharp frame.
+    """A result aligned with the sharp frame.
 
     Attributes:
-        restored: [B, H, W, 3] float32, scaled and shifted, zero where nothing came to
-            lie; neither clamped nor rounded.
+        restored: [B, H, W, 3] float32, scaled and shifted, zero where the shift left it
+            empty; neither clamped nor rounded.
         sharp: [B, H, W, 3] float32, zero in the same places.
-        gain: [B] what the result was multiplied by.
+        gain: [B] factor applied to the result.
         shift: [B, 2] int32 (rows, columns) by which it was moved, down and right.
         defined: bool [B]; False where the result or the sharp frame is black, so that
-            no gain and no shift is better than another: gain 1, shift 0.
+            no gain or shift is better than another: gain 1, shift 0.
     """
 
     restored: jax.Array
@@ -42,7 +42,7 @@ class Aligned:
 
 @jax.jit
 def align(restored: jax.Array, sharp: jax.Array) -> Aligned:
-    """Aligns results to sharp frames.
+    """Aligns results with sharp frames.
 
     The gain is least squares over all pixels and channels before the shift, sum(xz) /
     sum(zz). The shift is where the circular cross-correlation of the channel means is
@@ -55,7 +55,7 @@ def align(restored: jax.Array, sharp: jax.Array) -> Aligned:
         sharp: [B, H, W, 3] float of the same unit.
 
     Returns:
-        Both, aligned.
+        The aligned pair, with its gain and shift.
     """
     chex.assert_rank([restored, sharp], 4)
     chex.assert_equal_shape([restored, sharp])
@@ -78,13 +78,9 @@ def align(restored: jax.Array, sharp: jax.Array) -> Aligned:
 def best_shift(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     """Finds the shift that takes results onto sharp frames, in whole pixels.
 
-    Args:
-        restored: [B, H, W, 3] float; a gain changes nothing.
-        sharp: [B, H, W, 3] float.
-
-    Returns:
-        int32 [B, 2] (rows, columns), down and right, each in [-(n + 1) // 2, n // 2)
-        for a side of n pixels; (0, 0) where either is flat.
+    [B, H, W, 3] float twice, of any gain -> int32 [B, 2] (rows, columns), down and
+    right, each in [n // 2 - n, n // 2) for a side of n pixels; (0, 0) where either is
+    flat.
     """
     height, width = sharp.shape[1:3]
     x, z = _centred(sharp), _centred(restored)
@@ -101,7 +97,7 @@ def best_shift(restored: jax.Array, sharp: jax.Array) -> jax.Array:
 
 
 def _centred(images):
-    """Channel means less their mean, which moves no peak and spares float32 digits."""
+    """Channel means [B, H, W] less their mean: same peaks, less float32 rounding."""
     grey = jnp.mean(images.astype(jnp.float32), axis=-1)
     return grey - jnp.mean(jnp.mean(grey, axis=2), axis=1)[:, None, None]
 
@@ -112,7 +108,7 @@ def _total(images):
 
 
 def _move(images, shift):
-    """Images [B, H, W, C] moved down and right, and where they came to lie."""
+    """Images [B, H, W, C] moved down and right, and where they cover the frame."""
     covered = True
     for axis in (1, 2):
         size = images.shape[axis]

@@ -1,11 +1,13 @@
 """PSNR and SSIM of images in [0, 1], in the forms that the field reports (Sec. 4.2).
 
-Each is per image, so that totals are sums over frames. Letters: H W pixels, C channels.
+Each gives one value per image, so that totals are sums over frames. Letters: H W
+pixels, C channels.
 
 The forms of SSIM differ by up to 0.02 on one pair of images. All compare means,
 variances and covariance over a window, K1 = 0.01, K2 = 0.03 (Wang et al. 2004, Eq. 13):
-`ssim` weighs it by a Gaussian, `ssim_volumetric` reaches over the channels and past the
-borders as MATLAB does, `ssim_uniform` weighs all pixels alike as scikit-image does.
+`ssim` has a Gaussian window, that of `ssim_volumetric` also extends over the channels
+and beyond the borders, as in MATLAB, and `ssim_uniform` weights all pixels equally, as
+in scikit-image.
 """
 
 import functools
@@ -17,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-MOST_PSNR = 100.0  # dB that a frame counts as in a mean: equal ones are infinite
+MOST_PSNR = 100.0  # dB, a frame's limit in means: that of equal frames is infinite
 GAUSSIAN_SIDE, UNIFORM_SIDE = 11, 7  # windows, in pixels
 _SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
@@ -31,15 +33,15 @@ def psnr(
     """Peak signal-to-noise ratio, 10 log10(1 / mean squared error), with peak 1.
 
     Args:
-        restored: [..., H, W, C] in [0, 1].
-        sharp: [..., H, W, C] in [0, 1].
+        restored: [..., H, W, C] float in [0, 1].
+        sharp: [..., H, W, C] float in [0, 1].
         counts: bool [..., H, W], the pixels to compare; None compares all.
 
     Returns:
         [...] dB, float32; infinite for equal images, NaN where no pixel counts.
 
     Raises:
-        ValueError: for integer images, whose range would be guessed.
+        ValueError: for integer images, whose range is ambiguous.
     """
     _check(restored, sharp)
     restored, sharp = restored.astype(jnp.float32), sharp.astype(jnp.float32)
@@ -55,12 +57,12 @@ def ssim(
 ) -> jax.Array:
     """Structural similarity: Gaussian window 11/1.5, per channel, then averaged.
 
-    The window lies wholly inside the image ("valid") and variances are the window's own
+    The window is entirely inside the image ("valid") and variances are the window's own
     (biased), as in the script of Wang et al., which reads `luma` images.
 
     Args:
-        restored: [..., H, W, C] in [0, 1].
-        sharp: [..., H, W, C] in [0, 1].
+        restored: [..., H, W, C] float in [0, 1].
+        sharp: [..., H, W, C] float in [0, 1].
         counts: bool [..., H, W]; only windows all of whose pixels count are averaged.
             None averages all.
 
@@ -83,13 +85,13 @@ def ssim(
 def ssim_volumetric(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     """Structural similarity of MATLAB's `ssim` for a colour image, taken as a volume.
 
-    The Gaussian 11/1.5 reaches over rows, columns and channels. Beyond its edges the
+    The Gaussian 11/1.5 extends over rows, columns and channels. Beyond its edges the
     volume repeats its outermost values, also beyond the first and last channel, where
-    most of the window lies. All positions are averaged, variances are biased.
+    most of the window is. All positions are averaged, variances are biased.
 
     Args:
-        restored: [..., H, W, C] in [0, 1].
-        sharp: [..., H, W, C] in [0, 1].
+        restored: [..., H, W, C] float in [0, 1].
+        sharp: [..., H, W, C] float in [0, 1].
 
     Returns:
         [...] in [-1, 1], float32.
@@ -110,14 +112,14 @@ def ssim_volumetric(restored: jax.Array, sharp: jax.Array) -> jax.Array:
 
 @jax.jit
 def ssim_uniform(restored: jax.Array, sharp: jax.Array) -> jax.Array:
-    """Structural similarity as scikit-image computes it unless told otherwise.
+    """Structural similarity by scikit-image's defaults.
 
-    A 7x7 window whose pixels weigh the same lies wholly inside the image, variances are
-    the sample's (divided by 48, not 49), channels are averaged.
+    A 7x7 window with equal weights is entirely inside the image, variances are the
+    sample's (divided by 48, not 49), channels are averaged.
 
     Args:
-        restored: [..., H, W, C] in [0, 1].
-        sharp: [..., H, W, C] in [0, 1].
+        restored: [..., H, W, C] float in [0, 1].
+        sharp: [..., H, W, C] float in [0, 1].
 
     Returns:
         [...] in [-1, 1], float32.
@@ -135,11 +137,7 @@ def ssim_uniform(restored: jax.Array, sharp: jax.Array) -> jax.Array:
 def luma(images: jax.Array) -> jax.Array:
     """Brightness .299 R + .587 G + .114 B, not rounded.
 
-    Args:
-        images: [..., H, W, 3] float.
-
-    Returns:
-        [..., H, W, 1] of the same dtype.
+    [..., H, W, 3] float -> [..., H, W, 1] of the same dtype.
     """
     parts = [weight * images[..., c] for c, weight in enumerate(_LUMA)]
     return sum(parts)[..., None]
@@ -158,13 +156,11 @@ def _check(restored, sharp, side=1):
 
 
 def _similarity(restored, sharp, means, spread=1.0):
-    """The map [..., C, h, w] of similarity; `means` averages planes over windows.
-
-    Equation 13 in the difference d and sum s of the images, which shows how far it is
-    from 1: (1 - mean_d^2 / (mean_x^2 + mean_y^2 + C1)) (1 - var_d / (var_x + var_y +
-    C2)). Rounding is then relative to the error that is measured; in the usual form
-    float32 loses C2 = 0.0009 in E[x^2] - E[x]^2 where a bright image is flat.
-    """
+    """Map [..., C, h, w] of the SSIM; `means` averages planes over windows."""
+    # Equation 13 in the difference d and sum s of the images, which shows how far it is
+    # from 1: (1 - mean_d^2 / (mean_x^2 + mean_y^2 + C1)) (1 - var_d / (var_x + var_y +
+    # C2)). Rounding is then relative to the error that is measured; in the usual form
+    # float32 loses C2 = 0.0009 in E[x^2] - E[x]^2 where a bright image is flat.
     x, y = (
         einops.rearrange(image.astype(jnp.float32), "... h w c -> ... c h w")
         for image in (restored, sharp)
@@ -180,7 +176,7 @@ def _similarity(restored, sharp, means, spread=1.0):
 
 
 def _windowed(planes, taps):
-    """Sums, weighed by `taps`, over all windows inside planes [..., H, W]."""
+    """Sums, weighted by `taps`, over all windows inside planes [..., H, W]."""
     for axis in (planes.ndim - 2, planes.ndim - 1):
         size = planes.shape[axis] - len(taps) + 1
         planes = sum(
@@ -197,7 +193,7 @@ def _gaussian():
 
 
 def _channel_mixture(channels):
-    """Weights [C, C] by which a window that reaches over the channels averages them."""
+    """Weights [C, C] by which a window that extends over the channels averages them."""
     weights, taps = np.zeros((channels, channels)), _gaussian()
     for channel in range(channels):
         for k, tap in enumerate(taps):
@@ -207,7 +203,7 @@ def _channel_mixture(channels):
 
 
 def _mix(planes, weights):
-    """Weighed sums of the channels of planes [..., C, H, W]."""
+    """Weighted sums [..., C, H, W] of the channels of planes [..., C, H, W]."""
     mixed = [
         sum(np.float32(w) * planes[..., c, :, :] for c, w in enumerate(row))
         for row in weights
@@ -216,10 +212,8 @@ def _mix(planes, weights):
 
 
 def _mean(values, counts=None):
-    """Means of [..., H, W] over its pixels, or those that count.
-
-    Row by row: one long float32 sum would lose 1e-4 dB at 720p.
-    """
+    """Means [...] of [..., H, W] over all pixels, or those that count."""
+    # Row by row: one long float32 sum would lose 1e-4 dB at 720p.
     if counts is None:
         return jnp.mean(jnp.mean(values, axis=-1), axis=-1)
     values = jnp.where(counts, values, 0)

@@ -1,8 +1,8 @@
 """How well the network's motion aligns frames and matches a known flow (Sec. 4.2).
 
-Measured at 1/4 scale whatever the network's grid, so that networks compare: a cell of
-p x p squares moves them alike. Letters: B batch, H W pixels, h w the motion grid, p
-`ModelConfig.patch`.
+Measured at 1/4 scale whatever the network's grid, so that networks are comparable: a
+cell of p x p squares moves them alike. Letters: B batch size, H W pixels, h w the
+motion grid, p `ModelConfig.patch`.
 """
 
 import functools
@@ -26,13 +26,13 @@ def alignment_accuracy(
     *,
     patch: int = 1,
 ) -> dict[str, jax.Array]:
-    """Compares the previous sharp frame, moved as the network found, to the current.
+    """Compares the previous sharp frame, moved by the network's motion, to the current.
 
     Both frames are averaged over squares of 4x4 pixels, the published motion grid; rows
-    and columns at the end that fill none are left out. The previous one is moved by
-    whole cells. PSNR is over the squares whose source lies in the frame, SSIM
-    (Gaussian, per channel) over the windows that hold such squares only. The paper says
-    no more than that it measures both at 1/4 scale; which ones count is chosen here.
+    and columns left over at the end do not count. The previous one is moved by whole
+    cells. PSNR is over the squares whose source is in the frame, SSIM (Gaussian, per
+    channel) over the windows that hold such squares only. The paper says only that it
+    measures both at 1/4 scale; which squares count is our choice.
 
     Args:
         displacement: [B, h, w, 2] integer (dx, dy) in cells, of the last motion
@@ -42,8 +42,8 @@ def alignment_accuracy(
         patch: p, `ModelConfig.patch`.
 
     Returns:
-        float32 [B] each: "psnr" in dB, "ssim", both NaN where nothing counts, and
-        "share", of the squares that count.
+        float32 [B] each: "psnr" in dB and "ssim", both NaN where nothing counts, and
+        "share", the fraction of squares that count.
 
     Raises:
         ValueError: if the grid is smaller than SSIM's window.
@@ -74,7 +74,7 @@ def end_point_error(
     *,
     patch: int = 1,
 ) -> jax.Array:
-    """Mean distance between the network's motion and an exact flow.
+    """Mean distance between the network's motion and a ground-truth flow.
 
     The flow is averaged over the valid ones of 4x4 pixels, which count if half of them
     are valid and the flow leads into the frame. Displacements are whole cells, so that
@@ -82,9 +82,9 @@ def end_point_error(
 
     Args:
         displacement: [B, h, w, 2] integer (dx, dy) in cells.
-        flow: [B, H, W, 2] exact backward flow (dx, dy) in pixels.
-        valid: bool [B, H, W], False where the flow means nothing; None if it means
-            something everywhere. What is not finite means nothing.
+        flow: [B, H, W, 2] ground-truth backward flow (dx, dy) in pixels.
+        valid: bool [B, H, W], False where the flow is undefined; None if it is defined
+            everywhere. Non-finite flow never counts.
         patch: p, `ModelConfig.patch`.
 
     Returns:
@@ -105,6 +105,6 @@ def end_point_error(
 
 
 def _cells(frames):
-    """Means of the 4x4 pixels that lie in the frame."""
+    """Means [B, h, w, C] of the squares of 4x4 pixels that fit into the frame."""
     height, width = (n - n % MOTION_STRIDE for n in frames.shape[1:3])
     return area_downsample(to_unit_range(frames[:, :height, :width]))

@@ -1,9 +1,9 @@
-"""How results are scored: protocols of the field, each under its name.
+"""How results are scored: the field's protocols, each under its name.
 
 A protocol says which frames count, what is cropped, how results become 8-bit, which
 form of SSIM is meant and how frames are averaged. Scores of two protocols cannot be
-compared: they differ by up to 0.4 dB and 0.02. Adding one takes one entry in
-`PROTOCOLS`. Letters: B batch, H W pixels.
+compared: they differ by up to 0.4 dB and 0.02. To add one, add an entry to `PROTOCOLS`.
+Letters: B batch size, H W pixels.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from mtujax.ops.resampling import from_unit_range, to_unit_range
 
 DEFAULT = ("rt-paper", "koehler")
 
-# Forms of SSIM: what computes them, and the smallest side of an image in pixels.
+# Forms of SSIM: the function, and the smallest side of an image in pixels.
 _FORMS = {
     "gaussian": (metrics.ssim, GAUSSIAN_SIDE),
     "volumetric": (metrics.ssim_volumetric, 1),
@@ -34,8 +34,8 @@ class Protocol:
     """One way to score results.
 
     Attributes:
-        name: what it is called.
-        origin: whose numbers it gives, and what was chosen where the source is open.
+        name: of the protocol.
+        origin: whose numbers it reproduces, and our choices where the source is open.
         first: frames left out at the start of each video.
         last: frames left out at its end.
         border: pixels cropped from each side.
@@ -43,7 +43,7 @@ class Protocol:
             "none" if it stays float; it is clamped to [0, 1] in any case.
         colour: "rgb", or "luma" where both images are reduced to brightness.
         form: of SSIM: "gaussian", "volumetric" or "uniform" (see `metrics`).
-        aligned: take out a gain and a shift first (see `alignment`).
+        aligned: remove a gain and a shift first (see `alignment`).
         average: "frames", or "videos" for the mean of the videos' means.
     """
 
@@ -59,25 +59,25 @@ class Protocol:
     average: str = "frames"
 
     def frames(self, count: int) -> range:
-        """Which frames of a video are scored.
+        """Positions of the frames of a video that are scored.
 
         Args:
-            count: its frames.
+            count: number of its frames.
 
         Returns:
-            Their numbers, from 0; none for a video shorter than what is left out.
+            Positions from 0; none for a video shorter than what is left out.
         """
         return range(self.first, max(count - self.last, self.first))
 
     def check_size(self, height: int, width: int) -> None:
-        """Refuses frames that the protocol cannot score.
+        """Rejects frames that the protocol cannot score.
 
         Args:
             height: rows of a frame.
-            width: its columns.
+            width: columns of a frame.
 
         Raises:
-            UserError: if a window does not fit between the borders.
+            UserError: if SSIM's window does not fit between the borders.
         """
         least = 2 * self.border + _FORMS[self.form][1]
         if min(height, width) < least:
@@ -87,7 +87,7 @@ class Protocol:
             )
 
     def score(self, restored: jax.Array, sharp: jax.Array) -> dict[str, jax.Array]:
-        """Scores frames, each by itself, so that no score depends on the batch.
+        """Scores each frame independently, so that no score depends on the batch.
 
         Args:
             restored: [B, H, W, 3] uint8, or float in [0, 1].
@@ -100,8 +100,8 @@ class Protocol:
             result that holds NaN or infinity.
 
         Raises:
-            UserError: for sizes that differ or are too small, or an integer result of
-                more than 8 bits.
+            UserError: for sizes that differ or are too small, or integer frames that
+                are not uint8.
         """
         chex.assert_rank([restored, sharp], 4)
         (height, width), (rows, columns) = restored.shape[1:3], sharp.shape[1:3]
@@ -158,16 +158,16 @@ def _quantised(frames, levels):
 
 
 def find_protocol(name: str) -> Protocol:
-    """Looks a protocol up.
+    """Finds a protocol by its name.
 
     Args:
-        name: as users type it.
+        name: a key of `PROTOCOLS`.
 
     Returns:
         The protocol.
 
     Raises:
-        UsageError: naming those there are.
+        UsageError: for an unknown name; it lists the known ones.
     """
     if name not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)

@@ -1,9 +1,9 @@
-"""How steady restored video is: what is left between frames once motion is taken out.
+"""Temporal consistency of restored video: differences between motion-aligned frames.
 
 After Lai et al. 2018 (learning blind video temporal consistency). A blurry or frozen
-video is steady as well, so an error means something only beside the sharp clip's own.
-`data.flow.estimate_motion` gives the flow of sharp frames and the pixels that count.
-Letters: B batch, H W pixels.
+video is consistent as well, so an error means something only next to that of the sharp
+clip. `data.flow.estimate_motion` gives the flow of sharp frames and the pixels that
+count. Letters: B batch size, H W pixels.
 """
 
 import jax
@@ -21,17 +21,17 @@ def warping_error(
     flow: jax.Array,
     counts: jax.Array | None = None,
 ) -> jax.Array:
-    """Mean squared difference between a frame and the one before it, moved onto it.
+    """Mean squared difference between a frame and the one before it, warped onto it.
 
     Args:
         previous: [B, H, W, 3] uint8, or float in [0, 1].
-        current: [B, H, W, 3], the frames after them.
+        current: [B, H, W, 3] likewise, the frames after them.
         flow: [B, H, W, 2] backward (dx, dy) in pixels, from `current` to `previous`.
-        counts: bool [B, H, W], False where a pixel was hidden; None if none was.
+        counts: bool [B, H, W], False where a pixel was occluded; None if none was.
 
     Returns:
-        [B], in the square of [0, 1], over pixels that count and whose source lies in
-        the frame; NaN where there is none.
+        [B] float32, in squared units of [0, 1], over pixels that count and whose source
+        is in the frame; NaN where there is none.
     """
     known = jnp.all(jnp.isfinite(flow), axis=-1)
     flow = jnp.where(known[..., None], flow, 0)
@@ -57,10 +57,10 @@ def temporal_consistency(
         restored: previous and current, [B, H, W, 3] uint8 or float in [0, 1] each.
         sharp: previous and current, likewise.
         flow: [B, H, W, 2] backward (dx, dy) in pixels between the sharp frames.
-        counts: bool [B, H, W], False where a pixel was hidden; None if none was.
+        counts: bool [B, H, W], False where a pixel was occluded; None if none was.
 
     Returns:
-        [B] each: "restored" and "sharp", see `warping_error`.
+        [B] float32 each: "restored" and "sharp", see `warping_error`.
     """
     pairs = {"restored": restored, "sharp": sharp}
     return {n: warping_error(*pair, flow, counts) for n, pair in pairs.items()}

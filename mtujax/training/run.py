@@ -107,8 +107,7 @@ def rescaled_params(params: dict, *, motion_samples: int = 0) -> dict:
 
 
 def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
-    """Reads the exported state that `config.resume_state_from` names, if its structure
-    agrees.
+    """Reads the exported state of `config.resume_state_from`, if its structure agrees.
 
     Returns the state, the number of batches it has seen, and notes on changed settings.
     """
