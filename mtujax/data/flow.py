@@ -21,6 +21,7 @@ import numpy as np
 from mtujax.common.files import natural_key
 from mtujax.data.frames import FrameSource, VideoInfo, Window
 from mtujax.errors import UserError
+from mtujax.ops.labels import destinations, returns
 
 Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -109,19 +110,13 @@ def estimate_motion(
 
 
 def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
-    """Where going back and forth returns: `|b + f|^2 < 0.01 (|b|^2 + |f|^2) + 0.5`.
+    """Where going back and forth `returns`: flows [H, W, 2] in pixels -> bool [H, W].
 
-    Flow b from the current frame back and f from the previous one forth, [H, W, 2] in
-    pixels -> bool [H, W], False too where b leads out of the frame; f is read,
-    bilinearly, where b leads. Reference: Sundaram et al. 2010.
+    `forth`, from the previous frame to the current one, is read bilinearly.
     """
-    height, width = back.shape[:2]
-    x = np.arange(width, dtype=np.float32) + back[..., 0]
-    y = np.arange(height, dtype=np.float32)[:, None] + back[..., 1]
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    there = cv2.remap(forth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    error, length = ((v**2).sum(-1) for v in (back + there, np.dstack([back, there])))
-    return inside & (error < 0.01 * length + 0.5)
+    kind, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+    there = cv2.remap(forth, *destinations(back), kind, borderMode=border)
+    return returns(back, there)
 
 
 def no_motion(

@@ -10,6 +10,7 @@ import numpy as np
 
 from mtujax.config import MOTION_STRIDE
 from mtujax.errors import UsageError
+from mtujax.ops.labels import motion_labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,10 +159,9 @@ class MotionLabels:
     Attributes:
         radius: r of the network's search; displacements beyond it are clamped.
         label_all_cells: let every cell count, as in the release, whose flow network
-            gives no
-            mask: also where the motion was clamped, leaves the frame or is occluded.
-            Without it, such cells are invalid, and so is a clip's first frame, which
-            has no frame before it.
+            gives no mask: also where the motion was clamped, leaves the frame or is
+            occluded. Without it, such cells are invalid, and so is a clip's first
+            frame, which has no frame before it.
         cell: s, `ModelConfig.cell`, in pixels.
     """
 
@@ -187,36 +187,4 @@ class MotionLabels:
         Returns:
             int32 [T, h, w] classes, and bool [T, h, w], whether they count.
         """
-        # Plane by plane and in place: this is done for every record.
-        pixels = np.isfinite(flow[..., 0]) & np.isfinite(flow[..., 1])
-        pixels &= valid | self.label_all_cells
-        count = _block_sums(pixels.view(np.uint8)[..., None], self.cell)
-        flow = flow.copy()
-        flow[~pixels] = 0
-        total = _block_sums(flow, self.cell)
-        least = self.cell**2 if self.label_all_cells else np.maximum(count, 1)
-        cells = np.rint(total / least / self.cell)
-        near = np.clip(cells, -self.radius, self.radius)
-        classes = (near + self.radius).astype(np.int32)
-        classes = classes[..., 1] * (2 * self.radius + 1) + classes[..., 0]
-        if self.label_all_cells:
-            return classes, np.ones(classes.shape, bool)
-        enough = count[..., 0] >= self.cell**2 / 2
-        return classes, enough & (near == cells).all(axis=-1) & _inside(near)
-
-
-def _block_sums(values, side):
-    """Sums over cells: [T, sh, sw, C] to [T, h, w, C]."""
-    # A byte cannot count the pixels of a cell of 16x16 or more.
-    kind = np.uint8 if side**2 < 256 else np.uint16
-    values = values.astype(kind) if values.dtype == np.uint8 else values
-    rows = sum(values[:, n::side] for n in range(side))
-    return sum(rows[:, :, n::side] for n in range(side))
-
-
-def _inside(cells):
-    """Whether displacements [T, h, w, 2] lead to a cell: the network sees no others."""
-    _, height, width, _ = cells.shape
-    x = np.arange(width) + cells[..., 0]
-    y = np.arange(height)[:, None] + cells[..., 1]
-    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        return motion_labels(flow, valid, **dataclasses.asdict(self))

@@ -23,7 +23,7 @@ from mtujax.liteflownet.layers import (
     Regularization,
     Subpixel,
 )
-from mtujax.ops.labels import inside, motion_labels
+from mtujax.ops.labels import motion_labels, returns
 from mtujax.ops.resampling import area_resize, to_unit_range
 from mtujax.ops.warping import backward_warp
 
@@ -151,7 +151,7 @@ def label_motion(
             there = jnp.concatenate([current, previous])
             back = jnp.concatenate([previous, current])
             found, forth = jnp.split(flow(params, there, back), 2)
-            known = leads_back(found, forth)
+            known = returns(found, backward_warp(forth, found))
         return motion_labels(found, known, **rule)
 
     frames = jnp.moveaxis(sharp, 1, 0)
@@ -162,23 +162,6 @@ def label_motion(
     parts = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, labels)
     motion, valid = (jnp.moveaxis(part, 0, 1) for part in parts)
     return {"motion": motion, "motion_valid": valid}
-
-
-def leads_back(back: jax.Array, forth: jax.Array) -> jax.Array:
-    """Where going back and forth returns: `data.flow.consistent`, on the device.
-
-    Args:
-        back: [B, H, W, 2] flow b to the previous frame, in pixels.
-        forth: [B, H, W, 2] flow f from it; `|b + f|^2 < 0.01 (|b|^2 + |f|^2) + 0.5`
-            with f read bilinearly where b leads.
-
-    Returns:
-        bool [B, H, W]; False too where b leads out of the frame.
-    """
-    there = backward_warp(forth, back)
-    error = jnp.sum((back + there) ** 2, axis=-1)
-    length = jnp.sum(back**2 + there**2, axis=-1)
-    return inside(back) & (error < 0.01 * length + 0.5)
 
 
 def _halved(images):

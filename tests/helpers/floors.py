@@ -34,7 +34,7 @@ ONLY = {
 }
 """Libraries, and the folders or modules that alone may import them."""
 
-NO_JAX = "data video synthesis.host"
+NO_JAX = "data video synthesis.host ops.labels"
 """Where no JAX is imported."""
 
 MOST = 18

@@ -11,10 +11,11 @@ import recordings
 
 from mtujax.data.flow import consistent
 from mtujax.liteflownet import network as teacher
-from mtujax.liteflownet.network import LiteFlowNet, label_motion, leads_back
+from mtujax.liteflownet.network import LiteFlowNet, label_motion
 from mtujax.liteflownet.weights import teacher_params
-from mtujax.ops.labels import motion_labels
+from mtujax.ops.labels import motion_labels, returns
 from mtujax.ops.resampling import area_resize
+from mtujax.ops.warping import backward_warp
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +139,10 @@ def test_sides_that_are_no_multiples_are_named():
 def smooth(rng, scale, size=(48, 64)):
     field = cv2.GaussianBlur(rng.normal(0, 1, (*size, 2)), (0, 0), 12)
     return (field * scale / np.abs(field).max()).astype(np.float32)
+
+
+def leads_back(back, forth):
+    return returns(back, backward_warp(forth, back))
 
 
 def test_what_leads_back_does_so_in_the_input_pipeline_too(rng):

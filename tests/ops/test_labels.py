@@ -109,7 +109,9 @@ def test_a_flow_that_is_known_everywhere_needs_no_mask(rng):
     flow = rng.normal(0, 9, (2, 16, 16, 2)).astype(np.float32)
     everywhere = np.ones((2, 16, 16), bool)
     for a, b in zip(
-        motion_labels(flow, radius=2), on_host(flow, everywhere, 2, False), strict=True
+        motion_labels(jnp.asarray(flow), radius=2),
+        on_host(flow, everywhere, 2, False),
+        strict=True,
     ):
         np.testing.assert_array_equal(a, b)
 
