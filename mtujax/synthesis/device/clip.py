@@ -1,7 +1,7 @@
 """Whole batches of blurry clips with exact motion, made on the device in one call.
 
 Photographs stay in its memory; the host has nothing to do. Scenes, motion and light are
-those of `synthesis.host`, but in place of H.264 `sensor.compress` codes each frame.
+those of `synthesis.host`, but in place of H.264 `sensor.coded` codes each frame.
 Letters: B clips, T time, H W pixels, S sub-frames, L layers, N moments.
 """
 
@@ -17,8 +17,6 @@ from mtujax.synthesis.device.camera import (
     apply,
     centring,
     inverse,
-    places,
-    planes,
     product,
     scaling,
 )
@@ -27,11 +25,9 @@ from mtujax.synthesis.device.photos import Cutouts, Photos, pack_cutouts, pack_p
 from mtujax.synthesis.device.scene import Recipe, Scene, draw_scene
 from mtujax.synthesis.device.sensor import Sensor, coded, develop, draw_sensor, noisy
 from mtujax.synthesis.host.camera import corners
+from mtujax.synthesis.host.clip import JOINTS, UNSEEN
 from mtujax.synthesis.host.textures import DENSITY
 from mtujax.synthesis.settings import Exposure, Objects, Shake
-
-_UNSEEN = 0.1  # pixels of smear
-_JOINTS = 9  # points of the path that measure how far an exposure smears
 
 
 def layer_poses(scene: Scene, times: jax.Array, recipe: Recipe) -> jax.Array:
@@ -46,13 +42,12 @@ def layer_poses(scene: Scene, times: jax.Array, recipe: Recipe) -> jax.Array:
         [N, L, 3, 3] from frame pixels to texels.
     """
     centred = centring(recipe.size, recipe.size)[None]
-    place = dict(width=recipe.size, middle=recipe.middle)
 
     def finished(texels, plane):
         view = product(inverse(plane), centred)
         return product(texels[None], view)
 
-    plane = planes(scene.camera, times, **place, tilt=scene.background.tilt)
+    plane = scene.camera.planes(times, tilt=scene.background.tilt)
     poses = finished(scene.background.texels, plane)[:, None]
     if scene.things is None:
         return poses
@@ -62,8 +57,8 @@ def layer_poses(scene: Scene, times: jax.Array, recipe: Recipe) -> jax.Array:
     nowhere = jnp.diag(jnp.array([0.0, 0.0, 1.0]))[None]
 
     def thing(near, path, there):
-        plane = planes(scene.camera, times, **place, near=near)
-        plane = product(plane, places(path, times, recipe.middle))
+        plane = scene.camera.planes(times, near=near)
+        plane = product(plane, path.places(times))
         return jnp.where(there, finished(texels, plane), nowhere)
 
     things = scene.things
@@ -121,7 +116,7 @@ def expose(
         [T, L, 3, 3].
     """
     frames = jnp.arange(recipe.frames, dtype=jnp.float32)
-    joints = jnp.linspace(-0.5, 0.5, _JOINTS)
+    joints = jnp.linspace(-0.5, 0.5, JOINTS)
 
     def poses(times):
         found = layer_poses(scene, times.reshape(-1), recipe)
@@ -135,7 +130,7 @@ def expose(
     long = way(duty)
     duty = duty * jnp.minimum(longest / jnp.maximum(long, 1e-6), 1.0)
     long = way(duty)
-    count = jnp.maximum(jnp.ceil(long), jnp.where(long > _UNSEEN, 3, 1))
+    count = jnp.maximum(jnp.ceil(long), jnp.where(long > UNSEEN, 3, 1))
     count = jnp.minimum(count.astype(jnp.int32) | 1, subframes)[:, None]
     number = jnp.arange(subframes)[None]
     shares = (number + 0.5) / count - 0.5

@@ -11,9 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.synthesis.device.camera import inverse, product
-from mtujax.synthesis.host.scene import MIXED
+from mtujax.synthesis.host.scene import MIXED, SOLID, displacements, visible
 
-_SOLID = 0.95  # share of a pixel's light above which it shows a single surface
 _TOGETHER = 8, 32  # frames K on a CPU, and on an accelerator, where steps cost more
 
 
@@ -85,7 +84,9 @@ def film(shots: Shots, *, height: int, width: int) -> Film:
         x.reshape(-1, *x.shape[2:])[back].reshape(*shape, *x.shape[2:]) for x in taken
     )
     flow = backward_flow(shots.middles, owner)
-    return Film(blurry, sharp, flow, visible(flow, alone), jnp.stack([owner, alone]))
+    later = (jnp.arange(shape[1]) > 0)[None, :, None, None]
+    valid = later & visible(flow, alone, jnp.roll(alone, 1, axis=1))
+    return Film(blurry, sharp, flow, valid, jnp.stack([owner, alone]))
 
 
 def _expose(shots, frames, count, height, width, length):
@@ -118,8 +119,8 @@ def _render(shots, clips, poses, height, width):
         alpha = above[..., 3]
         frame = frame * (1 - alpha[..., None]) + above[..., :3]
         owner = jnp.where(alpha >= 0.5, layer + 1, owner).astype(jnp.uint8)
-        alone = jnp.where(alpha > 1 - _SOLID, MIXED, alone)
-        alone = jnp.where(alpha >= _SOLID, layer + 1, alone).astype(jnp.uint8)
+        alone = jnp.where(alpha > 1 - SOLID, MIXED, alone)
+        alone = jnp.where(alpha >= SOLID, layer + 1, alone).astype(jnp.uint8)
     return frame, owner, alone
 
 
@@ -173,46 +174,9 @@ def backward_flow(middles: jax.Array, owner: jax.Array) -> jax.Array:
     """
     back = product(inverse(middles[:, :-1]), middles[:, 1:])
     back = back / back[..., 2:, 2:] - jnp.eye(3)[None, None, None]
+    x, y = (jnp.arange(n, dtype=jnp.float32) for n in owner.shape[:1:-1])
     now = owner[:, 1:, :, :, None]
-    flow = _displacements(back[:, :, 0], *owner.shape[2:])
+    flow = displacements(back[:, :, 0], x, y)
     for layer in range(1, back.shape[2]):
-        moved = _displacements(back[:, :, layer], *owner.shape[2:])
-        flow = jnp.where(now == layer, moved, flow)
+        flow = jnp.where(now == layer, displacements(back[:, :, layer], x, y), flow)
     return jnp.pad(flow, ((0, 0), (1, 0), (0, 0), (0, 0), (0, 0)))
-
-
-def _displacements(change, height, width):
-    """[B, T, H, W, 2] from pixels to where homographies 1 + `change` map them."""
-    (a, b, c), (d, e, f), (g, h, _) = (
-        [change[..., i, j, None, None] for j in range(3)] for i in range(3)
-    )
-    x = jnp.arange(width, dtype=jnp.float32)[None, None, None]
-    y = jnp.arange(height, dtype=jnp.float32)[None, None, :, None]
-    bend = g * x + h * y
-    flow = [a * x + b * y + c - x * bend, d * x + e * y + f - y * bend]
-    return jnp.stack(flow, axis=-1) / (1 + bend)[..., None]
-
-
-def visible(flow: jax.Array, alone: jax.Array) -> jax.Array:
-    """Marks where the flow is valid, as `Film.valid` says; False in the first frame.
-
-    flow [B, T, H, W, 2] (dx, dy) in pixels, and alone [B, T, H, W] uint8, the only
-    layer visible or `MIXED` -> bool [B, T, H, W].
-    """
-    height, width = alone.shape[2:]
-    column = jnp.arange(width, dtype=jnp.float32)[None, None, None]
-    row = jnp.arange(height, dtype=jnp.float32)[None, None, :, None]
-    # Rounded to 0.001, so that whole pixels stay whole and need no second neighbour.
-    x = jnp.round((column + flow[..., 0]) * 1000) / 1000
-    y = jnp.round((row + flow[..., 1]) * 1000) / 1000
-    valid = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    valid &= (alone != MIXED) & (jnp.arange(alone.shape[1]) > 0)[None, :, None, None]
-    before = jnp.roll(alone, 1, axis=1).reshape(*alone.shape[:2], -1)
-    for rows in (jnp.floor(y), jnp.ceil(y)):
-        for columns in (jnp.floor(x), jnp.ceil(x)):
-            place = jnp.clip(rows, 0, height - 1) * width
-            place = (place + jnp.clip(columns, 0, width - 1)).astype(jnp.int32)
-            place = place.reshape(before.shape)
-            found = jnp.take_along_axis(before, place, axis=2, mode="clip")
-            valid &= found.reshape(alone.shape) == alone
-    return valid

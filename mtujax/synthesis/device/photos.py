@@ -14,9 +14,9 @@ import numpy as np
 
 from mtujax.errors import UserError
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
+from mtujax.synthesis.host.textures import BORDER, softened
 
 CELL = 8  # photograph pixels per cell of the map of texture
-BORDER = 2  # empty pixels around a cut-out
 
 
 class Photos(NamedTuple):
@@ -121,8 +121,7 @@ def _shrunk(cutout, size):
     image = np.concatenate([linear_from_srgb(cutout[..., :3]) * alpha, alpha], axis=-1)
     image = cv2.resize(image, size.tolist(), interpolation=cv2.INTER_AREA)
     image = np.pad(image, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)))
-    kernel = np.array([0.25, 0.5, 0.25], np.float32)
-    image = cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_CONSTANT)
+    image = softened(image)
     colour = srgb_from_linear(image[..., :3] / np.maximum(image[..., 3:], 1e-6))
     image = np.concatenate([colour, image[..., 3:]], axis=-1)
     return np.rint(255 * image).astype(np.uint8)

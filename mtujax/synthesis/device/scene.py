@@ -12,14 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.synthesis.device.camera import (
-    Camera,
-    Path,
     apply,
     centring,
     draw_camera,
     draw_path,
     inverse,
-    planes,
     product,
     uniform,
 )
@@ -31,13 +28,13 @@ from mtujax.synthesis.device.textures import (
     cutout_texture,
     piece_texture,
 )
+from mtujax.synthesis.host.camera import CameraPath, ObjectPath
 from mtujax.synthesis.host.camera import corners as frame_corners
+from mtujax.synthesis.host.scene import LARGEST, STEP
 from mtujax.synthesis.host.textures import DENSITY
 from mtujax.synthesis.settings import Exposure, Objects, Shake
 
 _CANDIDATES = 8  # places; one with much texture is likely to be taken
-_LARGEST = 1.2  # frame pixels per cut-out pixel; above it, objects would be soft
-_STEP = 0.125  # frames between the moments at which the camera's view is bounded
 _COVERAGE = 4  # texels per frame pixel, as the path sees more than one frame
 _TAPS = 12  # photograph pixels that the kernel of resampling may need around a part
 _EDGE = 12  # texels around an object
@@ -111,14 +108,14 @@ class Things(NamedTuple):
     texture: jax.Array
     extent: jax.Array
     near: jax.Array
-    path: Path
+    path: ObjectPath
     there: jax.Array
 
 
 class Scene(NamedTuple):
     """Layers in front of a camera; `things` is None if there are no objects."""
 
-    camera: Camera
+    camera: CameraPath
     background: Background
     things: Things | None
 
@@ -136,7 +133,8 @@ def draw_scene(
     """
     keys = jax.random.split(rng_key, 5)
     shake = recipe.shake
-    camera = draw_camera(keys[0], recipe.size, shake)
+    size = dict(height=recipe.size, width=recipe.size)
+    camera = draw_camera(keys[0], frames=recipe.frames, **size, shake=shake)
     slope, angle = uniform(keys[1], shake.tilt), uniform(keys[2], (0, 2 * np.pi))
     tilt = slope * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
     low, high = _reach(camera, tilt, recipe)
@@ -158,8 +156,8 @@ def draw_scene(
 
 def _reach(camera, tilt, recipe):
     """Corners [2] of the part of the reference plane that the camera sees."""
-    times = jnp.arange(-0.5, recipe.frames - 0.5 + _STEP, _STEP)
-    seen = planes(camera, times, width=recipe.size, middle=recipe.middle, tilt=tilt)
+    times = jnp.arange(-0.5, recipe.frames - 0.5 + STEP, STEP)
+    seen = camera.planes(times, tilt=tilt)
     centred = centring(recipe.size, recipe.size)[None]
     back = product(inverse(seen), centred)
     points = apply(back, _corners(recipe.size))
@@ -242,12 +240,12 @@ def _things(rng_key, photos, cutouts, photo, sensor, camera, recipe):
             keys[1], photos, cutouts, photo, longest, sensor, recipe.object_side
         )
         point = recipe.size * uniform(keys[2], (0.05, 0.95), (1, 2))
-        now = jnp.array([recipe.middle])
-        view = planes(camera, now, width=recipe.size, middle=recipe.middle, near=near)
+        view = camera.planes(jnp.array([recipe.middle]), near=near)
         centred = centring(recipe.size, recipe.size)[None]
         view = product(inverse(view), centred)
         centre = apply(view, point)[0, 0]
-        return texture, extent, draw_path(keys[3], centre, objects)
+        place = dict(centre=centre, middle=recipe.middle)
+        return texture, extent, draw_path(keys[3], **place, objects=objects)
 
     near = jnp.where(there, near, 1.0)
     texture, extent, path = jax.vmap(one)(jax.random.split(keys[2], most), near)
@@ -266,7 +264,7 @@ def _thing(rng_key, photos, cutouts, photo, longest, sensor, side):
     return cutout_texture(
         cutouts.pixels[number],
         sizes,
-        longest=jnp.minimum(longest, DENSITY * _LARGEST * sizes[0].max()),
+        longest=jnp.minimum(longest, DENSITY * LARGEST * sizes[0].max()),
         mirrored=2.0 * jax.random.bernoulli(keys[1]) - 1,
         **settings,
     )

@@ -16,7 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.synthesis.device.camera import uniform
-from mtujax.synthesis.host.sensor import OFFSET, YCBCR
+from mtujax.synthesis.host.sensor import (
+    BRIGHT,
+    OFFSET,
+    SHORTEST,
+    YCBCR,
+    contrasted,
+    expansion,
+    srgb_from_linear,
+)
 from mtujax.synthesis.settings import FRAMES_AVERAGED, Exposure
 
 _BLOCK = 8
@@ -91,10 +99,6 @@ def _dct():
     return waves * np.sqrt(np.where(frequency == 0, 1, 2) / _BLOCK)
 
 
-_BRIGHT = 0.75  # light from which a photograph may hide a brighter highlight
-_SHORTEST = 0.01  # of a frame's interval
-
-
 class Sensor(NamedTuple):
     """One camera with its settings, drawn for a clip.
 
@@ -151,7 +155,7 @@ def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
     settings["read"] /= jnp.sqrt(frames_of)
     return Sensor(
         averaged=averaged,
-        duty=jnp.where(sharp, _SHORTEST, jnp.clip(duty, _SHORTEST, 1.0)),
+        duty=jnp.where(sharp, SHORTEST, jnp.clip(duty, SHORTEST, 1.0)),
         coding=jnp.where(pressed, step, 0.0),
         **settings,
     )
@@ -167,10 +171,9 @@ def scene_light(sensor: Sensor, image: jax.Array) -> jax.Array:
     Returns:
         [H, W, 3] scaled by the gain, highlights expanded.
     """
-    peak = image.max(axis=-1, keepdims=True)
-    share = jnp.maximum(peak - _BRIGHT, 0) / (1 - _BRIGHT)
-    light = image * (1 + (sensor.highlights - 1) * share**2)
-    return sensor.gain * jnp.where(sensor.averaged, _displayed(image), light)
+    peak = jnp.maximum(image.max(axis=-1, keepdims=True), BRIGHT)
+    light = image * expansion(peak, sensor.highlights)
+    return sensor.gain * jnp.where(sensor.averaged, srgb_from_linear(image), light)
 
 
 def noisy(sensor: Sensor, light: jax.Array, rng_key: jax.Array) -> jax.Array:
@@ -200,13 +203,5 @@ def develop(sensor: Sensor, light: jax.Array) -> jax.Array:
         [..., 3] uint8.
     """
     x = jnp.clip(light, 0, 1)
-    y = jnp.where(sensor.averaged, x, _displayed(x))
-    y = y + sensor.contrast * (y * y * (3 - 2 * y) - y)
-    return jnp.round(y * 255).astype(jnp.uint8)
-
-
-def _displayed(light):
-    """Display values of light [..., 3] in [0, 1]; IEC 61966-2-1."""
-    # The power of zero is not taken.
-    curve = 1.055 * jnp.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055
-    return jnp.where(light <= 0.0031308, light * 12.92, curve)
+    shown = jnp.where(sensor.averaged, x, srgb_from_linear(x))
+    return jnp.round(contrasted(shown, sensor.contrast) * 255).astype(jnp.uint8)

@@ -14,9 +14,8 @@ import numpy as np
 
 from mtujax.synthesis.device.camera import scaling, uniform
 from mtujax.synthesis.device.film import bilinear
-from mtujax.synthesis.device.photos import BORDER
 from mtujax.synthesis.host.sensor import linear_from_srgb
-from mtujax.synthesis.host.textures import DENSITY
+from mtujax.synthesis.host.textures import BORDER, DENSITY, outline, softened
 
 Light = Callable[[jax.Array], jax.Array]
 _MARGIN = 1.0  # texels around the visible part
@@ -163,20 +162,13 @@ def piece_texture(
     alpha = _blob(keys[3], places, shape.min() / 2)
     colour = light(jnp.asarray(linear_from_srgb(_LEVELS))[image]) * alpha
     texture = jnp.concatenate([colour, alpha], axis=-1)
-    for axis in (0, 1):
-        # Smooth enough to be sampled at every other texel.
-        beside = jnp.roll(texture, 1, axis) + jnp.roll(texture, -1, axis)
-        texture = 0.5 * texture + 0.25 * beside
-    return texture, shape + 2
+    # Smooth enough to be sampled at every other texel.
+    return softened(texture), shape + 2
 
 
 def _blob(rng_key, places, radius):
     """[h, w, 1] alpha of a wavy round shape; its edge is a texel wide."""
     x, y = places[0][None], places[1][:, None]
-    angle = jnp.arctan2(y, x)
-    edge = 0.75 * jnp.ones_like(angle)
-    drawn = jax.random.uniform(rng_key, (2, 4), minval=-1.0)
-    for turns, depth, phase in zip(range(2, 6), *drawn, strict=True):
-        edge += 0.1 * depth * jnp.cos(turns * angle + np.pi * phase)
-    alpha = jnp.clip((edge - jnp.hypot(x, y)) * radius + 0.5, 0, 1)
+    depths, phases = jax.random.uniform(rng_key, (2, 4), minval=-1.0)
+    alpha = outline(x, y, zip(depths, np.pi * phases, strict=True), radius)
     return jnp.where((jnp.abs(x) <= 1) & (jnp.abs(y) <= 1), alpha, 0)[..., None]

@@ -1,23 +1,23 @@
 """How a hand-held camera and objects in front of it move: smooth random paths.
 
 The reference plane holds pixels of a camera at rest, centred: (0, 0) is the middle of
-the frame. Matrices are 3x3 homographies of pixels (x, y, 1). Letters: N moments, K
-sines, C channels, M points. Times are in frames.
+the frame. Matrices are 3x3 homographies of pixels (x, y, 1). Where a path is at given
+times is written once, for NumPy and for JAX arrays; it is drawn here with NumPy's
+generators, in `device.camera` with JAX's. Letters: N moments, K sines, C channels, M
+points. Times are in frames.
 """
 
-import dataclasses
-import functools
+from typing import NamedTuple
 
 import numpy as np
 
 from mtujax.synthesis.settings import Objects, Shake
 
-_SINES = 3
+SINES = 3
 _REACH = 0.3  # amplitude of a pan as a share of the frame's width
 
 
-@dataclasses.dataclass(frozen=True)
-class Waves:
+class Waves(NamedTuple):
     """Smooth band-limited functions of time: sums of sines.
 
     Attributes:
@@ -41,22 +41,22 @@ class Waves:
 
         `frequency` is a range in cycles per frame.
         """
-        shape = (len(speeds), _SINES)
+        shape = (len(speeds), SINES)
         turns = 2 * np.pi * rng.uniform(*frequency, shape)
         # A sine of amplitude a and angular frequency w moves by about a w a frame.
-        amplitude = rng.normal(0, 0.7, shape) / (turns * np.sqrt(_SINES))
+        amplitude = rng.normal(0, 0.7, shape) / (turns * np.sqrt(SINES))
         phase = rng.uniform(0, 2 * np.pi, shape)
         return cls(np.asarray(speeds)[:, None] * amplitude, turns, phase)
 
     def at(self, times: np.ndarray) -> np.ndarray:
-        """Evaluates the functions: times [N] -> [N, C] float64."""
-        times = np.asarray(times)[:, None, None]
-        waves = self.amplitude * np.sin(self.frequency * times + self.phase)
-        return waves.sum(axis=-1)
+        """Evaluates the functions: times [N] -> [C, N]."""
+        xp = times.__array_namespace__()
+        amplitude, frequency, phase = (x[:, None] for x in self)
+        angle = frequency * times[None, :, None] + phase
+        return (amplitude * xp.sin(angle)).sum(axis=-1)
 
 
-@dataclasses.dataclass(frozen=True)
-class CameraPath:
+class CameraPath(NamedTuple):
     """A smooth pose over time: a pan that turns round far out, plus oscillations.
 
     Attributes:
@@ -118,26 +118,22 @@ class CameraPath:
         background; `tilt` is the change of `near`, as a share, per focal length along
         x and y.
         """
-        yaw, pitch, x, y, roll, zoom, forward = self._pose(np.asarray(times)).T
-        turn = _rotations(yaw / self.focal, pitch / self.focal, roll)
-        move = np.stack([x / self.focal, y / self.focal, forward], axis=-1)
-        # A point p of the plane is at 1 / (near * (1 + tilt . p)) times p.
-        seen = turn + near * move[:, :, None] * np.array([*tilt, 1.0])
-        focal = np.array([1 / self.focal, 1 / self.focal, 1.0])
-        out = (
-            np.exp(zoom)[:, None, None] * np.array([self.focal, self.focal, 0])[:, None]
-        )
-        out[:, 2] = 1.0
-        return out * seen * focal
-
-    def _pose(self, times):
-        """[N, 7] of yaw, pitch, x, y, roll, log zoom and forward motion."""
-        pose = self.waves.at(times)
+        xp = times.__array_namespace__()
         reach = _REACH * self.width
-        pose[:, :4] += reach * np.sin(self.pan * (times[:, None] - self.middle) / reach)
-        return pose
+        angle = self.pan[:, None] * (times - self.middle)[None] / reach
+        pose = self.waves.at(times)
+        yaw, pitch, x, y = (pose[:4] + reach * xp.sin(angle)) / self.focal
+        roll, zoom, forward = pose[4:]
+        move = xp.stack([x, y, forward], axis=-1)
+        # A point p of the plane is at 1 / (near * (1 + tilt . p)) times p.
+        slope = xp.asarray([*tilt, 1.0])[None, None]
+        seen = _rotations(yaw, pitch, roll) + near * move[:, :, None] * slope
+        enlarged = self.focal * xp.exp(zoom)
+        out = xp.stack([enlarged, enlarged, xp.ones_like(zoom)], axis=-1)
+        scale = xp.asarray([1 / self.focal, 1 / self.focal, 1.0])[None, None]
+        return out[:, :, None] * seen * scale
 
-    @functools.cached_property
+    @property
     def centring(self) -> np.ndarray:
         """[3, 3] from frame pixels to centred ones."""
         matrix = np.eye(3)
@@ -177,22 +173,29 @@ def apply(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _rotations(yaw, pitch, roll):
     """[N, 3, 3] that turn by yaw, then pitch, then roll; positive moves the view."""
-    zero, one = np.zeros_like(yaw), np.ones_like(yaw)
-    c, s = np.cos(yaw), np.sin(yaw)
-    first = np.array([[c, zero, s], [zero, one, zero], [-s, zero, c]])
-    c, s = np.cos(pitch), np.sin(pitch)
-    second = np.array([[one, zero, zero], [zero, c, s], [zero, -s, c]])
-    c, s = np.cos(roll), np.sin(roll)
-    third = np.array([[c, -s, zero], [s, c, zero], [zero, zero, one]])
-    first, second, third = (np.moveaxis(m, -1, 0) for m in (first, second, third))
-    return third @ second @ first
+    xp = yaw.__array_namespace__()
+    a, b, c = map(xp.cos, (yaw, pitch, roll))
+    d, e, f = map(xp.sin, (yaw, pitch, roll))
+    # The product of the three, written out: accelerators round what matmul multiplies.
+    return _matrices(
+        [
+            [c * a + f * e * d, -f * b, c * d - f * e * a],
+            [f * a - c * e * d, c * b, f * d + c * e * a],
+            [-b * d, -e, b * a],
+        ]
+    )
 
 
-_STEADY = 0.5  # share of an object's speed that is straight motion
+def _matrices(rows):
+    """[N, 3, 3] of three rows of three [N]."""
+    xp = rows[0][0].__array_namespace__()
+    return xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
-@dataclasses.dataclass(frozen=True)
-class ObjectPath:
+STEADY = 0.5  # share of an object's speed that is straight motion
+
+
+class ObjectPath(NamedTuple):
     """How an object moves over the reference plane at its distance.
 
     Attributes:
@@ -221,11 +224,11 @@ class ObjectPath:
         speed *= rng.uniform() >= objects.still
         angle = rng.uniform(0, 2 * np.pi)
         others = np.array([np.radians(objects.spin), objects.growth])
-        speeds = speed * np.concatenate([np.full(2, 1 - _STEADY), others])
+        speeds = speed * np.concatenate([np.full(2, 1 - STEADY), others])
         return cls(
             centre=np.asarray(centre),
             middle=middle,
-            velocity=_STEADY * speed * np.array([np.cos(angle), np.sin(angle)]),
+            velocity=STEADY * speed * np.array([np.cos(angle), np.sin(angle)]),
             waves=Waves.draw(rng, speeds, objects.frequency),
         )
 
@@ -234,9 +237,11 @@ class ObjectPath:
 
         times [N] -> [N, 3, 3].
         """
-        x, y, angle, growth = self.waves.at(times).T
-        steady = (np.asarray(times)[:, None] - self.middle) * self.velocity
-        x, y = np.stack([x, y]) + (self.centre + steady).T
-        c, s = np.exp(growth) * np.cos(angle), np.exp(growth) * np.sin(angle)
-        zero, one = np.zeros_like(c), np.ones_like(c)
-        return np.moveaxis(np.array([[c, -s, x], [s, c, y], [zero, zero, one]]), -1, 0)
+        xp = times.__array_namespace__()
+        x, y, angle, growth = self.waves.at(times)
+        steady = self.velocity[:, None] * (times - self.middle)[None]
+        steady = self.centre[:, None] + steady
+        c, s = xp.exp(growth) * xp.cos(angle), xp.exp(growth) * xp.sin(angle)
+        zero, one = xp.zeros_like(c), xp.ones_like(c)
+        rows = [[c, -s, x + steady[0]], [s, c, y + steady[1]], [zero, zero, one]]
+        return _matrices(rows)

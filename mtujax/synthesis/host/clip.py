@@ -20,8 +20,8 @@ from mtujax.synthesis.host.sensor import (
 )
 from mtujax.synthesis.settings import Exposure, Objects, Shake
 
-_UNSEEN = 0.1  # pixels of smear that do not show
-_JOINTS = 9  # points of the path at which an exposure's smear is measured
+UNSEEN = 0.1  # pixels of smear that do not show
+JOINTS = 9  # points of the path at which an exposure's smear is measured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,12 +131,12 @@ def _expose(scene, time, duty, longest):
 
     Sub-frames are at most a pixel apart, so that they leave no gaps.
     """
-    joints = np.linspace(-0.5, 0.5, _JOINTS)
+    joints = np.linspace(-0.5, 0.5, JOINTS)
     travel = scene.travel(time + duty * joints)
     if travel > longest:
         duty *= longest / travel
         travel = scene.travel(time + duty * joints)
-    count = max(int(np.ceil(travel)), 3 if travel > _UNSEEN else 1) | 1
+    count = max(int(np.ceil(travel)), 3 if travel > UNSEEN else 1) | 1
     poses = scene.poses(moments(time, duty, count))
     total, middle, labels = None, None, None
     for number, pose in enumerate(poses):

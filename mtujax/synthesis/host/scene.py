@@ -7,17 +7,19 @@ Letters: L layers, N moments, T time, H W pixels, h w pixels of a cut-out.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from mtujax.ops.labels import destinations, within
 from mtujax.synthesis.host.camera import CameraPath, ObjectPath, apply, corners
 from mtujax.synthesis.host.sensor import Sensor
 from mtujax.synthesis.host.textures import DENSITY, blob, cutout_texture, photo_texture
 from mtujax.synthesis.settings import Objects, Shake
 
-_SOLID = 0.95  # share of a pixel's light above which it shows a single surface
+SOLID = 0.95  # share of a pixel's light above which it shows a single surface
 MIXED = 255  # label of a pixel that shows several layers
 
 
@@ -95,8 +97,8 @@ class Scene:
 
         def note(number, box, alpha):
             labels[0][box][alpha >= 0.5] = number
-            labels[1][box][alpha > 1 - _SOLID] = MIXED
-            labels[1][box][alpha >= _SOLID] = number
+            labels[1][box][alpha > 1 - SOLID] = MIXED
+            labels[1][box][alpha >= SOLID] = number
 
         return self._compose(poses, note), labels
 
@@ -149,56 +151,71 @@ def backward_flow(
     float32 (dx, dy) in pixels, and bool [H, W] as in `BlurredClip.valid`.
     """
     owner, alone = labels[1]
-    height, width = owner.shape
+    before = labels[0][1]
+    x, y = (np.arange(n, dtype=np.float32) for n in owner.shape[::-1])
     back = np.linalg.inv(poses[0]) @ poses[1]
-    flow = _displacements(back[0], slice(0, height), slice(0, width))
+    back = (back / back[:, 2:, 2:] - np.eye(3)).astype(np.float32)
+    flow = displacements(back[0], x, y)
     for number in range(1, len(back)):
         rows, columns = (np.flatnonzero((owner == number).any(axis=a)) for a in (1, 0))
         if len(rows):
             box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
             seen = owner[box] == number
-            flow[box][seen] = _displacements(back[number], *box)[seen]
-    return flow, _visible(flow, alone, labels[0][1])
+            flow[box][seen] = displacements(back[number], x[box[1]], y[box[0]])[seen]
+    if not (alone.any() or before.any()):  # the background alone: nothing is hidden
+        return flow, within(*_sources(flow))
+    return flow, visible(flow, alone, before)
 
 
-def _displacements(matrix, rows, columns):
-    """[h, w, 2] float32 from pixels to where `matrix` maps them."""
-    x = np.arange(columns.start, columns.stop, dtype=np.float32)
-    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
-    matrix = matrix / matrix[2, 2]
-    (a, b, c), (d, e, f), (g, h, _) = (matrix - np.eye(3)).astype(np.float32)
+def displacements(change: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Displacements of pixels by homographies 1 + `change`; NumPy or JAX.
+
+    change [..., 3, 3], whose last entry is 0, x [w] and y [h] -> [..., h, w, 2].
+    """
+    xp = change.__array_namespace__()
+    lead = (1,) * (change.ndim - 2)
+    x, y = x.reshape(*lead, 1, -1), y.reshape(*lead, -1, 1)
+    (a, b, c), (d, e, f), (g, h, _) = (
+        [change[..., i, j, None, None] for j in range(3)] for i in range(3)
+    )
     bend = g * x + h * y
-    flow = np.stack([a * x + b * y + c - x * bend, d * x + e * y + f - y * bend], -1)
-    return flow / (1 + bend)[..., None]
+    flow = [a * x + b * y + c - x * bend, d * x + e * y + f - y * bend]
+    return xp.stack(flow, axis=-1) / (1 + bend)[..., None]
 
 
-def _visible(flow, alone, before):
-    height, width = alone.shape
+def _sources(flow):
+    """Places x and y that a flow leads to."""
     # Rounded to 0.001, so that whole pixels stay whole and need no second neighbour.
-    x = np.round(np.arange(width, dtype=np.float32) + flow[..., 0], 3)
-    y = np.round(np.arange(height, dtype=np.float32)[:, None] + flow[..., 1], 3)
-    valid = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    if not (alone.any() or before.any()):
-        return valid
-    limits = width - 1, height - 1
-    left, top = (
-        np.clip(np.floor(p), 0, n).astype(np.int32)
-        for p, n in zip((x, y), limits, strict=True)
-    )
-    right, bottom = (
-        np.clip(np.ceil(p), 0, n).astype(np.int32)
-        for p, n in zip((x, y), limits, strict=True)
-    )
-    valid &= alone != MIXED
-    for row in (top, bottom):
-        for column in (left, right):
-            valid &= before.ravel()[row * width + column] == alone
+    xp = flow.__array_namespace__()
+    return [xp.round(place, 3) for place in destinations(flow)]
+
+
+def visible(flow: np.ndarray, alone: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Whether a pixel shows a single surface and its source nothing else; NumPy or JAX.
+
+    flow [..., H, W, 2] (dx, dy) in pixels, and the only layer that each pixel shows or
+    `MIXED`, [..., H, W] uint8, in this frame and the one before -> bool [..., H, W].
+    """
+    xp = flow.__array_namespace__()
+    *lead, height, width = alone.shape
+    x, y = _sources(flow)
+    valid = within(x, y) & (alone != MIXED)
+    first = xp.arange(math.prod(lead), dtype=xp.int32).reshape(*lead, 1, 1)
+    first, before = first * (height * width), before.reshape(-1)
+
+    def around(place, last):
+        ends = (xp.floor(place), xp.ceil(place))
+        return [xp.clip(end, 0, last).astype(xp.int32) for end in ends]
+
+    for row in around(y, height - 1):
+        for column in around(x, width - 1):
+            valid = valid & (before[first + row * width + column] == alone)
     return valid
 
 
 _CANDIDATES = 6  # crops; the one with the most texture is taken
-_LARGEST = 1.2  # frame pixels per cut-out pixel; above it, objects would be soft
-_STEP = 0.125  # frames between the moments at which the camera's view is bounded
+LARGEST = 1.2  # frame pixels per cut-out pixel; above it, objects would be soft
+STEP = 0.125  # frames between the moments at which the camera's view is bounded
 
 
 def draw_scene(
@@ -222,7 +239,7 @@ def draw_scene(
     camera = CameraPath.draw(rng, **size, shake=shake)
     slope, angle = rng.uniform(*shake.tilt), rng.uniform(0, 2 * np.pi)
     tilt = float(slope * np.cos(angle)), float(slope * np.sin(angle))
-    times = np.arange(-0.5, frames - 0.5 + _STEP, _STEP)
+    times = np.arange(-0.5, frames - 0.5 + STEP, STEP)
     seen = camera.reach(times, tilt=tilt)
     background = _background(photo, rng, seen, shake, sensor)
     layers = [dataclasses.replace(background, tilt=tilt)]
@@ -284,7 +301,7 @@ def _objects(photo, rng, camera, objects, sensor, cutouts):
             picture = picture[:, :: rng.choice([-1, 1])]
         else:
             picture = blob(photo, rng, longest=longest)
-        longest = min(longest, _LARGEST * max(picture.shape[:2]))
+        longest = min(longest, LARGEST * max(picture.shape[:2]))
         texture = cutout_texture(picture, longest=longest, light=sensor.light)
         texels = np.diag([DENSITY, DENSITY, 1.0])
         texels[:2, 2] = (np.array(texture.shape[1::-1]) - 1) / 2

@@ -15,9 +15,9 @@ import numpy as np
 
 from mtujax.synthesis.settings import FRAMES_AVERAGED, Exposure
 
-_BRIGHT = 0.75  # light from which a photograph may hide a brighter highlight
+BRIGHT = 0.75  # light from which a photograph may hide a brighter highlight
 _LEVELS = 65535
-_SHORTEST = 0.01  # of a frame's interval
+SHORTEST = 0.01  # of a frame's interval
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Sensor:
         drift = rng.uniform(*exposure.wander)
         turns, phase = 2 * np.pi * rng.uniform([0.02, 0.0], [0.12, 1.0])
         factor = np.exp(drift * np.sin(turns * np.arange(frames) + phase))
-        duty = np.clip(rng.uniform(*exposure.duty) * factor, _SHORTEST, 1.0)
+        duty = np.clip(rng.uniform(*exposure.duty) * factor, SHORTEST, 1.0)
         crf = int(rng.uniform(exposure.crf[0], exposure.crf[1] + 1))
         names = ("gain", "highlights", "contrast", "shot", "read")
         sensor = cls(
@@ -71,14 +71,14 @@ class Sensor:
         )
         # Drawn last and only where asked for: all else is as it was without it.
         if exposure.sharp and rng.uniform() < exposure.sharp:
-            sensor = dataclasses.replace(sensor, duty=np.full(frames, _SHORTEST))
+            sensor = dataclasses.replace(sensor, duty=np.full(frames, SHORTEST))
         if exposure.averaged and rng.uniform() < exposure.averaged:
             sensor = sensor._averaging(rng.uniform(*exposure.averaged_duty))
         return sensor
 
     def _averaging(self, duty):
         """The same camera as a source of averages of its frames."""
-        sharp = self.duty[0] <= _SHORTEST
+        sharp = self.duty[0] <= SHORTEST
         return dataclasses.replace(
             self,
             duty=self.duty if sharp else np.full_like(self.duty, duty),
@@ -101,9 +101,8 @@ class Sensor:
         elif self.highlights > 1:
             red, green, blue = image[..., 0], image[..., 1], image[..., 2]
             peak = np.maximum(np.maximum(red, green), blue)
-            bright = peak > _BRIGHT
-            share = (peak[bright] - _BRIGHT) / (1 - _BRIGHT)
-            image[bright] *= (1 + (self.highlights - 1) * share**2)[:, None]
+            bright = peak > BRIGHT  # few pixels, as a rule
+            image[bright] *= expansion(peak[bright], self.highlights)[:, None]
         if self.gain != 1:
             image *= np.float32(self.gain)
         return image
@@ -146,9 +145,19 @@ class Sensor:
 def _response(contrast, averaged):
     """Display value, uint8, of each of 65536 levels of light, or of display values."""
     levels = np.arange(_LEVELS + 1) / _LEVELS
-    y = levels if averaged else srgb_from_linear(levels)
-    y = y + contrast * (y * y * (3 - 2 * y) - y)
-    return np.rint(y * 255).astype(np.uint8)
+    shown = levels if averaged else srgb_from_linear(levels)
+    return np.rint(contrasted(shown, contrast) * 255).astype(np.uint8)
+
+
+def expansion(peak: np.ndarray, highlights: float) -> np.ndarray:
+    """Factor on light whose brightest colour is `peak`, from `BRIGHT` to 1."""
+    share = (peak - BRIGHT) / (1 - BRIGHT)
+    return 1 + (highlights - 1) * share**2
+
+
+def contrasted(shown: np.ndarray, contrast: float) -> np.ndarray:
+    """Display values in [0, 1] after an S-curve."""
+    return shown + contrast * (shown * shown * (3 - 2 * shown) - shown)
 
 
 def linear_from_srgb(image: np.ndarray) -> np.ndarray:
@@ -170,13 +179,14 @@ def srgb_from_linear(light: np.ndarray) -> np.ndarray:
     """Display values from light intensity. Reference: IEC 61966-2-1.
 
     Args:
-        light: [..., 3] float, clipped to [0, 1].
+        light: [..., 3] float of NumPy or JAX, clipped to [0, 1].
 
     Returns:
         [..., 3] float32 in [0, 1].
     """
-    x = np.clip(light, 0.0, 1.0).astype(np.float32)
-    return np.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055)
+    xp = light.__array_namespace__()
+    x = xp.clip(light, 0.0, 1.0).astype(xp.float32)
+    return xp.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055)
 
 
 def moments(time: float, duty: float, count: int) -> np.ndarray:

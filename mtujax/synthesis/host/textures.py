@@ -6,7 +6,7 @@ float32, premultiplied: red, green, blue times alpha, and alpha. Letters: H W pi
 h w texels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 
 DENSITY = 2  # texels per pixel of a frame
+BORDER = 2  # empty texels around a cut-out
 
 # Interpolates half-way between two samples: six taps, exact for parabolas.
 _HALFWAY = np.array([3, -25, 150, 150, -25, 3], np.float32) / 256
@@ -85,9 +86,16 @@ def cutout_texture(cutout: np.ndarray, *, longest: float, light: Light) -> np.nd
     kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     size = np.maximum(np.rint(factor * np.array(image.shape[1::-1])), 1).astype(int)
     image = cv2.resize(image, size.tolist(), interpolation=kind)
-    image = np.pad(image, ((2, 2), (2, 2), (0, 0)))
-    kernel = np.array([0.25, 0.5, 0.25], np.float32)
-    return cv2.sepFilter2D(image, -1, kernel, kernel, borderType=cv2.BORDER_CONSTANT)
+    return softened(np.pad(image, ((BORDER, BORDER), (BORDER, BORDER), (0, 0))))
+
+
+def softened(image: np.ndarray) -> np.ndarray:
+    """Smooths [H, W, C], of NumPy or JAX, by 1-2-1 both ways; its border is empty."""
+    xp = image.__array_namespace__()
+    for axis in (1, 0):
+        around = xp.roll(image, 1, axis) + xp.roll(image, -1, axis)
+        image = 0.5 * image + 0.25 * around
+    return image
 
 
 def blob(photo: np.ndarray, rng: np.random.Generator, *, longest: float) -> np.ndarray:
@@ -105,13 +113,20 @@ def blob(photo: np.ndarray, rng: np.random.Generator, *, longest: float) -> np.n
     if part.dtype != np.uint8:
         part = np.rint(srgb_from_linear(part) * 255).astype(np.uint8)
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in size)
-    angle, radius = np.arctan2(y[:, None], x), np.hypot(y[:, None], x)
-    edge = np.full_like(angle, 0.75)
-    for turns in range(2, 6):
-        edge += (
-            0.1
-            * rng.uniform(-1, 1)
-            * np.cos(turns * angle + np.float32(rng.uniform(0, 2 * np.pi)))
-        )
-    alpha = np.clip((edge - radius) * min(size) / 2 + 0.5, 0, 1)
+    waves = rng.uniform([-1, 0], [1, 2 * np.pi], (4, 2)).tolist()
+    alpha = outline(x[None], y[:, None], waves, min(size) / 2)
     return np.dstack([part, np.rint(alpha * 255).astype(np.uint8)])
+
+
+def outline(x: np.ndarray, y: np.ndarray, waves: Iterable, radius: float) -> np.ndarray:
+    """Alpha [h, w] of a wavy round shape, whose edge is a pixel wide; NumPy or JAX.
+
+    Columns x [1, w] and rows y [h, 1] of the unit circle, which has `radius` pixels;
+    a share of depth and a phase of each of four waves.
+    """
+    xp = x.__array_namespace__()
+    angle = xp.arctan2(y, x)
+    edge = xp.full_like(angle, 0.75)
+    for turns, (depth, phase) in zip(range(2, 6), waves, strict=True):
+        edge = edge + 0.1 * depth * xp.cos(turns * angle + phase)
+    return xp.clip((edge - xp.hypot(y, x)) * radius + 0.5, 0, 1)

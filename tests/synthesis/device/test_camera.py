@@ -1,5 +1,7 @@
 """Blur made on the device agrees with the NumPy form, which has its own oracles."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,33 +159,22 @@ def test_a_pixel_without_a_place_is_no_harm():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_paths_are_those_of_the_numpy_form(seed):
+def test_paths_in_float32_are_those_in_float64(seed):
     rng = np.random.default_rng(seed)
     size = dict(frames=5, height=96, width=160)
-    host = CameraPath.draw(rng, **size, shake=Shake(roll=1.0, zoom=0.01, forward=0.01))
+    camera = CameraPath.draw(
+        rng, **size, shake=Shake(roll=1.0, zoom=0.01, forward=0.01)
+    )
     path = ObjectPath.draw(
         rng, centre=np.array([30.0, -8.0]), middle=2.0, objects=Objects(still=0.0)
     )
-    waved = motion.Waves(*map(jnp.asarray, vars(host.waves).values()))
-    camera = motion.Camera(jnp.asarray(host.focal), jnp.asarray(host.pan), waved)
-    camera = jax.tree.map(lambda x: x.astype(jnp.float32), camera)
-    times, tilt = np.arange(-0.5, 4.6, 0.5), (0.3, -0.2)
-    found = motion.planes(
-        camera,
-        jnp.asarray(times, jnp.float32),
-        width=160,
-        middle=2.0,
-        near=1.7,
-        tilt=jnp.array(tilt),
-    )
-    np.testing.assert_allclose(
-        scaled(found), scaled(host.planes(times, near=1.7, tilt=tilt)), atol=2e-3
-    )
-    waved = motion.Waves(*map(jnp.asarray, vars(path.waves).values()))
-    device = motion.Path(jnp.asarray(path.centre), jnp.asarray(path.velocity), waved)
-    device = jax.tree.map(lambda x: x.astype(jnp.float32), device)
-    found = motion.places(device, jnp.asarray(times, jnp.float32), 2.0)
-    np.testing.assert_allclose(found, path.places(times), atol=1e-4)
+    times, place = np.arange(-0.5, 4.6, 0.5), dict(near=1.7, tilt=(0.3, -0.2))
+    expected = camera.planes(times, **place), path.places(times)
+    on_device = jax.tree.map(jnp.float32, (camera, path, times, place))
+    found = jax.jit(lambda c, p, t, at: (c.planes(t, **at), p.places(t)))(*on_device)
+    assert found[0].dtype == found[1].dtype == np.float32
+    np.testing.assert_allclose(scaled(found[0]), scaled(expected[0]), atol=2e-3)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-4)
 
 
 def scaled(matrices):
@@ -198,9 +189,10 @@ def test_paths_are_drawn_as_the_numpy_form_draws_them():
     """The same spread of every parameter, over thousands of draws of each."""
     shake = Shake(speed=(2.0, 8.0))
     keys = jax.random.split(jax.random.key(0), 4000)
-    cameras = jax.vmap(lambda key: motion.draw_camera(key, 160, shake))(keys)
-    rng = np.random.default_rng(0)
     size = dict(frames=5, height=96, width=160)
+    draw = functools.partial(motion.draw_camera, **size, shake=shake)
+    cameras = jax.vmap(draw)(keys)
+    rng = np.random.default_rng(0)
     host = [CameraPath.draw(rng, **size, shake=shake) for _ in range(4000)]
     pairs = [
         (cameras.focal, [c.focal for c in host]),
@@ -212,8 +204,8 @@ def test_paths_are_drawn_as_the_numpy_form_draws_them():
     for device, numpy in pairs:
         assert_alike(device, numpy)
     objects = Objects(still=0.3)
-    paths = jax.vmap(lambda key: motion.draw_path(key, jnp.zeros(2), objects))(keys)
     place = dict(centre=np.zeros(2), middle=0.0, objects=objects)
+    paths = jax.vmap(functools.partial(motion.draw_path, **place))(keys)
     host = [ObjectPath.draw(rng, **place) for _ in range(4000)]
     assert_alike(paths.velocity, [p.velocity for p in host])
     assert_alike(paths.waves.amplitude, [p.waves.amplitude for p in host])

@@ -11,12 +11,12 @@ from scipy.ndimage import binary_erosion
 
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.device import clip as synthesis
-from mtujax.synthesis.device.camera import Camera, Path, Waves
 from mtujax.synthesis.device.clip import expose, most_subframes
 from mtujax.synthesis.device.film import Shots, film
 from mtujax.synthesis.device.photos import pack_cutouts, pack_photos
 from mtujax.synthesis.device.scene import Background, Recipe, Scene, Things, draw_part
 from mtujax.synthesis.device.textures import Part, background_texture
+from mtujax.synthesis.host.camera import CameraPath, ObjectPath, Waves
 from mtujax.synthesis.host.textures import photo_texture
 from mtujax.synthesis.settings import Exposure, Objects, Shake
 
@@ -88,8 +88,8 @@ def still():
     """A camera and an object that do not move."""
     rest = [Waves(*(jnp.zeros((c, 1)) for _ in range(3))) for c in (7, 4)]
     texture = jnp.zeros((1, 68, 68, 4)).at[:, 20:44, 20:48].set(1.0)
-    path = Path(jnp.zeros((1, 2)), jnp.zeros((1, 2)), rest[1])
-    path = path._replace(waves=jax.tree.map(lambda x: x[None], rest[1]))
+    path = ObjectPath(jnp.zeros(2), 1.0, jnp.zeros(2), rest[1])
+    path = jax.tree.map(lambda x: jnp.asarray(x)[None], path)
     things = Things(
         texture, jnp.full((1, 2), 40.0), jnp.ones(1), path, jnp.ones(1, bool)
     )
@@ -102,7 +102,8 @@ def still():
     shift[:2, 2] = (same - 1) / 2
     texels = jnp.asarray(texels @ shift, jnp.float32)
     background = Background(jnp.asarray(ground), texels, jnp.zeros(2))
-    return Scene(Camera(jnp.float32(SIZE), jnp.zeros(4), rest[0]), background, things)
+    camera = CameraPath(SIZE, SIZE, float(SIZE), 1.0, jnp.zeros(4), rest[0])
+    return Scene(camera, background, things)
 
 
 @functools.partial(jax.jit, static_argnames="longest")
