@@ -29,9 +29,10 @@ from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.data.prepare import prepare_dataset
 from mtujax.synthesis.device.clip import make_generator
 from mtujax.synthesis.host.clip import synthesize
-from mtujax.synthesis.settings import Objects
+from mtujax.synthesis.settings import BlurSettings, Objects
 
 BATCH, FRAMES, SIZE = 8, 13, 256
+BLUR = BlurSettings(objects=Objects())
 PHOTO = pathlib.Path(mtujax.__file__).parent / "assets" / "arches.jpg"
 LENGTHS = (10, 100, 1000)
 # Batches of a round: several times as many as threads keep ready.
@@ -89,12 +90,10 @@ def batches(path):
 def filmed():
     """Endless batches made by NumPy and OpenCV."""
     photo = cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB)
-    size = dict(frames=FRAMES, height=SIZE, width=SIZE)
+    settings = dict(frames=FRAMES, height=SIZE, width=SIZE, blur=BLUR)
     rng = np.random.default_rng(0)
     while True:
-        clips = [
-            synthesize(photo, rng, **size, objects=Objects()) for _ in range(BATCH)
-        ]
+        clips = [synthesize(photo, rng, **settings) for _ in range(BATCH)]
         yield {"blurry": np.stack([clip.blurry for clip in clips])}
 
 
@@ -102,7 +101,7 @@ def filmed_on_device():
     """Endless batches made by JAX."""
     photo = cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB)
     resident, generate = make_generator(
-        [photo], batch=BATCH, frames=FRAMES, size=SIZE, objects=Objects()
+        [photo], batch=BATCH, frames=FRAMES, size=SIZE, blur=BLUR
     )
     for number in itertools.count():
         yield jax.block_until_ready(generate(resident, jax.random.key(number)))

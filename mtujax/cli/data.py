@@ -1,5 +1,6 @@
 """The commands `mtujax data`: check, prepare, synthesize and show datasets."""
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -246,34 +247,41 @@ def synthesize(
     """
     from mtujax.cli.deblur import span
     from mtujax.common.progress import FrameProgress
-    from mtujax.synthesis.sets import FromPhotos, FromVideo, Validation
+    from mtujax.synthesis.sets import (
+        Filming,
+        write_photos,
+        write_validation,
+        write_video,
+    )
+    from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
     from mtujax.video.inputs import parse_size
 
+    options = dict(split=split, flow=flow, overwrite=overwrite)
     if validation:
-        made = Validation(source)
+        options |= dict(split="test", flow=True)
+        write = write_validation
     elif source.is_file():
-        made = FromVideo(source, average, every, 100 if frames is None else frames)
+        most = 100 if frames is None else frames
+        settings = dict(average=average, every=every, frames=most)
+        write = functools.partial(write_video, **settings)
     else:
-        made = FromPhotos(
-            source,
-            size=parse_size(size),
+        width, height = parse_size(size)
+        filming = Filming(
             clips=clips,
             frames=13 if frames is None else frames,
+            width=width,
+            height=height,
             seed=seed,
-            speed=span("--speed", speed),
-            duty=span("--duty", duty),
-            compressed=compressed,
-            cutouts=cutouts,
+            blur=BlurSettings(
+                Shake(speed=span("--speed", speed)),
+                Objects(),
+                Exposure(duty=span("--duty", duty), compressed=compressed),
+            ),
         )
+        write = functools.partial(write_photos, filming=filming, cutouts=cutouts)
     with FrameProgress("filming") as progress:
-        count = made.write(
-            output,
-            split="test" if validation else split,
-            flow=flow or validation,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    for note in made.notes:
+        count, notes = write(source, output, **options, progress=progress)
+    for note in notes:
         print(f"note: {note}")
     print(f"{output}: {count} clips; `mtujax data check pairs {output}` checks them")
 

@@ -20,7 +20,7 @@ from mtujax.evaluation.method import open_file
 from mtujax.metrics.image import psnr, ssim
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.photos import read_photo
-from mtujax.synthesis.settings import Exposure, Shake
+from mtujax.synthesis.settings import BlurSettings, Exposure, Shake
 from mtujax.video.image_folder import FolderReader, FolderWriter, ImageKind
 from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
@@ -30,20 +30,17 @@ _RATE = Fraction(24)
 _SEED = 8
 
 # A hand-held camera on the move: a few pixels of blur, varying from frame to frame.
-_SHAKE = Shake(
-    speed=(8.0, 8.0),
-    pan=(0.2, 0.2),
-    scale=(1.0, 1.0),
-    turn=False,
-)
-_EXPOSURE = Exposure(
-    duty=(0.7, 0.7),
-    wander=(0.0, 0.0),
-    gain=(1.0, 1.0),
-    highlights=(1.0, 1.0),
-    contrast=(0.0, 0.0),
-    shot=(3e-5, 3e-5),
-    read=(2e-4, 2e-4),
+_BLUR = BlurSettings(
+    Shake(speed=(8.0, 8.0), pan=(0.2, 0.2), scale=(1.0, 1.0), turn=False),
+    exposure=Exposure(
+        duty=(0.7, 0.7),
+        wander=(0.0, 0.0),
+        gain=(1.0, 1.0),
+        highlights=(1.0, 1.0),
+        contrast=(0.0, 0.0),
+        shot=(3e-5, 3e-5),
+        read=(2e-4, 2e-4),
+    ),
 )
 _DETAIL = (slice(120, 240), slice(213, 427))  # a ninth of the frame, shown enlarged
 _DIVIDER = 2  # pixels
@@ -65,8 +62,7 @@ def run(
         frames=_FRAMES,
         height=_HEIGHT,
         width=_WIDTH,
-        shake=_SHAKE,
-        exposure=_EXPOSURE,
+        blur=_BLUR,
     )
     _write_folder(folder / "blurry", made.blurry)
     _write_folder(folder / "sharp", made.sharp)

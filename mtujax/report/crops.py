@@ -22,7 +22,7 @@ from mtujax.report.motion import Pair, draw_alignment, draw_features, draw_searc
 from mtujax.report.style import COLOURS, TEXT_WIDTH, figure_files, printed, show
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
 from mtujax.synthesis.photos import read_photo
-from mtujax.synthesis.settings import Exposure, Shake
+from mtujax.synthesis.settings import BlurSettings, Exposure, Shake
 from mtujax.video.image_folder import FolderReader
 from mtujax.weights.files import load
 
@@ -281,15 +281,17 @@ def _film(photo, size, speed) -> BlurredClip:
         frames=_FRAMES,
         height=size[1],
         width=size[0],
-        shake=Shake(speed=(speed, speed), scale=(1.0, 1.0), turn=False),
-        exposure=Exposure(
-            duty=(duty, duty),
-            wander=(0.0, 0.0),
-            gain=(1.0, 1.0),
-            highlights=(1.0, 1.0),
-            contrast=(0.0, 0.0),
-            shot=(0.0, 0.0),
-            read=(0.0, 0.0),
+        blur=BlurSettings(
+            Shake(speed=(speed, speed), scale=(1.0, 1.0), turn=False),
+            exposure=Exposure(
+                duty=(duty, duty),
+                wander=(0.0, 0.0),
+                gain=(1.0, 1.0),
+                highlights=(1.0, 1.0),
+                contrast=(0.0, 0.0),
+                shot=(0.0, 0.0),
+                read=(0.0, 0.0),
+            ),
         ),
     )
 

@@ -16,6 +16,7 @@ from .photos import (
 from .sets import Filming as Filming
 from .sets import filmed as filmed
 from .sets import write_set as write_set
+from .settings import BlurSettings as BlurSettings
 from .settings import Exposure as Exposure
 from .settings import Objects as Objects
 from .settings import Shake as Shake

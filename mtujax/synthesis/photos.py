@@ -18,33 +18,33 @@ from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 _ALPHA = 8 / 255  # opacity up to which a cut-out's border counts as empty
 
 
-def read_cutout(path: str) -> np.ndarray:
+def read_cutout(path: str | os.PathLike) -> np.ndarray:
     """Reads an image with transparency and cuts off its empty border.
 
-    [H, W, 4] uint8 RGBA, not premultiplied; ValueError for any other file.
+    [H, W, 4] uint8 RGBA, not premultiplied; UserError for any other file.
     """
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(f"{path}: not an image that can be read")
+        raise UserError(f"{path}: not an image that can be read")
     if image.ndim != 3 or image.shape[2] != 4:
-        raise ValueError(f"{path}: has no alpha channel, so nothing is cut out")
+        raise UserError(f"{path}: has no alpha channel, so nothing is cut out")
     if image.dtype == np.uint16:
-        image = (image // 257).astype(np.uint8)
+        image = np.rint(image / 257).astype(np.uint8)
     rows, columns = (
         np.flatnonzero((image[..., 3] > 255 * _ALPHA).any(axis=a)) for a in (1, 0)
     )
     if not len(rows):
-        raise ValueError(f"{path}: is transparent all over")
+        raise UserError(f"{path}: is transparent all over")
     image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
 
 
-def images_in(folder: str | os.PathLike) -> list[Path]:
+def images_in(folder: str | os.PathLike, what: str = "photographs") -> list[Path]:
     """Lists a folder's PNG and JPEG files in order; UserError if it has none."""
     folder = Path(folder)
     if not folder.is_dir():
         reason = "is a file, give a folder" if folder.exists() else "no such folder"
-        raise UserError(f"{folder}: {reason} of photographs")
+        raise UserError(f"{folder}: {reason} of {what}")
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in FRAME_SUFFIXES)
     if not found:
         raise UserError(f"{folder}: has no PNG or JPEG file")
@@ -102,23 +102,23 @@ def read_cutouts(folder: str | os.PathLike | None) -> list[np.ndarray]:
     Raises:
         UserError: naming a file that is not a cut-out.
     """
-    try:
-        return [read_cutout(str(p)) for p in images_in(folder)] if folder else []
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return list(map(read_cutout, images_in(folder, "cut-outs"))) if folder else []
 
 
 def scaled_down(photo: np.ndarray, max_side: int | None) -> np.ndarray:
     """Averages a photo in linear light to at most `max_side` pixels on its longer side.
 
-    [H', W', 3] uint8 -> [H, W, 3] uint8; None keeps the size. It makes photos sharp.
+    [H', W', 3], uint8 display values or float32 light, -> [H, W, 3] alike; None keeps
+    the size. It makes photos sharp.
     """
     factor = max_side / max(photo.shape[:2]) if max_side else 1.0
     if factor >= 1:
         return photo
-    light, size = linear_from_srgb(photo), dict(fx=factor, fy=factor)
-    light = cv2.resize(light, None, **size, interpolation=cv2.INTER_AREA)
-    return np.rint(255 * srgb_from_linear(light)).astype(np.uint8)
+    if photo.dtype == np.uint8:
+        light = scaled_down(linear_from_srgb(photo), max_side)
+        return np.rint(255 * srgb_from_linear(light)).astype(np.uint8)
+    size = dict(fx=factor, fy=factor)
+    return cv2.resize(photo, None, **size, interpolation=cv2.INTER_AREA)
 
 
 def photographs(count: int) -> str:
@@ -144,7 +144,4 @@ def read_photo(path: str, *, max_side: int | None = None) -> np.ndarray:
     if image is None:
         raise ValueError(f"{path}: not an image that can be read")
     photo = linear_from_srgb(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    factor = max_side / max(photo.shape[:2]) if max_side else 1.0
-    if factor >= 1:
-        return photo
-    return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return scaled_down(photo, max_side)

@@ -23,11 +23,13 @@ from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.averaging import QUICK, clips_of_video, video_rate
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
 from mtujax.synthesis.photos import read_cutouts, read_photos
-from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
 from mtujax.synthesis.validation_set import FRAMES, recipe, validation_clips
 
 MANIFEST = "synthesis.json"
 """File that describes a split; only a folder that holds it is ever overwritten."""
+
+_FASTEST = 200  # pixels per frame; above it, consecutive frames share nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +42,7 @@ class Filming:
         width: W of the frames in pixels.
         height: H of the frames in pixels.
         seed: of all randomness; clip number k does not depend on how many follow.
-        shake: how the camera moves.
-        objects: what is in front of the photographs; None for nothing.
-        exposure: exposure time, noise and compression of the blurry frames.
+        blur: how they are blurred.
     """
 
     clips: int = 20
@@ -50,9 +50,9 @@ class Filming:
     width: int = 640
     height: int = 360
     seed: int = 0
-    shake: Shake = Shake(speed=(2.0, 24.0))
-    objects: Objects | None = Objects()
-    exposure: Exposure = Exposure(duty=(0.3, 1.0), compressed=0.3)
+    blur: BlurSettings = BlurSettings(
+        Shake(speed=(2.0, 24.0)), Objects(), Exposure(duty=(0.3, 1.0), compressed=0.3)
+    )
 
     def __post_init__(self):
         """Raises UsageError naming a field that is out of range."""
@@ -61,6 +61,16 @@ class Filming:
                 raise UsageError(f"{name} {getattr(self, name)}: at least {least}")
         if self.seed < 0:
             raise UsageError(f"seed {self.seed}: at least 0")
+        speed, exposure = self.blur.shake.speed, self.blur.exposure
+        if not 0 < speed[0] <= speed[1] <= _FASTEST:
+            raise UsageError(
+                f"speed {speed[0]:g}:{speed[1]:g}: must be above 0, at most {_FASTEST}"
+            )
+        duty, compressed = exposure.duty, exposure.compressed
+        if not 0 < duty[0] <= duty[1] <= 1:
+            raise UsageError(f"duty {duty[0]:g}:{duty[1]:g}: must be in (0, 1]")
+        if not 0 <= compressed <= 1:
+            raise UsageError(f"compressed {compressed:g}: must be in [0, 1]")
 
 
 def filmed(
@@ -86,9 +96,7 @@ def filmed(
             frames=filming.frames,
             height=filming.height,
             width=filming.width,
-            shake=filming.shake,
-            objects=filming.objects,
-            exposure=filming.exposure,
+            blur=filming.blur,
             cutouts=cutouts,
         )
         yield f"{number:04d}_{name}", clip
@@ -196,119 +204,82 @@ def _write_frame(folder, clip, number, flow):
         write_npz(path, clip.flow[number], clip.valid[number])
 
 
-def settings_of(filming: Filming) -> dict:
-    """Gives the part of `synthesis.json` that describes `filming`."""
-    return dataclasses.asdict(filming)
+def write_photos(
+    folder: str | os.PathLike,
+    output: str | os.PathLike,
+    filming: Filming,
+    *,
+    cutouts: str | os.PathLike | None = None,
+    **options,
+) -> tuple[int, list[str]]:
+    """Writes a set made from a folder's photographs, with the options of `write_set`.
+
+    Photographs smaller than a frame are left out. Gives the number of clips, and notes
+    for the user.
+    """
+    size = dict(width=filming.width, height=filming.height)
+    photos, small = read_photos(folder, **size)
+    settings = dataclasses.asdict(filming)
+    blur = settings.pop("blur")
+    about = {"from": sorted(photos), **settings, **blur}
+    clips = filmed(photos, filming, read_cutouts(cutouts))
+    total = filming.clips * filming.frames
+    count = write_set(clips, output, about=about, total=total, **options)
+    if not small:
+        return count, []
+    named = f"{', '.join(small[:5])}{' ...' if len(small) > 5 else ''}"
+    return count, [
+        f"{len(small)} photographs are smaller than {filming.width}x{filming.height} "
+        f"and left out: {named}"
+    ]
 
 
-_FASTEST = 200  # pixels per frame; above it, consecutive frames share nothing
+def write_video(
+    path: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    average: int = 11,
+    every: int | None = None,
+    frames: int = 100,
+    flow: bool = False,
+    **options,
+) -> tuple[int, list[str]]:
+    """Writes a set averaged from high-frame-rate video, as `write_photos` does.
 
-
-class FromPhotos:
-    """Clips made from photographs; `notes` are sentences for the user."""
-
-    def __init__(
-        self,
-        folder: str | os.PathLike,
-        *,
-        size: tuple[int, int] = (640, 360),
-        clips: int = 20,
-        frames: int = 13,
-        seed: int = 0,
-        speed: tuple[float, float] = (2.0, 24.0),
-        duty: tuple[float, float] = (0.3, 1.0),
-        compressed: float = 0.3,
-        cutouts: str | os.PathLike | None = None,
-    ):
-        """Reads photographs and cut-outs; small photographs are left out, with a note.
-
-        `size` is (width, height) in pixels, `speed` the camera's range in pixels per
-        frame, `duty` the range of exposure time as a share of the frame interval, and
-        `compressed` the share of clips whose blurry frames go through H.264.
-        """
-        if not 0 < speed[0] <= speed[1] <= _FASTEST:
-            raise UsageError(
-                f"speed {speed[0]:g}:{speed[1]:g}: must be above 0, at most {_FASTEST}"
-            )
-        if not 0 < duty[0] <= duty[1] <= 1:
-            raise UsageError(f"duty {duty[0]:g}:{duty[1]:g}: must be in (0, 1]")
-        if not 0 <= compressed <= 1:
-            raise UsageError(f"compressed {compressed:g}: must be in [0, 1]")
-        width, height = size
-        self._filming = Filming(
-            clips=clips,
-            frames=frames,
-            width=width,
-            height=height,
-            seed=seed,
-            shake=Shake(speed=speed),
-            exposure=Exposure(duty=duty, compressed=compressed),
+    `average`, `every` and `frames` are those of `clips_of_video`; `flow` is refused, as
+    the motion is unknown.
+    """
+    path, rate = Path(path), video_rate(path)
+    if flow:
+        raise UsageError(
+            f"--flow: the motion in a video is not known; `mtujax data flow pairs "
+            f"{output}` estimates it"
         )
-        self._photos, small = read_photos(folder, width=width, height=height)
-        self._cutouts, self.notes = read_cutouts(cutouts), []
-        if small:
-            self.notes.append(
-                f"{len(small)} photographs are smaller than {width}x{height} and left "
-                f"out: {', '.join(small[:5])}{' ...' if len(small) > 5 else ''}"
-            )
-
-    def write(self, output: str | os.PathLike, **options) -> int:
-        """Writes the set with the options of `write_set`; gives the number of clips."""
-        about = {"from": sorted(self._photos), **dataclasses.asdict(self._filming)}
-        total = self._filming.clips * self._filming.frames
-        clips = filmed(self._photos, self._filming, self._cutouts)
-        return write_set(clips, output, about=about, total=total, **options)
+    settings = dict(average=average, every=every, frames=frames)
+    about = {"from": [path.name], **settings}
+    count = write_set(clips_of_video(path, **settings), output, about=about, **options)
+    if rate >= QUICK:
+        return count, []
+    return count, [
+        f"{path}: has {rate:g} frames per second, where 240 are usual: what moves "
+        "quickly will show steps instead of blur"
+    ]
 
 
-class FromVideo:
-    """Clips averaged from high-frame-rate video; `notes` are for the user."""
+def write_validation(
+    folder: str | os.PathLike, output: str | os.PathLike, **options
+) -> tuple[int, list[str]]:
+    """Writes the fixed validation set, from a folder with its seven photographs."""
+    notes = []
 
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        average: int = 11,
-        every: int | None = None,
-        frames: int = 100,
-    ):
-        """Reads the frame rate; takes settings of `clips_of_video`."""
-        self._path, self.notes = Path(path), []
-        self._settings = dict(average=average, every=every, frames=frames)
-        if (rate := video_rate(path)) < QUICK:
-            self.notes.append(
-                f"{path}: has {rate:g} frames per second, where 240 are usual: what "
-                "moves quickly will show steps instead of blur"
-            )
-
-    def write(self, output: str | os.PathLike, *, flow: bool = False, **options) -> int:
-        """Writes the set like `write_set`; refuses `flow`, as the motion is unknown."""
-        if flow:
-            raise UsageError(
-                "--flow: the motion in a video is not known; `mtujax data flow pairs "
-                f"{output}` estimates it"
-            )
-        clips = clips_of_video(self._path, **self._settings)
-        about = {"from": [self._path.name], **self._settings}
-        return write_set(clips, output, about=about, **options)
-
-
-class Validation:
-    """The fixed validation set; `notes` are sentences for the user."""
-
-    def __init__(self, folder: str | os.PathLike):
-        """Takes the folder with the seven photographs; makes nothing yet."""
-        self._folder, self.notes = folder, []
-
-    def write(self, output: str | os.PathLike, **options) -> int:
-        """Writes the set with the options of `write_set`; gives the number of clips."""
-        total = FRAMES * len(recipe()[0])
-        about = {"from": "the validation set"}
-        return write_set(self._clips(), output, about=about, total=total, **options)
-
-    def _clips(self):
-        for made in validation_clips(self._folder):
+    def clips():
+        for made in validation_clips(folder):
             if made.note:
-                self.notes.append(made.note)
+                notes.append(made.note)
             yield made.entry.name, made.clip
+
+    total, about = FRAMES * len(recipe()[0]), {"from": "the validation set"}
+    return write_set(clips(), output, about=about, total=total, **options), notes
 
 
 def looks_of_photos(
@@ -316,7 +287,6 @@ def looks_of_photos(
     *,
     size: tuple[int, int],
     cutouts: str | os.PathLike | None = None,
-    exposure: Exposure | None = None,
     count: int = 8,
     seed: int = 0,
 ) -> tuple[list[Look], str]:
@@ -339,8 +309,7 @@ def looks_of_photos(
             frames=SHOWN_FRAMES,
             height=height,
             width=width,
-            objects=Objects(),
-            exposure=exposure,
+            blur=BlurSettings(objects=Objects()),
             cutouts=shapes,
         )
         frames = clip.blurry, clip.sharp, clip.flow, clip.valid

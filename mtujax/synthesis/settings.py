@@ -102,5 +102,20 @@ class Exposure:
     averaged_duty: tuple[float, float] = (0.7, 1.0)
 
 
+@dataclasses.dataclass(frozen=True)
+class BlurSettings:
+    """How clips are blurred.
+
+    Attributes:
+        shake: how the camera moves.
+        objects: what is in front of the photograph; None for nothing.
+        exposure: exposure time, noise and compression of the blurry frames.
+    """
+
+    shake: Shake = Shake()
+    objects: Objects | None = None
+    exposure: Exposure = Exposure()
+
+
 FRAMES_AVERAGED = 8
 """Frames of high-speed video in an average, whose noise has so much less variance."""

@@ -19,7 +19,7 @@ from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
 from mtujax.synthesis.photos import images_in
-from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
 
 FRAMES, HEIGHT, WIDTH = 13, 360, 640
 _NOISY = dict(shot=(1e-4, 3e-4), read=(5e-4, 1e-3), compressed=1.0, crf=(23, 23))
@@ -86,9 +86,11 @@ def make(entry: Entry, photo: np.ndarray) -> Made:
         frames=FRAMES,
         height=HEIGHT,
         width=WIDTH,
-        shake=Shake(speed=(entry.speed, entry.speed), turn=False),
-        objects=Objects(count=count, speed=(2.0, 14.0)) if entry.objects else None,
-        exposure=Exposure(duty=entry.duty, **(_NOISY if entry.noisy else _CLEAN)),
+        blur=BlurSettings(
+            Shake(speed=(entry.speed, entry.speed), turn=False),
+            Objects(count=count, speed=(2.0, 14.0)) if entry.objects else None,
+            Exposure(duty=entry.duty, **(_NOISY if entry.noisy else _CLEAN)),
+        ),
     )
     return Made(entry, clip, input_psnr(clip))
 

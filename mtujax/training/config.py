@@ -14,7 +14,7 @@ from mtujax.common.text import nearest
 from mtujax.config import ModelConfig
 from mtujax.data.datasets import DATASETS
 from mtujax.errors import UsageError, UserError
-from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
 
 _TRAIN_CHOICES = {
     "scheme": ("paper", "release"),
@@ -252,6 +252,11 @@ class DataConfig:
         for name in ("shake", "objects", "exposure"):
             if part := getattr(self, name):
                 _check_ranges(part, f"data.{name}")
+
+
+def blur_settings(data: DataConfig) -> BlurSettings:
+    """Gathers the settings by which photographs are blurred."""
+    return BlurSettings(data.shake, data.objects, data.exposure)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from mtujax.synthesis.photos import (
     read_photos,
     scaled_down,
 )
-from mtujax.training.config import RunConfig
+from mtujax.training.config import RunConfig, blur_settings
 from mtujax.training.gradients import Batch
 from mtujax.training.optimizers import reads_labels
 
@@ -199,10 +199,8 @@ def _host_photos(config):
     samples = PhotoSamples(
         images_in(data.path),
         _clips(config),
-        shake=data.shake,
-        objects=data.objects,
-        exposure=data.exposure,
-        cutouts=images_in(data.cutouts) if data.cutouts else (),
+        blur=blur_settings(data),
+        cutouts=images_in(data.cutouts, "cut-outs") if data.cutouts else (),
         max_side=data.max_side,
     )
     return _host_feed(config, samples)
@@ -222,9 +220,7 @@ def _device_photos(config):
         read_cutouts(data.cutouts),
         frames=data.frames + model.lookahead,
         size=data.crop,
-        shake=data.shake,
-        objects=data.objects,
-        exposure=data.exposure,
+        blur=blur_settings(data),
         subframes=data.subframes,
     )
     key = jax.random.key(config.seed)

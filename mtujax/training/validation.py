@@ -21,7 +21,7 @@ from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.photos import read_photos, scaled_down
 from mtujax.synthesis.validation_set import is_validation_folder, validation_clips
-from mtujax.training.config import RunConfig
+from mtujax.training.config import RunConfig, blur_settings
 
 _SEED = 20220  # of clips filmed for validation, whatever the run's own seed
 _LOOKED_AT = 2  # frames of each clip, for dead channels: the first and a later one
@@ -120,9 +120,7 @@ def _filmed(config):
             frames=wanted.frames,
             height=height,
             width=width,
-            shake=data.shake,
-            objects=data.objects,
-            exposure=data.exposure,
+            blur=blur_settings(data),
         )
         filmed.append(Clip(f"{name}-{number}", made.blurry, made.sharp))
     return filmed

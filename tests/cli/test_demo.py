@@ -15,7 +15,7 @@ from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UserError
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.photos import read_photo
-from mtujax.synthesis.settings import Exposure, Shake
+from mtujax.synthesis.settings import BlurSettings, Exposure, Shake
 from mtujax.weights.files import bundled
 
 
@@ -90,8 +90,10 @@ def test_what_is_sharp_stays_as_it_is_though_it_moves(name, least):
         frames=6,
         height=96,
         width=160,
-        shake=Shake(speed=(8.0, 8.0), scale=(1.5, 1.5)),
-        exposure=Exposure(sharp=1.0, shot=(0.0, 0.0), read=(0.0, 0.0)),
+        blur=BlurSettings(
+            Shake(speed=(8.0, 8.0), scale=(1.5, 1.5)),
+            exposure=Exposure(sharp=1.0, shot=(0.0, 0.0), read=(0.0, 0.0)),
+        ),
     )
     assert np.linalg.norm(made.flow[1:], axis=-1).mean() > 3  # pixels a frame
     blurry, sharp = (np.float32(x) / 255 for x in (made.blurry, made.sharp))

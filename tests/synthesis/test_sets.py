@@ -1,5 +1,6 @@
 """Sets made of photographs and of quick video, through the real commands."""
 
+import dataclasses
 import json
 from fractions import Fraction
 
@@ -14,13 +15,13 @@ from mtujax.cli.app import app
 from mtujax.data.check import check_dataset
 from mtujax.data.locate import open_frames, open_motion
 from mtujax.errors import UsageError, UserError
-from mtujax.synthesis import averaging
-from mtujax.synthesis import sets as requests
-from mtujax.synthesis import sets as synthesize
+from mtujax.synthesis import averaging, sets
 from mtujax.synthesis.averaging import averaged
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
+from mtujax.synthesis.sets import Filming, write_photos, write_video
 
-SMALL = dict(size=(64, 48), frames=3)
+SMALL = Filming(width=64, height=48, frames=3)
+ONE, TWO = (dataclasses.replace(SMALL, clips=n) for n in (1, 2))
 
 
 @pytest.fixture
@@ -62,27 +63,27 @@ def test_photographs_become_a_set_that_is_whole_and_has_its_motion(photos, tmp_p
 
 
 def test_a_clip_does_not_depend_on_how_many_follow(photos, tmp_path):
-    for name, count in (("one", 1), ("two", 2)):
-        requests.FromPhotos(photos, clips=count, **SMALL).write(tmp_path / name)
+    for name, filming in (("one", ONE), ("two", TWO)):
+        write_photos(photos, tmp_path / name, filming)
     one, two = frames_of(tmp_path / "one"), frames_of(tmp_path / "two")
     assert one.items() < two.items()
 
 
 def test_a_set_is_only_replaced_when_told_and_nothing_else_ever(photos, tmp_path):
-    made, output = requests.FromPhotos(photos, clips=1, **SMALL), tmp_path / "set"
-    made.write(output)
+    output = tmp_path / "set"
+    write_photos(photos, output, ONE)
     with pytest.raises(UserError, match="exists already; --overwrite replaces it"):
-        made.write(output)
-    requests.FromPhotos(photos, clips=2, **SMALL).write(output, overwrite=True)
+        write_photos(photos, output, ONE)
+    write_photos(photos, output, TWO, overwrite=True)
     assert len(list((output / "train").glob("*/"))) == 2
     # A split beside it: neither touches the other.
-    made.write(output, split="test")
-    made.write(output, split="test", overwrite=True)
+    write_photos(photos, output, ONE, split="test")
+    write_photos(photos, output, ONE, split="test", overwrite=True)
     assert len(list((output / "train").glob("*/"))) == 2
     source = open_frames("pairs", output, split="test")
     assert [v.name for v in source.videos] == ["0000_a"]
     with pytest.raises(UserError, match="holds something else"):
-        made.write(photos, overwrite=True)
+        write_photos(photos, photos, ONE, overwrite=True)
     assert len(list(photos.iterdir())) == 3
 
 
@@ -90,7 +91,7 @@ def test_a_set_is_only_replaced_when_told_and_nothing_else_ever(photos, tmp_path
 def test_a_write_that_fails_in_the_middle_leaves_nothing(
     photos, tmp_path, monkeypatch, error
 ):
-    real, left = synthesize._write_frame, [4]
+    real, left = sets._write_frame, [4]
 
     def failing(*words):
         left[0] -= 1
@@ -98,13 +99,14 @@ def test_a_write_that_fails_in_the_middle_leaves_nothing(
             raise error
         real(*words)
 
-    monkeypatch.setattr(synthesize, "_write_frame", failing)
+    monkeypatch.setattr(sets, "_write_frame", failing)
     with pytest.raises(type(error)):
-        requests.FromPhotos(photos, clips=2, **SMALL).write(tmp_path / "set")
+        write_photos(photos, tmp_path / "set", TWO)
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]
 
 
 def test_what_cannot_be_filmed_is_one_line(photos, tmp_path):
+    output = tmp_path / "set"
     (tmp_path / "empty").mkdir()
     for folder, reason in (
         (tmp_path / "none", "no such folder of photographs"),
@@ -112,28 +114,30 @@ def test_what_cannot_be_filmed_is_one_line(photos, tmp_path):
         (photos / "a.png", "is a file, give a folder"),
     ):
         with pytest.raises(UserError, match=reason):
-            requests.FromPhotos(folder, **SMALL)
+            write_photos(folder, output, SMALL)
+    with pytest.raises(UserError, match="none: no such folder of cut-outs"):
+        write_photos(photos, output, SMALL, cutouts=tmp_path / "none")
     with pytest.raises(UserError, match="no photograph is as large as 999x999"):
-        requests.FromPhotos(photos, size=(999, 999))
+        write_photos(photos, output, Filming(width=999, height=999))
     (photos / "bad.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="bad.png"):
-        requests.FromPhotos(photos, **SMALL)
+        write_photos(photos, output, SMALL)
     (photos / "bad.png").unlink()
     with pytest.raises(UserError, match="no alpha channel"):
-        requests.FromPhotos(photos, cutouts=photos, **SMALL)
-    for wrong, name in (
-        (dict(speed=(0.0, 1.0)), "speed 0"),
-        (dict(speed=(2.0, float("inf"))), "speed 2:inf"),
-        (dict(duty=(0.5, 1.5)), "duty 0.5:1.5"),
-        (dict(compressed=2.0), "compressed 2"),
-        (dict(clips=0), "clips 0"),
+        write_photos(photos, output, SMALL, cutouts=photos)
+    for option, value, name in (
+        ("--speed", "0:1", "speed 0"),
+        ("--speed", "2:inf", "speed 2:inf"),
+        ("--duty", "0.5:1.5", "duty 0.5:1.5"),
+        ("--compressed", "2", "compressed 2"),
+        ("--clips", "0", "clips 0"),
     ):
-        with pytest.raises(UsageError, match=name):
-            requests.FromPhotos(photos, **SMALL | wrong)
+        done = run("synthesize", photos, output, option, value)
+        assert done.exit_code == 2 and name in str(done.exception)
     with pytest.raises(UserError, match="no such folder; create it"):
-        requests.FromPhotos(photos, **SMALL).write(tmp_path / "no" / "set")
-    done = run("synthesize", photos, tmp_path / "set", "--speed", "fast")
-    assert done.exit_code != 0 and not (tmp_path / "set").exists()
+        write_photos(photos, tmp_path / "no" / "set", SMALL)
+    done = run("synthesize", photos, output, "--speed", "fast")
+    assert done.exit_code != 0 and not output.exists()
 
 
 def test_frames_are_averaged_in_linear_light_around_the_sharp_one():
@@ -173,24 +177,24 @@ def test_a_quick_video_becomes_a_set_and_no_average_crosses_a_cut(tmp_path):
 
 def test_what_cannot_be_averaged_is_one_line(tmp_path):
     path = media.clip(tmp_path / "a.mp4", media.scene(5), rate=Fraction(30))
-    slow = requests.FromVideo(path, average=3)
-    assert "has 30 frames per second, where 240 are usual" in slow.notes[0]
+    output = tmp_path / "set"
     for wrong, name in (
         (dict(average=4), "average 4: 3 or more, and odd"),
         (dict(average=1), "average 1"),
         (dict(average=5, every=3), "every 3"),
         (dict(frames=0), "frames 0"),
+        (dict(flow=True), "motion in a video is not known"),
     ):
         with pytest.raises(UsageError, match=name):
-            requests.FromVideo(path, **wrong).write(tmp_path / "set")
-    with pytest.raises(UsageError, match="motion in a video is not known"):
-        slow.write(tmp_path / "set", flow=True)
+            write_video(path, output, **wrong)
     with pytest.raises(UserError, match="no shot has 11 frames"):
-        requests.FromVideo(path).write(tmp_path / "set")
+        write_video(path, output)
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(UserError, match="cannot be read as a video"):
-        requests.FromVideo(tmp_path / "text.mp4")
-    assert not (tmp_path / "set").exists()
+        write_video(tmp_path / "text.mp4", output)
+    assert not output.exists()
+    count, notes = write_video(path, output, average=3)
+    assert count == 1 and "has 30 frames per second, where 240 are usual" in notes[0]
     assert averaging.QUICK < 240
 
 
@@ -199,16 +203,14 @@ def test_a_split_is_a_plain_name_and_nothing_is_written_elsewhere(
     photos, tmp_path, split
 ):
     with pytest.raises(UsageError, match="split .*: use letters"):
-        requests.FromPhotos(photos, clips=1, **SMALL).write(
-            tmp_path / "set", split=split
-        )
+        write_photos(photos, tmp_path / "set", ONE, split=split)
     assert [p.name for p in tmp_path.iterdir()] == ["photos"]
 
 
 def test_photographs_that_differ_in_their_suffix_alone_are_all_used(photos, tmp_path):
     (photos / "tiny.png").unlink()
     cv2.imwrite(str(photos / "a.jpg"), np.full((60, 80, 3), 90, np.uint8))
-    requests.FromPhotos(photos, clips=3, **SMALL).write(tmp_path / "set")
+    write_photos(photos, tmp_path / "set", dataclasses.replace(SMALL, clips=3))
     made = sorted(p.name for p in (tmp_path / "set" / "train").glob("*/"))
     assert made == ["0000_a.jpg", "0001_a.png", "0002_b"]
     check_dataset("pairs", tmp_path / "set").refuse()

@@ -27,7 +27,7 @@ from mtujax.synthesis.device.sensor import Sensor, coded, develop, draw_sensor, 
 from mtujax.synthesis.host.camera import corners
 from mtujax.synthesis.host.clip import JOINTS, UNSEEN
 from mtujax.synthesis.host.textures import DENSITY
-from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.settings import BlurSettings
 
 
 def layer_poses(scene: Scene, times: jax.Array, recipe: Recipe) -> jax.Array:
@@ -126,7 +126,7 @@ def expose(
         times = frames[:, None] + duty[:, None] * joints[None]
         return travel(scene, poses(times), recipe)
 
-    longest = recipe.exposure.longest
+    longest = recipe.blur.exposure.longest
     long = way(duty)
     duty = duty * jnp.minimum(longest / jnp.maximum(long, 1e-6), 1.0)
     long = way(duty)
@@ -173,9 +173,7 @@ def make_generator(
     batch: int,
     frames: int,
     size: int,
-    shake: Shake | None = None,
-    objects: Objects | None = None,
-    exposure: Exposure | None = None,
+    blur: BlurSettings | None = None,
     subframes: int | None = None,
 ) -> tuple[Resident, Generator]:
     """Puts photographs into device memory and makes the function that films them.
@@ -193,16 +191,15 @@ def make_generator(
         batch: clips B.
         frames: T per clip.
         size: side of the square frames in pixels.
-        shake: ranges of the camera's motion.
-        objects: ranges of what is in front of the photographs; None for nothing.
-        exposure: ranges of exposure, noise and compression.
+        blur: motion, objects and exposure; None takes the defaults of `BlurSettings`,
+            without objects.
         subframes: the most per frame; None for as many as the longest blur needs. With
             fewer, longer blurs show gaps between them.
 
     Returns:
         The arrays in device memory, and a function of them and a `jax.random` key that
         gives `blurry`, `sharp` uint8 [B, T, H, W, 3], `flow` float32 [B, T, H, W, 2]
-        and `valid` bool [B, T, H, W], as `synthesis.host.clip.clip_batches` does.
+        and `valid` bool [B, T, H, W], as in `BlurredClip`.
 
     Raises:
         UserError: if there is no photograph, one is smaller than the frames, or an
@@ -211,16 +208,8 @@ def make_generator(
     """
     if batch < 1:
         raise UsageError(f"batch: {batch} is not positive")
-    resident, film_clips = make_clips(
-        photos,
-        cutouts,
-        frames=frames,
-        size=size,
-        shake=shake,
-        objects=objects,
-        exposure=exposure,
-        subframes=subframes,
-    )
+    settings = dict(frames=frames, size=size, blur=blur, subframes=subframes)
+    resident, film_clips = make_clips(photos, cutouts, **settings)
 
     @jax.jit
     def generate(resident, rng_key):
@@ -237,9 +226,7 @@ def make_clips(
     *,
     frames: int,
     size: int,
-    shake: Shake | None = None,
-    objects: Objects | None = None,
-    exposure: Exposure | None = None,
+    blur: BlurSettings | None = None,
     subframes: int | None = None,
 ) -> tuple[Resident, Generator]:
     """As `make_generator`, for any number of clips, each with a key of its own.
@@ -249,9 +236,7 @@ def make_clips(
         cutouts: [h, w, 4] uint8 each.
         frames: T per clip.
         size: side of the square frames in pixels.
-        shake: ranges of the camera's motion.
-        objects: ranges of what is in front of the photographs.
-        exposure: ranges of exposure and noise.
+        blur: motion, objects and exposure.
         subframes: the most per frame.
 
     Returns:
@@ -261,9 +246,9 @@ def make_clips(
         UserError: as there.
         UsageError: as there.
     """
-    recipe = Recipe(frames, size, shake or Shake(), objects, exposure or Exposure())
+    recipe = Recipe(frames, size, blur or BlurSettings())
     _check(photos, recipe, subframes)
-    most = subframes or most_subframes(recipe.exposure.longest)
+    most = subframes or most_subframes(recipe.blur.exposure.longest)
     most -= 1 - most % 2
 
     def film_clips(resident, rng_keys):
@@ -289,7 +274,7 @@ def clips(
 
     def draw(key):
         keys = jax.random.split(key, 3)
-        sensor = draw_sensor(keys[0], recipe.frames, recipe.exposure)
+        sensor = draw_sensor(keys[0], recipe.frames, recipe.blur.exposure)
         scene = draw_scene(keys[1], *resident, sensor, recipe)
         poses, weights, middles = expose(scene, sensor.duty, recipe, subframes)
         objects = jnp.zeros((0, 2, 2, 4))
@@ -305,7 +290,7 @@ def clips(
 
     def finish(sensor: Sensor, blurry, sharp, key):
         blurry = develop(sensor, noisy(sensor, blurry, key))
-        if recipe.exposure.compressed:
+        if recipe.blur.exposure.compressed:
             step = jnp.where(sensor.coding > 0, sensor.coding, 1.0)
             blurry = jnp.where(sensor.coding > 0, coded(blurry, step), blurry)
         return blurry, develop(sensor, sharp)
@@ -331,7 +316,7 @@ def _check(photos, recipe, subframes):
 
 
 def _packed(cutouts, recipe):
-    if not len(cutouts) or not recipe.objects:
+    if not len(cutouts) or not recipe.blur.objects:
         return None
     smallest, largest = recipe.object_sizes
     return pack_cutouts(cutouts, largest=largest, smallest=smallest)

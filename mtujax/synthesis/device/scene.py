@@ -32,7 +32,7 @@ from mtujax.synthesis.host.camera import CameraPath, ObjectPath
 from mtujax.synthesis.host.camera import corners as frame_corners
 from mtujax.synthesis.host.scene import LARGEST, STEP
 from mtujax.synthesis.host.textures import DENSITY
-from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.settings import BlurSettings, Objects
 
 _CANDIDATES = 8  # places; one with much texture is likely to be taken
 _COVERAGE = 4  # texels per frame pixel, as the path sees more than one frame
@@ -47,16 +47,12 @@ class Recipe:
     Attributes:
         frames: T per clip.
         size: side of the square frames in pixels.
-        shake: ranges of the camera's motion.
-        objects: ranges of objects in front; None for no objects.
-        exposure: ranges of exposure and noise.
+        blur: motion, objects and exposure.
     """
 
     frames: int
     size: int
-    shake: Shake
-    objects: Objects | None
-    exposure: Exposure
+    blur: BlurSettings
 
     @property
     def middle(self) -> float:
@@ -71,7 +67,7 @@ class Recipe:
     @property
     def object_sizes(self) -> tuple[float, float]:
         """Smallest and largest longer side of an object in texels."""
-        low, high = (self.objects or Objects()).size
+        low, high = (self.blur.objects or Objects()).size
         return low * self.size * DENSITY, high * self.size * DENSITY
 
     @property
@@ -132,7 +128,7 @@ def draw_scene(
     Without `cutouts`, objects are pieces of the photographs.
     """
     keys = jax.random.split(rng_key, 5)
-    shake = recipe.shake
+    shake, objects = recipe.blur.shake, recipe.blur.objects
     size = dict(height=recipe.size, width=recipe.size)
     camera = draw_camera(keys[0], frames=recipe.frames, **size, shake=shake)
     slope, angle = uniform(keys[1], shake.tilt), uniform(keys[2], (0, 2 * np.pi))
@@ -149,7 +145,7 @@ def draw_scene(
     )
     texels = product(texels, on_photo)
     things = None
-    if recipe.objects and recipe.objects.count[1]:
+    if objects and objects.count[1]:
         things = _things(keys[4], photos, cutouts, part.photo, sensor, camera, recipe)
     return Scene(camera, Background(texture, texels, tilt), things)
 
@@ -183,11 +179,11 @@ def draw_part(
     def candidate(key):
         keys = jax.random.split(key, 4)
         photo = jax.random.randint(keys[0], (), 0, len(photos.sizes))
-        turn = _turn(keys[1]) if recipe.shake.turn else jnp.eye(2)
+        turn = _turn(keys[1]) if recipe.blur.shake.turn else jnp.eye(2)
         span = (turn[None] * jnp.stack([low, high])[:, None]).sum(axis=-1)
         first, last = span.min(axis=0), span.max(axis=0)
         limit = jnp.minimum(photos.sizes[photo] - 1, recipe.background_side - _TAPS)
-        scale = uniform(keys[2], recipe.shake.scale)
+        scale = uniform(keys[2], recipe.blur.shake.scale)
         scale = jnp.minimum(scale, (limit / (last - first)).min())
         room = jnp.maximum(photos.sizes[photo] - 1 - scale * (last - first), 0)
         shift = room * jax.random.uniform(keys[3], (2,)) - scale * first
@@ -225,7 +221,7 @@ def _interpolated(total, x, y):
 
 
 def _things(rng_key, photos, cutouts, photo, sensor, camera, recipe):
-    objects = recipe.objects
+    objects = recipe.blur.objects
     most = objects.count[1]
     keys = jax.random.split(rng_key, 3)
     count = jax.random.randint(keys[0], (), objects.count[0], most + 1)

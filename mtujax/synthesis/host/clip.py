@@ -7,18 +7,14 @@ Letters: T time, H W pixels. Images are RGB.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from mtujax.synthesis.host.scene import Scene, backward_flow, draw_scene
-from mtujax.synthesis.host.sensor import (
-    Sensor,
-    moments,
-    through_h264,
-)
-from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.host.sensor import Sensor, moments, through_h264
+from mtujax.synthesis.settings import BlurSettings
 
 UNSEEN = 0.1  # pixels of smear that do not show
 JOINTS = 9  # points of the path at which an exposure's smear is measured
@@ -52,9 +48,7 @@ def synthesize(
     frames: int,
     height: int,
     width: int,
-    shake: Shake | None = None,
-    objects: Objects | None = None,
-    exposure: Exposure | None = None,
+    blur: BlurSettings | None = None,
     cutouts: Sequence[np.ndarray] = (),
 ) -> BlurredClip:
     """Makes a blurry clip from a photograph; equal generators give equal clips.
@@ -66,10 +60,8 @@ def synthesize(
         frames: T >= 1.
         height: H of the frames in pixels.
         width: W of the frames in pixels.
-        shake: ranges of the camera's motion; None takes the defaults of `Shake`.
-        objects: ranges of objects in front of the photograph; None for no objects.
-        exposure: ranges of exposure time, noise and compression; None takes the
-            defaults of `Exposure`.
+        blur: motion, objects and exposure; None takes the defaults of `BlurSettings`,
+            without objects.
         cutouts: [h, w, 4] uint8, from `read_cutouts`, that the objects look like; if
             empty, objects are pieces of the photograph.
 
@@ -80,20 +72,19 @@ def synthesize(
         ValueError: if the photograph is smaller than a frame, or of another dtype or
             number of axes.
     """
-    sensor = Sensor.draw(rng, frames, exposure or Exposure())
+    blur = blur or BlurSettings()
+    sensor = Sensor.draw(rng, frames, blur.exposure)
     scene = draw_scene(
         photo,
         rng,
         frames=frames,
         height=height,
         width=width,
-        shake=shake or Shake(),
-        objects=objects,
+        blur=blur,
         sensor=sensor,
         cutouts=cutouts,
     )
-    longest = (exposure or Exposure()).longest
-    return film(scene, sensor, rng, frames=frames, longest=longest)
+    return film(scene, sensor, rng, frames=frames, longest=blur.exposure.longest)
 
 
 def film(
@@ -149,33 +140,3 @@ def _expose(scene, time, duty, longest):
     light = cv2.cvtColor(total, cv2.COLOR_RGBA2RGB)
     light *= np.float32(1 / count)
     return duty, light, middle, (poses[count // 2], labels)
-
-
-def clip_batches(
-    photos: Sequence[np.ndarray],
-    rng: np.random.Generator,
-    *,
-    batch: int,
-    frames: int,
-    size: int,
-    shake: Shake | None = None,
-    objects: Objects | None = None,
-    exposure: Exposure | None = None,
-    cutouts: Sequence[np.ndarray] = (),
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields endless training batches of clips, each from a photograph drawn at random.
-
-    `blurry`, `sharp` uint8 [B, T, H, W, 3], `flow` float32 [B, T, H, W, 2] in pixels,
-    `valid` bool [B, T, H, W]. Frames are squares of `size` pixels; smaller photographs
-    are left out, ValueError if none is left.
-    """
-    photos = [p for p in photos if min(p.shape[:2]) >= size]
-    if not photos:
-        raise ValueError(f"no photograph is as large as {size}x{size}")
-    size = dict(frames=frames, height=size, width=size)
-    ranges = dict(shake=shake, objects=objects, exposure=exposure, cutouts=cutouts)
-    while True:
-        chosen = [photos[rng.integers(len(photos))] for _ in range(batch)]
-        clips = [synthesize(photo, rng, **size, **ranges) for photo in chosen]
-        names = ("blurry", "sharp", "flow", "valid")
-        yield {n: np.stack([getattr(c, n) for c in clips]) for n in names}

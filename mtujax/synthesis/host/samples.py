@@ -14,7 +14,7 @@ from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.photos import photographs, read_cutout, scaled_down
-from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.settings import BlurSettings
 
 
 class PhotoSamples(Samples):
@@ -33,9 +33,7 @@ class PhotoSamples(Samples):
         photos: Sequence[str | os.PathLike],
         spec: ClipSpec | None = None,
         *,
-        shake: Shake | None = None,
-        objects: Objects | None = None,
-        exposure: Exposure | None = None,
+        blur: BlurSettings | None = None,
         cutouts: Sequence[str | os.PathLike] = (),
         max_side: int | None = None,
     ):
@@ -44,10 +42,8 @@ class PhotoSamples(Samples):
         Args:
             photos: PNG or JPEG files.
             spec: how clips are cut; None takes the defaults of `ClipSpec`.
-            shake: ranges of the camera's motion; None takes the defaults of `Shake`.
-            objects: ranges of objects in front of the photograph; None for no objects.
-            exposure: ranges of exposure time, noise and compression; None takes the
-                defaults of `Exposure`.
+            blur: motion, objects and exposure; None takes the defaults of
+                `BlurSettings`, without objects.
             cutouts: PNG files with an alpha channel that the objects look like; if
                 empty, objects are pieces of the photographs.
             max_side: pixels of the longer side to which larger photographs are scaled
@@ -60,17 +56,13 @@ class PhotoSamples(Samples):
             raise UserError("no photographs are given, so there is nothing to draw")
         self.name, self.spec = photographs(len(photos)), spec or ClipSpec()
         self._photos, self._cutouts = ([Path(p) for p in f] for f in (photos, cutouts))
-        self._ranges = dict(shake=shake, objects=objects, exposure=exposure)
-        self._max_side = max_side
+        self._blur, self._max_side = blur, max_side
         self._read()
 
     def _read(self):
         images = map(read_image, self._photos)
         self._images = [scaled_down(image, self._max_side) for image in images]
-        try:
-            self._shapes = [read_cutout(str(cutout)) for cutout in self._cutouts]
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        self._shapes = list(map(read_cutout, self._cutouts))
 
     def __getstate__(self):
         """Leaves out the pixels."""
@@ -130,7 +122,7 @@ class PhotoSamples(Samples):
         frames = before + self.spec.frames + self.spec.lookahead
         size = dict(frames=frames, height=height, width=width)
         clip = synthesize(
-            self._images[index], rng, **size, **self._ranges, cutouts=self._shapes
+            self._images[index], rng, **size, blur=self._blur, cutouts=self._shapes
         )
         positions = self.spec.positions(before, frames)
         targets = slice(before, before + self.spec.frames)

@@ -17,7 +17,7 @@ from mtujax.ops.labels import destinations, within
 from mtujax.synthesis.host.camera import CameraPath, ObjectPath, apply, corners
 from mtujax.synthesis.host.sensor import Sensor
 from mtujax.synthesis.host.textures import DENSITY, blob, cutout_texture, photo_texture
-from mtujax.synthesis.settings import Objects, Shake
+from mtujax.synthesis.settings import BlurSettings
 
 SOLID = 0.95  # share of a pixel's light above which it shows a single surface
 MIXED = 255  # label of a pixel that shows several layers
@@ -225,8 +225,7 @@ def draw_scene(
     frames: int,
     height: int,
     width: int,
-    shake: Shake,
-    objects: Objects | None,
+    blur: BlurSettings,
     sensor: Sensor,
     cutouts: Sequence[np.ndarray] = (),
 ) -> Scene:
@@ -236,6 +235,7 @@ def draw_scene(
     """
     _check(photo, height, width)
     size = dict(frames=frames, height=height, width=width)
+    shake, objects = blur.shake, blur.objects
     camera = CameraPath.draw(rng, **size, shake=shake)
     slope, angle = rng.uniform(*shake.tilt), rng.uniform(0, 2 * np.pi)
     tilt = float(slope * np.cos(angle)), float(slope * np.sin(angle))

@@ -15,7 +15,7 @@ from mtujax.synthesis.device.film import Shots, bilinear, film
 from mtujax.synthesis.host.camera import CameraPath, ObjectPath
 from mtujax.synthesis.host.scene import backward_flow, draw_scene
 from mtujax.synthesis.host.sensor import Sensor as HostSensor
-from mtujax.synthesis.settings import Objects, Shake
+from mtujax.synthesis.settings import BlurSettings, Objects, Shake
 
 HEIGHT, WIDTH, FRAMES, SUBFRAMES, LAYERS = 40, 56, 3, 5, 3
 SEEDS = range(4)
@@ -40,8 +40,10 @@ def host_scene(seed):
         frames=FRAMES,
         height=HEIGHT,
         width=WIDTH,
-        shake=Shake(speed=(2.0, 6.0)),
-        objects=Objects(count=(LAYERS - 1, LAYERS - 1), size=(0.4, 0.9)),
+        blur=BlurSettings(
+            Shake(speed=(2.0, 6.0)),
+            Objects(count=(LAYERS - 1, LAYERS - 1), size=(0.4, 0.9)),
+        ),
         sensor=settings,
     )
     return scene, settings.duty

@@ -18,10 +18,10 @@ from mtujax.synthesis.device.scene import Background, Recipe, Scene, Things, dra
 from mtujax.synthesis.device.textures import Part, background_texture
 from mtujax.synthesis.host.camera import CameraPath, ObjectPath, Waves
 from mtujax.synthesis.host.textures import photo_texture
-from mtujax.synthesis.settings import Exposure, Objects, Shake
+from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
 
 SIZE = 48
-SETTINGS = dict(batch=2, frames=3, size=SIZE, objects=Objects(count=(1, 1)))
+BLUR = BlurSettings(Shake(speed=(1.0, 4.0)), Objects(count=(1, 1)))
 
 
 def shown(light):
@@ -41,7 +41,7 @@ def made():
     """A generator with everything in it, and a batch."""
     photos = [shown(waves(200, 260)), shown(waves(240, 180, 9))]
     resident, generate = synthesis.make_generator(
-        photos, [flower()], shake=Shake(speed=(1.0, 4.0)), **SETTINGS
+        photos, [flower()], batch=2, frames=3, size=SIZE, blur=BLUR
     )
     batch = jax.tree.map(np.asarray, generate(resident, jax.random.key(0)))
     return resident, generate, batch
@@ -72,10 +72,10 @@ def test_the_same_key_gives_the_same_bytes_and_another_does_not(made):
 @pytest.mark.slow
 def test_a_clip_is_the_same_alone_as_in_a_batch(made):
     resident, generate, batch = made
-    recipe = Recipe(3, SIZE, Shake(speed=(1.0, 4.0)), SETTINGS["objects"], Exposure())
+    recipe = Recipe(3, SIZE, BLUR)
     key = jax.random.fold_in(jax.random.key(0), 1)[None]
     alone = jax.jit(synthesis.clips, static_argnums=(2, 3))
-    alone = alone(resident, key, recipe, most_subframes(recipe.exposure.longest))
+    alone = alone(resident, key, recipe, most_subframes(BLUR.exposure.longest))
     for name in ("flow", "valid"):
         same = np.isclose(alone[name][0], batch[name][1], atol=1e-4)
         assert same.mean() > 0.999
@@ -109,8 +109,9 @@ def still():
 @functools.partial(jax.jit, static_argnames="longest")
 def filmed(scene, duty, longest=6.0):
     """What three frames show, and the weights of their sub-frames."""
-    settings = Objects(size=(0.2, 56 / (2 * SIZE)))
-    recipe = Recipe(3, SIZE, Shake(), settings, Exposure(longest=longest))
+    objects = Objects(size=(0.2, 56 / (2 * SIZE)))
+    blur = BlurSettings(objects=objects, exposure=Exposure(longest=longest))
+    recipe = Recipe(3, SIZE, blur)
     duty = jnp.full(3, duty)
     poses, weights, middles = expose(scene, duty, recipe, most_subframes(longest))
     light = scene.background.texture, scene.things.texture
@@ -208,8 +209,7 @@ def test_flat_places_are_rarely_chosen():
     noise = np.random.default_rng(0).integers(0, 256, (400, 130, 3), np.uint8)
     photo[:, 270:] = noise  # a third is not sky
     packed = pack_photos([photo])
-    shake = Shake(turn=True, scale=(1.0, 1.0))
-    recipe = Recipe(3, 64, shake, None, Exposure())
+    recipe = Recipe(3, 64, BlurSettings(Shake(turn=True, scale=(1.0, 1.0))))
     low, high = jnp.array([-40.0, -40.0]), jnp.array([40.0, 40.0])
     draw = jax.jit(jax.vmap(lambda key: draw_part(key, packed, low, high, recipe)[0]))
     part = draw(jax.random.split(jax.random.key(0), 500))
@@ -238,7 +238,7 @@ def test_it_is_refused_in_one_line():
         (dict(photos=[]), UserError, "no photographs"),
         (dict(photos=[photo], size=64), UserError, "photograph 0 of 80x60: smaller"),
         (dict(photos=[waves()]), UserError, "photograph 0 is float32"),
-        (dict(cutouts=[photo], objects=Objects()), UserError, "cut-out 0 is uint8"),
+        (dict(cutouts=[photo], blur=BLUR), UserError, "cut-out 0 is uint8"),
         (dict(batch=0), UsageError, "batch: 0 is not positive"),
         (dict(size=8), UsageError, "size: 8 is too small"),
     ]

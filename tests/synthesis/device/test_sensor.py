@@ -22,7 +22,7 @@ from mtujax.synthesis.device.sensor import (
 )
 from mtujax.synthesis.host.sensor import OFFSET, YCBCR, through_h264
 from mtujax.synthesis.host.sensor import Sensor as HostSensor
-from mtujax.synthesis.settings import Exposure
+from mtujax.synthesis.settings import BlurSettings, Exposure
 
 STEP = 12.0
 
@@ -160,7 +160,7 @@ def test_a_share_of_the_clips_is_compressed_and_nothing_else_changes(rng):
             frames=2,
             size=32,
             subframes=3,
-            exposure=Exposure(compressed=share),
+            blur=BlurSettings(exposure=Exposure(compressed=share)),
         )
         made[share] = generate(resident, jax.random.key(0))
     for other in (0.5, 1.0):

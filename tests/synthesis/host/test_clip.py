@@ -8,20 +8,24 @@ import pytest
 from networks import slow
 from scenery import exposure, psnr, warped, waves
 
-from mtujax.synthesis.host.clip import clip_batches, synthesize
-from mtujax.synthesis.photos import read_cutout, read_photo
-from mtujax.synthesis.settings import Objects, Shake
+from mtujax.errors import UserError
+from mtujax.synthesis.host.clip import synthesize
+from mtujax.synthesis.host.sensor import srgb_from_linear
+from mtujax.synthesis.photos import read_cutout, read_photo, scaled_down
+from mtujax.synthesis.settings import BlurSettings, Objects, Shake
 
 STILL = Shake(speed=(1e-6, 1e-6))
 NAMES = ("blurry", "sharp", "flow", "valid", "duty")
 
 
-def make(seed=0, shake=None, photo=None, settings=None, **changes):
+def make(
+    seed=0, shake=None, photo=None, settings=None, objects=None, cutouts=(), **changes
+):
     size = dict(frames=4, height=96, width=128) | changes
     photo = waves() if photo is None else photo
-    settings = settings or exposure()
+    blur = BlurSettings(shake or Shake(), objects, settings or exposure())
     rng = np.random.default_rng(seed)
-    return synthesize(photo, rng, shake=shake, exposure=settings, **size)
+    return synthesize(photo, rng, **size, blur=blur, cutouts=cutouts)
 
 
 def flower(side=120):
@@ -193,16 +197,6 @@ def test_display_values_serve_as_well_as_light(arches):
         make(photo=arches.astype(np.float64))
 
 
-def test_batches_stack_clips_and_skip_small_photographs():
-    photos = [waves(), np.zeros((20, 20, 3), np.float32)]
-    batch = next(
-        clip_batches(photos, np.random.default_rng(0), batch=3, frames=2, size=32)
-    )
-    assert batch["blurry"].shape == batch["sharp"].shape == (3, 2, 32, 32, 3)
-    assert batch["flow"].shape == (3, 2, 32, 32, 2) and batch["valid"].dtype == bool
-    assert batch["sharp"].std() > 0
-
-
 def test_a_large_photograph_is_averaged_down_and_a_small_one_kept(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image)
@@ -212,6 +206,8 @@ def test_a_large_photograph_is_averaged_down_and_a_small_one_kept(tmp_path):
     np.testing.assert_allclose(half, expected, atol=1e-5)
     same = read_photo(tmp_path / "a.png", max_side=40)
     np.testing.assert_array_equal(same, whole)
+    shown = scaled_down(image[..., ::-1], 20)
+    np.testing.assert_array_equal(shown, np.rint(255 * srgb_from_linear(half)))
 
 
 def test_a_cut_out_comes_in_rgb_without_its_empty_border(tmp_path):
@@ -222,17 +218,23 @@ def test_a_cut_out_comes_in_rgb_without_its_empty_border(tmp_path):
     assert cutout.shape == (10, 20, 4) and cutout[0, 0].tolist() == [200, 20, 10, 255]
 
 
+def test_a_cut_out_of_16_bits_is_rounded_to_8(tmp_path):
+    image = np.full((8, 8, 4), 65535, np.uint16)
+    image[..., :3] = 257 * 100 + 129, 257 * 100 + 128, 65534  # blue, green, red
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    cutout = read_cutout(tmp_path / "a.png")
+    assert cutout.dtype == np.uint8 and cutout[0, 0].tolist() == [255, 100, 101, 255]
+
+
 def test_what_cannot_be_used_is_named(tmp_path):
     with pytest.raises(ValueError, match="photo of 340x300: smaller than the 400x96"):
         make(width=400)
     with pytest.raises(ValueError, match="linear light"):
         make(photo=np.zeros((200, 200), np.uint8))
-    with pytest.raises(ValueError, match="no photograph is as large as 999x999"):
-        next(clip_batches([waves()], None, batch=1, frames=1, size=999))
     path = tmp_path / "text.jpg"
     path.write_text("no image")
-    for read in (read_photo, read_cutout):
-        with pytest.raises(ValueError, match="text.jpg: not an image"):
+    for read, error in ((read_photo, ValueError), (read_cutout, UserError)):
+        with pytest.raises(error, match="text.jpg: not an image"):
             read(path)
     for name, channels, reason in (
         ("grey", 3, "no alpha"),
@@ -240,5 +242,5 @@ def test_what_cannot_be_used_is_named(tmp_path):
     ):
         path = tmp_path / f"{name}.png"
         cv2.imwrite(str(path), np.zeros((8, 8, channels), np.uint8))
-        with pytest.raises(ValueError, match=f"{name}.png: .*{reason}"):
+        with pytest.raises(UserError, match=f"{name}.png: .*{reason}"):
             read_cutout(path)

@@ -13,7 +13,7 @@ from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.host.clip import BlurredClip
 from mtujax.synthesis.host.samples import PhotoSamples
-from mtujax.synthesis.settings import Objects
+from mtujax.synthesis.settings import BlurSettings, Objects
 
 SHORT = ClipSpec(frames=3, lookback=2, lookahead=1)
 
@@ -94,7 +94,8 @@ def test_photographs_that_cannot_be_used_are_named(photos):
 def test_objects_look_like_the_cutouts(photos, tmp_path, rng):
     cutout = tmp_path / "cutout.png"
     sets.write(cutout, np.full((60, 60, 4), 255, np.uint8))
-    samples = PhotoSamples(photos, SHORT, objects=Objects(), cutouts=[cutout])
+    blur = BlurSettings(objects=Objects())
+    samples = PhotoSamples(photos, SHORT, blur=blur, cutouts=[cutout])
     assert samples.draw(1, rng, 32, 32).sharp.shape == (3, 32, 32, 3)
     with pytest.raises(UserError, match="a.png: has no alpha channel"):
         PhotoSamples(photos, cutouts=photos[:1])
