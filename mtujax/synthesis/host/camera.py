@@ -136,9 +136,8 @@ class CameraPath(NamedTuple):
     @property
     def centring(self) -> np.ndarray:
         """[3, 3] from frame pixels to centred ones."""
-        matrix = np.eye(3)
-        matrix[:2, 2] = -(self.width - 1) / 2, -(self.height - 1) / 2
-        return matrix
+        x, y = -(self.width - 1) / 2, -(self.height - 1) / 2
+        return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
     def reach(
         self,
@@ -177,19 +176,15 @@ def _rotations(yaw, pitch, roll):
     a, b, c = map(xp.cos, (yaw, pitch, roll))
     d, e, f = map(xp.sin, (yaw, pitch, roll))
     # The product of the three, written out: accelerators round what matmul multiplies.
-    return _matrices(
-        [
-            [c * a + f * e * d, -f * b, c * d - f * e * a],
-            [f * a - c * e * d, c * b, f * d + c * e * a],
-            [-b * d, -e, b * a],
-        ]
-    )
+    first = c * a + f * e * d, -f * b, c * d - f * e * a
+    second = f * a - c * e * d, c * b, f * d + c * e * a
+    return _matrices(*first, *second, -b * d, -e, b * a)
 
 
-def _matrices(rows):
-    """[N, 3, 3] of three rows of three [N]."""
-    xp = rows[0][0].__array_namespace__()
-    return xp.stack([xp.stack(row, axis=-1) for row in rows], axis=-2)
+def _matrices(*entries):
+    """[N, 3, 3] of nine [N], row by row."""
+    xp = entries[0].__array_namespace__()
+    return xp.stack(entries, axis=-1).reshape(-1, 3, 3)
 
 
 STEADY = 0.5  # share of an object's speed that is straight motion
@@ -243,5 +238,5 @@ class ObjectPath(NamedTuple):
         steady = self.centre[:, None] + steady
         c, s = xp.exp(growth) * xp.cos(angle), xp.exp(growth) * xp.sin(angle)
         zero, one = xp.zeros_like(c), xp.ones_like(c)
-        rows = [[c, -s, x + steady[0]], [s, c, y + steady[1]], [zero, zero, one]]
-        return _matrices(rows)
+        first, second = (c, -s, x + steady[0]), (s, c, y + steady[1])
+        return _matrices(*first, *second, zero, zero, one)

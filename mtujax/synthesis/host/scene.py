@@ -208,8 +208,9 @@ def visible(flow: np.ndarray, alone: np.ndarray, before: np.ndarray) -> np.ndarr
         return [xp.clip(end, 0, last).astype(xp.int32) for end in ends]
 
     for row in around(y, height - 1):
+        start = first + row * width
         for column in around(x, width - 1):
-            valid = valid & (before[first + row * width + column] == alone)
+            valid = valid & (before[start + column] == alone)
     return valid
 
 
