@@ -1,4 +1,4 @@
-"""Dataclasses to JSON and back, with one clear line for every field that is wrong."""
+"""Conversion of dataclasses to and from JSON, with one clear line per invalid field."""
 
 import dataclasses
 import json
@@ -10,18 +10,11 @@ from collections.abc import Mapping
 from mtujax.common.text import nearest
 from mtujax.errors import UsageError
 
-_NOT = object()  # no value of a type
+_NOT = object()  # the value does not fit the type
 
 
 def to_dict(config) -> dict:
-    """A configuration as JSON has it.
-
-    Args:
-        config: a dataclass of dataclasses.
-
-    Returns:
-        A dict of dicts, lists, strings, numbers and None.
-    """
+    """Converts a dataclass of dataclasses to JSON values; tuples become lists."""
 
     def plain(value):
         if isinstance(value, Mapping):
@@ -34,21 +27,8 @@ def to_dict(config) -> dict:
 def from_dict(
     values: Mapping, kind: type, path: str = "", *, renamed: Mapping[str, str] = {}
 ):
-    """Makes a configuration of nested mappings, as files and JSON give them.
-
-    Args:
-        values: by field.
-        kind: the dataclass.
-        path: of the mapping in the whole, ending in a dot, for messages.
-        renamed: whole paths of fields that had another name: old to new.
-
-    Returns:
-        A `kind`.
-
-    Raises:
-        UsageError: for a field that there is not, with the nearest one, or a value that
-            is not of its type.
-    """
+    """Builds a `kind` from mappings; UsageError names the wrong field, after `path`."""
+    # `renamed` maps the whole former path of a field to its present one.
     hints = typing.get_type_hints(kind)
     for name in values:
         if (old := f"{path}{name}") in renamed:
@@ -72,7 +52,7 @@ def from_dict(
 
 
 def _value(value, hint, path, renamed):
-    """A value of a field's type."""
+    """Converts a value to a field's type, or raises UsageError."""
     choices = [hint]
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         choices = list(typing.get_args(hint))
@@ -87,7 +67,7 @@ def _value(value, hint, path, renamed):
 
 
 def _read(value, kind):
-    """A value as a type has it, or `_NOT`."""
+    """Converts a value to one type, or returns `_NOT` if it does not fit."""
     origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin is typing.Literal:
         return value if value in parts else _NOT
@@ -107,7 +87,7 @@ def _read(value, kind):
 
 
 def _words(kind):
-    """What a type is in a message."""
+    """Describes a type for a message."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return " or ".join(map(repr, parts))
@@ -119,15 +99,9 @@ def _words(kind):
 
 
 def differing_fields(old: dict, new: dict) -> list[str]:
-    """Names what differs between two configurations.
+    """Lists the fields in which two nested dicts of JSON values differ, by name.
 
-    Args:
-        old: JSON values, dicts in dicts, as they are kept somewhere.
-        new: likewise, as they are wanted.
-
-    Returns:
-        Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands
-        for a field that is not there.
+    As "train.learning_rate: 0.0001 there, 0.0002 here"; "-" stands for a missing field.
     """
     there, here = (dict(_dotted(values)) for values in (old, new))
     names = sorted(there.keys() | here.keys())
@@ -143,19 +117,12 @@ def _dotted(values, path=""):
         if isinstance(value, dict) and value:
             yield from _dotted(value, f"{path}{name}.")
         else:
-            # As JSON would have it: a tuple is a list there.
+            # Compared as JSON, in which a tuple is a list.
             yield f"{path}{name}", json.dumps(value)
 
 
 def plain(values):
-    """JSON values, with text for numbers that are not finite.
-
-    Args:
-        values: dicts, lists, tuples and what JSON holds.
-
-    Returns:
-        The same, as strict JSON takes them.
-    """
+    """Makes values fit for strict JSON: text for numbers that are not finite."""
     if isinstance(values, dict):
         return {name: plain(value) for name, value in values.items()}
     if isinstance(values, list | tuple):

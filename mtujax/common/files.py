@@ -1,4 +1,4 @@
-"""Files that appear under their final name only when they are whole, and locks."""
+"""Files that get their final name only once they are complete, and file locks."""
 
 import contextlib
 import errno
@@ -19,17 +19,7 @@ FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 def check_output(
     source: Path, output: Path, *, folder: bool, overwrite: bool = False
 ) -> None:
-    """Refuses, before any work, an output that could not be or should not be written.
-
-    Args:
-        source: the input, an existing file or folder.
-        output: final name of the file or folder.
-        folder: whether a folder of frames is written.
-        overwrite: allow an existing output; a folder only if it holds frames alone.
-
-    Raises:
-        UserError: naming what is in the way.
-    """
+    """Raises UserError if `output` cannot be written or must not be replaced."""
     if output.exists() and output.samefile(source):
         raise UserError(f"{output}: output and input are the same")
     parent = Path(os.path.realpath(output)).parent
@@ -54,14 +44,7 @@ def check_output(
 
 
 def check_frames_only(folder: Path) -> None:
-    """Refuses to replace a folder, which deletes it, if it holds more than frames.
-
-    Args:
-        folder: an existing folder.
-
-    Raises:
-        UserError: naming the first thing in it that is no PNG or JPEG file.
-    """
+    """Raises UserError if a folder, which replacing deletes, holds more than frames."""
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in FRAME_SUFFIXES or not path.is_file():
             raise UserError(
@@ -73,22 +56,11 @@ def check_frames_only(folder: Path) -> None:
 def whole_output(
     output: Path, *, folder: bool, overwrite: bool = True
 ) -> Iterator[Path]:
-    """Gives a temporary name beside `output` and renames it when the block succeeds.
+    """Yields a temporary path next to `output` and renames it if the block succeeds.
 
-    Whatever ends the block otherwise (an error, Ctrl-C), the temporary is deleted and
-    what was at `output` before is still there.
-
-    Args:
-        output: final name; where it is a link, what it leads to is replaced.
-        folder: whether the temporary is a folder, which is then created.
-        overwrite: replace what exists by then; an empty folder is always replaced.
-
-    Yields:
-        The temporary path, with the suffix of `output`.
-
-    Raises:
-        UserError: if `output` appeared in the meantime and is not to be replaced.
-        OSError: naming `output`, if it cannot be written.
+    However else the block ends (an error, Ctrl-C), the temporary is deleted and what
+    was at `output` before is still there. It has the suffix of `output`; with `folder`
+    it is a new folder. UserError if `output` has appeared by then without `overwrite`.
     """
     temporary = _beside(Path(os.path.realpath(output)), "part")
     if folder:
@@ -106,18 +78,7 @@ def whole_output(
 
 @contextlib.contextmanager
 def naming(output: Path, temporary: Path) -> Iterator[None]:
-    """Lets errors name the file that was asked for, not the temporary one.
-
-    Args:
-        output: what was asked for.
-        temporary: the file or folder that is written first.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        OSError: naming `output`, if it cannot be written.
-    """
+    """Makes OSErrors name the requested `output`, not the temporary that is written."""
     try:
         yield
     except OSError as error:
@@ -127,18 +88,8 @@ def naming(output: Path, temporary: Path) -> Iterator[None]:
 
 
 def publish(temporary: Path, output: Path, *, folder: bool, overwrite: bool) -> None:
-    """Gives what is complete its final name.
-
-    Args:
-        temporary: file or folder, on the same file system.
-        output: final name; where it is a link, what it leads to is replaced.
-        folder: whether it is a folder.
-        overwrite: replace what exists; an empty folder is always replaced.
-
-    Raises:
-        UserError: if `output` appeared in the meantime and is not to be replaced.
-    """
-    final = Path(os.path.realpath(output))
+    """Renames a complete temporary, on the same file system; UserError if taken."""
+    final = Path(os.path.realpath(output))  # what a link leads to is replaced
     if not overwrite and _is_taken(final, folder):
         raise UserError(f"{output}: appeared in the meantime, and is not replaced")
     if folder:
@@ -149,17 +100,18 @@ def publish(temporary: Path, output: Path, *, folder: bool, overwrite: bool) -> 
 
 
 def _is_taken(output, folder):
+    # An empty folder may always be replaced.
     return output.exists() and not (folder and not any(output.iterdir()))
 
 
 def _to_disk(path):
-    """Waits until a file is stored, or its new name could outlive its content."""
+    """Flushes a file to disk, so that its new name cannot outlive its content."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
 def _replace_folder(temporary, output):
-    """Renames a folder; a folder with content cannot be replaced in one step."""
+    """Renames a folder; one with content cannot be replaced in a single step."""
     if not output.exists():
         temporary.rename(output)
         return
@@ -174,7 +126,7 @@ def _replace_folder(temporary, output):
 
 
 def _beside(output, kind):
-    # Not the process's number: in a container it is the same at every start.
+    # Not the process ID: in a container it is the same at every start.
     return output.with_name(f".{output.stem}.{uuid.uuid4().hex}.{kind}{output.suffix}")
 
 
@@ -185,19 +137,7 @@ def one_at_a_time(
     *,
     busy: str = "is being prepared by another process; wait until it is done",
 ) -> Iterator[None]:
-    """Holds a lock; the system gives it back when a process dies.
-
-    Args:
-        lock: the lock's file, which stays.
-        output: what is being made, for the message.
-        busy: the rest of the message.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UserError: if another process holds it.
-    """
+    """Holds a file lock, which the system frees if we die; UserError if it is held."""
     try:
         import fcntl
     except ImportError:  # no such locks on this system
@@ -212,18 +152,11 @@ def one_at_a_time(
 
 
 def natural_key(name: str) -> tuple:
-    """Sorts numbers in names by value: frame2 before frame10.
-
-    Args:
-        name: a file name.
-
-    Returns:
-        A key for `sorted`.
-    """
+    """Sort key that orders numbers in names by value: frame2 before frame10."""
     parts = re.split(r"([0-9]+)", name.lower())
     return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 of some bytes, in hexadecimal."""
+    """Hexadecimal SHA-256 digest of some bytes."""
     return hashlib.sha256(data).hexdigest()
