@@ -58,7 +58,7 @@ def test_a_time_joins_only_the_scores_of_its_own_weights_and_precision(tmp_path)
         for name, digit in (("one", "1"), ("two", "2"))
         for dtype in ("float16", "bfloat16")
     }
-    for number, (name, about) in enumerate(halves.items()):
+    for number, about in enumerate(halves.values()):
         evaluation(tmp_path / f"e{number}.json", about)
     bench(tmp_path / "b.json", halves["two bfloat16"] | {"name": "a copy"})
     drawn = {"sha256": None}
