@@ -22,7 +22,7 @@ from mtujax.bench.timing import (
     statistics,
 )
 from mtujax.common.hardware import load_average, machine
-from mtujax.common.text import readable
+from mtujax.common.text import counted, readable
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation.method import open_subject
@@ -301,8 +301,8 @@ def _facts(results):
         f"every stage waited for; percentiles by {results['percentiles']}",
         f"compile, once: {ready['trace_s']:.2f} s to trace, "
         f"{ready['compile_s']:.2f} s to compile",
-        f"latency at {late['rate']:g} frames/s: {late['lookahead']:.1f} ms for {ahead} "
-        f"frame{'s'[: ahead != 1]} of look-ahead, {late['with_step']:.1f} ms with the "
+        f"latency at {late['rate']:g} frames/s: {late['lookahead']:.1f} ms for "
+        f"{counted(ahead, 'frame')} of look-ahead, {late['with_step']:.1f} ms with the "
         f"step, {late['with_end_to_end']:.1f} ms end to end",
         f"multiply-adds: {count['without_matching'] / _GIGA:.2f} G without matching, "
         f"{count['with_matching'] / _GIGA:.2f} G with it; the compiler's analysis: "

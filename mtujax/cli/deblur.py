@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mtujax.cli.script import to_stderr
+from mtujax.common.text import counted
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
@@ -141,10 +142,9 @@ def deblur(
             on_note=lambda note: say(f"note: {note}"),
         )
     size = f"{report.size[0]}x{report.size[1]}"
-    cuts = f", {report.cuts} cut{'s'[: report.cuts != 1]}" if report.cuts else ""
+    cuts = f", {counted(report.cuts, 'cut')}" if report.cuts else ""
     say(
-        f"{report.output}: {report.frames} frame{'s'[: report.frames != 1]} of "
-        f"{size}{cuts}, "
+        f"{report.output}: {counted(report.frames, 'frame')} of {size}{cuts}, "
         f"{report.seconds:.1f} s, {report.fps:.1f} frames/s"
     )
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mtujax.common.text import counted
 from mtujax.errors import UsageError, UserError
 
 
@@ -174,7 +175,7 @@ def list_weights():
         frames = file.config.lookahead
         print(
             f"{file.name}: {file.parameters:,} parameters, {file.size / 1e6:.1f} MB, "
-            f"look-ahead {frames} frame{'s'[: frames != 1]}"
+            f"look-ahead {counted(frames, 'frame')}"
         )
         for key, value in file.metadata.items():
             print(f"  {key}: {value}")

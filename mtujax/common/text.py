@@ -163,3 +163,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def readable(count: int) -> str:
     """Formats a number of bytes, as "3.1 GB" or "31 MB"."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, as "1 frame" or "2 frames"."""
+    return f"{count} {noun}{'s'[: count != 1]}"

@@ -170,7 +170,7 @@ def _folders(folder):
 
 
 def _paired(split, name, blurry, sharp):
-    frames = [_frames(folder) for folder in (blurry, sharp)]
+    frames = [frame_files(folder) for folder in (blurry, sharp)]
     both = sorted(frames[0].keys() & frames[1].keys(), key=natural_key)
     lone, unpaired = [], []
     for (here, there), (mine, other) in zip(
@@ -188,7 +188,7 @@ def _paired(split, name, blurry, sharp):
     return FolderVideo(split, name, blurry, sharp, pairs, tuple(lone), tuple(unpaired))
 
 
-def _frames(folder):
+def frame_files(folder: Path) -> dict[str, str]:
     """{stem: file name} of a folder's images."""
     if not folder.is_dir():
         return {}

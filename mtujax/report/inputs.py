@@ -186,8 +186,9 @@ _MILLION = 1e6
 
 
 def read_measured(paths: Sequence[Path]) -> list[Measured]:
-    """Reads results from files or folders; times join the scores of their method.
+    """Reads results from files or folders; times join the scores of their weights.
 
+    Times of drawn weights join all scores of their method in the same precision.
     Gives an entry per method, dataset and protocol; a method that has only times has
     one per dataset of the paper. UserError for a file that is missing, damaged, or of
     another kind or version.
@@ -200,20 +201,23 @@ def read_measured(paths: Sequence[Path]) -> list[Measured]:
             if data["kind"] == EVALUATION:
                 evaluations.append((data, method))
             else:
-                given = times.setdefault(method, [])
+                given = times.setdefault((method, *_weights(data)[1:]), [])
                 given.append((data, read_timing(data)))
     found, scored = [], set()
     for data, method in evaluations:
-        timings = [timing for _, timing in times.get(method, ())]
+        with damage_named(data.path):
+            _, dtype, sha256 = _weights(data)
+        keys = dict.fromkeys([(method, dtype, sha256), (method, dtype, None)])
+        timings = [timing for key in keys for _, timing in times.get(key, ())]
         with damage_named(data.path):
             found += [
                 (_weights(data), with_time(one, timings))
                 for one in _scores(data, method)
             ]
-        scored.add(method)
-    for method, given in times.items():
-        if method not in scored:
-            found += _times_alone(method, given)
+        scored.update(keys)
+    for key, given in times.items():
+        if key not in scored:
+            found += _times_alone(key[0], given)
     return told_apart(found)
 
 

@@ -216,7 +216,7 @@ def _number(value, digits):
     if math.isnan(value):
         return "NaN"
     if digits == 0 and value < 100:
-        digits = 1 if value >= 10 else 2
+        digits = 1 if round(value, 2) >= 10 else 2
         return f"{value:.{digits}f}".removesuffix(".0")
     return f"{value:.{digits}f}"
 
@@ -254,14 +254,14 @@ def write_tables(measured: Sequence[Measured], folder: Path) -> list[Path]:
     texts = {f"{table.slug}.tex": latex(table) for table in tables}
     texts["tables.tex"] = document(list(texts))
     texts["tables.md"] = markdown(tables)
-    make_folder(folder)
+    _make_folder(folder)
     for name, text in texts.items():
         with whole_output(folder / name, folder=False) as temporary:
             temporary.write_text(text, "utf-8")
     return [folder / name for name in texts]
 
 
-def make_folder(folder: Path) -> None:
+def _make_folder(folder):
     """Makes a report's folder and its parents; UserError if a file is in the way."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,6 @@ import contextlib
 import dataclasses
 import math
 
-import jax
-import jax.numpy as jnp
-
 from mtujax.common.files import digest
 from mtujax.errors import UserError
 from mtujax.parallel import is_first
@@ -231,8 +228,6 @@ class Checkpoints:
         if digest(data) != about["sha256"]:
             raise Damaged("the checksum of its state does not agree")
         state = from_bytes(data, like, self._store.name(step))
-        # Copies: a training step may reuse the memory of its state.
-        state = jax.tree.map(jnp.array, state)
         return Restored(step, state, about["extra"], about["psnr"])
 
     def _about(self, step):

@@ -12,9 +12,6 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-
 from mtujax.common.files import digest, whole_output
 from mtujax.errors import UsageError, UserError
 from mtujax.training.checkpoint_store import (
@@ -103,8 +100,7 @@ def unpack(folder: str | os.PathLike, like: TrainState) -> tuple[TrainState, dic
         state = from_bytes(data, like, str(folder))
     except Damaged as damage:
         raise UserError(f"{folder}: damaged ({damage}); copy it anew") from None
-    # Copies: a training step may reuse the memory of its state.
-    return jax.tree.map(jnp.array, state), manifest["extra"]
+    return state, manifest["extra"]
 
 
 def read_extra(folder: str | os.PathLike) -> dict:

@@ -4,7 +4,6 @@ It can be stopped or killed at any time, and resumes from its last checkpoint.
 """
 
 import contextlib
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -196,13 +195,10 @@ def open_checkpoints(config: RunConfig) -> Checkpoints:
 
 
 def _logbook(config, loop, start):
-    def rate(name, count):
-        return learning_rates(config.train, loop.end)[name](count)
+    def rates():
+        found = learning_rates(config.train, loop.end)  # its end may still change
+        return {f"learning_rate_{name}": rate for name, rate in found.items()}
 
-    rates = {
-        f"learning_rate_{name}": functools.partial(rate, name)
-        for name in learning_rates(config.train)
-    }
     return Logbook(
         config.run if parallel.is_first() else None,
         total=None if config.train.timed else config.train.steps,
@@ -229,10 +225,9 @@ def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
             f"{config.run}: was begun with another configuration: "
             f"{'; '.join(differing)}; {way_out}"
         )
-    steps = differing_fields(
+    return differing_fields(
         {"train": {"steps": old.train.steps}}, {"train": {"steps": config.train.steps}}
     )
-    return steps
 
 
 def _first_state(

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import Type
 
+from mtujax.common.text import counted
 from mtujax.video.info import (
     BT709,
     BT2020,
@@ -233,8 +234,8 @@ class Pixels:
         """Reports every other frame size that was seen, one sentence each."""
         first = "{}x{}".format(*self._size)
         return [
-            f"{count} frame{'s'[: count != 1]} of {width}x{height} in mid-stream "
-            f"scaled to {first}"
+            f"{counted(count, 'frame')} of {width}x{height} in mid-stream scaled to "
+            f"{first}"
             for (width, height), count in self._other_sizes.items()
         ]
 

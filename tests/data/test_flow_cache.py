@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 import sets
-from motions import ArrayFrames, panned
+from motions import ArrayFrames, panned, write_flo
 
 from mtujax.cli import data as data_command
-from mtujax.data.flow import ComputedMotion, dis_flow, write_flo, write_npz
+from mtujax.data.flow import ComputedMotion, dis_flow, write_npz
 from mtujax.data.flow_cache import compute_motion
 from mtujax.data.locate import flow_folder, open_frames, open_motion
 from mtujax.data.prepare import prepare_dataset

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 from moving import decibels, panned
+from needs import step_bytes
 from networks import TINY, lively_params, slow
 from restoring import restored_by, steps_of
 
 from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
-from mtujax.deblur.memory import step_bytes
 from mtujax.deploy import export_step
 from mtujax.errors import UnknownWeightsError
 from mtujax.model.clip import restore_clip

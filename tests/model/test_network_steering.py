@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from moving import decibels, panned, worst_block
+from needs import step_bytes
 from networks import TINY, apply, lively_params, slow
 from restoring import restored_by
 
 from mtujax import deploy as stablehlo
 from mtujax.config import ModelConfig
-from mtujax.deblur.memory import step_bytes
 from mtujax.deploy import export_step
 from mtujax.model import tiling as tiles
 from mtujax.model.clip import restore_clip

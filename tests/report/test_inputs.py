@@ -52,6 +52,27 @@ def test_a_time_of_another_precision_is_another_method(tmp_path):
     assert [one.dataset for one in found[2:]] == ["dvd", "gopro"]
 
 
+def test_a_time_joins_only_the_scores_of_its_own_weights_and_precision(tmp_path):
+    halves = {
+        f"{name} {dtype}": method(name, dtype=dtype) | {"sha256": digit * 64}
+        for name, digit in (("one", "1"), ("two", "2"))
+        for dtype in ("float16", "bfloat16")
+    }
+    for number, about in enumerate(halves.values()):
+        evaluation(tmp_path / f"e{number}.json", about)
+    bench(tmp_path / "b.json", halves["two bfloat16"] | {"name": "a copy"})
+    drawn = {"sha256": None}
+    bench(tmp_path / "c.json", halves["one float16"] | drawn, step_ms={"p50": 8.0})
+    found = [one for one in read_measured([tmp_path]) if one.protocol == "rt-paper"]
+    times = {one.label: one.milliseconds for one in found}
+    assert times == {
+        "one (float16)": 8.0,
+        "one (bfloat16)": None,
+        "two (float16)": 8.0,
+        "two (bfloat16)": 4.25,
+    }
+
+
 def test_a_time_of_another_size_is_told_and_not_entered(tmp_path):
     files = [evaluation(tmp_path / "e.json"), bench(tmp_path / "b.json", size=(64, 48))]
     first = read_measured(files)[0]
