@@ -160,7 +160,6 @@ def device_name() -> str:
     from mtujax.common.hardware import use_cache
 
     use_cache(None)
-    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder writes to stderr
     device = jax.devices()[0]
     kind = device.device_kind
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"

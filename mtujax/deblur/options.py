@@ -1,15 +1,15 @@
 """What a user can choose for a video, and the checks of these choices."""
 
 import dataclasses
-import difflib
 import os
 from fractions import Fraction
 
+from mtujax.common.text import nearest
 from mtujax.config import DTYPES, MOTION_STRIDE
 from mtujax.deblur.comparison import VIEWS
 from mtujax.errors import UsageError
 from mtujax.video.codecs import CONTAINERS, check_settings
-from mtujax.video.inputs import is_folder, is_pipe
+from mtujax.video.inputs import Kind
 
 _LEAST_TILE = 16  # cells; smaller tiles would be nothing but overlap
 
@@ -47,22 +47,24 @@ class Options:
     size: str | None = None
     rate: str | float | Fraction | None = None
 
-    def check(self, input: str | os.PathLike, output: str | os.PathLike) -> None:
+    def check(
+        self, input: str | os.PathLike, output: str | os.PathLike, kind: Kind
+    ) -> None:
         """Refuses choices that make no sense, before any work.
 
         Args:
             input: file, folder or "-".
             output: file, folder or "-".
+            kind: which of them the output is.
 
         Raises:
             UsageError: for a value out of range, or choices that exclude each other.
-            UserError: if the output can be neither a video nor a folder.
         """
         self._check_numbers()
         check_settings(self.codec, self.crf, self.preset)
         if self.compare is not None and self.compare not in VIEWS:
             raise UsageError(f"compare {self.compare!r}: one of {', '.join(VIEWS)}")
-        if is_folder(output) or is_pipe(output):
+        if kind != "file":
             self._check_no_encoder(output)
         if self.save_motion is not None:
             self._check_motion(input, output)
@@ -86,11 +88,8 @@ class Options:
 
     def _check_numbers(self):
         if self.dtype is not None and self.dtype not in DTYPES:
-            near = difflib.get_close_matches(str(self.dtype), DTYPES, n=1, cutoff=0.4)
-            hint = f", did you mean {near[0]!r}" if near else ""
-            raise UsageError(
-                f"unknown dtype {self.dtype!r}{hint}; one of {', '.join(DTYPES)}"
-            )
+            known = nearest(self.dtype, DTYPES)
+            raise UsageError(f"unknown dtype {self.dtype!r}: {known}")
         if not 0 <= self.scene_threshold <= 1:
             raise UsageError(
                 f"scene threshold {self.scene_threshold}: must be in [0, 1]; 0 finds "

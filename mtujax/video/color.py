@@ -199,7 +199,7 @@ def _xyz(chromaticity):
     return np.array([x / y, 1, (1 - x - y) / y])
 
 
-_HDR = {16: "PQ", 18: "HLG"}
+_HDR = {PQ: "PQ", HLG: "HLG"}
 
 
 class Pixels:
