@@ -46,6 +46,8 @@ class ModelConfig:
         motion_samples: number of samples of the frame on either side of each pixel,
             along its motion. They are a further input, and the deblur layers also
             weight them (`ops.steering`). 0 in the published networks.
+        neighbour_samples: number of such samples of the frame before and the frame
+            after, on either side of where the motion leads in each. 0 for none.
         last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
             not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's
@@ -69,6 +71,7 @@ class ModelConfig:
     activation: Literal["relu", "leaky"] = "relu"
     first_kernel: int = 5
     motion_samples: int = 0
+    neighbour_samples: int = 0
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -78,7 +81,7 @@ class ModelConfig:
         units = tuple(self.matching_units) if self.motion_compensation else ()
         object.__setattr__(self, "matching_units", units)
         lows = {"num_units": 1, "channels": 1, "num_blocks": 0, "patch": 1}
-        lows |= {"motion_samples": 0}
+        lows |= {"motion_samples": 0, "neighbour_samples": 0}
         for name, low in lows.items():
             _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
         small = self.patch <= LARGEST_PATCH
@@ -90,6 +93,12 @@ class ModelConfig:
             "activation",
             self.activation,
             f"one of {ACTIVATIONS}",
+        )
+        _require(
+            not self.neighbour_samples or self.motion_samples > 0,
+            "neighbour_samples",
+            self.neighbour_samples,
+            "0 without motion_samples",
         )
         _require(self.search_radius >= 0, "search_radius", self.search_radius, ">= 0")
         _require(self.lookback >= 1, "lookback", self.lookback, ">= 1")
@@ -110,6 +119,12 @@ class ModelConfig:
             units,
             f"ascending, start at 0 and stay below num_units={self.num_units}",
         )
+
+    @property
+    def filter_taps(self) -> int:
+        """Samples along the motion that the deblur layers weight for each pixel."""
+        around = 2 * self.neighbour_samples + 1 if self.neighbour_samples else 0
+        return 2 * self.motion_samples + 2 * around
 
     @property
     def window(self) -> int:

@@ -114,7 +114,11 @@ class MTUNet(nn.Module):
         if motion is None:
             motion = window_motion(window, **place)
         along, features = steered_samples(
-            window, motion, samples=cfg.motion_samples, **place
+            window,
+            motion,
+            samples=cfg.motion_samples,
+            neighbour_samples=cfg.neighbour_samples,
+            **place,
         )
         return along, [features]
 

@@ -30,17 +30,25 @@ _CONTRAST, _FAR, _SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its 
 
 
 def steered_samples(
-    window: jax.Array, motion: jax.Array, *, lookback: int, samples: int, patch: int
+    window: jax.Array,
+    motion: jax.Array,
+    *,
+    lookback: int,
+    samples: int,
+    patch: int,
+    neighbour_samples: int = 0,
 ) -> tuple[jax.Array, jax.Array]:
     """Samples a frame and its neighbours along the motion of each patch.
 
     Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     motion [B, H / p, W / p, 2] give, in float32 and without gradient,
-    - `along` [B, H, W, 2S]: grey samples less the pixel's own grey, S on either side,
-      the outermost a frame's motion away;
-    - features [B, H / p, W / p, (2S + 6) p p + 3] for a convolution, scaled to order 1:
-      `along`, the RGB differences to the previous and next frame where the motion
-      leads, the motion (dx, dy) and its length.
+    - `along` [B, H, W, 2S + 2N]: grey samples less the pixel's own grey, S on either
+      side, the outermost a frame's motion away; and N = 2 n + 1 for n
+      `neighbour_samples` (else 0) of the previous frame and of the next one, as far
+      apart, around where the motion leads;
+    - features [B, H / p, W / p, (2S + 6 + 2N) p p + 3] for a convolution, scaled to
+      order 1: `along`, after its first 2S the RGB differences to the previous and next
+      frame where the motion leads; the motion (dx, dy) and its length.
     """
     before, current, after = _middle(window, lookback)
     grey = _grey(current)
@@ -50,6 +58,13 @@ def steered_samples(
     for neighbour, step in ((before, -1.0), (after, 1.0)):
         (aligned,) = along_motion(neighbour, motion, jnp.asarray([step]))
         found.append(jnp.moveaxis(aligned - current, -1, 0))
+    reach = (
+        range(-neighbour_samples, neighbour_samples + 1) if neighbour_samples else ()
+    )
+    for neighbour, step in ((before, -1.0), (after, 1.0)) if reach else ():
+        steps = jnp.asarray([step + k / samples for k in reach])
+        nearby = along_motion(_grey(neighbour)[..., None], motion, steps)
+        found.append(nearby[..., 0] - grey[None])
     # Stored once: read through a transposition, each sample would be computed again.
     pixels = lax.optimization_barrier(jnp.concatenate(found))
     pixels = lax.stop_gradient(jnp.moveaxis(pixels, 0, -1))
@@ -60,7 +75,10 @@ def steered_samples(
         motion / _FAR,
         jnp.minimum(length / _SLOW, 1),
     ]
-    return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
+    along = jnp.concatenate(
+        [pixels[..., : 2 * samples], pixels[..., 2 * samples + 6 :]], axis=-1
+    )
+    return along, jnp.concatenate(features, axis=-1)
 
 
 def window_motion(window: jax.Array, *, lookback: int, patch: int) -> jax.Array:

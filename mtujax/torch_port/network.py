@@ -107,8 +107,8 @@ class TorchMTUNet(nn.Module):
             )
         c, units, image = config.channels, config.num_units, 3 * config.patch**2
         conv = functools.partial(_conv, config.activation)
-        steered = steered_channels(config.motion_samples, config.patch)
-        out = image + 2 * config.motion_samples * config.patch**2
+        steered = steered_channels(config)
+        out = image + config.filter_taps * config.patch**2
         self.config = config
         self.match = match_banded if implementation == "banded" else match_loop
         self.base_conv = conv(image, c, 3)

@@ -16,9 +16,11 @@ _LEVELS, _ITERATIONS, _WINDOW, _SMOOTH, _DAMPING = 4, 3, 5, 3, 1e-4
 _REACH = 40.0
 
 
-def steered_channels(samples: int, patch: int) -> int:
+def steered_channels(config: ModelConfig) -> int:
     """Number of channels of `steered_samples`' features; 0 for no samples."""
-    return (2 * samples + 6) * patch**2 + 3 if samples else 0
+    if not config.motion_samples:
+        return 0
+    return (config.filter_taps + 6) * config.patch**2 + 3
 
 
 def steered_input(
@@ -30,20 +32,30 @@ def steered_input(
     """
     if not config.motion_samples:
         return None, []
-    options = {"samples": config.motion_samples, "patch": config.patch}
-    along, features = steered_samples(window, lookback=config.lookback, **options)
+    along, features = steered_samples(
+        window,
+        lookback=config.lookback,
+        samples=config.motion_samples,
+        patch=config.patch,
+        neighbour_samples=config.neighbour_samples,
+    )
     return along, [features]
 
 
 @torch.no_grad()
 def steered_samples(
-    window: torch.Tensor, *, lookback: int, samples: int, patch: int
+    window: torch.Tensor,
+    *,
+    lookback: int,
+    samples: int,
+    patch: int,
+    neighbour_samples: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Samples a frame and its neighbours along the motion of each patch.
 
     Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p -> `along`
-    [B, 2S, H, W], grey samples less the pixel's own grey, and features
-    [B, (2S + 6) p p + 3, H / p, W / p]; both float32.
+    [B, 2S + 2N, H, W], grey samples less the pixel's own grey (N of each neighbour),
+    and features [B, (2S + 6 + 2N) p p + 3, H / p, W / p]; both float32.
     """
     before, current = window[:, lookback - 1], window[:, lookback]
     after = window[:, min(lookback + 1, window.shape[1] - 1)]
@@ -53,8 +65,15 @@ def steered_samples(
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     along = torch.cat([_moved(grey, s * flow) for s in steps], dim=1) - grey
     sides = [_moved(before, -flow) - current, _moved(after, flow) - current]
-    pixels = space_to_depth(4 * torch.cat([along, *sides], dim=1), patch)
+    n = neighbour_samples
+    nearby = [
+        _moved(_grey(image), (side + k / samples) * flow) - grey
+        for image, side in ((before, -1), (after, 1))
+        for k in (range(-n, n + 1) if n else ())
+    ]
+    pixels = space_to_depth(4 * torch.cat([along, *sides, *nearby], dim=1), patch)
     length = (motion.norm(dim=1, keepdim=True) / 4).clamp(max=1)
+    along = torch.cat([along, *nearby], dim=1)
     return along, torch.cat([pixels, motion / 10, length], dim=1)
 
 

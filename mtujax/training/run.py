@@ -55,7 +55,7 @@ def first_params(
     """
     params = init_params(model, jax.random.key(seed))
     if rescale_init:
-        params = rescaled_params(params, motion_samples=model.config.motion_samples)
+        params = rescaled_params(params, filter_taps=model.config.filter_taps)
     if init_from is None:
         return params
     if is_run(init_from):
@@ -78,7 +78,7 @@ def first_params(
     return unflatten_dict(flatten_dict(params, sep="/") | given, sep="/")
 
 
-def rescaled_params(params: dict, *, motion_samples: int = 0) -> dict:
+def rescaled_params(params: dict, *, filter_taps: int = 0) -> dict:
     """Rescales drawn weights, so that a few thousand updates are enough to learn."""
     # The published 0.03, which a million updates overcome, makes features fade from
     # layer to layer and leaves them to the image's brightness, though blur is in its
@@ -86,7 +86,7 @@ def rescaled_params(params: dict, *, motion_samples: int = 0) -> dict:
     # size, and the layers that give images or end a residual block start small. The
     # filters that weight motion samples start at 0: the first frames would cost more
     # than they gain.
-    colours = np.arange(3 + 2 * motion_samples) < 3
+    colours = np.arange(3 + filter_taps) < 3
 
     def rescale(path, kernel):
         names = [part.key for part in path]

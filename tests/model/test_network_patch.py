@@ -257,13 +257,15 @@ def test_a_form_that_cannot_be_is_refused(field, message):
 
 @pytest.mark.parametrize(
     "form",
-    [{"patch": 2}, {"activation": "leaky"}, {"first_kernel": 3}, {"motion_samples": 2}],
+    [{"patch": 2}, {"activation": "leaky"}, {"first_kernel": 3}, {"motion_samples": 2}]
+    + [{"motion_samples": 2, "neighbour_samples": 1}],
 )
 def test_no_checkpoint_is_of_a_form_of_our_own(form, tmp_path, monkeypatch):
     target = tmp_path / "own.safetensors"
     own = dataclasses.replace(PRESETS["mtu2"], **form)
     monkeypatch.setitem(PRESETS, "own", own)
-    own_form = "'own': a form of our own .{}={!r}.,".format(*next(iter(form.items())))
+    given = ", ".join(f"{name}={value!r}" for name, value in form.items())
+    own_form = f"'own': a form of our own .{given}.,"
     with pytest.raises(UnknownWeightsError, match=own_form):
         convert_checkpoint(tmp_path / "any.pytorch", target, preset="own")
     # Nor is one taken for it that has the names of its tensors.
