@@ -366,13 +366,13 @@ class RunConfig:
 
 
 RENAMED = {
-    "resume_state_from": "resume_state_from",
-    "max_skipped_updates": "max_skipped_updates",
+    "go_on_from": "resume_state_from",
+    "most_skipped": "max_skipped_updates",
     "spread": "rescale_init",
-    "data.label_all_cells": "data.label_all_cells",
-    "data.max_side": "data.max_side",
-    "data.use_preceding_frames": "data.use_preceding_frames",
-    "data.augment_probability": "data.augment_probability",
+    "data.every_cell": "data.label_all_cells",
+    "data.longest": "data.max_side",
+    "data.see_before": "data.use_preceding_frames",
+    "data.turn": "data.augment_probability",
 }
 """Fields that had another name."""
 

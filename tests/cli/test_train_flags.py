@@ -133,10 +133,7 @@ def test_flags_besides_the_configuration():
         ("--config.data.shake.sped=3", "did you mean --config.data.shake.speed?"),
         ("--config.qqq=3", "no such field; there are model, train, data, "),
         ("--config.data.qqq=3", "there are data.name, data.path, "),
-        (
-            "--config.rescale_init=True",
-            "config.rescale_init: is called --config.rescale_init now",
-        ),
+        ("--config.spread=True", "config.spread: is called --config.rescale_init now"),
         ("--config.norescale_init", "did you mean --config.rescale_init?"),
         ("--config.train.steps=many", "steps=many: must be a whole number"),
         ("--config.train.steps=1e5", "steps=1e5: must be a whole number"),
@@ -225,10 +222,7 @@ def test_a_broken_file_is_named_with_the_line(file, lines, message):
     ("change", "message"),
     [
         ("config.data.nam = 'x'", "line 4: nam: no such field; did you mean name?"),
-        (
-            "config.data.augment_probability = 0",
-            "data.augment_probability: is called data.augment_probability now",
-        ),
+        ("config.data.turn = 0", "data.turn: is called data.augment_probability now"),
         ("config.qqq = 1", "line 4: qqq: no such field"),
         ("config.batch = 'x'", "line 4: TypeError: .*'batch'"),
         ("config.data.name = 'gopr'", "data.name 'gopr': did you mean gopro?"),
