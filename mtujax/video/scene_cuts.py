@@ -17,9 +17,6 @@ import numpy as np
 Tag = TypeVar("Tag")
 
 
-DEFAULT_THRESHOLD = 0.4
-
-
 PATIENCE = 3
 """How many frames a flash may last, and the look-ahead of `shots`."""
 
