@@ -119,7 +119,7 @@ def _value(text, kind):
         return text
     try:
         return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, TypeError, ValueError):
         return text
 
 
