@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from mtujax.cli.script import on_full_memory
+from mtujax.cli.script import on_out_of_memory
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
 
-@on_full_memory("--dtype bfloat16, or a smaller --size or --batch")
+@on_out_of_memory("--dtype bfloat16, or a smaller --size or --batch")
 def bench(
     weights: Annotated[
         str | None,

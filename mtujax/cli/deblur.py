@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mtujax.cli.script import Weights, on_full_memory, to_stderr
+from mtujax.cli.script import Weights, on_out_of_memory, to_stderr
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.errors import UsageError
 
@@ -36,7 +36,7 @@ def tile_size(text: str) -> str | tuple[int, int] | None:
     return parse_size(text)[::-1]
 
 
-@on_full_memory("--dtype bfloat16, or a smaller --tile")
+@on_out_of_memory("--dtype bfloat16, or a smaller --tile")
 def deblur(
     context: typer.Context,
     input: Annotated[
@@ -68,7 +68,8 @@ def deblur(
         str | None, typer.Option(help="End before this time or frame number.")
     ] = None,
     scene_threshold: Annotated[
-        float, typer.Option(help="For scene cuts, in [0, 1]; 0 finds none.")
+        float,
+        typer.Option(help="Scene-cut threshold in [0, 1]; 0 disables cut detection."),
     ] = SCENE_THRESHOLD,
     codec: Annotated[
         str | None,
@@ -85,7 +86,8 @@ def deblur(
         str | None, typer.Option(help="Write a comparison: side, wipe or diff.")
     ] = None,
     save_motion: Annotated[
-        str | None, typer.Option(help="Also write the optical flow as a colour video.")
+        str | None,
+        typer.Option(help="Also write the optical flow as a colour-coded video."),
     ] = None,
     tile: Annotated[
         str, typer.Option(help="auto (if memory is short), none, or a size: 960x540.")

@@ -16,14 +16,14 @@ from mtujax.cli.script import (
     Process,
     Processes,
     join_processes,
-    on_full_memory,
+    on_out_of_memory,
 )
 from mtujax.errors import UsageError
 
 _READ_HERE = "config protocol coordinator processes process cache".split()
 
 
-@on_full_memory("--dtype bfloat16, or a smaller --batch")
+@on_out_of_memory("--dtype bfloat16, or a smaller --batch")
 def evaluate(
     context: typer.Context,
     weights: Annotated[

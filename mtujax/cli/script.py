@@ -102,8 +102,8 @@ def _explain_library(error):
 
 
 @contextlib.contextmanager
-def on_full_memory(remedy: str):
-    """Decorates a command: adds what takes less memory to an error that it ran out."""
+def on_out_of_memory(remedy: str):
+    """Decorates a command: adds what needs less memory to an out-of-memory error."""
     try:
         yield
     except Exception as error:

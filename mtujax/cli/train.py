@@ -13,12 +13,12 @@ from mtujax.cli.script import (
     Processes,
     command_line,
     join_processes,
-    on_full_memory,
+    on_out_of_memory,
 )
 from mtujax.errors import UsageError
 
 
-@on_full_memory("a smaller --config.batch or --config.data.crop")
+@on_out_of_memory("a smaller --config.batch or --config.data.crop")
 def train(
     context: typer.Context,
     config: Config = None,

@@ -16,6 +16,7 @@ from ports import coordinator
 from mtujax import parallel
 from mtujax.cli import app
 from mtujax.cli.configs import config_titles
+from mtujax.common.hardware import CACHE
 from mtujax.config import PRESETS
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation import api as evaluation
@@ -222,9 +223,9 @@ def test_the_help_lists_flags_protocols_and_configurations(command):
     assert re.findall(r"^  (\w+) ", configs, re.M) == list(config_titles())
 
 
-def test_the_default_protocols_are_those_that_the_help_names(command):
+def test_the_help_names_the_defaults(command):
     _, out, _ = command("--help", raising(AssertionError()))
-    assert f"else {','.join(DEFAULT)}." in out
+    assert f"else {','.join(DEFAULT)}." in out and f"{CACHE}." in out
 
 
 def test_a_missing_library_is_named_with_the_extra(command, monkeypatch):
