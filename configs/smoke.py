@@ -2,8 +2,8 @@
 
     python train.py --config=configs/smoke.py
 
-Nothing has to be downloaded: both photographs come with the package. A small network and
-weights that learn at once, by the paper's scheme with an update per clip.
+Nothing has to be downloaded: both photographs come with the package. A small network
+and weights that learn at once, by the paper's scheme with an update per clip.
 Expected: minutes on 2 CPU cores; PSNR above that of the blurry frames.
 Paper: has nothing like it.
 """

@@ -163,8 +163,8 @@ def begin(here: Path, folder: Path, recipe: str, flags: list[str]):
         flags: for train.py.
     """
     os.chdir(here)
-    file = with_form(recipe)
-    chosen = choose(folder, file, flags)
+    config = with_form(recipe)
+    chosen = choose(folder, config, flags)
     log = folder / "log.txt"
     lines = [f"{time.strftime('%F %T')}, {here.name}", *chosen.notes]
     with log.open("a") as file:
@@ -175,7 +175,7 @@ def begin(here: Path, folder: Path, recipe: str, flags: list[str]):
         mark_of(chosen.run).write_text(here.name)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    words = [f"--config={file}", *flags, f"--config.run={chosen.run}", *chosen.flags]
+    words = [f"--config={config}", *flags, f"--config.run={chosen.run}", *chosen.flags]
     os.execv(sys.executable, [sys.executable, "train.py", *words])
 
 

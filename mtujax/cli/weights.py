@@ -103,8 +103,8 @@ def export(
 ):
     """Export a run's weights, its full training state, or the inference step.
 
-    The run may still be training. Weights are the moving average, without the layers that
-    only training reads, as `mtujax deblur --weights` takes them.
+    The run may still be training. Weights are the moving average, without the layers
+    that only training reads, as `mtujax deblur --weights` takes them.
     """
     import jax
 
