@@ -174,6 +174,10 @@ DEFAULT_WEIGHTS, LIVE_WEIGHTS = "mtu2", "mtu1_live"
 """Default bundled weights, for files and for live video."""
 
 
+SCENE_THRESHOLD = 0.4
+"""Difference of neighbouring frames, in [0, 1], above which a scene cut is seen."""
+
+
 PAPER_TEXT = ModelConfig(
     lookback=1,
     lookahead=0,

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from mtujax.cli.script import on_out_of_memory
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
 
+@on_out_of_memory("--dtype bfloat16, or a smaller --size or --batch")
 def bench(
     weights: Annotated[
         str | None,

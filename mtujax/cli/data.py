@@ -244,7 +244,6 @@ def synthesize(
     video of 240 frames per second or so: by averaging real frames. The set is in the
     layout `pairs`, whole or not there at all.
     """
-    from mtujax.cli.deblur import span
     from mtujax.common.progress import FrameProgress
     from mtujax.synthesis.sets import FromPhotos, FromVideo, Validation
     from mtujax.video.inputs import parse_size
@@ -260,8 +259,8 @@ def synthesize(
             clips=clips,
             frames=13 if frames is None else frames,
             seed=seed,
-            speed=span("--speed", speed),
-            duty=span("--duty", duty),
+            speed=_span("--speed", speed),
+            duty=_span("--duty", duty),
             compressed=compressed,
             cutouts=cutouts,
         )
@@ -276,6 +275,17 @@ def synthesize(
     for note in made.notes:
         print(f"note: {note}")
     print(f"{output}: {count} clips; `mtujax data check pairs {output}` checks them")
+
+
+def _span(option: str, text: str) -> tuple[float, float]:
+    """Reads a range such as 2:16, or one number for both ends; not negative."""
+    try:
+        ends = [float(part) for part in text.split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) not in (1, 2) or not 0 <= ends[0] <= ends[-1]:
+        raise UsageError(f"{option} {text}: give a range, 2:16, or a number")
+    return ends[0], ends[-1]
 
 
 @app.command()

@@ -102,10 +102,10 @@ def export(
         bool, typer.Option("--overwrite", help="Replace an existing output.")
     ] = False,
 ):
-    """Write a training run's weights, its state to go on from, or a network's step.
+    """Export a run's weights, its full training state, or the inference step.
 
-    The run may be going on. Weights are the moving average, without the layers that
-    only training reads, as `mtujax deblur --weights` takes them.
+    The run may still be training. Weights are the moving average, without the layers
+    that only training reads, as `mtujax deblur --weights` takes them.
     """
     import jax
 

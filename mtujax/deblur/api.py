@@ -17,14 +17,13 @@ import jax
 import numpy as np
 
 from mtujax.common.files import check_output
-from mtujax.config import DEFAULT_WEIGHTS
+from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.options import Options
 from mtujax.deblur.session import Restoration
 from mtujax.errors import UsageError
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet
 from mtujax.video.inputs import input_kind, open_reader, output_kind
-from mtujax.video.scene_cuts import DEFAULT_THRESHOLD
 from mtujax.weights.files import load
 
 SEGMENT_FRAMES = 250
@@ -69,7 +68,7 @@ def deblur_video(
     resume: bool = False,
     start: float | None = None,
     end: float | None = None,
-    scene_threshold: float = DEFAULT_THRESHOLD,
+    scene_threshold: float = SCENE_THRESHOLD,
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
@@ -129,21 +128,8 @@ def deblur_video(
         OSError: if writing fails. Then, and after an interruption, finished segments
             are kept next to the output for `resume`.
     """
-    begun = time.perf_counter()
-    options = Options(
-        dtype=dtype,
-        start=start,
-        end=end,
-        scene_threshold=scene_threshold,
-        codec=codec,
-        crf=crf,
-        preset=preset,
-        compare=compare,
-        save_motion=save_motion,
-        tile=tile,
-        size=size,
-        rate=rate,
-    )
+    given, begun = locals(), time.perf_counter()
+    options = Options(**{f.name: given[f.name] for f in dataclasses.fields(Options)})
     kind = output_kind(output)
     options.check(input, output, kind)
     if segment_frames < 1:

@@ -14,9 +14,6 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-DEFAULT_THRESHOLD = 0.4
-
-
 PATIENCE = 3
 """How many frames a flash may last, and the look-ahead of `shots`."""
 
