@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from mtujax.errors import UserError
 
 _FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
@@ -185,30 +187,20 @@ def one_at_a_time(
     *,
     busy: str = "is being prepared by another process; wait until it is done",
 ) -> Iterator[None]:
-    """Holds a lock; the system gives it back when a process dies.
+    """Holds a lock; the system releases it when the process dies, however it dies.
 
-    Args:
-        lock: the lock's file, which stays.
-        output: what is being made, for the message.
-        busy: the rest of the message.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UserError: if another process holds it.
+    `lock` is the lock's file, which may stay. A UserError if another process holds it:
+    one line of `output`, what is being made, and `busy`.
     """
+    held = FileLock(lock, timeout=0, thread_local=False)
     try:
-        import fcntl
-    except ImportError:  # no such locks on this system
+        held.acquire()
+    except Timeout:
+        raise UserError(f"{output}: {busy}") from None
+    try:
         yield
-        return
-    with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{output}: {busy}") from error
-        yield
+    finally:
+        held.release()
 
 
 def natural_key(name: str) -> tuple:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax.common.files import one_at_a_time
 from mtujax.errors import UserError
 
 _MANIFEST = "job.json"
@@ -49,7 +50,7 @@ class Job:
         if not self.folder.exists():
             self.folder.mkdir()
             self._store(self.folder / _MANIFEST, self._manifest())
-        self._lock = _lock(self.folder / _LOCK, output)
+        self._held = self._lock()
 
     def __enter__(self) -> "Job":
         """Returns itself."""
@@ -62,9 +63,9 @@ class Job:
                 f"{self.frames} finished frames are kept in {self.folder.name}: "
                 "--resume goes on"
             )
+            self._held.close()
         else:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        _unlock(self._lock)
+            self._discard(self._held)
 
     @property
     def frames(self) -> int:
@@ -89,6 +90,21 @@ class Job:
         with np.load(self._state(len(self.segments))) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
+    def _lock(self):
+        """Locks the folder for this process, so that no two write the same output."""
+        held = contextlib.ExitStack()
+        busy = "another process is writing it"
+        held.enter_context(one_at_a_time(self.folder / _LOCK, self._output, busy=busy))
+        return held
+
+    def _discard(self, held, *, ignore_errors=True):
+        """Deletes the folder, and releases its lock."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        left = self.folder.exists()  # Windows does not delete the lock, an open file
+        held.close()
+        if left:
+            shutil.rmtree(self.folder, ignore_errors=ignore_errors)
+
     def _state(self, number):
         return self.folder / f"state-{number}.npz"
 
@@ -111,9 +127,7 @@ class Job:
                 "run; --resume goes on with it, --overwrite begins anew"
             )
         if not segments or not resume:
-            lock = _lock(self.folder / _LOCK, self._output)
-            shutil.rmtree(self.folder)
-            _unlock(lock)
+            self._discard(self._lock(), ignore_errors=False)
             return
         for name in sorted(settings.keys() | self._settings.keys()):
             was, is_ = settings.get(name), self._settings.get(name)
@@ -147,23 +161,3 @@ def _appearing(path):
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-
-
-def _lock(path, output):
-    """Locks the folder for this process, so that no two write the same output."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where nothing is locked
-        return None
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise UserError(f"{output}: another process is writing it") from None
-    return handle
-
-
-def _unlock(lock):
-    if lock is not None:
-        os.close(lock)

@@ -6,6 +6,7 @@ are kept one by one (`evaluation.folder`), so that a later start resumes; a fold
 holds another evaluation is refused.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
@@ -185,9 +186,12 @@ def _evaluate(work, subject, note):
     from mtujax import parallel
 
     first, about, clocks = parallel.is_first(), _about(work.videos), Clocks()
-    with work.folder.taken(first=first):
-        agree(work, subject.method, about, first=first)
-        _restore_share(work, clocks, note)
+    with contextlib.ExitStack() as stack:
+        with parallel.failing_together():
+            stack.enter_context(work.folder.taken(first=first))
+            agree(work, subject.method, about, first=first)
+        with parallel.failing_together():
+            _restore_share(work, clocks, note)
         found, records = _merged(work, Evaluation(subject.method, about, {}))
         found = dataclasses.replace(found, seconds=clocks.seconds)
         if not first:
@@ -258,22 +262,14 @@ def _about(videos) -> Scored:
 
 
 def _restore_share(work, clocks, note):
-    """Evaluates this process's videos; all processes leave this together."""
-    from mtujax import parallel
-
+    """Evaluates this process's videos."""
     infos = work.videos.source.videos
     lengths = {number: video.frames for number, video in enumerate(infos)}
     share = share_out(lengths, jax.process_count())[jax.process_index()]
     kept = {number for number in share if work.finished(number) is not None}
     if kept:
         note(f"{len(kept)} of {len(share)} videos are finished already")
-    try:
-        work_off(work, share, kept, clocks)
-    except Exception:
-        parallel.any_process(True)  # or the others would wait for ever
-        raise
-    if parallel.any_process(False):
-        raise UserError("another process has failed; see what it says")
+    work_off(work, share, kept, clocks)
 
 
 def _merged(work, found):

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import sets
+from filelock import FileLock
 from motions import ArrayFrames, panned
 
 from mtujax.cli import data as data_command
@@ -171,11 +172,9 @@ def test_motion_made_otherwise_is_refused(changed, told, own):
 
 
 def test_two_at_once_are_refused(own):
-    fcntl = pytest.importorskip("fcntl")
     place = flow_folder("pairs", own)
     place.mkdir(parents=True)
-    with (place / ".train.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(place / ".train.lock"):
         with pytest.raises(UserError, match="being prepared by another process"):
             run("flow", "pairs", own)
     run("flow", "pairs", own)
