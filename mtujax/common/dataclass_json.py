@@ -6,11 +6,13 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 
 from mtujax.common.text import nearest
-from mtujax.errors import UsageError
+from mtujax.errors import UsageError, UserError
 
 _NOT = object()  # no value of a type
+_MOST_NAMED = 6  # fields that differ, in one message
 
 
 def to_dict(config) -> dict:
@@ -119,15 +121,10 @@ def _words(kind):
 
 
 def differing_fields(old: dict, new: dict) -> list[str]:
-    """Names what differs between two configurations.
+    """Names what differs between two configurations, JSON values of dicts in dicts.
 
-    Args:
-        old: JSON values, dicts in dicts, as they are kept somewhere.
-        new: likewise, as they are wanted.
-
-    Returns:
-        Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands
-        for a field that is not there.
+    Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands for
+    a field that is not there.
     """
     there, here = (dict(_dotted(values)) for values in (old, new))
     names = sorted(there.keys() | here.keys())
@@ -136,6 +133,19 @@ def differing_fields(old: dict, new: dict) -> list[str]:
         for name in names
         if there.get(name, "-") != here.get(name, "-")
     ]
+
+
+def check_same(old: dict, new: dict, what: str, remedy: str = "") -> None:
+    """Refuses to continue what was started with other settings, naming those.
+
+    A UserError of `what`, the first fields that differ as in `differing_fields`, and
+    the remedy.
+    """
+    if differing := differing_fields(old, new):
+        more = len(differing) - _MOST_NAMED
+        rest = f"and {more} more" if more > 0 else ""
+        named = filter(None, [*differing[:_MOST_NAMED], rest, remedy])
+        raise UserError(f"{what}: {'; '.join(named)}")
 
 
 def _dotted(values, path=""):
@@ -147,15 +157,26 @@ def _dotted(values, path=""):
             yield f"{path}{name}", json.dumps(value)
 
 
-def plain(values):
-    """JSON values, with text for numbers that are not finite.
+def read_json(path: Path, remedy: str = ""):
+    """Reads the values of a JSON file; a missing one is a FileNotFoundError.
 
-    Args:
-        values: dicts, lists, tuples and what JSON holds.
-
-    Returns:
-        The same, as strict JSON takes them.
+    `path` may be remote. A UserError names a file that cannot be read, and ends in the
+    remedy.
     """
+    way_out = f"; {remedy}" if remedy else ""
+    try:
+        return json.loads(path.read_bytes())  # as UTF-8, whatever the locale
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        why = f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        why = f"damaged, no JSON ({error})"
+    raise UserError(f"{path}: {why}{way_out}")
+
+
+def plain(values):
+    """JSON values of dicts, lists and tuples, with text for NaN and infinity."""
     if isinstance(values, dict):
         return {name: plain(value) for name, value in values.items()}
     if isinstance(values, list | tuple):

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -23,52 +23,78 @@ def check_output(
 ) -> None:
     """Refuses, before any work, an output that could not be or should not be written.
 
-    Args:
-        source: the input, an existing file or folder.
-        output: final name of the file or folder.
-        folder: whether a folder of frames is written.
-        overwrite: allow an existing output; a folder only if it holds frames alone.
-
-    Raises:
-        UserError: naming what is in the way.
+    `source` is the input, an existing file or folder; `folder` says whether `output` is
+    one, of frames. An existing output needs `overwrite`, which replaces a folder only
+    if it holds frames alone.
     """
     if output.exists() and output.samefile(source):
         raise UserError(f"{output}: output and input are the same")
+    check_place(output, folder=folder)
+    if not output.exists():
+        return
+    if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
+        raise UserError(f"{output}: is the folder you are in; name another")
+    check_free(output, folder=folder, overwrite=overwrite)
+    if folder:
+        check_frames_only(output)
+
+
+def check_place(output: Path, *, folder: bool) -> None:
+    """Refuses an output in no folder, and a file where a folder goes or vice versa."""
     parent = Path(os.path.realpath(output)).parent
     if not parent.exists():
         raise UserError(f"{output.parent}: no such folder; create it for the output")
     if not parent.is_dir():
         name = output.parent
         raise UserError(f"{name}: not a folder, so {output.name} cannot be in it")
-    if not output.exists():
-        return
-    if folder != output.is_dir():
+    if output.exists() and folder != output.is_dir():
         found, wanted = ("file", "folder") if folder else ("folder", "file")
         raise UserError(f"{output}: is a {found}, but a {wanted} would be written")
-    if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
-        raise UserError(f"{output}: is the folder you are in; name another")
+
+
+def check_free(
+    output: Path, *, folder: bool, overwrite: bool, instead: str = ""
+) -> None:
+    """Refuses what exists, unless it is an empty folder or is to be replaced.
+
+    `instead` names another remedy than `overwrite`.
+    """
     if _is_taken(output, folder) and not overwrite:
+        other = f", {instead}" if instead else ""
         raise UserError(
-            f"{output}: exists already; --overwrite (overwrite=True) replaces it"
+            f"{output}: exists already; --overwrite (overwrite=True) replaces it{other}"
         )
-    if folder:
-        check_frames_only(output)
+
+
+def check_only(folder: Path, ours: Callable[[Path], bool], what: str) -> None:
+    """Refuses to replace a folder, which deletes it, if it holds more than `what`.
+
+    `ours` says whether something in it was written by us.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not ours(path):
+            raise UserError(
+                f"{folder}: not replaced, as it holds more than {what}: {path.name}"
+            )
 
 
 def check_frames_only(folder: Path) -> None:
-    """Refuses to replace a folder, which deletes it, if it holds more than frames.
+    """Refuses to replace a folder if it holds more than PNG and JPEG files."""
+    check_only(
+        folder,
+        lambda path: path.suffix.lower() in FRAME_SUFFIXES and path.is_file(),
+        "frames",
+    )
 
-    Args:
-        folder: an existing folder.
 
-    Raises:
-        UserError: naming the first thing in it that is no PNG or JPEG file.
-    """
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in FRAME_SUFFIXES or not path.is_file():
-            raise UserError(
-                f"{folder}: not overwritten, as it holds more than frames: {path.name}"
-            )
+def check_space(folder: Path, needed: int) -> None:
+    """Refuses a folder on a disk with less than the bytes needed."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
+            "choose another --output"
+        )
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax.common.dataclass_json import check_same, read_json
 from mtujax.common.files import one_at_a_time
 from mtujax.errors import UserError
 
@@ -61,7 +62,7 @@ class Job:
         if error is not None and self.segments and self._resumable:
             error.add_note(
                 f"{self.frames} finished frames are kept in {self.folder.name}: "
-                "--resume goes on"
+                "--resume continues from them"
             )
             self._held.close()
         else:
@@ -124,18 +125,17 @@ class Job:
             frames = sum(s["frames"] for s in segments)
             raise UserError(
                 f"{self.folder.name}: has {frames} finished frames of an interrupted "
-                "run; --resume goes on with it, --overwrite begins anew"
+                "run; --resume continues it, --overwrite starts over"
             )
         if not segments or not resume:
             self._discard(self._lock(), ignore_errors=False)
             return
-        for name in sorted(settings.keys() | self._settings.keys()):
-            was, is_ = settings.get(name), self._settings.get(name)
-            if was != is_:
-                raise UserError(
-                    f"{self.folder.name}: was begun with {name} {was}, not {is_}: give "
-                    "the same, or --overwrite to begin anew"
-                )
+        check_same(
+            settings,
+            self._settings,
+            f"{self.folder.name}: was started with other settings",
+            "give the same, or --overwrite to start over",
+        )
         self.segments = segments
 
     def _content(self):
@@ -143,9 +143,9 @@ class Job:
         if names <= {_LOCK, f"{_MANIFEST}.new"}:  # killed right after the start
             return {"settings": {}, "segments": []}
         try:
-            content = json.loads((self.folder / _MANIFEST).read_text())
+            content = read_json(self.folder / _MANIFEST)
             return {k: content[k] for k in ("settings", "segments")}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, UserError, KeyError, TypeError):
             raise UserError(
                 f"{self.folder}: is in the way: unfinished work is kept there, and "
                 "this is none; move it away"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jax
 
-from mtujax.common.dataclass_json import differing_fields
+from mtujax.common.dataclass_json import check_same
 from mtujax.common.hardware import machine
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.errors import UsageError, UserError
@@ -49,16 +49,11 @@ def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
     if not isinstance(old, dict) or (old.get("kind"), old.get("version")) != kind:
         raise UserError(
             f"{place}: holds an evaluation of another version of mtujax, which this "
-            f"one cannot go on with; {_WAY_OUT}"
+            f"one cannot continue; {_WAY_OUT}"
         )
     theirs = {name: old.pop(name, None) for name in ("frames", "results")}
     ours = {name: settings.pop(name) for name in theirs}
-    if differing := differing_fields(old, settings):
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise UserError(
-            f"{place}: holds another evaluation: {'; '.join(differing[:3])}{more}; "
-            f"{_WAY_OUT}"
-        )
+    check_same(old, settings, f"{place}: holds another evaluation", _WAY_OUT)
     places = {"frames": work.videos.path}
     if work.results is not None:
         places["results"] = work.results.folder

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax.common.dataclass_json import read_json
 from mtujax.common.files import one_at_a_time, publish, whole_output
 from mtujax.errors import UserError
 from mtujax.evaluation.results import Evaluation, read_results
@@ -54,20 +55,16 @@ class EvaluationFolder:
 
     def settings(self) -> dict | None:
         """Reads the settings; None in a new folder."""
-        path = self.path / SETTINGS
+        remedy = "name another folder, or delete it"
         try:
-            return json.loads(path.read_text("utf-8"))
+            return read_json(self.path / SETTINGS, remedy)
         except FileNotFoundError:
             if any((self.path / "videos").iterdir()):
                 raise UserError(
                     f"{self.path}: {SETTINGS} is missing, so what is finished there is "
-                    "of unknown origin; name another folder, or delete it"
+                    f"of unknown origin; {remedy}"
                 ) from None
             return None
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: cannot be read ({error}); name another folder, or delete it"
-            ) from None
 
     def write_settings(self, settings: dict) -> None:
         """Writes the settings, JSON values."""
@@ -87,9 +84,8 @@ class EvaluationFolder:
         if frames and not (self.path / "frames" / video).is_dir():
             return None
         try:
-            values = json.loads(self._record(video).read_text("utf-8"))
-            return VideoRecord.from_json(values)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+            return VideoRecord.from_json(read_json(self._record(video)))
+        except (FileNotFoundError, UserError, KeyError, TypeError, AttributeError):
             return None
 
     def finish(self, record: VideoRecord) -> None:

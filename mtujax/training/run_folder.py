@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 
 from mtujax import parallel
+from mtujax.common.dataclass_json import read_json
 from mtujax.common.files import one_at_a_time, whole_output
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params
@@ -40,18 +41,12 @@ class RunFolder:
         path = self.path(CONFIG)
         try:
             path = self._config
-            config = json.loads(path.read_text())
+            remedy = "delete it, and give the configuration the run was started with"
+            config = read_json(path, remedy)
         except FileNotFoundError:
             return None
         except (ImportError, KeyError) as error:
             raise _no_way_to(path, error) from error
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
-            raise UserError(
-                f"{path}: is damaged ({error}); delete it, and give the run the "
-                "configuration that it was begun with"
-            ) from None
         if not isinstance(config, dict):
             raise UserError(f"{path}: holds no configuration; delete it")
         return config
