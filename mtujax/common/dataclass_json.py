@@ -8,6 +8,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
+from mtujax.common.files import whole_output
 from mtujax.common.text import nearest
 from mtujax.errors import UsageError, UserError
 
@@ -83,9 +84,23 @@ def _value(value, hint, path, renamed):
     for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
             return from_dict(value, choice, f"{path}.", renamed=renamed)
+        if (parts := _parts(value, choice)) is not None:
+            read = {n: _value(v, h, f"{path}.{n}", renamed) for n, (v, h) in parts}
+            return read if isinstance(value, Mapping) else tuple(read.values())
         if (read := _read(value, choice)) is not _NOT:
             return read
     raise UsageError(f"{path} {value!r}: must be {' or '.join(map(_words, choices))}")
+
+
+def _parts(value, kind):
+    """Name, value and type of the parts of a dict, or of a tuple of dataclasses."""
+    origin, kinds = typing.get_origin(kind), typing.get_args(kind)
+    if origin is dict and isinstance(value, Mapping):
+        return [(name, (part, kinds[1])) for name, part in value.items()]
+    several = origin is tuple and dataclasses.is_dataclass(kinds[0])
+    if several and isinstance(value, list | tuple):
+        return [(n, (part, kinds[0])) for n, part in enumerate(value)]
+    return None
 
 
 def _read(value, kind):
@@ -113,6 +128,8 @@ def _words(kind):
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return " or ".join(map(repr, parts))
+    if origin is dict or dataclasses.is_dataclass(kind):
+        return "a mapping"
     if not parts:
         return kind.__name__.replace("NoneType", "None")
     if origin is tuple and Ellipsis not in parts:
@@ -173,6 +190,13 @@ def read_json(path: Path, remedy: str = ""):
     except ValueError as error:
         why = f"damaged, no JSON ({error})"
     raise UserError(f"{path}: {why}{way_out}")
+
+
+def write_json(path: Path, values) -> None:
+    """Writes JSON values, all or nothing; numbers that are not finite become text."""
+    text = json.dumps(plain(values), indent=1, allow_nan=False) + "\n"
+    with whole_output(path, folder=False) as part:
+        part.write_text(text, "utf-8")
 
 
 def plain(values):

@@ -11,14 +11,14 @@ table.md        the table of videos, for readers
 
 import contextlib
 import csv
-import json
+import dataclasses
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.dataclass_json import read_json
+from mtujax.common.dataclass_json import from_dict, read_json, write_json
 from mtujax.common.files import one_at_a_time, publish, whole_output
 from mtujax.errors import UserError
 from mtujax.evaluation.results import Evaluation, read_results
@@ -68,7 +68,7 @@ class EvaluationFolder:
 
     def write_settings(self, settings: dict) -> None:
         """Writes the settings, JSON values."""
-        self._write(self.path / SETTINGS, settings)
+        write_json(self.path / SETTINGS, settings)
 
     def results(self) -> Evaluation | None:
         """Reads an earlier start's results; None unless all tables are there, too."""
@@ -84,13 +84,13 @@ class EvaluationFolder:
         if frames and not (self.path / "frames" / video).is_dir():
             return None
         try:
-            return VideoRecord.from_json(read_json(self._record(video)))
-        except (FileNotFoundError, UserError, KeyError, TypeError, AttributeError):
+            return from_dict(read_json(self._record(video)), VideoRecord)
+        except (FileNotFoundError, UserError, TypeError, AttributeError):
             return None
 
     def finish(self, record: VideoRecord) -> None:
         """Saves the record of a finished video."""
-        self._write(self._record(record.video.name), record.to_json())
+        write_json(self._record(record.video.name), dataclasses.asdict(record))
 
     def frames_of(self, video: str) -> "SavedFrames":
         """Opens a writer of a video's restored frames."""
@@ -116,10 +116,6 @@ class EvaluationFolder:
 
     def _record(self, video):
         return self.path / "videos" / f"{video}.json"
-
-    def _write(self, path, values):
-        name = path.relative_to(self.path)
-        self.write_text(name, json.dumps(values, indent=1) + "\n")
 
 
 class SavedFrames:
