@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from mtujax.common.files import whole_output
+from mtujax.common.files import check_free, check_only, check_place, whole_output
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
@@ -47,7 +47,10 @@ def write_step(
 ) -> list[Path]:
     """Writes the one-frame step for CPU, GPU and TPU to a folder, all or nothing."""
     output = Path(output)
-    _check_free(output, overwrite)
+    check_place(output, folder=True)
+    names = (STEP, MODULE, MANIFEST)
+    check_only(output, lambda path: path.name in names, "a step")
+    check_free(output, folder=True, overwrite=overwrite)
     exported = export_step(model, params)
     contents = {
         STEP: _serialized(exported),
@@ -147,15 +150,3 @@ def _serialized(exported):
         raise UserError(
             "flatbuffers is not installed; pip install 'mtujax[deploy]'"
         ) from None
-
-
-def _check_free(output, overwrite):
-    if not output.parent.is_dir():
-        raise UserError(f"{output.parent}: no such folder; create it for the output")
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is a file, but a folder would be written")
-    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if strange := sorted(names - {STEP, MODULE, MANIFEST}):
-        raise UserError(f"{output}: not replaced, as it holds {strange[0]}")
-    if names and not overwrite:
-        raise UserError(f"{output}: exists already; --overwrite replaces it")

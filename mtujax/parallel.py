@@ -4,9 +4,10 @@ The state keeps its natural shape (no stacked axis); batches are split over devi
 gradients are averaged over all of them at each update.
 """
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -150,6 +151,21 @@ class LaneMap:
         if self.devices == 1:
             return found
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+
+
+@contextlib.contextmanager
+def failing_together() -> Iterator[None]:
+    """Lets all processes fail where one does; all must leave the block, together.
+
+    Without it the others would wait for the failed one, or go on without its lock.
+    """
+    try:
+        yield
+    except Exception:  # an interrupted process does not wait for the others
+        any_process(True)
+        raise
+    if any_process(False):
+        raise UserError("another process has failed; see what it says")
 
 
 def any_process(flag: bool) -> bool:

@@ -26,7 +26,6 @@ from mtujax.common.text import counted, readable
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation.method import open_subject
-from mtujax.evaluation.results import BENCH, VERSION
 from mtujax.model.cost import (
     achieved,
     compiled_bytes,
@@ -102,7 +101,7 @@ def run(
     clock: Clock = time.perf_counter,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict:
-    """Times a network on this machine; returns JSON that `mtujax report` reads.
+    """Times a network on this machine; returns JSON values.
 
     `on_round` is called after each round with the number done and the total.
     """
@@ -130,8 +129,6 @@ def run(
     )
     ours = _times(taken[_OURS], options.batch)
     return {
-        "kind": BENCH,
-        "version": VERSION,
         "device": jax.local_devices()[0].device_kind,
         "machine": machine(),
         "load_average": others,

@@ -6,11 +6,14 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 
+from mtujax.common.files import whole_output
 from mtujax.common.text import nearest
-from mtujax.errors import UsageError
+from mtujax.errors import UsageError, UserError
 
 _NOT = object()  # the value does not fit the type
+_MOST_NAMED = 6  # fields that differ, in one message
 
 
 def to_dict(config) -> dict:
@@ -61,9 +64,23 @@ def _value(value, hint, path, renamed):
     for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
             return from_dict(value, choice, f"{path}.", renamed=renamed)
+        if (parts := _parts(value, choice)) is not None:
+            read = {n: _value(v, h, f"{path}.{n}", renamed) for n, (v, h) in parts}
+            return read if isinstance(value, Mapping) else tuple(read.values())
         if (read := _read(value, choice)) is not _NOT:
             return read
     raise UsageError(f"{path} {value!r}: must be {' or '.join(map(_words, choices))}")
+
+
+def _parts(value, kind):
+    """Name, value and type of the parts of a dict, or of a tuple of dataclasses."""
+    origin, kinds = typing.get_origin(kind), typing.get_args(kind)
+    if origin is dict and isinstance(value, Mapping):
+        return [(name, (part, kinds[1])) for name, part in value.items()]
+    several = origin is tuple and dataclasses.is_dataclass(kinds[0])
+    if several and isinstance(value, list | tuple):
+        return [(n, (part, kinds[0])) for n, part in enumerate(value)]
+    return None
 
 
 def _read(value, kind):
@@ -91,6 +108,8 @@ def _words(kind):
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return " or ".join(map(repr, parts))
+    if origin is dict or dataclasses.is_dataclass(kind):
+        return "a mapping"
     if not parts:
         return kind.__name__.replace("NoneType", "None")
     if origin is tuple and Ellipsis not in parts:
@@ -99,9 +118,10 @@ def _words(kind):
 
 
 def differing_fields(old: dict, new: dict) -> list[str]:
-    """Lists the fields in which two nested dicts of JSON values differ, by name.
+    """Names what differs between two configurations, JSON values of dicts in dicts.
 
-    As "train.learning_rate: 0.0001 there, 0.0002 here"; "-" stands for a missing field.
+    Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands for
+    a field that is not there.
     """
     there, here = (dict(_dotted(values)) for values in (old, new))
     names = sorted(there.keys() | here.keys())
@@ -110,6 +130,19 @@ def differing_fields(old: dict, new: dict) -> list[str]:
         for name in names
         if there.get(name, "-") != here.get(name, "-")
     ]
+
+
+def check_same(old: dict, new: dict, what: str, remedy: str = "") -> None:
+    """Refuses to continue what was started with other settings, naming those.
+
+    A UserError of `what`, the first fields that differ as in `differing_fields`, and
+    the remedy.
+    """
+    if differing := differing_fields(old, new):
+        more = len(differing) - _MOST_NAMED
+        rest = f"and {more} more" if more > 0 else ""
+        named = filter(None, [*differing[:_MOST_NAMED], rest, remedy])
+        raise UserError(f"{what}: {'; '.join(named)}")
 
 
 def _dotted(values, path=""):
@@ -121,8 +154,33 @@ def _dotted(values, path=""):
             yield f"{path}{name}", json.dumps(value)
 
 
+def read_json(path: Path, remedy: str = ""):
+    """Reads the values of a JSON file; a missing one is a FileNotFoundError.
+
+    `path` may be remote. A UserError names a file that cannot be read, and ends in the
+    remedy.
+    """
+    way_out = f"; {remedy}" if remedy else ""
+    try:
+        return json.loads(path.read_bytes())  # as UTF-8, whatever the locale
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        why = f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        why = f"damaged, no JSON ({error})"
+    raise UserError(f"{path}: {why}{way_out}")
+
+
+def write_json(path: Path, values) -> None:
+    """Writes JSON values, all or nothing; numbers that are not finite become text."""
+    text = json.dumps(plain(values), indent=1, allow_nan=False) + "\n"
+    with whole_output(path, folder=False) as part:
+        part.write_text(text, "utf-8")
+
+
 def plain(values):
-    """Makes values fit for strict JSON: text for numbers that are not finite."""
+    """JSON values of dicts, lists and tuples, with text for NaN and infinity."""
     if isinstance(values, dict):
         return {name: plain(value) for name, value in values.items()}
     if isinstance(values, list | tuple):

@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mtujax.errors import UserError
 
@@ -19,37 +21,80 @@ FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 def check_output(
     source: Path, output: Path, *, folder: bool, overwrite: bool = False
 ) -> None:
-    """Raises UserError if `output` cannot be written or must not be replaced."""
+    """Refuses, before any work, an output that could not be or should not be written.
+
+    `source` is the input, an existing file or folder; `folder` says whether `output` is
+    one, of frames. An existing output needs `overwrite`, which replaces a folder only
+    if it holds frames alone.
+    """
     if output.exists() and output.samefile(source):
         raise UserError(f"{output}: output and input are the same")
+    check_place(output, folder=folder)
+    if not output.exists():
+        return
+    if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
+        raise UserError(f"{output}: is the folder you are in; name another")
+    check_free(output, folder=folder, overwrite=overwrite)
+    if folder:
+        check_frames_only(output)
+
+
+def check_place(output: Path, *, folder: bool) -> None:
+    """Refuses an output in no folder, and a file where a folder goes or vice versa."""
     parent = Path(os.path.realpath(output)).parent
     if not parent.exists():
         raise UserError(f"{output.parent}: no such folder; create it for the output")
     if not parent.is_dir():
         name = output.parent
         raise UserError(f"{name}: not a folder, so {output.name} cannot be in it")
-    if not output.exists():
-        return
-    if folder != output.is_dir():
+    if output.exists() and folder != output.is_dir():
         found, wanted = ("file", "folder") if folder else ("folder", "file")
         raise UserError(f"{output}: is a {found}, but a {wanted} would be written")
-    if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
-        raise UserError(f"{output}: is the folder you are in; name another")
+
+
+def check_free(
+    output: Path, *, folder: bool, overwrite: bool, instead: str = ""
+) -> None:
+    """Refuses what exists, unless it is an empty folder or is to be replaced.
+
+    `instead` names another remedy than `overwrite`.
+    """
     if _is_taken(output, folder) and not overwrite:
+        other = f", {instead}" if instead else ""
         raise UserError(
-            f"{output}: exists already; --overwrite (overwrite=True) replaces it"
+            f"{output}: exists already; --overwrite (overwrite=True) replaces it{other}"
         )
-    if folder:
-        check_frames_only(output)
+
+
+def check_only(folder: Path, ours: Callable[[Path], bool], what: str) -> None:
+    """Refuses to replace a folder, which deletes it, if it holds more than `what`.
+
+    `ours` says whether something in it was written by us.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not ours(path):
+            raise UserError(
+                f"{folder}: not replaced, as it holds more than {what}: {path.name}"
+            )
 
 
 def check_frames_only(folder: Path) -> None:
-    """Raises UserError if a folder, which replacing deletes, holds more than frames."""
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in FRAME_SUFFIXES or not path.is_file():
-            raise UserError(
-                f"{folder}: not overwritten, as it holds more than frames: {path.name}"
-            )
+    """Refuses to replace a folder if it holds more than PNG and JPEG files."""
+    check_only(
+        folder,
+        lambda path: path.suffix.lower() in FRAME_SUFFIXES and path.is_file(),
+        "frames",
+    )
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Refuses a folder on a disk with less than the bytes needed."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
+            "choose another --output"
+        )
 
 
 @contextlib.contextmanager
@@ -137,18 +182,20 @@ def one_at_a_time(
     *,
     busy: str = "is being prepared by another process; wait until it is done",
 ) -> Iterator[None]:
-    """Holds a file lock, which the system frees if we die; UserError if it is held."""
+    """Holds a lock; the system releases it when the process dies, however it dies.
+
+    `lock` is the lock's file, which may stay. A UserError if another process holds it:
+    one line of `output`, what is being made, and `busy`.
+    """
+    held = FileLock(lock, timeout=0, thread_local=False)
     try:
-        import fcntl
-    except ImportError:  # no such locks on this system
+        held.acquire()
+    except Timeout:
+        raise UserError(f"{output}: {busy}") from None
+    try:
         yield
-        return
-    with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{output}: {busy}") from error
-        yield
+    finally:
+        held.release()
 
 
 def natural_key(name: str) -> tuple:

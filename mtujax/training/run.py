@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtujax import parallel
-from mtujax.common.dataclass_json import differing_fields, to_dict
+from mtujax.common.dataclass_json import check_same, differing_fields, to_dict
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, expected_shapes, inference_params, init_params
 from mtujax.training.checkpoints import Checkpoints
@@ -112,9 +112,8 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
     """
     given = config.resume_state_from
     old = config_of(read_extra(given)["config"], given)
-    differing = differing_fields(state_fields(old), state_fields(config))
-    if differing:
-        raise UserError(f"{given}: is of another configuration: {'; '.join(differing)}")
+    what = f"{given}: is of another configuration"
+    check_same(state_fields(old), state_fields(config), what)
     state, extra = unpack(given, state_like(config))
     changed = differing_fields(fixed_fields(old), fixed_fields(config))
     return state, extra["batches"], [f"going on from {given}", *changed]
@@ -212,19 +211,15 @@ def _logbook(config, loop, start):
 def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
     """Returns notes on changes that are allowed; refuses the others."""
     old = config_of(values, where)
-    differing = differing_fields(fixed_fields(old), fixed_fields(config))
-    if differing:
-        way_out = "choose another run="
-        if not differing_fields(state_fields(old), state_fields(config)):
-            way_out += (
-                f", with init_from={config.run} to start from its weights, or with "
-                f"resume_state_from=STATE to resume, where `mtujax export {config.run} "
-                "STATE --state` has written STATE"
-            )
-        raise UserError(
-            f"{config.run}: was begun with another configuration: "
-            f"{'; '.join(differing)}; {way_out}"
+    remedy = "choose another run="
+    if not differing_fields(state_fields(old), state_fields(config)):
+        remedy += (
+            f", with init_from={config.run} to start from its weights, or with "
+            f"resume_state_from=STATE to resume, where `mtujax export {config.run} "
+            "STATE --state` has written STATE"
         )
+    what = f"{config.run}: was started with another configuration"
+    check_same(fixed_fields(old), fixed_fields(config), what, remedy)
     return differing_fields(
         {"train": {"steps": old.train.steps}}, {"train": {"steps": config.train.steps}}
     )

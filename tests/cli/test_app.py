@@ -86,7 +86,7 @@ def test_interrupts_leave_nothing_broken_and_resume_goes_on(
     _, error = process.communicate(timeout=60)
     assert process.returncode == status
     assert error.startswith("mtujax: error: interrupted; ") and one_line(error)
-    assert "--resume goes on" in error
+    assert "--resume continues" in error
     assert sorted(os.listdir(tmp_path)) == ["in", "out.part"]
     process = start(*words, "--resume")
     out, error = process.communicate(timeout=120)

@@ -20,6 +20,7 @@ from mtujax.common.hardware import CACHE
 from mtujax.config import PRESETS
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation import api as evaluation
+from mtujax.evaluation.folder import EvaluationFolder
 from mtujax.evaluation.results import Evaluation, Method, Scored, read_results
 from mtujax.evaluation.scores import (
     MotionSums,
@@ -284,6 +285,23 @@ def test_the_program_evaluates_each_layout(form, tmp_path, weights_file):
     assert f"| {results.protocols['koehler'].means[0]:.2f} |" in text
 
 
+def run_by_two(folder, *flags):
+    """Statuses of two processes of one evaluation, and what they said."""
+    hosts = [f"--coordinator={coordinator()}", "--processes=2", "--cache="]
+    started = [
+        subprocess.Popen(
+            [sys.executable, ROOT / "eval.py", *flags, *hosts, f"--process={k}"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(2)
+    ]
+    said = [process.communicate(timeout=200) for process in started]
+    return [process.returncode for process in started], said
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_videos(tmp_path, weights_file):
     made = dataclasses.replace(
@@ -293,23 +311,16 @@ def test_two_processes_share_the_videos(tmp_path, weights_file):
     flags = [f"--weights={weights_file}", "--dataset=gopro", f"--path={root}"]
     alone = run_eval(tmp_path, *flags, "--out=alone", "--cache=")
     assert alone.returncode == 0, alone.stderr
-    hosts = [f"--coordinator={coordinator()}", "--processes=2", "--cache="]
-    started = [
-        subprocess.Popen(
-            [sys.executable, ROOT / "eval.py", *flags, "--out=two", *hosts]
-            + [f"--process={k}"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for k in range(2)
-    ]
-    said = [process.communicate(timeout=200) for process in started]
-    assert [p.returncode for p in started] == [0, 0], said
+    status, said = run_by_two(tmp_path, *flags, "--out=two")
+    assert status == [0, 0], said
     assert "| total |" in said[0][0] and "| total |" not in said[1][0]
     one, two = (read_results(tmp_path / n / "results.json") for n in ("alone", "two"))
     assert two.machine["processes"] == 2
     for name, scores in one.protocols.items():
         psnr, ssim = two.protocols[name].means
         assert (psnr, ssim) == pytest.approx(scores.means, abs=1e-4)
+    with EvaluationFolder(tmp_path / "two").taken():
+        status, said = run_by_two(tmp_path, *flags, "--out=two")
+    assert 0 not in status, said
+    assert "another evaluation is writing here" in said[0][1]
+    assert "another process has failed" in said[1][1]
