@@ -156,7 +156,7 @@ def test_what_refers_to_a_field_follows_it(file):
         ("--config.max_minutes=soon", "max_minutes 'soon': must be float or None"),
         ("--config.rescale_init=maybe", "rescale_init 'maybe': must be bool"),
         ("--config.validation.size=160", "validation.size 160: must be (int, int)"),
-        ("--config.data.objects=3", "data.objects 3: must be Objects or None"),
+        ("--config.data.objects=3", "data.objects 3: must be a mapping or None"),
         ("--config.batch=None", "batch None: must be int"),
         ("--config.batch", "--config.batch: needs a value"),
         ("--config.data.name=gopr", "data.name 'gopr': did you mean gopro?"),
