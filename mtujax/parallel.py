@@ -157,7 +157,7 @@ class LaneMap:
 def failing_together() -> Iterator[None]:
     """Lets all processes fail where one does; all must leave the block, together.
 
-    Without it the others would wait for the failed one, or go on without its lock.
+    Without it the others would wait for the failed one, or continue without its lock.
     """
     try:
         yield

@@ -57,7 +57,7 @@ def flow(
 ):
     """Compute the motion between sharp frames, for the motion loss.
 
-    Done once and kept: 5 bytes for each pixel. A run that was stopped goes on with the
+    Done once and kept: 5 bytes for each pixel. A stopped run resumes with the
     video where it was.
     """
     from mtujax.common.progress import FrameProgress

@@ -46,7 +46,7 @@ def report(
         typer.Option(help="With --crop: the part, as X,Y,WIDTH,HEIGHT in pixels."),
     ] = None,
 ):
-    """Write the paper's tables, measured beside reported, and its figures.
+    """Write the paper's tables, measured next to reported, and its figures.
 
     tables.md and tables.tex hold Tables 1 to 4 as far as something was measured for
     them, and a table for every other dataset and protocol. Blank: not measured.

@@ -80,7 +80,7 @@ def export(
         typer.Option(
             "--state",
             help="The whole training state in files under 16 MiB; a run with "
-            "resume_state_from= goes on from it.",
+            "resume_state_from= resumes from it.",
         ),
     ] = False,
     stablehlo: Annotated[

@@ -206,7 +206,7 @@ def _look_up_all(manifest):
             itemgetter("file", "bytes", "crc32", "folder", "sources")(video[kind])
 
 
-_AGAIN = "`mtujax data prepare NAME FOLDER --raw --overwrite` makes it anew"
+_AGAIN = "`mtujax data prepare NAME FOLDER --raw --overwrite` builds it again"
 
 
 def _compare(folder, entry, built):

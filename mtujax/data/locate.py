@@ -75,7 +75,7 @@ def open_motion(
     if folder is None and not is_cache(Path(path)):
         beside = _beside(name, path, source, split, config)
         if beside:
-            return FlowFiles(f"motion beside {source.name}", source.videos, *beside)
+            return FlowFiles(f"motion next to {source.name}", source.videos, *beside)
     advice = f"`mtujax data flow {name} {path} --split {split}` computes it"
     place = Path(folder or flow_folder(name, path, config=config)) / split
     if not place.is_dir():

@@ -79,7 +79,7 @@ def prepare_dataset(
     output = Path(output) if output is not None else default_output()
     found = find(name, root, config)
     if output.resolve().is_relative_to(found.root.resolve()):
-        raise UserError(f"{output}: lies inside the dataset; choose another --output")
+        raise UserError(f"{output}: is inside the dataset; choose another --output")
     final = _final(output, found, raw)
     _refuse_existing(final, overwrite)
     output.mkdir(parents=True, exist_ok=True)

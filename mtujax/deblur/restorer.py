@@ -215,7 +215,7 @@ class Restorer:
         if not smaller:
             raise UserError(f"{failed}: free some memory, or give smaller frames")
         self._tiles[self._kind] = halves[0] if halves else smaller[-1]
-        self._note(f"{failed}: goes on in tiles of {_size(self._tiles[self._kind])}")
+        self._note(f"{failed}: continues in tiles of {_size(self._tiles[self._kind])}")
 
     def _note(self, text):
         if self._on_note:

@@ -35,10 +35,10 @@ class Job:
         settings: dict,
         *,
         resume: bool = False,
-        anew: bool = False,
+        start_over: bool = False,
         resumable: bool = True,
     ):
-        """Makes the folder, or resumes or discards (`anew`) what is in it."""
+        """Makes the folder, or resumes or discards (`start_over`) what is in it."""
         # `settings`, JSON values, must be equal for a job to be resumed. `resumable`
         # keeps finished segments when the work is interrupted.
         self._output = output
@@ -47,7 +47,7 @@ class Job:
         self.folder = final.with_name(f"{final.name}.part")
         self.segments, self._resumable = [], resumable
         if self.folder.exists():
-            self._take(resume, anew)
+            self._take(resume, start_over)
         if not self.folder.exists():
             self.folder.mkdir()
             self._store(self.folder / _MANIFEST, self._manifest())
@@ -117,11 +117,11 @@ class Job:
         with _appearing(path) as file:
             file.write(text.encode())
 
-    def _take(self, resume, anew):
+    def _take(self, resume, start_over):
         """Decides what to do with a folder that exists already."""
         content = self._content()
         segments, settings = content["segments"], content["settings"]
-        if segments and not (resume or anew):
+        if segments and not (resume or start_over):
             frames = sum(s["frames"] for s in segments)
             raise UserError(
                 f"{self.folder.name}: has {frames} finished frames of an interrupted "

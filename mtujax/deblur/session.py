@@ -74,7 +74,9 @@ class Restoration:
         """Restores everything to a file or folder, in segments of `every` frames."""
         # `settings` must be equal for an interrupted run to be resumed; `keep` keeps
         # finished segments when this run is interrupted.
-        job = Job(self._output, settings, resume=resume, anew=overwrite, resumable=keep)
+        job = Job(
+            self._output, settings, resume=resume, start_over=overwrite, resumable=keep
+        )
         with job, naming(self._output, job.folder):
             if resume:
                 self._say_where(job.frames)
@@ -84,7 +86,9 @@ class Restoration:
             self._restore(job.folder, every, overwrite)
 
     def _say_where(self, done):
-        where = f"goes on after {done} frames" if done else "begins: nothing is left"
+        where = (
+            f"resumes after {done} frames" if done else "starts over: nothing is left"
+        )
         self._on_note(f"{where} of an interrupted run")
 
     def _restore(self, folder, every, overwrite):

@@ -66,12 +66,12 @@ def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
 
 
 def _settings(work, method, about):
-    told = to_json(Evaluation(method, about, {}))
+    described = to_json(Evaluation(method, about, {}))
     return {
         "kind": SETTINGS_KIND,
         "version": SETTINGS_VERSION,
-        "method": told["method"],
-        "dataset": told["dataset"],
+        "method": described["method"],
+        "dataset": described["dataset"],
         "protocols": sorted(p.name for p in work.setup.protocols),
         "motion": work.setup.motion,
         "consistency": work.setup.consistency,

@@ -94,7 +94,7 @@ def draw_search(pairs: Sequence[Pair], path: Path) -> list[Path]:
     caption = (
         "How far motion is searched for, after Fig. 6 of the paper. The previous sharp "
         "frame moved onto the current one, and the mean absolute errors of that at 1/4 "
-        "scale, as is their PSNR (black, grey: the source lies outside): not moved, "
+        "scale, as is their PSNR (black, grey: the source is outside): not moved, "
         "moved as the first unit finds with a search radius of "
         f"{_RADII[0]} and of {_RADII[1]} cells of {cell} pixels, and moved by the "
         "exact motion rounded to whole cells. Other methods of the paper's figure are "

@@ -153,7 +153,7 @@ class Checkpoints:
         if newest > step:
             raise UserError(
                 f"{self._store.folder}: has a newer checkpoint, {newest}, than {step}: "
-                "go on from that, delete it, or take another run folder"
+                "resume from that, delete it, or use a new run directory"
             )
         if newest == step:
             return
@@ -203,7 +203,7 @@ class Checkpoints:
         if self.steps():
             raise UserError(
                 f"{self._store.folder}: no checkpoint in it can be read: {notes[0]}; "
-                "delete the folder, or take another run folder, to begin anew"
+                "delete the folder, or use a new run directory, to start over"
             )
         return None
 

@@ -64,8 +64,8 @@ def check_field(path: str) -> None:
         meant = f"did you mean --config.{near[0]}?"
     else:
         part = part if part in parts else ""
-        beside = [name for name in fields if name.rpartition(".")[0] == part]
-        meant = f"there are {', '.join(beside)}"
+        siblings = [name for name in fields if name.rpartition(".")[0] == part]
+        meant = f"there are {', '.join(siblings)}"
     raise UsageError(f"--config.{path}: no such field; {meant}")
 
 

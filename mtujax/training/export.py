@@ -95,7 +95,7 @@ def unpack(folder: str | os.PathLike, like: TrainState) -> tuple[TrainState, dic
         data = b"".join(_read_part(folder, part) for part in manifest["parts"])
         state = from_bytes(data, like, str(folder))
     except Damaged as damage:
-        raise UserError(f"{folder}: damaged ({damage}); copy it anew") from None
+        raise UserError(f"{folder}: damaged ({damage}); copy it again") from None
     return state, manifest["extra"]
 
 
@@ -115,7 +115,7 @@ def _read_manifest(folder):
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, Damaged) as error:
-        raise UserError(f"{path}: damaged ({error}); copy it anew") from None
+        raise UserError(f"{path}: damaged ({error}); copy it again") from None
 
 
 def _read_part(folder, part):
@@ -128,10 +128,10 @@ def _read_part(folder, part):
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if len(data) != part["bytes"]:
         raise UserError(
-            f"{path}: has {len(data)} bytes, not {part['bytes']}; copy it anew"
+            f"{path}: has {len(data)} bytes, not {part['bytes']}; copy it again"
         )
     if digest(data) != part["sha256"]:
-        raise UserError(f"{path}: damaged, its checksum differs; copy it anew")
+        raise UserError(f"{path}: damaged, its checksum differs; copy it again")
     return data
 
 

@@ -138,7 +138,7 @@ def _workers_alive():
             raise
         raise UserError(
             f"a process that makes batches died (exit code {found[1]}), perhaps for "
-            "want of memory: give fewer data.workers, or 0; the same command goes on "
+            "want of memory: give fewer data.workers, or 0; the same command resumes "
             "from the last checkpoint"
         ) from error
 

@@ -116,7 +116,7 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
     check_same(state_fields(old), state_fields(config), what)
     state, extra = unpack(given, state_like(config))
     changed = differing_fields(fixed_fields(old), fixed_fields(config))
-    return state, extra["batches"], [f"going on from {given}", *changed]
+    return state, extra["batches"], [f"resuming from {given}", *changed]
 
 
 def train(config: RunConfig, *, command: str | None = None) -> Finished:
@@ -161,7 +161,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         again = command or "the same command"
         where = f"update {finished.updates + finished.skipped} of {loop.end}"
         raise Interrupted(
-            stopper.number, f"interrupted; {where} is saved; to go on: {again}"
+            stopper.number, f"interrupted; {where} is saved; resume with: {again}"
         )
     return finished
 
@@ -175,7 +175,7 @@ def _judge(config, clips):
 def _work(config, feed, done):
     """Describes in a line what will be done."""
     if done >= (steps := config.train.most):
-        return f"all {steps} updates are done; a larger train.steps goes on"
+        return f"all {steps} updates are done; a larger train.steps continues it"
     count, kind = jax.device_count(), jax.devices()[0].device_kind
     where = f"{count} devices" if count > 1 else "1 device"
     return (
@@ -234,7 +234,7 @@ def _first_state(
         # The run directory's config may have been deleted, or be of another run.
         _agree(restored.extra["config"], f"{config.run}: {CHECKPOINTS}", config)
         over = restored.step >= config.train.most
-        going = [] if over else [f"going on from update {restored.step}"]
+        going = [] if over else [f"resuming from update {restored.step}"]
         notes = [*restored.notes, *going]
         return restored.state, restored.extra["batches"], notes
     if config.resume_state_from:

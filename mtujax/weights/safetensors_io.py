@@ -109,7 +109,7 @@ def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
 
 def damaged_header(path: Path) -> WeightsError:
     """The error for a header of the file `path` that cannot be understood."""
-    return WeightsError(f"{path}: its mtujax header is damaged; write the file anew")
+    return WeightsError(f"{path}: its mtujax header is damaged; write the file again")
 
 
 def refuse_newer(path: Path, unknown: list[str]) -> None:
@@ -161,7 +161,7 @@ def _opened(path):
         return safetensors.safe_open(path, framework="np")
     except safetensors.SafetensorError as error:
         raise WeightsError(
-            f"{path}: damaged or not a safetensors file ({error}); get it anew"
+            f"{path}: damaged or not a safetensors file ({error}); get it again"
         ) from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error})") from None

@@ -42,7 +42,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
     for name in _WRAPPERS:
         if isinstance(content.get(name), dict):
             raise WeightsError(
-                f"{path}: its tensors lie under {name!r}, beside what a training kept; "
+                f"{path}: its tensors lie under {name!r}, next to what training kept; "
                 f"save them alone: torch.save(torch.load(FILE)[{name!r}], NEW)"
             )
     tensors, findings = {}, []
@@ -99,5 +99,5 @@ def _unpickle(path, data):
             ) from None
         raise WeightsError(
             f"{path}: damaged or not a PyTorch checkpoint "
-            f"({type(error).__name__}); get it anew"
+            f"({type(error).__name__}); get it again"
         ) from None

@@ -215,7 +215,7 @@ def test_a_folder_that_is_no_video_is_said(own):
 
 def test_videos_beside_splits_are_refused(own):
     shutil.copytree(own / "train" / "kitchen", own / "attic")
-    with pytest.raises(UserError, match="holds videos .attic. beside splits"):
+    with pytest.raises(UserError, match="holds videos .attic. next to splits"):
         find("pairs", own)
 
 

@@ -276,7 +276,7 @@ def test_a_disk_too_small_is_refused_before_the_work(own, out, raw, monkeypatch)
 
 
 def test_output_inside_the_dataset_is_refused(own, raw):
-    with pytest.raises(UserError, match="lies inside the dataset"):
+    with pytest.raises(UserError, match="is inside the dataset"):
         prepare_dataset("pairs", own, own / "out", raw=raw)
 
 

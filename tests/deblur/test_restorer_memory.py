@@ -100,7 +100,7 @@ def test_no_frame_is_lost_when_memory_runs_out(
     found = drive(restorer, frames)
     assert_near(found, expected)
     assert notes == [
-        "frames of 320x64: out of memory as a whole: goes on in tiles of 144x64"
+        "frames of 320x64: out of memory as a whole: continues in tiles of 144x64"
     ]
     due = [k + 1 for k, r in enumerate(found) if r.snapshot is not None]
     assert due == [5, 10]
@@ -127,7 +127,8 @@ def test_no_frame_is_lost_when_memory_runs_out_twice(
     found = drive(Restorer(*network, on_note=notes.append, tile=None), frames)
     assert_near(found, expected)
     assert notes[1:] == [
-        "frames of 320x64: out of memory in tiles of 144x64: goes on in tiles of 112x64"
+        "frames of 320x64: out of memory in tiles of 144x64: continues in tiles of "
+        "112x64"
     ]
 
 

@@ -293,7 +293,7 @@ def test_training_is_stopped_refused_exported_and_gone_on_with(
         reached = int(re.search(r"update (\d+) of 100000 is saved", log)[1])
         process.communicate()
         process = driven(*words)
-        wait_for(recipe / "log.txt", f"going on from update {reached}", process)
+        wait_for(recipe / "log.txt", f"resuming from update {reached}", process)
         driven("stop").communicate(timeout=120)
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     finally:

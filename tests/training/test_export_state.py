@@ -102,7 +102,7 @@ def test_a_damaged_manifest_is_named(copy, damage):
     path = copy / MANIFEST
     text = path.read_text().replace('"batches": 7', '"batches": 8')
     path.write_text(text if damage == "other" else damage)
-    with pytest.raises(UserError, match=r"manifest.json: damaged .*copy it anew"):
+    with pytest.raises(UserError, match=r"manifest.json: damaged .*copy it again"):
         unpack(copy, like())
 
 
