@@ -1,6 +1,6 @@
 """Evaluates a network: `python eval.py --weights=mtu2 --dataset=gopro --path=DIR`."""
 
-from mtujax.cli.script import launch
+from mtujax.cli.app import main
 
 if __name__ == "__main__":
-    launch(__file__, "cli.evaluate")
+    main(script="eval")

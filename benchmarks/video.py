@@ -28,6 +28,7 @@ from mtujax.deblur.restorer import Restorer
 from mtujax.video.codecs import choose
 from mtujax.video.info import VideoInfo
 from mtujax.video.reader import VideoReader
+from mtujax.video.scene_cuts import Decoded
 from mtujax.video.writer import VideoWriter
 
 SIZES = {"640x360": (640, 360, 48), "1280x720": (1280, 720, 24)}
@@ -104,9 +105,7 @@ def decode(clip):
 
 
 def restore(model, params, frames):
-    restorer = Restorer(model, params)
-    done = [r for frame in frames for r in restorer.push(frame)]
-    return done + restorer.finish()
+    return list(Restorer(model, params).restore(Decoded(f, None) for f in frames))
 
 
 def encode(folder, frames, info):

@@ -2,19 +2,19 @@
 
     python train.py --config=configs/smoke.py
 
-Nothing has to be downloaded: both photographs lie in the clone. A small network and
-weights that learn at once, by the paper's scheme with an update per clip.
+Nothing has to be downloaded: both photographs come with the package. A small network
+and weights that learn at once, by the paper's scheme with an update per clip.
 Expected: minutes on 2 CPU cores; PSNR above that of the blurry frames.
 Paper: has nothing like it.
 """
 
-from pathlib import Path
+import importlib.resources
 
 from ml_collections import ConfigDict
 
 from configs import default
 
-ROOT = Path(__file__).parent.parent
+ASSETS = importlib.resources.files("mtujax") / "assets"
 
 
 def get_config() -> ConfigDict:
@@ -36,14 +36,14 @@ def get_config() -> ConfigDict:
     config.train.motion_weight = 1e-4
     config.train.ema_decay = 0.98
     config.data.name = "synthetic"
-    config.data.path = str(ROOT / "mtujax" / "assets")
+    config.data.path = str(ASSETS)
     config.data.frames = 4
     config.data.crop = 64
     config.data.label_all_cells = False
     config.data.max_side = 640
     config.data.shake.speed = (6.0, 16.0)
     config.data.exposure.duty = (0.6, 1.0)
-    config.validation.path = str(ROOT / "examples" / "photos")
+    config.validation.path = str(ASSETS / "held_out")
     config.validation.clips = 4
     config.validation.frames = 6
     config.validation.size = (160, 240)

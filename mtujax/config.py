@@ -1,8 +1,8 @@
 """Sizes and switches of the network, as frozen dataclasses.
 
 `PUBLISHED` are the five networks the authors released, `PAPER_TEXT` is the network as
-the paper's text has it. Reference: Son et al. 2022, Sec. 3; sizes from the released
-models.
+the paper's text describes it. Reference: Son et al. 2022, Sec. 3; sizes from the
+released models.
 """
 
 import dataclasses
@@ -30,27 +30,30 @@ class ModelConfig:
         lookahead: future blurry frames it reads (0, 1 or 2); also the latency.
         residual_learning: the output is added to the blurry frame (Table 1).
         motion_compensation: previous features are aligned before use (Tables 1, 2);
-            off, they are concatenated where they are and no unit matches.
+            if off, they are concatenated unaligned and no unit matches.
         structure_injection: the motion layer reads structure + detail features, not
             detail features alone (Table 2).
-        motion_layer: features pass a stride-4 convolution before matching; off, their
+        motion_layer: features pass a stride-4 convolution before matching; else their
             4x4 averages are matched directly (the ablations without injection, 4.3.1).
-        patch: side p in pixels of the squares that enter as one (space-to-depth): the
-            layers run on a grid of H / p x W / p, and the last one's output becomes
-            pixels again. 1 in the published networks, `LARGEST_PATCH` at most.
+        patch: side p in pixels of the squares that become one place (space-to-depth):
+            the layers run on a grid of H / p x W / p, and the output of the last one
+            is rearranged to pixels. 1 in the published networks, at most
+            `LARGEST_PATCH`.
         activation: after every layer but the last: "relu" as published, or "leaky",
-            whose slope of `LEAKY_SLOPE` below zero keeps a gradient alive.
+            whose slope of `LEAKY_SLOPE` below zero keeps gradients alive.
         first_kernel: side of the kernel of each unit's first layer, odd; 5 in the
             published networks.
-        motion_samples: samples of the frame on either side of each pixel, along its
-            motion, that are a further input; the deblur layers weight them as well
-            (`ops.steering`). 0 in the published networks.
+        motion_samples: number of samples of the frame on either side of each pixel,
+            along its motion. They are a further input, and the deblur layers also
+            weight them (`ops.steering`). 0 in the published networks.
+        neighbour_samples: number of such samples of the frame before and the frame
+            after, on either side of where the motion leads in each. 0 for none.
         last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
             not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's
             "own" (release) or "zero" (paper, Sec. 4.1).
-        dtype: compute precision; parameters stay float32 and the displacement is always
-            decided in float32.
+        dtype: compute precision; parameters stay float32, and the displacement is
+            always determined in float32.
     """
 
     num_units: int = 2
@@ -68,16 +71,17 @@ class ModelConfig:
     activation: Literal["relu", "leaky"] = "relu"
     first_kernel: int = 5
     motion_samples: int = 0
+    neighbour_samples: int = 0
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
     def __post_init__(self):
-        """Refuses settings that are out of range or contradict each other."""
+        """Raises ValueError for settings out of range or in contradiction."""
         units = tuple(self.matching_units) if self.motion_compensation else ()
         object.__setattr__(self, "matching_units", units)
         lows = {"num_units": 1, "channels": 1, "num_blocks": 0, "patch": 1}
-        lows |= {"motion_samples": 0}
+        lows |= {"motion_samples": 0, "neighbour_samples": 0}
         for name, low in lows.items():
             _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
         small = self.patch <= LARGEST_PATCH
@@ -89,6 +93,12 @@ class ModelConfig:
             "activation",
             self.activation,
             f"one of {ACTIVATIONS}",
+        )
+        _require(
+            not self.neighbour_samples or self.motion_samples > 0,
+            "neighbour_samples",
+            self.neighbour_samples,
+            "0 without motion_samples",
         )
         _require(self.search_radius >= 0, "search_radius", self.search_radius, ">= 0")
         _require(self.lookback >= 1, "lookback", self.lookback, ">= 1")
@@ -111,13 +121,19 @@ class ModelConfig:
         )
 
     @property
+    def filter_taps(self) -> int:
+        """Samples along the motion that the deblur layers weight for each pixel."""
+        around = 2 * self.neighbour_samples + 1 if self.neighbour_samples else 0
+        return 2 * self.motion_samples + 2 * around
+
+    @property
     def window(self) -> int:
-        """Number of blurry frames the network reads at once."""
+        """Number of blurry frames that the network reads at once."""
         return self.lookback + 1 + self.lookahead
 
     @property
     def cell(self) -> int:
-        """Side in pixels of a cell of the motion grid; frames are padded to it."""
+        """Side in pixels of a motion-grid cell; frames are padded to whole cells."""
         return MOTION_STRIDE * self.patch
 
 
@@ -151,11 +167,15 @@ PRESETS: dict[str, ModelConfig] = PUBLISHED | {
     "fast": _FAST,
     "fast_live": dataclasses.replace(_FAST, lookback=1, lookahead=0),
 }
-"""The released networks and two of our own: for files, and causal, for live video."""
+"""The released networks and two of our own, for files and (causal) for live video."""
 
 
 DEFAULT_WEIGHTS, LIVE_WEIGHTS = "mtu2", "mtu1_live"
-"""Bundled weights that are used unless others are named: for files, for live video."""
+"""Default bundled weights, for files and for live video."""
+
+
+SCENE_THRESHOLD = 0.4
+"""Difference of neighbouring frames, in [0, 1], above which a scene cut is seen."""
 
 
 PAPER_TEXT = ModelConfig(

@@ -1,8 +1,8 @@
-"""The step of one frame as a program of its own: StableHLO with its weights inside.
+"""The one-frame step as a program of its own: StableHLO with its weights inside.
 
-It runs where JAX does, without this package, on frames of any size that is a multiple
-of the motion grid's cell. Letters: B videos, s side of a cell in pixels, h w motion
-grid.
+It runs wherever JAX does, without this package, on frames of any size that is a
+multiple of the motion grid's cell. Letters: B videos, s side of a cell in pixels, h w
+motion grid.
 """
 
 import importlib.metadata
@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from mtujax.common.files import whole_output
+from mtujax.common.files import check_free, check_only, check_place, whole_output
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
@@ -22,8 +22,8 @@ from mtujax.ops.steering import PYRAMID_SIDE
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 STEP, MODULE, MANIFEST = "step.jax", "step.stablehlo", "manifest.json"
-_LEAST = 4  # cells of a side, of any network
-_NOTES = (  # but for the side of a cell
+_LEAST = 4  # cells per side, for any network
+_NOTES = (  # {cell} is replaced by the side of a cell
     "state, restored = step(state, window). `window` holds the blurry frames oldest "
     "first; past the ends of a video the outermost one is repeated. Before the first "
     "frame of a video each array of `state` is filled with its `start`.",
@@ -45,24 +45,12 @@ def write_step(
     about: dict | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Writes the step of one frame for CPU, GPU and TPU, all or nothing.
-
-    Args:
-        model: the network, in the precision that it is to compute in.
-        params: its inference parameters, which become constants of the program.
-        output: folder to create.
-        about: JSON values for `manifest.json`.
-        overwrite: replace a folder that was written so.
-
-    Returns:
-        The files: `step.jax`, `step.stablehlo` and `manifest.json`.
-
-    Raises:
-        UserError: if flatbuffers is not installed, something is in the way, or the
-            folder cannot be written; what was there is untouched.
-    """
+    """Writes the one-frame step for CPU, GPU and TPU to a folder, all or nothing."""
     output = Path(output)
-    _check_free(output, overwrite)
+    check_place(output, folder=True)
+    names = (STEP, MODULE, MANIFEST)
+    check_only(output, lambda path: path.name in names, "a step")
+    check_free(output, folder=True, overwrite=overwrite)
     exported = export_step(model, params)
     contents = {
         STEP: _serialized(exported),
@@ -79,16 +67,10 @@ def write_step(
 
 
 def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
-    """The step of one frame, with the numbers of videos, rows and columns left open.
+    """Exports the one-frame step; numbers of videos, rows and columns are left open.
 
-    Args:
-        model: the network.
-        params: its inference parameters.
-
-    Returns:
-        A program from the state (arrays by name) and a window of frames
-        [B, n, sh, sw, 3] uint8 to the next state and the restored frame
-        [B, sh, sw, 3] uint8.
+    (state by name, window [B, n, sh, sw, 3] uint8) -> (next state, restored frame
+    [B, sh, sw, 3] uint8).
     """
     least = _least(model.config)
     b, h, w = jax.export.symbolic_shape(
@@ -109,12 +91,12 @@ def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
 
 
 def _least(config):
-    """Cells of a side, at least: as many as all levels of the motion's pyramid need."""
+    """Least number of cells per side: all levels of the motion pyramid must exist."""
     return max(_LEAST, -(-PYRAMID_SIDE // config.cell) * bool(config.motion_samples))
 
 
 def _named(state):
-    """The state as a dict, which every reader knows."""
+    """The state as a dict, which every reader understands."""
     motion = {f"motion_{n}": x for n, x in enumerate(state.motion)}
     rest = {name: getattr(state, name) for name in ("detail", "restored", "is_first")}
     return motion | rest
@@ -168,15 +150,3 @@ def _serialized(exported):
         raise UserError(
             "flatbuffers is not installed; pip install 'mtujax[deploy]'"
         ) from None
-
-
-def _check_free(output, overwrite):
-    if not output.parent.is_dir():
-        raise UserError(f"{output.parent}: no such folder; create it for the output")
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is a file, but a folder would be written")
-    names = {path.name for path in output.iterdir()} if output.is_dir() else set()
-    if strange := sorted(names - {STEP, MODULE, MANIFEST}):
-        raise UserError(f"{output}: not replaced, as it holds {strange[0]}")
-    if names and not overwrite:
-        raise UserError(f"{output}: exists already; --overwrite replaces it")

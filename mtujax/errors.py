@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and weights that cannot be read."""
+"""Errors that a user can fix, and errors about weights."""
 
 
 class UserError(Exception):
@@ -12,7 +12,7 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """A setting that no input would make right: an unknown name, a bad value.
+    """A setting that is wrong whatever the input: an unknown name, a bad value.
 
     Attributes:
         status: exit status of the command line, 2.
@@ -26,4 +26,4 @@ class WeightsError(UserError, ValueError):
 
 
 class UnknownWeightsError(UsageError, WeightsError):
-    """A name that is no bundled weights and no path, or no preset."""
+    """A name that is neither bundled weights nor a path, or no preset."""

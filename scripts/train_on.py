@@ -14,7 +14,7 @@ configurations beside it, so that changes to the checkout do not touch what is r
 
 Training runs at the lowest priority, in the process that was started, until it is
 stopped (SIGTERM, Ctrl-C), its hours are over or its updates are done; its state is
-saved, and the same command goes on. `train_on_begin.py` chooses how.
+saved, and the same command resumes. `train_on_begin.py` chooses how.
 """
 
 import argparse

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from train_on import environment_of, mark_of, saved_runs
 
+from mtujax.cli.configs import read_config
 from mtujax.cli.script import run_script
-from mtujax.cli.train import read_flags
 from mtujax.common.dataclass_json import differing_fields, to_dict
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
@@ -45,13 +45,13 @@ class Start:
     notes: tuple[str, ...]
 
 
-def choose(folder: Path, argv: list[str], configs: Path) -> Start:
+def choose(folder: Path, file: str, flags: list[str]) -> Start:
     """Chooses how training goes on.
 
     Args:
         folder: of the recipe's runs.
-        argv: of train.py, without the run's folder.
-        configs: the folder of configurations.
+        file: the configuration, perhaps with its form.
+        flags: for train.py, without the run's folder.
 
     Returns:
         The start that keeps most of what was learnt.
@@ -60,8 +60,8 @@ def choose(folder: Path, argv: list[str], configs: Path) -> Start:
         UserError: if the configuration is wrong.
     """
 
-    def config(run, *flags):
-        return read_flags([*argv, f"--config.run={run}", *flags], configs).config
+    def config(run, *more):
+        return read_config([file], [*flags, f"--config.run={run}", *more])
 
     saved = saved_runs(folder)
     if not saved:
@@ -163,8 +163,8 @@ def begin(here: Path, folder: Path, recipe: str, flags: list[str]):
         flags: for train.py.
     """
     os.chdir(here)
-    argv = ["train.py", f"--config={with_form(recipe)}", *flags]
-    chosen = choose(folder, argv, here / "configs")
+    config = with_form(recipe)
+    chosen = choose(folder, config, flags)
     log = folder / "log.txt"
     lines = [f"{time.strftime('%F %T')}, {here.name}", *chosen.notes]
     with log.open("a") as file:
@@ -175,8 +175,8 @@ def begin(here: Path, folder: Path, recipe: str, flags: list[str]):
         mark_of(chosen.run).write_text(here.name)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    argv += [f"--config.run={chosen.run}", *chosen.flags]
-    os.execv(sys.executable, [sys.executable, *argv])
+    words = [f"--config={config}", *flags, f"--config.run={chosen.run}", *chosen.flags]
+    os.execv(sys.executable, [sys.executable, "train.py", *words])
 
 
 def main():

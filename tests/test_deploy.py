@@ -95,7 +95,7 @@ def test_what_is_in_the_way_is_one_line_and_stays(tiny, tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     for place, message in (
-        (tmp_path / "mine", "not replaced, as it holds notes.txt"),
+        (tmp_path / "mine", "not replaced, as it holds more than a step: notes.txt"),
         (tmp_path / "no" / "step", "no such folder; create it"),
         (tmp_path / "mine" / "notes.txt", "is a file, but a folder"),
     ):
@@ -112,7 +112,7 @@ def test_what_is_in_the_way_is_one_line_and_stays(tiny, tmp_path, monkeypatch):
 
 def test_bad_use_of_the_command_is_one_line(step, capsys):
     for words, status, message in (
-        (["mtu2", step, "--stablehlo"], 1, "exists already; --overwrite replaces it"),
+        (["mtu2", step, "--stablehlo"], 1, "exists already; --overwrite"),
         (["mtu9", step, "--stablehlo"], 2, "unknown weights 'mtu9'"),
         (["mtu2", step, "--stablehlo", "--raw"], 2, "goes without --state, --raw"),
         (["mtu2", step, "--dtype", "bfloat16"], 2, "--dtype bfloat16: is for"),

@@ -22,11 +22,10 @@ from mtujax.bench.timing import (
     statistics,
 )
 from mtujax.common.hardware import load_average, machine
-from mtujax.common.text import readable
+from mtujax.common.text import counted, readable
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation.method import open_subject
-from mtujax.evaluation.results import BENCH, VERSION
 from mtujax.model.cost import (
     achieved,
     compiled_bytes,
@@ -102,7 +101,7 @@ def run(
     clock: Clock = time.perf_counter,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict:
-    """Times a network on this machine; returns JSON that `mtujax report` reads.
+    """Times a network on this machine; returns JSON values.
 
     `on_round` is called after each round with the number done and the total.
     """
@@ -130,8 +129,6 @@ def run(
     )
     ours = _times(taken[_OURS], options.batch)
     return {
-        "kind": BENCH,
-        "version": VERSION,
         "device": jax.local_devices()[0].device_kind,
         "machine": machine(),
         "load_average": others,
@@ -301,8 +298,8 @@ def _facts(results):
         f"every stage waited for; percentiles by {results['percentiles']}",
         f"compile, once: {ready['trace_s']:.2f} s to trace, "
         f"{ready['compile_s']:.2f} s to compile",
-        f"latency at {late['rate']:g} frames/s: {late['lookahead']:.1f} ms for {ahead} "
-        f"frame{'s'[: ahead != 1]} of look-ahead, {late['with_step']:.1f} ms with the "
+        f"latency at {late['rate']:g} frames/s: {late['lookahead']:.1f} ms for "
+        f"{counted(ahead, 'frame')} of look-ahead, {late['with_step']:.1f} ms with the "
         f"step, {late['with_end_to_end']:.1f} ms end to end",
         f"multiply-adds: {count['without_matching'] / _GIGA:.2f} G without matching, "
         f"{count['with_matching'] / _GIGA:.2f} G with it; the compiler's analysis: "

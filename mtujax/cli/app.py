@@ -4,30 +4,52 @@ Errors that a user can fix are one line on stderr: exit status 2 for bad use, 1 
 everything else, 130 and 143 when interrupted. Heavy imports wait for their command.
 """
 
-import functools
 import os
+import sys
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from mtujax.cli.bench import bench
+from mtujax.cli.configs import (
+    TAKES_FIELDS,
+    command_with,
+    listed_configs,
+    listed_fields,
+)
 from mtujax.cli.data import app as data_app
 from mtujax.cli.deblur import deblur, demo
+from mtujax.cli.evaluate import evaluate, listed_protocols
 from mtujax.cli.report import report
-from mtujax.cli.script import configs_folder, run_script
+from mtujax.cli.script import run_script
+from mtujax.cli.train import train
 from mtujax.cli.weights import convert, export, list_weights
 
+HELP = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings=HELP,
 )
 
 
-def main(args: list[str] | None = None) -> None:
-    """Runs the command line, by default the process's, and exits (SystemExit)."""
+def main(args: list[str] | None = None, *, script: str | None = None) -> None:
+    """Runs the command line, by default the process's, and exits (SystemExit).
+
+    `script` is the one command that a script of the clone runs: "train" or "eval".
+    """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our line says it
-    command = functools.partial(app, args, prog_name="mtujax", standalone_mode=False)
-    run_script("mtujax", command)
+    args = sys.argv[1:] if args is None else args
+    command, name, typed = typer.main.get_command(app), "mtujax", "mtujax"
+    if script:
+        name = f"{script}.py"
+        command, typed = command.commands[script], f"python {name}"
+    run_script(
+        name,
+        lambda: command.main(args, prog_name=typed, standalone_mode=False, obj=args),
+    )
 
 
 def _print_version(wanted: bool):
@@ -51,29 +73,19 @@ def _options(
     """Deblur videos; train and evaluate networks that do."""
 
 
-_PASSED_ON = {
-    "add_help_option": False,
-    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
-}
-
-
-@app.command(**_PASSED_ON)
-def train(context: typer.Context):
-    """Train a network; `mtujax train --help` lists its flags."""
-    from mtujax.cli.train import main
-
-    main(["mtujax train", *context.args], configs=configs_folder())
-
-
-@app.command("eval", **_PASSED_ON)
-def evaluate(context: typer.Context):
-    """Score a network, or frames that others restored; --help lists its flags."""
-    from mtujax.cli.evaluate import main
-
-    main(["mtujax eval", *context.args], configs=configs_folder())
-
-
-for _command in (deblur, demo, convert, bench, report, export):
+for _command in (deblur, demo):
+    app.command()(_command)
+for _name, _command, _sections in (
+    ("train", train, (listed_fields, listed_configs)),
+    ("eval", evaluate, (listed_protocols, listed_configs)),
+):
+    app.command(
+        _name,
+        cls=command_with(*_sections),
+        context_settings=HELP | TAKES_FIELDS,
+        options_metavar="[OPTIONS] [--config.FIELD=VALUE ...]",
+    )(_command)
+for _command in (convert, bench, report, export):
     app.command()(_command)
 app.command("weights")(list_weights)
 app.add_typer(data_app, name="data")

@@ -1,15 +1,16 @@
 """The command line's `mtujax bench`: how fast a network is on this machine."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from mtujax.cli.script import on_out_of_memory
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
 
+@on_out_of_memory("--dtype bfloat16, or a smaller --size or --batch")
 def bench(
     weights: Annotated[
         str | None,
@@ -61,8 +62,9 @@ def bench(
         weights = DEFAULT_WEIGHTS
     elif weights is not None and preset is not None:
         raise UsageError(f"--preset {preset}: not with --weights, which have theirs")
+    from mtujax.bench.results import write_timing
     from mtujax.bench.run import BenchOptions, as_text, run
-    from mtujax.common.files import check_output, whole_output
+    from mtujax.common.files import check_output
     from mtujax.common.progress import FrameProgress
     from mtujax.video.inputs import parse_size
 
@@ -83,6 +85,5 @@ def bench(
         found = run(options, on_round=progress)
     typer.echo(as_text(found))
     if results is not None:
-        with whole_output(results, folder=False) as part:
-            part.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        write_timing(results, found)
         typer.echo(f"written to {results}")

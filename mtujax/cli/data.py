@@ -58,7 +58,7 @@ def flow(
 ):
     """Compute the motion between sharp frames, for the motion loss.
 
-    Done once and kept: 5 bytes for each pixel. A run that was stopped goes on with the
+    Done once and kept: 5 bytes for each pixel. A stopped run resumes with the
     video where it was.
     """
     from mtujax.common.progress import FrameProgress
@@ -245,7 +245,6 @@ def synthesize(
     video of 240 frames per second or so: by averaging real frames. The set is in the
     layout `pairs`, whole or not there at all.
     """
-    from mtujax.cli.deblur import span
     from mtujax.common.progress import FrameProgress
     from mtujax.synthesis.sets import (
         Filming,
@@ -273,9 +272,9 @@ def synthesize(
             height=height,
             seed=seed,
             blur=BlurSettings(
-                Shake(speed=span("--speed", speed)),
+                Shake(speed=_span("--speed", speed)),
                 Objects(),
-                Exposure(duty=span("--duty", duty), compressed=compressed),
+                Exposure(duty=_span("--duty", duty), compressed=compressed),
             ),
         )
         write = functools.partial(write_photos, filming=filming, cutouts=cutouts)
@@ -284,6 +283,17 @@ def synthesize(
     for note in notes:
         print(f"note: {note}")
     print(f"{output}: {count} clips; `mtujax data check pairs {output}` checks them")
+
+
+def _span(option: str, text: str) -> tuple[float, float]:
+    """Reads a range such as 2:16, or one number for both ends; not negative."""
+    try:
+        ends = [float(part) for part in text.split(":")]
+    except ValueError:
+        ends = []
+    if len(ends) not in (1, 2) or not 0 <= ends[0] <= ends[-1]:
+        raise UsageError(f"{option} {text}: give a range, 2:16, or a number")
+    return ends[0], ends[-1]
 
 
 @app.command()

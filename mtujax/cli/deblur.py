@@ -1,20 +1,24 @@
 """The commands `mtujax deblur` and `mtujax demo`."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mtujax.cli.script import to_stderr
-from mtujax.config import DEFAULT_WEIGHTS
+from mtujax.cli.script import Weights, on_out_of_memory, to_stderr
+from mtujax.common.text import counted
+from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.errors import UsageError
 
 
-def seconds(option: str, text: str | None) -> float | None:
-    """Reads seconds from 12.5, 1:02 or 00:01:02.5; None stays None."""
+def seconds(option: str, text: str | None, source: str = "") -> float | None:
+    """Reads seconds, or a frame number, from 12.5, 1:02 or 00:01:02.5; None if None."""
     if text is None:
         return None
+    if ":" in text and os.path.isdir(source):
+        raise UsageError(f"{option} {text}: of a folder, give a frame number")
     try:
         parts = [float(part) for part in text.split(":")]
     except ValueError:
@@ -22,17 +26,6 @@ def seconds(option: str, text: str | None) -> float | None:
     if not 1 <= len(parts) <= 3 or any(not 0 <= p < 60 for p in parts[1:]):
         raise UsageError(f"{option} {text}: give seconds, 12.5, or a time, 00:01:02")
     return sum(part * 60**i for i, part in enumerate(reversed(parts)))
-
-
-def span(option: str, text: str) -> tuple[float, float]:
-    """Reads a range such as 2:16, or one number for both ends; not negative."""
-    try:
-        ends = [float(part) for part in text.split(":")]
-    except ValueError:
-        ends = []
-    if len(ends) not in (1, 2) or not 0 <= ends[0] <= ends[-1]:
-        raise UsageError(f"{option} {text}: give a range, 2:16, or a number")
-    return ends[0], ends[-1]
 
 
 def tile_size(text: str) -> str | tuple[int, int] | None:
@@ -44,10 +37,9 @@ def tile_size(text: str) -> str | tuple[int, int] | None:
     return parse_size(text)[::-1]
 
 
-_DEFAULT_CUT = 0.4  # scene_cuts.DEFAULT_THRESHOLD; a test compares them
-
-
+@on_out_of_memory("--dtype bfloat16, or a smaller --tile")
 def deblur(
+    context: typer.Context,
     input: Annotated[
         str,
         typer.Argument(help="Video file, folder of PNG or JPEG frames, or - (stdin)."),
@@ -58,9 +50,7 @@ def deblur(
             help="Video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout)."
         ),
     ],
-    weights: Annotated[
-        str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
-    ] = DEFAULT_WEIGHTS,
+    weights: Weights = DEFAULT_WEIGHTS,
     dtype: Annotated[
         str | None,
         typer.Option(help="float32 (exact), bfloat16 or float16 (for GPUs)."),
@@ -69,7 +59,7 @@ def deblur(
         bool, typer.Option("--overwrite", help="Replace an existing output, whole.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+        bool, typer.Option("--resume", help="Resume an interrupted run.")
     ] = False,
     start: Annotated[
         str | None,
@@ -79,8 +69,9 @@ def deblur(
         str | None, typer.Option(help="End before this time or frame number.")
     ] = None,
     scene_threshold: Annotated[
-        float, typer.Option(help="How different two shots are, in [0, 1]; 0: no cuts.")
-    ] = _DEFAULT_CUT,
+        float,
+        typer.Option(help="Scene-cut threshold in [0, 1]; 0 disables cut detection."),
+    ] = SCENE_THRESHOLD,
     codec: Annotated[
         str | None,
         typer.Option(help="h264, hevc, vp9, av1 or mpeg2; else the container's usual."),
@@ -96,7 +87,8 @@ def deblur(
         str | None, typer.Option(help="Write a comparison: side, wipe or diff.")
     ] = None,
     save_motion: Annotated[
-        str | None, typer.Option(help="Also write the motion found, as a colour video.")
+        str | None,
+        typer.Option(help="Also write the optical flow as a colour-coded video."),
     ] = None,
     tile: Annotated[
         str, typer.Option(help="auto (if memory is short), none, or a size: 960x540.")
@@ -109,48 +101,29 @@ def deblur(
     ] = None,
 ):
     """Restore a blurry video. An output appears only once it is complete."""
-    say = to_stderr if output == "-" else _to_stdout
-    times = [seconds("--start", start), seconds("--end", end)]
-    for option, text in (("--start", start), ("--end", end)):
-        if text and ":" in text and os.path.isdir(input):
-            raise UsageError(f"{option} {text}: of a folder, give a frame number")
+    say = to_stderr if output == "-" else functools.partial(print, flush=True)
+    read = {
+        "start": seconds("--start", start, input),
+        "end": seconds("--end", end, input),
+        "tile": tile_size(tile),
+    }
     from mtujax.common.progress import FrameProgress
     from mtujax.deblur.api import deblur_video
 
     say(f"device: {device_name()}, weights: {weights}")
     with FrameProgress("deblurring", stderr=output == "-") as progress:
+        # The options are the function's, by the same names.
         report = deblur_video(
-            input,
-            output,
-            weights=weights,
-            dtype=dtype,
-            overwrite=overwrite,
-            resume=resume,
-            start=times[0],
-            end=times[1],
-            scene_threshold=scene_threshold,
-            codec=codec,
-            crf=crf,
-            preset=preset,
-            compare=compare,
-            save_motion=save_motion,
-            tile=tile_size(tile),
-            size=size,
-            rate=rate,
+            **context.params | read,
             progress=progress,
             on_note=lambda note: say(f"note: {note}"),
         )
     size = f"{report.size[0]}x{report.size[1]}"
-    cuts = f", {report.cuts} cut{'s'[: report.cuts != 1]}" if report.cuts else ""
+    cuts = f", {counted(report.cuts, 'cut')}" if report.cuts else ""
     say(
-        f"{report.output}: {report.frames} frame{'s'[: report.frames != 1]} of "
-        f"{size}{cuts}, "
+        f"{report.output}: {counted(report.frames, 'frame')} of {size}{cuts}, "
         f"{report.seconds:.1f} s, {report.fps:.1f} frames/s"
     )
-
-
-def _to_stdout(line):
-    print(line, flush=True)
 
 
 def device_name() -> str:
@@ -160,7 +133,6 @@ def device_name() -> str:
     from mtujax.common.hardware import use_cache
 
     use_cache(None)
-    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder writes to stderr
     device = jax.devices()[0]
     kind = device.device_kind
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"
@@ -170,9 +142,7 @@ def demo(
     output: Annotated[
         Path, typer.Argument(help="Folder for the clip and the comparison.")
     ] = Path("demo"),
-    weights: Annotated[
-        str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
-    ] = DEFAULT_WEIGHTS,
+    weights: Weights = DEFAULT_WEIGHTS,
 ):
     """Deblur a clip made from a photograph and show what was gained."""
     from mtujax.cli.demo import run

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mtujax.cli.script import to_stderr
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
@@ -45,7 +46,7 @@ def report(
         typer.Option(help="With --crop: the part, as X,Y,WIDTH,HEIGHT in pixels."),
     ] = None,
 ):
-    """Write the paper's tables, measured beside reported, and its figures.
+    """Write the paper's tables, measured next to reported, and its figures.
 
     tables.md and tables.tex hold Tables 1 to 4 as far as something was measured for
     them, and a table for every other dataset and protocol. Blank: not measured.
@@ -95,7 +96,7 @@ def _figures(measured, shown, crops):
     size = parse_size(size)
     strips = read_folders(folders, number, box) if folders else None
     seen = look(
-        Shown(tuple(weights or (DEFAULT_WEIGHTS,)), without, photo, size), _to_stderr
+        Shown(tuple(weights or (DEFAULT_WEIGHTS,)), without, photo, size), to_stderr
     )
     draw = [
         lambda out: draw_efficiency(measured, out / "efficiency"),
@@ -122,7 +123,3 @@ def _box(text):
     if len(words) != 4 or not all(word.strip().isdecimal() for word in words):
         raise UsageError(f"--box {text}: must be X,Y,WIDTH,HEIGHT in pixels")
     return Box(*map(int, words))
-
-
-def _to_stderr(line):
-    typer.echo(line, err=True)

@@ -1,31 +1,56 @@
 """What commands share: exit statuses, signals, error lines, processes.
 
 Exit status 2 for bad use, 1 for whatever else a user can fix, 130 and 143 when
-interrupted. Heavy imports wait for the flags.
+interrupted. Heavy imports wait for the options.
 """
 
-import ast
-import dataclasses
+import contextlib
 import errno
-import importlib
-import importlib.util
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import typer
 
 from mtujax.errors import UsageError, UserError
-
-if TYPE_CHECKING:
-    from mtujax.training.config import RunConfig
+from mtujax.training.interrupts import Interrupted
 
 # The base class of what the parser raises, wherever this typer takes its click from.
 _ParserError = typer.BadParameter.__base__
+
+
+Weights = Annotated[
+    str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
+]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Of several processes: where the first one listens; auto asks the machine "
+        "(TPU VMs; SLURM, Open MPI, Kubernetes and GKE are seen without it); none: "
+        "there is one process.",
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="With --coordinator: how many there are."),
+]
+Process = Annotated[
+    int | None,
+    typer.Option(metavar="K", min=0, help="With --coordinator: this one, from 0."),
+]
+Cache = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        help="Compiled programs, used again by the next start; '' for none; else "
+        "~/.cache/mtujax/jax.",
+    ),
+]
 
 
 _EXTRAS = {
@@ -45,12 +70,12 @@ _EXTRAS = {
 
 def explain(error: Exception) -> tuple[int, str] | None:
     """Exit status and one line for what a user can fix, or None for a bug."""
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | Interrupted):
         return error.status, str(error)
     if isinstance(error, _ParserError):
         message = " ".join(error.format_message().split()).rstrip(".")
-        command = error.ctx.command_path if error.ctx else "mtujax"
-        return error.exit_code, f"{message}; see `{command} --help`"
+        hint = f"`{error.ctx.command_path} --help`" if error.ctx else "--help"
+        return error.exit_code, f"{message}; see {hint}"
     if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
         extra = _EXTRAS[error.name]
         return 1, f"{error.name} is not installed; pip install 'mtujax[{extra}]'"
@@ -71,67 +96,28 @@ def _explain_library(error):
         return f"video library: {text}"
     if name == "cv2.error":
         return f"image library: {text}"
-    full = "RuntimeError" in name and "RESOURCE_EXHAUSTED" in text  # XLA's
-    if full or isinstance(error, MemoryError):
-        return "out of memory on the device: try --dtype bfloat16, or smaller frames"
-    return None
+    from mtujax.common.hardware import out_of_memory  # imports JAX
+
+    return "out of memory" if out_of_memory(error) else None
+
+
+@contextlib.contextmanager
+def on_out_of_memory(remedy: str):
+    """Decorates a command: adds what needs less memory to an out-of-memory error."""
+    try:
+        yield
+    except Exception as error:
+        from mtujax.common.hardware import out_of_memory
+
+        if out_of_memory(error):
+            error.add_note(f"try {remedy}")
+        raise
 
 
 def notes_of(error: BaseException) -> list[str]:
     """Notes added to an error, without the multi-line ones about tracebacks."""
     notes = getattr(error, "__notes__", [])
     return [note for note in notes if "\n" not in note.strip()]
-
-
-@dataclasses.dataclass(frozen=True)
-class Flags:
-    """What a command line asks for.
-
-    Attributes:
-        config: of the run, from the file and the overrides.
-        coordinator: "host:port" of the first of several processes, "auto" or "none";
-            None if not given, as for the fields below.
-        processes: how many there are.
-        process: number of this one, from 0.
-        cache: folder for compiled programs, "" for none.
-    """
-
-    config: "RunConfig"
-    coordinator: str | None = None
-    processes: int | None = None
-    process: int | None = None
-    cache: str | None = None
-
-    def __post_init__(self):
-        """Refuses flags that contradict each other."""
-        numbers = self.processes is not None, self.process is not None
-        if self.coordinator in (None, "auto", "none"):
-            if any(numbers):
-                raise UsageError("--processes and --process need --coordinator")
-            return
-        if not re.fullmatch(r".+:\d+", self.coordinator):
-            raise UsageError(
-                f"--coordinator={self.coordinator}: must be HOST:PORT, auto or none"
-            )
-        if not all(numbers):
-            raise UsageError("--coordinator needs --processes and --process")
-        if self.process >= self.processes:
-            raise UsageError(
-                f"--process={self.process}: must be below --processes={self.processes}"
-            )
-
-
-def config_titles(configs: Path) -> dict[str, str]:
-    """Titles (first docstring lines) of a folder's configurations, by path."""
-    titles = {}
-    for path in sorted(configs.glob("[!_]*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text())) or ""
-        # As it can be typed: a path in the clone, a name elsewhere.
-        label = os.path.relpath(path)
-        titles[path.stem if label.startswith("..") else label] = text.split("\n")[
-            0
-        ].rstrip(".")
-    return titles
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -177,61 +163,37 @@ def say(program: str, message: object) -> None:
     print(f"{program}: error: {message}", file=sys.stderr, flush=True)
 
 
-def asks_for_help(argv: list[str]) -> bool:
-    """Whether a command line asks for help, in any of absl's ways."""
-    asking = {"-h", "-help", "--help", "--helpshort", "--helpfull"}
-    return bool(asking & set(argv[1:]))
-
-
-def listed_configs(folder: Path) -> str:
-    """Lists a folder's configurations for the help: a line each, path and title."""
-    titles = config_titles(folder).items()
-    return "\n".join(f"  {path:<24}  {title}" for path, title in titles)
-
-
-def program_of(argv: list[str]) -> str:
-    """The program's name in messages: "train.py", or "mtujax train"."""
-    return Path(argv[0]).name
-
-
-def invoked(argv: list[str]) -> list[str]:
-    """The command line as it is typed: `python train.py ...` or `mtujax train ...`."""
-    if argv[0].endswith(".py"):
-        return ["python", *argv]
-    return [*argv[0].split(), *argv[1:]]
-
-
-def configs_folder() -> Path:
-    """The folder of the configurations: in the wheel, or at the top of the clone."""
-    package = Path(__file__).parent.parent
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
-
-
-def make_importable(configs: Path) -> None:
-    """Lets configuration files import each other, as `from configs import default`."""
-    if "configs" in sys.modules or importlib.util.find_spec("configs"):
-        return
-    spec = importlib.util.spec_from_file_location(
-        "configs", configs / "__init__.py", submodule_search_locations=[str(configs)]
-    )
-    sys.modules["configs"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
-
-def join_processes(flags: Flags) -> bool:
+def join_processes(
+    coordinator: str | None, processes: int | None, process: int | None
+) -> bool:
     """Joins the other processes before JAX is used; returns whether there are any."""
+    _check_processes(coordinator, processes, process)
+    if coordinator == "none" or coordinator is None and not in_cluster(os.environ):
+        return False
     from mtujax import parallel
 
-    if flags.coordinator == "auto" or (
-        flags.coordinator is None and in_cluster(os.environ)
-    ):
+    if coordinator in (None, "auto"):
         parallel.start()
-        return True
-    if flags.coordinator in (None, "none"):
-        return False
-    parallel.start(flags.coordinator, flags.processes, flags.process)
+    else:
+        parallel.start(coordinator, processes, process)
     return True
+
+
+def _check_processes(coordinator, processes, process):
+    """Refuses options that contradict each other."""
+    numbers = processes is not None, process is not None
+    if coordinator in (None, "auto", "none"):
+        if any(numbers):
+            raise UsageError("--processes and --process need --coordinator")
+        return
+    if not re.fullmatch(r".+:\d+", coordinator):
+        raise UsageError(
+            f"--coordinator={coordinator}: must be HOST:PORT, auto or none"
+        )
+    if not all(numbers):
+        raise UsageError("--coordinator needs --processes and --process")
+    if process >= processes:
+        raise UsageError(f"--process={process}: must be below --processes={processes}")
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
@@ -248,15 +210,10 @@ def in_cluster(environment: Mapping[str, str]) -> bool:
     )
 
 
-def launch(script: str, module: str) -> None:
-    """Runs the command of a script from the first import on, and exits."""
-    path = Path(script)
-
-    def work():
-        command = importlib.import_module(f"mtujax.{module}")
-        command.main(sys.argv, configs=path.parent / "configs")
-
-    run_script(path.name, work)
+def command_line(context: typer.Context) -> str:
+    """The command as it was typed: `python train.py ...` or `mtujax train ...`."""
+    root = context.find_root()
+    return shlex.join([*root.info_name.split(), *root.obj])
 
 
 def to_stderr(line: str) -> None:

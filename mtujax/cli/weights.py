@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mtujax.common.text import counted
 from mtujax.errors import UsageError, UserError
 
 
@@ -79,7 +80,7 @@ def export(
         typer.Option(
             "--state",
             help="The whole training state in files under 16 MiB; a run with "
-            "resume_state_from= goes on from it.",
+            "resume_state_from= resumes from it.",
         ),
     ] = False,
     stablehlo: Annotated[
@@ -101,10 +102,10 @@ def export(
         bool, typer.Option("--overwrite", help="Replace an existing output.")
     ] = False,
 ):
-    """Write a training run's weights, its state to go on from, or a network's step.
+    """Export a run's weights, its full training state, or the inference step.
 
-    The run may be going on. Weights are the moving average, without the layers that
-    only training reads, as `mtujax deblur --weights` takes them.
+    The run may still be training. Weights are the moving average, without the layers
+    that only training reads, as `mtujax deblur --weights` takes them.
     """
     import jax
 
@@ -174,7 +175,7 @@ def list_weights():
         frames = file.config.lookahead
         print(
             f"{file.name}: {file.parameters:,} parameters, {file.size / 1e6:.1f} MB, "
-            f"look-ahead {frames} frame{'s'[: frames != 1]}"
+            f"look-ahead {counted(frames, 'frame')}"
         )
         for key, value in file.metadata.items():
             print(f"  {key}: {value}")

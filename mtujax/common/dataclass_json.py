@@ -1,4 +1,4 @@
-"""Dataclasses to JSON and back, with one clear line for every field that is wrong."""
+"""Conversion of dataclasses to and from JSON, with one clear line per invalid field."""
 
 import dataclasses
 import json
@@ -6,22 +6,18 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 
+from mtujax.common.files import whole_output
 from mtujax.common.text import nearest
-from mtujax.errors import UsageError
+from mtujax.errors import UsageError, UserError
 
-_NOT = object()  # no value of a type
+_NOT = object()  # the value does not fit the type
+_MOST_NAMED = 6  # fields that differ, in one message
 
 
 def to_dict(config) -> dict:
-    """A configuration as JSON has it.
-
-    Args:
-        config: a dataclass of dataclasses.
-
-    Returns:
-        A dict of dicts, lists, strings, numbers and None.
-    """
+    """Converts a dataclass of dataclasses to JSON values; tuples become lists."""
 
     def plain(value):
         if isinstance(value, Mapping):
@@ -34,21 +30,8 @@ def to_dict(config) -> dict:
 def from_dict(
     values: Mapping, kind: type, path: str = "", *, renamed: Mapping[str, str] = {}
 ):
-    """Makes a configuration of nested mappings, as files and JSON give them.
-
-    Args:
-        values: by field.
-        kind: the dataclass.
-        path: of the mapping in the whole, ending in a dot, for messages.
-        renamed: whole paths of fields that had another name: old to new.
-
-    Returns:
-        A `kind`.
-
-    Raises:
-        UsageError: for a field that there is not, with the nearest one, or a value that
-            is not of its type.
-    """
+    """Builds a `kind` from mappings; UsageError names the wrong field, after `path`."""
+    # `renamed` maps the whole former path of a field to its present one.
     hints = typing.get_type_hints(kind)
     for name in values:
         if (old := f"{path}{name}") in renamed:
@@ -72,7 +55,7 @@ def from_dict(
 
 
 def _value(value, hint, path, renamed):
-    """A value of a field's type."""
+    """Converts a value to a field's type, or raises UsageError."""
     choices = [hint]
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
         choices = list(typing.get_args(hint))
@@ -81,13 +64,27 @@ def _value(value, hint, path, renamed):
     for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
             return from_dict(value, choice, f"{path}.", renamed=renamed)
+        if (parts := _parts(value, choice)) is not None:
+            read = {n: _value(v, h, f"{path}.{n}", renamed) for n, (v, h) in parts}
+            return read if isinstance(value, Mapping) else tuple(read.values())
         if (read := _read(value, choice)) is not _NOT:
             return read
     raise UsageError(f"{path} {value!r}: must be {' or '.join(map(_words, choices))}")
 
 
+def _parts(value, kind):
+    """Name, value and type of the parts of a dict, or of a tuple of dataclasses."""
+    origin, kinds = typing.get_origin(kind), typing.get_args(kind)
+    if origin is dict and isinstance(value, Mapping):
+        return [(name, (part, kinds[1])) for name, part in value.items()]
+    several = origin is tuple and dataclasses.is_dataclass(kinds[0])
+    if several and isinstance(value, list | tuple):
+        return [(n, (part, kinds[0])) for n, part in enumerate(value)]
+    return None
+
+
 def _read(value, kind):
-    """A value as a type has it, or `_NOT`."""
+    """Converts a value to one type, or returns `_NOT` if it does not fit."""
     origin, parts = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin is typing.Literal:
         return value if value in parts else _NOT
@@ -107,10 +104,12 @@ def _read(value, kind):
 
 
 def _words(kind):
-    """What a type is in a message."""
+    """Describes a type for a message."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Literal:
         return " or ".join(map(repr, parts))
+    if origin is dict or dataclasses.is_dataclass(kind):
+        return "a mapping"
     if not parts:
         return kind.__name__.replace("NoneType", "None")
     if origin is tuple and Ellipsis not in parts:
@@ -119,15 +118,10 @@ def _words(kind):
 
 
 def differing_fields(old: dict, new: dict) -> list[str]:
-    """Names what differs between two configurations.
+    """Names what differs between two configurations, JSON values of dicts in dicts.
 
-    Args:
-        old: JSON values, dicts in dicts, as they are kept somewhere.
-        new: likewise, as they are wanted.
-
-    Returns:
-        Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands
-        for a field that is not there.
+    Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands for
+    a field that is not there.
     """
     there, here = (dict(_dotted(values)) for values in (old, new))
     names = sorted(there.keys() | here.keys())
@@ -138,24 +132,55 @@ def differing_fields(old: dict, new: dict) -> list[str]:
     ]
 
 
+def check_same(old: dict, new: dict, what: str, remedy: str = "") -> None:
+    """Refuses to continue what was started with other settings, naming those.
+
+    A UserError of `what`, the first fields that differ as in `differing_fields`, and
+    the remedy.
+    """
+    if differing := differing_fields(old, new):
+        more = len(differing) - _MOST_NAMED
+        rest = f"and {more} more" if more > 0 else ""
+        named = filter(None, [*differing[:_MOST_NAMED], rest, remedy])
+        raise UserError(f"{what}: {'; '.join(named)}")
+
+
 def _dotted(values, path=""):
     for name, value in values.items():
         if isinstance(value, dict) and value:
             yield from _dotted(value, f"{path}{name}.")
         else:
-            # As JSON would have it: a tuple is a list there.
+            # Compared as JSON, in which a tuple is a list.
             yield f"{path}{name}", json.dumps(value)
 
 
-def plain(values):
-    """JSON values, with text for numbers that are not finite.
+def read_json(path: Path, remedy: str = ""):
+    """Reads the values of a JSON file; a missing one is a FileNotFoundError.
 
-    Args:
-        values: dicts, lists, tuples and what JSON holds.
-
-    Returns:
-        The same, as strict JSON takes them.
+    `path` may be remote. A UserError names a file that cannot be read, and ends in the
+    remedy.
     """
+    way_out = f"; {remedy}" if remedy else ""
+    try:
+        return json.loads(path.read_bytes())  # as UTF-8, whatever the locale
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        why = f"cannot be read ({error.strerror})"
+    except ValueError as error:
+        why = f"damaged, no JSON ({error})"
+    raise UserError(f"{path}: {why}{way_out}")
+
+
+def write_json(path: Path, values) -> None:
+    """Writes JSON values, all or nothing; numbers that are not finite become text."""
+    text = json.dumps(plain(values), indent=1, allow_nan=False) + "\n"
+    with whole_output(path, folder=False) as part:
+        part.write_text(text, "utf-8")
+
+
+def plain(values):
+    """JSON values of dicts, lists and tuples, with text for NaN and infinity."""
     if isinstance(values, dict):
         return {name: plain(value) for name, value in values.items()}
     if isinstance(values, list | tuple):

@@ -1,4 +1,4 @@
-"""Files that appear under their final name only when they are whole, and locks."""
+"""Files that get their final name only once they are complete, and file locks."""
 
 import contextlib
 import errno
@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mtujax.errors import UserError
 
@@ -21,74 +23,89 @@ def check_output(
 ) -> None:
     """Refuses, before any work, an output that could not be or should not be written.
 
-    Args:
-        source: the input, an existing file or folder.
-        output: final name of the file or folder.
-        folder: whether a folder of frames is written.
-        overwrite: allow an existing output; a folder only if it holds frames alone.
-
-    Raises:
-        UserError: naming what is in the way.
+    `source` is the input, an existing file or folder; `folder` says whether `output` is
+    one, of frames. An existing output needs `overwrite`, which replaces a folder only
+    if it holds frames alone.
     """
     if output.exists() and output.samefile(source):
         raise UserError(f"{output}: output and input are the same")
+    check_place(output, folder=folder)
+    if not output.exists():
+        return
+    if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
+        raise UserError(f"{output}: is the folder you are in; name another")
+    check_free(output, folder=folder, overwrite=overwrite)
+    if folder:
+        check_frames_only(output)
+
+
+def check_place(output: Path, *, folder: bool) -> None:
+    """Refuses an output in no folder, and a file where a folder goes or vice versa."""
     parent = Path(os.path.realpath(output)).parent
     if not parent.exists():
         raise UserError(f"{output.parent}: no such folder; create it for the output")
     if not parent.is_dir():
         name = output.parent
         raise UserError(f"{name}: not a folder, so {output.name} cannot be in it")
-    if not output.exists():
-        return
-    if folder != output.is_dir():
+    if output.exists() and folder != output.is_dir():
         found, wanted = ("file", "folder") if folder else ("folder", "file")
         raise UserError(f"{output}: is a {found}, but a {wanted} would be written")
-    if folder and Path.cwd().is_relative_to(os.path.realpath(output)):
-        raise UserError(f"{output}: is the folder you are in; name another")
+
+
+def check_free(
+    output: Path, *, folder: bool, overwrite: bool, instead: str = ""
+) -> None:
+    """Refuses what exists, unless it is an empty folder or is to be replaced.
+
+    `instead` names another remedy than `overwrite`.
+    """
     if _is_taken(output, folder) and not overwrite:
+        other = f", {instead}" if instead else ""
         raise UserError(
-            f"{output}: exists already; --overwrite (overwrite=True) replaces it"
+            f"{output}: exists already; --overwrite (overwrite=True) replaces it{other}"
         )
-    if folder:
-        check_frames_only(output)
+
+
+def check_only(folder: Path, ours: Callable[[Path], bool], what: str) -> None:
+    """Refuses to replace a folder, which deletes it, if it holds more than `what`.
+
+    `ours` says whether something in it was written by us.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not ours(path):
+            raise UserError(
+                f"{folder}: not replaced, as it holds more than {what}: {path.name}"
+            )
 
 
 def check_frames_only(folder: Path) -> None:
-    """Refuses to replace a folder, which deletes it, if it holds more than frames.
+    """Refuses to replace a folder if it holds more than PNG and JPEG files."""
+    check_only(
+        folder,
+        lambda path: path.suffix.lower() in FRAME_SUFFIXES and path.is_file(),
+        "frames",
+    )
 
-    Args:
-        folder: an existing folder.
 
-    Raises:
-        UserError: naming the first thing in it that is no PNG or JPEG file.
-    """
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in FRAME_SUFFIXES or not path.is_file():
-            raise UserError(
-                f"{folder}: not overwritten, as it holds more than frames: {path.name}"
-            )
+def check_space(folder: Path, needed: int) -> None:
+    """Refuses a folder on a disk with less than the bytes needed."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
+            "choose another --output"
+        )
 
 
 @contextlib.contextmanager
 def whole_output(
     output: Path, *, folder: bool, overwrite: bool = True
 ) -> Iterator[Path]:
-    """Gives a temporary name beside `output` and renames it when the block succeeds.
+    """Yields a temporary path next to `output` and renames it if the block succeeds.
 
-    Whatever ends the block otherwise (an error, Ctrl-C), the temporary is deleted and
-    what was at `output` before is still there.
-
-    Args:
-        output: final name; where it is a link, what it leads to is replaced.
-        folder: whether the temporary is a folder, which is then created.
-        overwrite: replace what exists by then; an empty folder is always replaced.
-
-    Yields:
-        The temporary path, with the suffix of `output`.
-
-    Raises:
-        UserError: if `output` appeared in the meantime and is not to be replaced.
-        OSError: naming `output`, if it cannot be written.
+    However else the block ends (an error, Ctrl-C), the temporary is deleted and what
+    was at `output` before is still there. It has the suffix of `output`; with `folder`
+    it is a new folder. UserError if `output` has appeared by then without `overwrite`.
     """
     temporary = _beside(Path(os.path.realpath(output)), "part")
     if folder:
@@ -106,18 +123,7 @@ def whole_output(
 
 @contextlib.contextmanager
 def naming(output: Path, temporary: Path) -> Iterator[None]:
-    """Lets errors name the file that was asked for, not the temporary one.
-
-    Args:
-        output: what was asked for.
-        temporary: the file or folder that is written first.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        OSError: naming `output`, if it cannot be written.
-    """
+    """Makes OSErrors name the requested `output`, not the temporary that is written."""
     try:
         yield
     except OSError as error:
@@ -127,18 +133,8 @@ def naming(output: Path, temporary: Path) -> Iterator[None]:
 
 
 def publish(temporary: Path, output: Path, *, folder: bool, overwrite: bool) -> None:
-    """Gives what is complete its final name.
-
-    Args:
-        temporary: file or folder, on the same file system.
-        output: final name; where it is a link, what it leads to is replaced.
-        folder: whether it is a folder.
-        overwrite: replace what exists; an empty folder is always replaced.
-
-    Raises:
-        UserError: if `output` appeared in the meantime and is not to be replaced.
-    """
-    final = Path(os.path.realpath(output))
+    """Renames a complete temporary, on the same file system; UserError if taken."""
+    final = Path(os.path.realpath(output))  # what a link leads to is replaced
     if not overwrite and _is_taken(final, folder):
         raise UserError(f"{output}: appeared in the meantime, and is not replaced")
     if folder:
@@ -149,17 +145,18 @@ def publish(temporary: Path, output: Path, *, folder: bool, overwrite: bool) -> 
 
 
 def _is_taken(output, folder):
+    # An empty folder may always be replaced.
     return output.exists() and not (folder and not any(output.iterdir()))
 
 
 def _to_disk(path):
-    """Waits until a file is stored, or its new name could outlive its content."""
+    """Flushes a file to disk, so that its new name cannot outlive its content."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())
 
 
 def _replace_folder(temporary, output):
-    """Renames a folder; a folder with content cannot be replaced in one step."""
+    """Renames a folder; one with content cannot be replaced in a single step."""
     if not output.exists():
         temporary.rename(output)
         return
@@ -174,7 +171,7 @@ def _replace_folder(temporary, output):
 
 
 def _beside(output, kind):
-    # Not the process's number: in a container it is the same at every start.
+    # Not the process ID: in a container it is the same at every start.
     return output.with_name(f".{output.stem}.{uuid.uuid4().hex}.{kind}{output.suffix}")
 
 
@@ -185,45 +182,28 @@ def one_at_a_time(
     *,
     busy: str = "is being prepared by another process; wait until it is done",
 ) -> Iterator[None]:
-    """Holds a lock; the system gives it back when a process dies.
+    """Holds a lock; the system releases it when the process dies, however it dies.
 
-    Args:
-        lock: the lock's file, which stays.
-        output: what is being made, for the message.
-        busy: the rest of the message.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        UserError: if another process holds it.
+    `lock` is the lock's file, which may stay. A UserError if another process holds it:
+    one line of `output`, what is being made, and `busy`.
     """
+    held = FileLock(lock, timeout=0, thread_local=False)
     try:
-        import fcntl
-    except ImportError:  # no such locks on this system
+        held.acquire()
+    except Timeout:
+        raise UserError(f"{output}: {busy}") from None
+    try:
         yield
-        return
-    with lock.open("a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{output}: {busy}") from error
-        yield
+    finally:
+        held.release()
 
 
 def natural_key(name: str) -> tuple:
-    """Sorts numbers in names by value: frame2 before frame10.
-
-    Args:
-        name: a file name.
-
-    Returns:
-        A key for `sorted`.
-    """
+    """Sort key that orders numbers in names by value: frame2 before frame10."""
     parts = re.split(r"([0-9]+)", name.lower())
     return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
 
 
 def digest(data: bytes) -> str:
-    """SHA-256 of some bytes, in hexadecimal."""
+    """Hexadecimal SHA-256 digest of some bytes."""
     return hashlib.sha256(data).hexdigest()

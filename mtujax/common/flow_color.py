@@ -1,6 +1,7 @@
-"""Motion as colour, on the wheel of the Middlebury flow evaluation.
+"""Optical flow as colour, on the wheel of the Middlebury flow evaluation.
 
-NumPy only. Letters: H W pixels.
+NumPy only. Letters: H W pixels. Reference: Baker et al. 2011, "A Database and
+Evaluation Methodology for Optical Flow".
 """
 
 import functools
@@ -12,19 +13,11 @@ _STEPS = (15, 6, 4, 11, 13, 6)
 
 
 def flow_colours(backward: np.ndarray) -> np.ndarray:
-    """Shows motion by colour: hue is its direction, saturation its length.
+    """Colours backward flow by direction (hue) and length (saturation, full from 1 on).
 
-    Backward flow points to where things were; the colour tells where they went since:
-    red to the right, yellow down, cyan to the left, violet up, white for those that
-    stayed. Reference: Baker et al. 2011, "A Database and Evaluation Methodology for
-    Optical Flow".
-
-    Args:
-        backward: [H, W, 2] (dx, dy), 1 being fully saturated; longer ones look the
-            same.
-
-    Returns:
-        [H, W, 3] uint8 RGB.
+    [H, W, 2] (dx, dy) -> [H, W, 3] uint8 RGB. Backward flow points to where things
+    were; the colour shows where they went: red to the right, yellow down, cyan to the
+    left, violet up, white for those that stayed.
     """
     wheel = _wheel()
     # The reference takes atan2(-v, -u) of the motion; that is the backward one.
@@ -39,7 +32,7 @@ def flow_colours(backward: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _wheel():
-    """[55, 3] the fully saturated colours, in [0, 1]."""
+    """The fully saturated colours [55, 3], in [0, 1]."""
     corners = np.array(
         [(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 0, 0)]
     )

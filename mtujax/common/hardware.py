@@ -12,13 +12,7 @@ _PACKAGES = ("mtujax", "jax", "jaxlib", "flax", "numpy", "torch")
 
 
 def machine() -> dict[str, str | int]:
-    """Names what this process computes on.
-
-    Returns:
-        `date` (ISO), `device` (kind of the first one), `devices` (number of local
-        ones), `cpu`, `threads` that this process may use, `python`, and the version of
-        each package that matters and is installed.
-    """
+    """Describes the machine for a report: date (ISO), hardware, package versions."""
     device = jax.local_devices()[0]
     return {
         "date": datetime.date.today().isoformat(),
@@ -32,14 +26,7 @@ def machine() -> dict[str, str | int]:
 
 
 def cpu_name(root: Path = Path("/")) -> str:
-    """Names the processor.
-
-    Args:
-        root: where the `proc` of a Linux system is.
-
-    Returns:
-        As "AMD EPYC 7B13"; elsewhere the architecture, as "arm64".
-    """
+    """The processor's name from `root`'s proc/cpuinfo, or else its architecture."""
     try:
         lines = (root / "proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -49,23 +36,14 @@ def cpu_name(root: Path = Path("/")) -> str:
 
 
 def cores() -> int:
-    """Counts the processor's cores, or hardware threads, that this process may use.
-
-    Returns:
-        At least 1.
-    """
+    """Number of CPU cores, or hardware threads, that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def load_average() -> float | None:
-    """How many processes have been waiting for a core during the last minute.
-
-    Returns:
-        Their average number, this process included; None where the system does not
-        tell.
-    """
+    """Mean number of runnable processes in the last minute; None if unknown."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):  # Windows
@@ -83,15 +61,11 @@ def _versions():
 
 
 CACHE = "~/.cache/mtujax/jax"
-"""Where they are kept, unless something else is asked for."""
+"""Default folder of the compilation cache."""
 
 
 def use_cache(folder: str | None) -> None:
-    """Keeps the programs that are compiled from now on, and takes those kept before.
-
-    Args:
-        folder: where; "" for nowhere, None for what the environment says, else `CACHE`.
-    """
+    """Sets JAX's compilation cache: "" sets none, None the environment's or `CACHE`."""
     import jax
 
     if folder is None:
@@ -101,20 +75,13 @@ def use_cache(folder: str | None) -> None:
     if not folder:
         return
     jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
-    # Small ones, too: a GPU's compiler takes its time for each of them.
+    # Small programs, too: a GPU's compiler takes long for each of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory, the host's or the device's, was not enough.
-
-    Args:
-        error: any exception.
-
-    Returns:
-        True for Python's `MemoryError` and for what JAX raises.
-    """
+    """Whether an exception means that memory of the host or device ran out."""
     if isinstance(error, MemoryError):
         return True
     names = {kind.__name__ for kind in type(error).__mro__}

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar in a terminal, elsewhere a line now and then."""
+"""Progress of long work: a bar in a terminal, elsewhere an occasional line."""
 
 import time
 
@@ -15,18 +15,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class FrameProgress:
-    """Shows frames done, frames per second and time left; a context manager.
-
-    Call it with the number of frames done and the number expected (None if unknown).
-    """
+    """Shows frames done, frames per second and time left; a context manager."""
 
     def __init__(self, label: str, *, stderr: bool = False):
-        """Shows nothing yet.
-
-        Args:
-            label: what is being done, a word or two.
-            stderr: show it there, as stdout carries frames.
-        """
+        """Shows nothing yet; `stderr` is for output whose stdout carries frames."""
         self._label = label
         self._begun = self._shown = time.monotonic()
         console = Console(stderr=stderr)
@@ -39,17 +31,12 @@ class FrameProgress:
         return self
 
     def __exit__(self, *_):
-        """Leaves the bar as it stands."""
+        """Stops the bar and leaves it as it stands."""
         if self._bar and self._task is not None:
             self._bar.stop()
 
     def __call__(self, done: int, total: int | None) -> None:
-        """Shows how far the work is.
-
-        Args:
-            done: frames finished.
-            total: frames expected, or None.
-        """
+        """Shows the number of frames done and expected (None if unknown)."""
         now = time.monotonic()
         speed = done / max(now - self._begun, 1e-9)
         if self._bar:

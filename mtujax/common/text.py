@@ -1,4 +1,4 @@
-"""A table as text: Markdown to read, LaTeX (booktabs) to print."""
+"""Tables as text: Markdown to read, LaTeX (booktabs) to print; words for messages."""
 
 import dataclasses
 import difflib
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 CHECK = "✓"
-"""The cell of a part that a variant has."""
+"""Cell text for a component that a variant has."""
 
 
 _RULES = {"l": "---", "c": ":---:", "r": "---:"}
@@ -33,12 +33,11 @@ _DOCUMENT = r"""\documentclass{article}
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """The head of a column.
+    """A column's header.
 
     Attributes:
-        name: its own.
-        group: what it has in common with its neighbours, "" for nothing.
-        align: "l", "c" or "r": how its cells stand.
+        group: second header, shared with its neighbours; "" for none.
+        align: "l", "c" or "r".
     """
 
     name: str
@@ -48,15 +47,14 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table whose numbers are text already.
+    """A table whose numbers are already text.
 
     Attributes:
         slug: names it in files and in LaTeX's label; letters, digits, "-", "_".
-        caption: one paragraph: what it shows, dataset and protocol.
-        columns: their heads.
-        rows: the cells of each row, as many as there are columns; "" for a blank.
-        breaks: numbers of the rows that a rule precedes.
-        notes: sentences below it.
+        caption: one paragraph with dataset and protocol.
+        rows: the cells of each row, one per column; "" for a blank.
+        breaks: indices of the rows that a rule precedes.
+        notes: sentences below the table.
     """
 
     slug: str
@@ -68,14 +66,7 @@ class Table:
 
 
 def markdown(tables: Sequence[Table]) -> str:
-    """Writes tables as Markdown, as GitHub shows it.
-
-    Args:
-        tables: in their order.
-
-    Returns:
-        The text, with a line break at its end.
-    """
+    """Formats tables as GitHub Markdown, with a line break at the end."""
     return "\n".join(_markdown(table) for table in tables)
 
 
@@ -90,7 +81,7 @@ def _markdown(table):
 
 
 def _flat_heads(columns):
-    """One head a column, with its group only where its name alone does not tell."""
+    """One header per column, with its group only where its name is not unique."""
     names = [column.name for column in columns]
     return [
         f"{column.group}, {column.name}"
@@ -109,20 +100,14 @@ def _plain(text):
 
 
 def latex(table: Table) -> str:
-    """Writes a table as LaTeX to `input`; it needs booktabs, graphicx and amssymb.
-
-    Args:
-        table: any; one wider than the text is scaled down to it.
-
-    Returns:
-        A `table*` environment with caption and label.
-    """
+    """Formats a table as a LaTeX `table*`; needs booktabs, graphicx and amssymb."""
     body = [r"\toprule", *_heads(table.columns), r"\midrule"]
     for number, row in enumerate(table.rows):
         body += [r"\addlinespace"] if number in table.breaks else []
         body.append(" & ".join(map(_escaped, row)) + r" \\")
     body.append(r"\bottomrule")
     notes = [r"\par\smallskip\footnotesize " + _escaped(" ".join(table.notes))]
+    # A table wider than the text is scaled down to it.
     lines = [
         r"\begin{table*}[tbp]",
         r"\centering",
@@ -141,19 +126,12 @@ def latex(table: Table) -> str:
 
 
 def document(names: Sequence[str]) -> str:
-    """A LaTeX document that compiles by itself and shows tables.
-
-    Args:
-        names: files that `latex` wrote, beside it.
-
-    Returns:
-        The document.
-    """
+    """A standalone LaTeX document that inputs table files from its own folder."""
     return _DOCUMENT % "\n".join(rf"\input{{{name}}}" for name in names)
 
 
 def _heads(columns):
-    """One row of heads, or two where columns have something in common."""
+    """One row of headers, or two where columns share a group."""
     names = " & ".join(_centred(column.name, 1) for column in columns)
     if not any(column.group for column in columns):
         return [names + r" \\"]
@@ -177,26 +155,16 @@ def _escaped(text):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """What was probably meant.
-
-    Args:
-        name: that there is not.
-        choices: what there is.
-
-    Returns:
-        A clause for a message: a question, or all the choices.
-    """
+    """Suggests the closest choice for a message, or lists all choices."""
     near = difflib.get_close_matches(str(name), list(choices), n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
 
 
 def readable(count: int) -> str:
-    """Bytes as people say them.
-
-    Args:
-        count: bytes.
-
-    Returns:
-        As "3.1 GB", or "31 MB".
-    """
+    """Formats a number of bytes, as "3.1 GB" or "31 MB"."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things, as "1 frame" or "2 frames"."""
+    return f"{count} {noun}{'s'[: count != 1]}"

@@ -1,7 +1,7 @@
-"""Work in threads: items made ahead of their use, and items worked off behind it.
+"""Background threads: iterators that run ahead, and queues that are worked off.
 
-Decoder, network and encoder each leave the interpreter while they compute, so that
-threads overlap them; bounded queues keep memory flat.
+Decoder, network and encoder release the interpreter lock while they compute, so
+threads overlap them; bounded queues limit memory.
 """
 
 import os
@@ -12,19 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 _END = object()
-_POLL = 0.1  # seconds between looks at whether the other side has gone
+_POLL = 0.1  # seconds between checks whether the other side has gone
 
 
 class Ahead(Iterator):
-    """Runs an iterator in a thread, a few items ahead of whoever takes them."""
+    """Runs an iterator in a thread, a few items ahead of its consumer."""
 
     def __init__(self, items: Iterable, size: int):
-        """Starts.
-
-        Args:
-            items: what is run; closed in its own thread, if it is a generator.
-            size: items that may wait.
-        """
+        """Starts; up to `size` items wait. A generator is closed in its own thread."""
         self._queue, self._stop = queue.Queue(size), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(items,), daemon=True)
         self._thread.start()
@@ -39,10 +34,10 @@ class Ahead(Iterator):
         self._thread.join()
 
     def __next__(self):
-        """The next item; an error of the iterator is raised here."""
+        """Returns the next item; raises an error of the iterator."""
         item, error = self._queue.get()
         if error is not None:
-            self._queue.put((_END, error))  # for whoever asks again
+            self._queue.put((_END, error))  # for further calls
             raise error
         return item
 
@@ -71,15 +66,10 @@ class Ahead(Iterator):
 
 
 class Behind:
-    """Hands items to a function in a thread; a context manager."""
+    """Passes items to a function in a thread, in order; a context manager."""
 
     def __init__(self, work: Callable[[object], None], size: int):
-        """Starts.
-
-        Args:
-            work: called with each item, in order.
-            size: items that may wait.
-        """
+        """Starts; up to `size` items wait."""
         self._work, self._error = work, None
         self._queue, self._stop = queue.Queue(size), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -90,7 +80,7 @@ class Behind:
         return self
 
     def __exit__(self, kind, *_):
-        """Waits until all is done; after an error, drops what still waits."""
+        """Waits until all items are done; after an error, drops those that wait."""
         if kind is not None:
             self._stop.set()
         else:
@@ -100,14 +90,7 @@ class Behind:
             raise self._error
 
     def put(self, item: object) -> None:
-        """Adds an item; waits while too many are waiting.
-
-        Args:
-            item: for `work`.
-
-        Raises:
-            BaseException: what `work` raised on an earlier item.
-        """
+        """Adds an item, waiting for room; raises the error of an earlier item."""
         self._offer(item)
         if self._error is not None:
             raise self._error
@@ -135,7 +118,7 @@ class Behind:
 
 
 def default_threads() -> int:
-    """Threads that decode by default: one for each core, at most 16."""
+    """Default number of decoding threads: one per core, at most 16."""
     return min(os.cpu_count() or 1, 16)
 
 
@@ -147,18 +130,7 @@ def in_threads(
     progress: Callable[[int, int | None], None] | None = None,
     total: int | None = None,
 ) -> Iterator:
-    """Maps a function over items in threads; OpenCV decodes outside Python's lock.
-
-    Args:
-        function: of one item; its results are kept until they are asked for.
-        items: as many as there are.
-        threads: that work at once.
-        progress: called with results given so far and `total`.
-        total: their number, if known.
-
-    Yields:
-        Results in the order of items.
-    """
+    """Maps in threads and yields results in order; any number of them may wait."""
     with ThreadPoolExecutor(threads) as pool:
         try:
             for done, result in enumerate(pool.map(function, items), 1):
@@ -166,7 +138,7 @@ def in_threads(
                 if progress:
                     progress(done, total)
         except BaseException:
-            # What is still queued would be worked off before the error is seen.
+            # Otherwise everything queued would run before the error is seen.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -174,17 +146,7 @@ def in_threads(
 def in_order(
     function: Callable, items: Iterable, *, threads: int, ahead: int
 ) -> Iterator:
-    """Maps a function over items in threads, a few items ahead of whoever takes them.
-
-    Args:
-        function: of one item.
-        items: taken one by one, never more than `ahead` before they are needed.
-        threads: that work at once.
-        ahead: results that may wait, which bounds memory.
-
-    Yields:
-        Results in the order of items.
-    """
+    """Maps in threads, in order, with at most `ahead` results waiting."""
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque()
         try:

@@ -6,17 +6,19 @@ manifest that records which files they were made from. Letters: N frames, H W pi
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import time
 import zlib
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from mtujax.common.threads import default_threads, in_threads
-from mtujax.data.folders import FolderSet
+from mtujax.data.folders import FolderSet, frame_files
 from mtujax.data.frames import KINDS, FrameSource, VideoInfo, no_split, video_info
 from mtujax.data.images import decode
 from mtujax.errors import UserError
@@ -169,7 +171,9 @@ class CachedFrames(FrameSource):
     def _array(self, video, kind):
         if (video, kind) not in self._arrays:
             file = self._files[video][kind]
-            self._arrays[video, kind] = np.load(file, mmap_mode="r")
+            if (array := _mapped(file, self.videos[video])) is None:
+                raise UserError(f"{file}: {_HEADER}; {_AGAIN}")
+            self._arrays[video, kind] = array
         return self._arrays[video, kind]
 
 
@@ -181,7 +185,9 @@ def read_manifest(folder: Path) -> dict:
     try:
         manifest = json.loads(path.read_text())
         version = manifest["version"]
-    except (ValueError, KeyError, TypeError) as error:
+        if version == VERSION:
+            _look_up_all(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged; {_AGAIN}") from error
     if version != VERSION:
         raise UserError(
@@ -191,7 +197,16 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 
-_AGAIN = "`mtujax data prepare NAME FOLDER --raw --overwrite` makes it anew"
+def _look_up_all(manifest):
+    """Looks up every field, which raises where one is missing."""
+    itemgetter("set", "built")(manifest)
+    for video in itertools.chain(*manifest["splits"].values()):
+        VideoInfo(*video["video"])
+        for kind in KINDS:
+            itemgetter("file", "bytes", "crc32", "folder", "sources")(video[kind])
+
+
+_AGAIN = "`mtujax data prepare NAME FOLDER --raw --overwrite` builds it again"
 
 
 def _compare(folder, entry, built):
@@ -212,6 +227,12 @@ def _compare(folder, entry, built):
             or (found.st_mtime_ns > built and zlib.crc32(file.read_bytes()) != crc32)
         ):
             raise UserError(f"{path}: stale, as {file} has changed since; {_AGAIN}")
+    known = {os.path.splitext(name)[0] for name, *_ in entry["sources"]}
+    there = frame_files(source)
+    if added := sorted(there.keys() - known):
+        raise UserError(
+            f"{path}: stale, as {source / there[added[0]]} is new; {_AGAIN}"
+        )
 
 
 def is_cache(folder: Path) -> bool:
@@ -219,20 +240,38 @@ def is_cache(folder: Path) -> bool:
     return (folder / _MANIFEST).is_file()
 
 
+_HEADER = "damaged: its header does not fit"
+
+
+def _mapped(path, info):
+    """A memory-mapped array [N, H, W, 3] uint8; None if its header is damaged."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except OSError:
+        raise
+    except Exception:  # of any kind: it parses what may be garbage
+        return None
+    fits = array.shape == (info.frames, info.height, info.width, 3)
+    return array if fits and array.dtype == "u1" and array.flags.c_contiguous else None
+
+
 def verify_cache(folder: Path) -> list[str]:
-    """Compares the checksum of every array; returns a line for each damaged one."""
-    splits = read_manifest(folder)["splits"].values()
-    entries = [video[kind] for videos in splits for video in videos for kind in KINDS]
-    return [line for entry in entries for line in _damage(folder, entry)]
+    """Compares header and checksum of every array; a line for each damaged one."""
+    videos = itertools.chain(*read_manifest(folder)["splits"].values())
+    return [line for v in videos for k in KINDS for line in _damage(folder, v, k)]
 
 
-def _damage(folder, entry):
+def _damage(folder, video, kind):
+    entry = video[kind]
     path = folder / entry["file"]
     if not path.is_file() or path.stat().st_size != entry["bytes"]:
         yield f"{path}: missing or cut short"
         return
-    crc32 = 0
-    for frame in np.load(path, mmap_mode="r"):
+    frames, crc32 = _mapped(path, VideoInfo(*video["video"])), 0
+    if frames is None:
+        yield f"{path}: {_HEADER}"
+        return
+    for frame in frames:
         crc32 = zlib.crc32(frame.data, crc32)
     if crc32 != entry["crc32"]:
         yield f"{path}: damaged: its checksum does not fit"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mtujax.common.text import counted
 from mtujax.common.threads import default_threads, in_threads
 from mtujax.data.folders import FolderSet, FolderVideo, find
 from mtujax.data.images import read_image
@@ -45,7 +46,7 @@ class Report:
         """Raises a UserError listing all findings; `partial` accepts missing parts."""
         findings = self.broken if partial else self.broken + self.missing
         if findings:
-            count = f"{len(findings)} finding{'s'[: len(findings) != 1]}"
+            count = counted(len(findings), "finding")
             first = f"{self.found.root}: {count} in {self.found.label}"
             first += "" if self.broken else advice
             raise UserError("\n  ".join([first, *findings]))

@@ -15,8 +15,8 @@ import numpy as np
 from mtujax.common.files import whole_output
 from mtujax.common.flow_color import flow_colours
 from mtujax.data.clips import Clips, ClipSpec
-from mtujax.data.flow import ComputedMotion, dis_flow
-from mtujax.data.locate import open_frames, open_motion
+from mtujax.data.flow import ComputedMotion, dis_flow, no_motion
+from mtujax.data.locate import NoMotion, open_frames, open_motion
 from mtujax.errors import UsageError, UserError
 
 COLUMNS = ("blurry", "sharp", "motion", "warped difference")
@@ -117,10 +117,15 @@ class Statistics:
     def lines(self) -> list[str]:
         """A summary in words."""
         what = "blur length" if self.exposed else "motion per frame"
-        short, middle, long = np.percentile(self.lengths, (10, 50, 90))
+        lengths = "unknown, as none is valid"
+        if len(self.lengths):
+            short, middle, long = np.percentile(self.lengths, (10, 50, 90))
+            lengths = (
+                f"median {middle:.1f} px, 10 % below {short:.1f}, "
+                f"10 % above {long:.1f}, longest {self.lengths.max():.1f}"
+            )
         return [
-            f"{what}: median {middle:.1f} px, 10 % below {short:.1f}, "
-            f"10 % above {long:.1f}, longest {self.lengths.max():.1f}",
+            f"{what}: {lengths}",
             f"input PSNR: mean {self.psnr.mean():.2f} dB, from {self.psnr.min():.2f} "
             f"to {self.psnr.max():.2f}",
         ]
@@ -230,14 +235,14 @@ def looks_of_set(
     """Draws `count` clips of a dataset, or all; also says where their motion is from.
 
     `path` is in any form that `open_frames` reads. DIS flow is computed where none is
-    stored. A UserError if no video has 5 frames.
+    stored. A UserError if no video has 5 frames, or stored flow is stale or incomplete.
     """
     check_count(count)
     source = open_frames(name, path, split=split, config=config)
     try:
         motion = open_motion(name, path, source, split=split, config=config)
         origin = "kept flow"
-    except UserError:
+    except NoMotion:
         motion, origin = ComputedMotion(source, dis_flow), "DIS flow"
     clips = Clips(source, ClipSpec(frames=SHOWN_FRAMES, lookback=0, lookahead=0))
     rng = np.random.default_rng(seed)
@@ -248,7 +253,8 @@ def looks_of_set(
 def _look(clips, motion, index):
     video, start = clips.place(index)
     clip = clips[index]
-    found = [motion.motion(video, start + t) for t in range(SHOWN_FRAMES)]
+    found = [no_motion(*clip["sharp"].shape[1:3], None)]
+    found += [motion.motion(video, start + t) for t in range(1, SHOWN_FRAMES)]
     flow, valid = (np.stack(part) for part in zip(*found, strict=True))
     title = f"{clips.source.videos[video].name} {start + SHOWN_FRAMES // 2}"
     return Look(title, clip["blurry"], clip["sharp"], flow, valid)

@@ -17,13 +17,11 @@ class Known:
 
     Attributes:
         videos: number of videos.
-        pairs: pairs of frames in all.
         lengths: pairs of each video by name; None where no list was published.
         each: pairs of every video where all have the same number, else None.
     """
 
     videos: int
-    pairs: int
     lengths: dict[str, int] | None = None
     each: int | None = None
 
@@ -35,12 +33,12 @@ def _lengths(text):
 
 
 def _listed(lengths):
-    return Known(len(lengths), sum(lengths.values()), lengths=lengths)
+    return Known(len(lengths), lengths)
 
 
 def _numbered(videos, each):
     lengths = {f"{n:03d}": each for n in range(videos)}
-    return Known(videos, videos * each, lengths=lengths, each=each)
+    return Known(videos, lengths, each)
 
 
 _GOPRO_TRAIN = _lengths(
@@ -81,9 +79,9 @@ REDS_COUNTS = {"train": _numbered(240, 100), "test": _numbered(30, 100)}
 
 # The names of BSD's videos differ from exposure to exposure.
 BSD_COUNTS = {
-    "train": Known(60, 6000, each=100),
-    "valid": Known(20, 2000, each=100),
-    "test": Known(20, 3000, each=150),
+    "train": Known(60, each=100),
+    "valid": Known(20, each=100),
+    "test": Known(20, each=150),
 }
 
 

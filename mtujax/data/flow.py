@@ -227,20 +227,6 @@ def _array_header(file):
     return np.lib.format.read_array_header_2_0(file)
 
 
-def write_flo(path: Path, flow: np.ndarray, valid: np.ndarray | None = None) -> None:
-    """Writes flow [H, W, 2] in pixels as a Middlebury .flo file.
-
-    Where bool `valid` [H, W] is False, the flow is written as unknown; None: nowhere.
-    """
-    flow = np.asarray(flow, "<f4")
-    if valid is not None:
-        flow = np.where(valid[..., None], flow, np.float32(10 * _FLO_UNKNOWN))
-    height, width = flow.shape[:2]
-    with path.open("wb") as file:
-        file.write(_FLO.pack(_FLO_MAGIC, width, height))
-        file.write(flow.astype("<f4").tobytes())
-
-
 def read_flo(
     path: Path,
     window: Window | None = None,

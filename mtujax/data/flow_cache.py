@@ -11,7 +11,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mtujax.common.files import naming, one_at_a_time, publish, whole_output
+from mtujax.common.dataclass_json import check_same, read_json
+from mtujax.common.files import (
+    check_space,
+    naming,
+    one_at_a_time,
+    publish,
+    whole_output,
+)
 from mtujax.common.threads import default_threads, in_threads
 from mtujax.data.flow import Estimator, FlowFiles, dis_flow, estimate_motion, write_npz
 from mtujax.data.frames import FrameSource
@@ -61,7 +68,9 @@ def compute_motion(
         left = [
             n for n, v in enumerate(source.videos) if not (folder / v.name).is_dir()
         ]
-        _refuse_full(folder, [source.videos[n] for n in left])
+        missing = [source.videos[n] for n in left]
+        pixels = sum(v.frames * v.height * v.width for v in missing)
+        check_space(folder, pixels * _BYTES)
         done = sum(v.frames for n, v in enumerate(source.videos) if n not in set(left))
         total = sum(v.frames for v in source.videos)
         for number in left:
@@ -81,11 +90,12 @@ def _made_of(videos, method):
 def _begin(folder, made_of, overwrite):
     """Leaves the folder with this manifest, empty where it had another."""
     if (folder / _MANIFEST).is_file():
-        wrong = _difference(_manifest(folder), made_of)
-        if wrong is None:
+        try:
+            _check_manifest(folder, made_of, "--overwrite computes it again")
             return
-        if not overwrite:
-            raise UserError(f"{folder}: {wrong}; --overwrite computes it anew")
+        except UserError:
+            if not overwrite:
+                raise
     elif any(folder.iterdir()):
         raise UserError(f"{folder}: holds something else; choose another --output")
     for video in sorted(p for p in folder.iterdir() if p.is_dir()):
@@ -104,41 +114,21 @@ def _discard(video):
     shutil.rmtree(part)
 
 
-def _manifest(folder):
+def _check_manifest(folder, wanted, remedy):
+    """Refuses stored motion that is not the wanted one; any method if that is None."""
+    path = folder / _MANIFEST
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text())
-        return {key: manifest[key] for key in ("version", "method", "videos")}
-    except (ValueError, KeyError, TypeError):
-        return {"version": "unknown", "method": "unknown", "videos": []}
+        found, wanted = map(_comparable, (read_json(path, remedy), wanted))
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: damaged; {remedy}") from None
+    if wanted["method"] is None:
+        found["method"] = None
+    check_same(found, wanted, f"{folder}: holds other motion", remedy)
 
 
-def _difference(found, wanted):
-    """Why stored motion is not the wanted one, or None."""
-    if found["version"] != wanted["version"]:
-        return f"is of version {found['version']}, not {wanted['version']}"
-    if wanted["method"] not in (None, found["method"]):
-        return f"was made by {found['method']}, not {wanted['method']}"
-    if found["videos"] != wanted["videos"]:
-        pairs = zip(found["videos"], wanted["videos"], strict=False)
-        told = next((_told(a, b) for a, b in pairs if a != b), None)
-        count = f"{len(found['videos'])} videos, not {len(wanted['videos'])}"
-        return f"stale, as it was made of {told or count}"
-    return None
-
-
-def _told(found, wanted):
-    a, b = (f"{n} ({count} frames, {w}x{h})" for n, count, h, w in (found, wanted))
-    return f"{a}, not {b}"
-
-
-def _refuse_full(folder, videos):
-    needed = sum(v.frames * v.height * v.width * _BYTES for v in videos)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise UserError(
-            f"{folder}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
-            "choose another --output"
-        )
+def _comparable(made_of):
+    videos = {n: f"{count} frames, {w}x{h}" for n, count, h, w in made_of["videos"]}
+    return {**{key: made_of[key] for key in ("version", "method")}, "videos": videos}
 
 
 def _video(source, number, folder, estimate, threads) -> Iterator[None]:
@@ -178,9 +168,8 @@ def kept_motion(folder: Path, source: FrameSource, *, advice: str) -> FlowFiles 
     """
     if not (folder / _MANIFEST).is_file():
         return None
-    wrong = _difference(_manifest(folder), _made_of(source.videos, None))
-    if wrong:
-        raise UserError(f"{folder}: {wrong}; {advice} anew with --overwrite")
+    remedy = f"{advice} again with --overwrite"
+    _check_manifest(folder, _made_of(source.videos, None), remedy)
     folders = [folder / video.name for video in source.videos]
     if missing := [f.name for f in folders if not f.is_dir()]:
         raise UserError(

@@ -170,7 +170,7 @@ def _folders(folder):
 
 
 def _paired(split, name, blurry, sharp):
-    frames = [_frames(folder) for folder in (blurry, sharp)]
+    frames = [frame_files(folder) for folder in (blurry, sharp)]
     both = sorted(frames[0].keys() & frames[1].keys(), key=natural_key)
     lone, unpaired = [], []
     for (here, there), (mine, other) in zip(
@@ -188,7 +188,7 @@ def _paired(split, name, blurry, sharp):
     return FolderVideo(split, name, blurry, sharp, pairs, tuple(lone), tuple(unpaired))
 
 
-def _frames(folder):
+def frame_files(folder: Path) -> dict[str, str]:
     """{stem: file name} of a folder's images."""
     if not folder.is_dir():
         return {}
@@ -201,7 +201,7 @@ def _frames(folder):
 def _strays(base, parts, videos):
     """Folders next to a split's videos that are no videos, such as a misspelt one."""
     parents = {part.blurry.partition("{video}")[0] for part in parts}
-    beside = [
+    others = [
         p
         for parent in parents
         if (base / parent).is_dir()
@@ -209,7 +209,7 @@ def _strays(base, parts, videos):
     ]
     used = {video.blurry for video in videos} | {video.sharp for video in videos}
     used |= {parent for path in used for parent in path.parents}
-    return tuple(sorted(p for p in beside if p not in used))
+    return tuple(sorted(p for p in others if p not in used))
 
 
 def _own_layout(base):
@@ -220,7 +220,7 @@ def _own_layout(base):
     if loose and loose != parts:
         video, split = min(loose[0].only), parts[-1].split
         raise UserError(
-            f"{base}: holds videos ({video}) beside splits ({split}); use one or other"
+            f"{base}: holds videos ({video}) next to splits ({split}); use one or other"
         )
     return (Layout("pairs", tuple(parts)),)
 

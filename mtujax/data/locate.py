@@ -14,6 +14,10 @@ from mtujax.data.tfds import RecordFrames, default_output
 from mtujax.errors import UserError
 
 
+class NoMotion(UserError):
+    """No motion of a split is stored."""
+
+
 def flow_folder(
     name: str,
     path: str | os.PathLike,
@@ -64,18 +68,20 @@ def open_motion(
         A `MotionSource`.
 
     Raises:
-        UserError: if there is none, or it is not that of these frames.
+        NoMotion: if there is none.
+        UserError: if it is not that of these frames, or incomplete.
         UsageError: for an unknown name or config.
     """
     if folder is None and not is_cache(Path(path)):
         beside = _beside(name, path, source, split, config)
         if beside:
-            return FlowFiles(f"motion beside {source.name}", source.videos, *beside)
+            return FlowFiles(f"motion next to {source.name}", source.videos, *beside)
     advice = f"`mtujax data flow {name} {path} --split {split}` computes it"
     place = Path(folder or flow_folder(name, path, config=config)) / split
     if not place.is_dir():
         what = "is a file" if place.exists() else "no such folder"
-        raise UserError(f"{place}: {what}; of the motion of {source.name}, {advice}")
+        error = UserError if place.exists() else NoMotion
+        raise error(f"{place}: {what}; of the motion of {source.name}, {advice}")
     if kept := kept_motion(place, source, advice=advice):
         return kept
     folders = [place / video.name for video in source.videos]

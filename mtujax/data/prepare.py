@@ -11,7 +11,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from mtujax.common.files import naming, one_at_a_time, publish
+from mtujax.common.files import (
+    check_free,
+    check_space,
+    naming,
+    one_at_a_time,
+    publish,
+)
 from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check_dataset
 from mtujax.data.folders import find
@@ -73,7 +79,7 @@ def prepare_dataset(
     output = Path(output) if output is not None else default_output()
     found = find(name, root, config)
     if output.resolve().is_relative_to(found.root.resolve()):
-        raise UserError(f"{output}: lies inside the dataset; choose another --output")
+        raise UserError(f"{output}: is inside the dataset; choose another --output")
     final = _final(output, found, raw)
     _refuse_existing(final, overwrite)
     output.mkdir(parents=True, exist_ok=True)
@@ -94,7 +100,7 @@ def prepare_dataset(
                 progress=show,
             )
         report.refuse(partial=partial, advice="; --partial takes what is there")
-        _refuse_full(output, found, raw)
+        check_space(output, _bytes_needed(found, raw))
         with progress("writing") as show, _naming(final, part):
             if raw:
                 build_cache(found, part, threads=threads, progress=show)
@@ -120,10 +126,9 @@ def _final(output, found, raw):
 def _refuse_existing(final, overwrite):
     if overwrite:
         return
-    if final.exists():
-        if final.name == RAW:
-            read_manifest(final)  # raises if it is of another version
-        raise UserError(f"{final}: exists already; --overwrite replaces it")
+    if final.exists() and final.name == RAW:
+        read_manifest(final)  # raises if it is of another version
+    check_free(final, folder=False, overwrite=False)
     if final.name != RAW:
         from mtujax.data.tfds import versions
 
@@ -134,18 +139,11 @@ def _refuse_existing(final, overwrite):
             )
 
 
-def _refuse_full(output, found, raw):
+def _bytes_needed(found, raw):
     if raw:
-        needed = cache_bytes(found)
-    else:
-        pairs = (v.paths(n) for v in found.videos for n in range(len(v.pairs)))
-        needed = sum(path.stat().st_size for paths in pairs for path in paths)
-    free = shutil.disk_usage(output).free
-    if needed > free:
-        raise UserError(
-            f"{output}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
-            "choose another --output"
-        )
+        return cache_bytes(found)
+    pairs = (v.paths(n) for v in found.videos for n in range(len(v.pairs)))
+    return sum(path.stat().st_size for paths in pairs for path in paths)
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def prepared(
     if others := versions(folder.parent):
         raise UserError(
             f"{folder.parent}: {label} is prepared as version {others[-1]}, but this "
-            f"mtujax reads {folder.name}; {again} --overwrite makes it anew"
+            f"mtujax reads {folder.name}; {again} --overwrite builds it again"
         )
     raise UserError(f"{made.data_dir_root}: {label} is not prepared; {again} does it")
 

@@ -146,7 +146,7 @@ class Noise:
 def _check_probabilities(**values):
     for name, value in values.items():
         if not 0 <= value <= 1:
-            raise UsageError(f"{name} {value}: a probability lies in [0, 1]")
+            raise UsageError(f"{name} {value}: a probability is in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)

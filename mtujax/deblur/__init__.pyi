@@ -1,3 +1,2 @@
 from .api import DeblurReport as DeblurReport
 from .api import deblur_video as deblur_video
-from .options import Options as Options

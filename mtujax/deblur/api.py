@@ -17,14 +17,13 @@ import jax
 import numpy as np
 
 from mtujax.common.files import check_output
-from mtujax.config import DEFAULT_WEIGHTS
+from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.options import Options
 from mtujax.deblur.session import Restoration
 from mtujax.errors import UsageError
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet
-from mtujax.video.inputs import is_folder, is_pipe, open_reader
-from mtujax.video.scene_cuts import DEFAULT_THRESHOLD
+from mtujax.video.inputs import input_kind, open_reader, output_kind
 from mtujax.weights.files import load
 
 SEGMENT_FRAMES = 250
@@ -69,7 +68,7 @@ def deblur_video(
     resume: bool = False,
     start: float | None = None,
     end: float | None = None,
-    scene_threshold: float = DEFAULT_THRESHOLD,
+    scene_threshold: float = SCENE_THRESHOLD,
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
@@ -129,43 +128,34 @@ def deblur_video(
         OSError: if writing fails. Then, and after an interruption, finished segments
             are kept next to the output for `resume`.
     """
-    begun = time.perf_counter()
-    options = Options(
-        dtype=dtype,
-        start=start,
-        end=end,
-        scene_threshold=scene_threshold,
-        codec=codec,
-        crf=crf,
-        preset=preset,
-        compare=compare,
-        save_motion=save_motion,
-        tile=tile,
-        size=size,
-        rate=rate,
-    )
-    options.check(input, output)
+    given, begun = locals(), time.perf_counter()
+    options = Options(**{f.name: given[f.name] for f in dataclasses.fields(Options)})
+    kind = output_kind(output)
+    options.check(input, output, kind)
     if segment_frames < 1:
         raise UsageError(f"segment_frames {segment_frames}: must be 1 or more")
-    if resume and (is_pipe(input) or is_pipe(output)):
+    if resume and "pipe" in (input_kind(input), kind):
         raise UsageError("resume: what went through a pipe cannot be had again")
     notes = _Notes(on_note)
     with open_reader(input, size, rate) as reader:
-        _check_outputs(input, output, options, overwrite)
+        source = None if reader.kind == "pipe" else Path(input)
+        _check_outputs(source, output, kind, options, overwrite)
         notes.extend(reader.info.notes)
         network = _network(weights, dtype)
         if save_motion is None:
             network = inference_form(*network)  # without motion that no image needs
-        run = Restoration(reader, Path(output), options, network, notes.add, progress)
-        if is_pipe(output):
-            run.to_pipe()
+        run = Restoration(
+            reader, Path(output), kind, options, network, notes.add, progress
+        )
+        if kind == "pipe":
+            run.to_pipe(overwrite=overwrite)
         else:
             run.to_disk(
-                _identity(input, options, network, segment_frames),
+                _identity(source, options, network, segment_frames),
                 every=segment_frames,
                 resume=resume,
                 overwrite=overwrite,
-                keep=not is_pipe(input),
+                keep=source is not None,
             )
     seconds = time.perf_counter() - begun
     return DeblurReport(
@@ -179,11 +169,15 @@ def deblur_video(
     )
 
 
-def _check_outputs(input, output, options, overwrite):
-    source = Path(input)
-    for path, folder in ((output, is_folder(output)), (options.save_motion, False)):
-        if path is not None and not is_pipe(path):
-            check_output(source, Path(path), folder=folder, overwrite=overwrite)
+def _check_outputs(source, output, kind, options, overwrite):
+    """Refuses outputs that are in the way; `source` is None for a pipe."""
+    source = source or Path(os.devnull)  # no file either
+    if kind != "pipe":
+        folder = kind == "folder"
+        check_output(source, Path(output), folder=folder, overwrite=overwrite)
+    if options.save_motion is not None:
+        motion = Path(options.save_motion)
+        check_output(source, motion, folder=False, overwrite=overwrite)
 
 
 class _Notes:
@@ -209,17 +203,16 @@ def _network(weights, dtype):
     return model, params
 
 
-def _identity(input, options, network, segment_frames):
+def _identity(source, options, network, segment_frames):
     """Collects what must be equal for parts of two runs to make one file."""
-    path = Path(input)
-    stat = path.stat() if not is_pipe(input) else None
+    stat = source and source.stat()
     model, params = network
     digest = hashlib.sha256(repr(model.config).encode())
     for leaf in jax.tree.leaves(params):
         digest.update(np.asarray(leaf).tobytes())
     chosen = dataclasses.asdict(options)
     return {
-        "input": path.name,
+        "input": source and source.name,
         "input's size and time": stat and [stat.st_size, stat.st_mtime_ns],
         "weights": digest.hexdigest()[:16],
         "segment_frames": segment_frames,

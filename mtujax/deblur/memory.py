@@ -79,22 +79,6 @@ def plan(
     )
 
 
-def step_bytes(
-    model: MTUNet,
-    params: dict,
-    height: int,
-    width: int,
-    dtype,
-    tile: tuple[int, int] | None = None,
-) -> int | None:
-    """Peak bytes on the device of one frame's step, parameters and frames included."""
-    # Compiled, not run; once, as a `Stream` of such frames runs the same program. None
-    # where the compiler does not say.
-    stream = TiledStream(model, params, tile) if tile else Stream(model, params)
-    found = _analysed(stream, (1, height, width, 3), dtype)
-    return found and found.total
-
-
 def _free(need):
     """Bytes that should be free for a need."""
     return int(need.total / _SHARE)

@@ -1,43 +1,27 @@
 """What a user can choose for a video, and the checks of these choices."""
 
 import dataclasses
-import difflib
 import os
 from fractions import Fraction
 
-from mtujax.config import DTYPES, MOTION_STRIDE
+from mtujax.common.text import nearest
+from mtujax.config import DTYPES, MOTION_STRIDE, SCENE_THRESHOLD
 from mtujax.deblur.comparison import VIEWS
 from mtujax.errors import UsageError
 from mtujax.video.codecs import CONTAINERS, check_settings
-from mtujax.video.inputs import is_folder, is_pipe
+from mtujax.video.inputs import Kind
 
 _LEAST_TILE = 16  # cells; smaller tiles would be nothing but overlap
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The choices that decide what is written; see `deblur_video` for each.
-
-    Attributes:
-        dtype: compute precision, or None for the model's.
-        start: where to start, in seconds or frames of a folder, or None.
-        end: where to stop, in the same unit, or None.
-        scene_threshold: in [0, 1]; 0 finds no cuts.
-        codec: name in `codecs.CODECS`, or None for the container's default.
-        crf: constant quality, or None for the codec's default.
-        preset: speed of the encoder, or None for its default.
-        compare: name in `deblur.comparison.VIEWS`, or None for the restored frames
-            alone.
-        save_motion: a second video file, or None.
-        tile: "auto", None for whole frames, or (rows, columns) in pixels.
-        size: of raw frames, as "640x360", or None.
-        rate: frames per second of raw frames or of a folder, or None.
-    """
+    """The choices that decide what is written, as `deblur_video` takes them."""
 
     dtype: str | None = None
     start: float | None = None
     end: float | None = None
-    scene_threshold: float = 0.0
+    scene_threshold: float = SCENE_THRESHOLD
     codec: str | None = None
     crf: float | None = None
     preset: str | None = None
@@ -47,35 +31,21 @@ class Options:
     size: str | None = None
     rate: str | float | Fraction | None = None
 
-    def check(self, input: str | os.PathLike, output: str | os.PathLike) -> None:
-        """Refuses choices that make no sense, before any work.
-
-        Args:
-            input: file, folder or "-".
-            output: file, folder or "-".
-
-        Raises:
-            UsageError: for a value out of range, or choices that exclude each other.
-            UserError: if the output can be neither a video nor a folder.
-        """
+    def check(
+        self, input: str | os.PathLike, output: str | os.PathLike, kind: Kind
+    ) -> None:
+        """Refuses choices that make no sense, before any work (UsageError)."""
         self._check_numbers()
         check_settings(self.codec, self.crf, self.preset)
         if self.compare is not None and self.compare not in VIEWS:
             raise UsageError(f"compare {self.compare!r}: one of {', '.join(VIEWS)}")
-        if is_folder(output) or is_pipe(output):
+        if kind != "file":
             self._check_no_encoder(output)
         if self.save_motion is not None:
             self._check_motion(input, output)
 
     def check_tile(self, cell: int) -> None:
-        """Refuses tiles that a network cannot take.
-
-        Args:
-            cell: side of a cell of its motion grid in pixels, `ModelConfig.cell`.
-
-        Raises:
-            UsageError: if a side is too small or not a multiple of `cell`.
-        """
+        """Refuses tiles that do not fit cells of `cell`x`cell` pixels (UsageError)."""
         if not isinstance(self.tile, tuple):
             return
         least, size = _LEAST_TILE * cell, f"{self.tile[1]}x{self.tile[0]}"
@@ -86,11 +56,7 @@ class Options:
 
     def _check_numbers(self):
         if self.dtype is not None and self.dtype not in DTYPES:
-            near = difflib.get_close_matches(str(self.dtype), DTYPES, n=1, cutoff=0.4)
-            hint = f", did you mean {near[0]!r}" if near else ""
-            raise UsageError(
-                f"unknown dtype {self.dtype!r}{hint}; one of {', '.join(DTYPES)}"
-            )
+            raise UsageError(f"dtype {self.dtype!r}: {nearest(self.dtype, DTYPES)}")
         if not 0 <= self.scene_threshold <= 1:
             raise UsageError(
                 f"scene threshold {self.scene_threshold}: must be in [0, 1]; 0 finds "

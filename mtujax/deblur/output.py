@@ -9,21 +9,20 @@ import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from mtujax.common.files import publish, whole_output
 from mtujax.deblur.comparison import compare, motion_picture, view_size
 from mtujax.deblur.options import Options
+from mtujax.deblur.restorer import Restored
 from mtujax.errors import UserError
-from mtujax.video.codecs import Encoding, choose
-from mtujax.video.image_folder import FolderReader, FolderWriter, ImageKind
+from mtujax.video.codecs import CONTAINERS, Encoding, choose
+from mtujax.video.image_folder import FolderWriter, ImageKind
 from mtujax.video.info import Colour, Orientation, VideoInfo
-from mtujax.video.inputs import FOLDER_RATE, is_folder, is_pipe, parse_rate
+from mtujax.video.inputs import Kind
 from mtujax.video.joining import Part, join
 from mtujax.video.pipe import RawWriter
-from mtujax.video.reader import VideoReader
 from mtujax.video.side_streams import Extras
 from mtujax.video.writer import VideoWriter
 
@@ -60,12 +59,7 @@ class VideoSink:
         reorder, self._writer = self._writer.reorder, None
         part = Part(self._path, self._first, self._last, reorder)
         self._parts.append(part)
-        return {
-            "path": part.path.name,
-            "first": part.first,
-            "last": part.last,
-            "reorder": reorder,
-        }
+        return dataclasses.asdict(part) | {"path": part.path.name}
 
     def publish(
         self,
@@ -87,21 +81,16 @@ class VideoSink:
             self._writer.abandon()
 
 
-class FolderSink:
+class FolderSink(FolderWriter):
     """A folder of images."""
 
     def __init__(self, folder: Path):
         """Makes a folder for the frames next to other unfinished work."""
-        self._path = folder / "frames"
+        super().__init__(folder / "frames")
         self._path.mkdir(exist_ok=True)
-        self._writer = FolderWriter(self._path)
 
     def resume(self, segments: list[dict]) -> None:
         """Does nothing: finished frames are there, others are written again."""
-
-    def write(self, frame: np.ndarray, kind: ImageKind) -> None:
-        """Writes [H, W, 3] RGB, uint8 or float in [0, 1], in the format of `kind`."""
-        self._writer.write(frame, kind)
 
     def end_segment(self) -> dict:
         """Returns an empty dict, as there is nothing to be noted."""
@@ -115,50 +104,23 @@ class FolderSink:
         """Does nothing: no file stays open."""
 
 
-class PipeSink:
+class PipeSink(RawWriter):
     """Raw frames into a pipe, from which nothing can be taken back."""
-
-    def __init__(self, file: BinaryIO):
-        """Takes the pipe to write to."""
-        self._writer = RawWriter(file)
 
     def write(self, frame: np.ndarray, pts: int) -> None:
         """Writes [H, W, 3] RGB, uint8 or float in [0, 1]; ignores its timestamp."""
         try:
-            self._writer.write(frame, pts)
+            super().write(frame, pts)
         except BrokenPipeError:
             # The command line's parser would end silently on a broken pipe.
             raise UserError("-: whoever read the frames has gone") from None
 
     def publish(self, *_, **__) -> None:
-        """Closes the writer; every frame is in the pipe already."""
-        self._writer.close()
-
-    def close(self) -> None:
-        """Does nothing: the pipe is not ours."""
+        """Does nothing: every frame is in the pipe already."""
 
 
 _FULL_COLOUR = 16  # pixels of motion: hand-held motion is mostly shorter
 _TURNED = ("mpeg",)  # containers that cannot store an orientation
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """One frame to be written.
-
-    Attributes:
-        number: counted from 0 over the whole run.
-        blurry: [H, W, 3] as it was read.
-        restored: [H, W, 3] of the same dtype.
-        displacement: [h, w, 2] (dx, dy) in grid cells, or None.
-        tag: timestamp, or the kind of its image file.
-    """
-
-    number: int
-    blurry: np.ndarray
-    restored: np.ndarray
-    displacement: np.ndarray | None
-    tag: int | ImageKind
 
 
 class Target:
@@ -173,44 +135,49 @@ class Target:
         self,
         reader,
         output: Path,
+        kind: Kind,
         options: Options,
         folder: Path | None,
         cell: int,
     ):
         """Chooses how to write; UserError if the output cannot hold this video."""
-        # `folder` keeps unfinished work, None only for a pipe; `cell` is the side of a
-        # cell of the motion grid in pixels.
-        self._reader, self._output, self._options = reader, output, options
+        # `folder` keeps unfinished work, None where only a pipe is written; `cell` is
+        # the side of a cell of the motion grid in pixels.
+        self._reader, self._output, self._kind = reader, output, kind
+        self._options, self._cell = options, cell
         self._extras = self._motion = None
-        self._cell = cell
-        self.notes = []
-        info = _video_info(reader, options)
-        self._rate, self._turn = float(info.rate), Orientation()
-        if is_pipe(output) or is_folder(output) or options.compare:
-            info = self._upright(info)
-        plain = (info.width, info.height)
+        self.notes, self._turn, info = [], Orientation(), reader.info
+        self._suffix = output.suffix.lower()
+        stored = kind == "file" and CONTAINERS[self._suffix].format not in _TURNED
+        if options.compare or not stored:
+            self._turn, info = info.orientation, info.upright
+        if not self._turn.is_identity:
+            self.notes.append("frames are turned upright")
         if options.compare:
-            width, height = view_size(options.compare, *plain)
+            width, height = view_size(options.compare, info.width, info.height)
             info = dataclasses.replace(info, width=width, height=height)
+        self.size = info.width, info.height
         self._picture = self._sink(info, folder)
         if options.save_motion is not None:
-            self._motion = self._motion_sink(_video_info(reader, options), folder)
-        self.size = info.width, info.height
+            self._motion = self._motion_sink(folder)
 
-    def write(self, frame: Frame) -> None:
+    def write(self, frame: Restored) -> None:
         """Writes the next frame."""
-        picture = self._turn.upright(frame.restored)
+        picture = self._turn.upright(frame.step.restored)
         if self._options.compare:
             picture = compare(
-                self._turn.upright(frame.blurry),
+                self._turn.upright(frame.source.frame),
                 picture,
                 self._options.compare,
                 number=frame.number,
-                rate=self._rate,
+                rate=self._reader.info.rate,
             )
-        self._picture.write(picture, frame.tag)
+        time, image = frame.source.tag, ImageKind(f"frame_{frame.number:06d}.png")
+        if self._reader.kind == "folder":
+            time, image = frame.number, frame.source.tag
+        self._picture.write(picture, image if self._kind == "folder" else time)
         if self._motion:
-            self._motion.write(self._coloured(frame), frame.tag)
+            self._motion.write(self._coloured(frame.step.displacement), time)
 
     def end_segment(self) -> dict:
         """Closes what can be closed and returns what `resume` needs, as JSON."""
@@ -243,73 +210,47 @@ class Target:
         if self._motion:
             self._motion.close()
 
-    def _upright(self, info):
-        """Sets frames to be turned before they are written."""
-        if not info.orientation.is_identity and self._turn.is_identity:
-            self._turn = info.orientation
-            self.notes.append("frames are turned upright")
-        return info.upright
-
     def _sink(self, info, folder):
-        if is_pipe(self._output):
+        if self._kind == "pipe":
             self.notes.append(
                 f"writes raw rgb24 frames of {info.width}x{info.height}, "
                 f"{float(info.rate):.5g} per second"
             )
             return PipeSink(sys.stdout.buffer)
-        if is_folder(self._output):
+        if self._kind == "folder":
             if info.aspect != 1:
                 aspect = f"frames keep pixels of aspect {info.aspect}, unsaid in PNG"
                 self.notes.append(aspect)
             return FolderSink(folder)
-        return self._video_sink(info, folder)
-
-    def _video_sink(self, info, folder):
-        options, suffix = self._options, self._output.suffix.lower()
+        options, suffix = self._options, self._suffix
         chosen = {"codec": options.codec, "crf": options.crf, "preset": options.preset}
-        if choose(suffix, info, **chosen).container.format in _TURNED:
-            info = self._upright(info)
-        encoding = choose(suffix, info, **chosen)
+        encoding = self._encoding(suffix, info, **chosen)
         self.notes += encoding.notes
-        if isinstance(self._reader, FolderReader):
-            self.notes += _lost_of_folder(self._reader.info, options)
-        if isinstance(self._reader, VideoReader):
-            if encoding.codec.name == "mpeg2":
-                self._reader.check_constant_rate(encoding.codec.title)
+        if self._reader.kind == "folder":
+            self.notes += self._reader.video_notes
+        if self._reader.kind == "file":
             self._extras = self._reader.extras(suffix, encoding.container.format)
             self.notes += self._extras.notes
         return VideoSink(folder, "picture", info, encoding)
 
-    def _motion_sink(self, info, folder):
-        suffix = Path(self._options.save_motion).suffix
-        info = dataclasses.replace(info.upright, colour=Colour(), full_range=False)
-        return VideoSink(folder, "motion", info, choose(suffix, info))
+    def _motion_sink(self, folder):
+        suffix, info = Path(self._options.save_motion).suffix, self._reader.info.upright
+        info = dataclasses.replace(info, colour=Colour(), full_range=False)
+        return VideoSink(folder, "motion", info, self._encoding(suffix, info))
 
-    def _coloured(self, frame):
+    def _encoding(self, suffix, info, **chosen):
+        """Chooses a codec; UserError if it cannot hold the frames' times."""
+        encoding = choose(suffix, info, **chosen)
+        if encoding.codec.name == "mpeg2" and self._reader.kind == "file":
+            self._reader.check_constant_rate(encoding.codec.title)
+        return encoding
+
+    def _coloured(self, displacement):
         info = self._reader.info
-        orientation = getattr(info, "orientation", Orientation())
         picture = motion_picture(
-            orientation.turn_vectors(frame.displacement),
+            info.orientation.turn_vectors(displacement),
             (info.width, info.height),
             radius=_FULL_COLOUR / self._cell,
             cell=self._cell,
         )
-        return orientation.upright(picture)
-
-
-def _video_info(reader, options):
-    """Describes the input as a video; a folder has no rate of its own."""
-    info = reader.info
-    if not isinstance(reader, FolderReader):
-        return info
-    rate = FOLDER_RATE if options.rate is None else parse_rate(str(options.rate))
-    return VideoInfo(info.width, info.height, None, rate, 1 / rate)
-
-
-def _lost_of_folder(info, options):
-    if options.rate is None:
-        yield f"a folder has no rate: written at {FOLDER_RATE} frames/s; --rate sets it"
-    if info.deep:
-        yield "16-bit frames are written with 8 bits"
-    if info.alpha:
-        yield "the alpha channel is dropped: a video has none"
+        return info.orientation.upright(picture)

@@ -7,7 +7,7 @@ reads and writes. Letters: H W pixels, h w motion grid.
 
 import collections
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import jax
@@ -21,6 +21,7 @@ from mtujax.model.network import MTUNet
 from mtujax.model.stream import Step, Stream, check_frame, unpack
 from mtujax.model.tiling import TiledStream, default_overlap, tilings
 from mtujax.ops.resampling import padded_size
+from mtujax.video.scene_cuts import Decoded
 
 _IN_FLIGHT = 2  # results the device may still be computing while the host encodes
 _WARM_UP = 8  # frames before the first missing one, restored again if a state is lost
@@ -30,19 +31,20 @@ Tile = tuple[int, int] | Literal["auto"] | None
 
 
 class Restored(NamedTuple):
-    """A restored frame.
+    """A frame and what has become of it.
 
     Attributes:
-        frame: [H, W, 3], of the dtype that was pushed.
-        displacement: [h, w, 2] int32 (dx, dy) in cells of the motion grid; None for a
-            network without motion compensation.
+        number: counted from 0 over the whole video, resumed runs included.
+        source: as it was decoded.
+        step: on the host, of the dtype that was pushed; None before it is restored.
         snapshot: state to `resume` from after this frame; None where none is due.
             Empty where no state is carried on: before a cut.
     """
 
-    frame: np.ndarray
-    displacement: np.ndarray | None
-    snapshot: dict[str, np.ndarray] | None
+    number: int
+    source: Decoded
+    step: Step | None = None
+    snapshot: dict[str, np.ndarray] | None = None
 
 
 class Restorer:
@@ -69,41 +71,41 @@ class Restorer:
         self._stream: Stream | None = None
         self._kind = None  # shape and dtype of its frames
         self._tiles = {}  # per kind, what was decided
-        self._held = collections.deque()  # frames needed to restore again
+        self._held = collections.deque()  # frames to be restored, maybe again
         self._anchor = {}  # the snapshot before them
         self._pending = collections.deque()  # restored, maybe still being computed
         # Numbers of the next frame to be pushed, restored and returned.
         self._pushed = self._restored = self._returned = 0
-        self._ended = True  # the next frame starts a shot
 
-    def push(self, frame: np.ndarray) -> list[Restored]:
+    def restore(self, frames: Iterable[Decoded]) -> Iterator[Restored]:
+        """Yields the frames of a video, each as soon as it is restored."""
+        for frame in frames:
+            yield from self.push(frame)
+        yield from self.finish()
+
+    def push(self, source: Decoded) -> list[Restored]:
         """Copies and takes the next frame; returns finished frames, oldest first.
 
-        [H, W, 3] RGB, uint8 or float in [0, 1]. For another size or dtype than since
-        the last `reset`, ValueError; the frame then counts as not pushed.
+        [H, W, 3] RGB, uint8 or float in [0, 1]. For another size or dtype where there
+        is no cut, ValueError; the frame then counts as not pushed.
         """
-        check_frame(frame)
-        held = _Held(self._pushed, np.array(frame), self._ended)
-        self._held.append(held)
-        self._ended = False
+        check_frame(source.frame)
+        copied = source._replace(frame=np.array(source.frame))
+        self._held.append(Restored(self._pushed, copied))
         try:
-            ready = self._do([held], _IN_FLIGHT)
+            ready = self._do([self._held[-1]])
         except ValueError:
             self._held.pop()
-            self._ended = held.starts
             raise
         self._pushed += 1
         return ready
 
-    def reset(self) -> list[Restored]:
-        """Marks a cut, after which size and dtype may change; returns as `push`."""
-        self._ended = True
-        return self._do([], _IN_FLIGHT)
-
     def finish(self) -> list[Restored]:
         """Ends the video and returns all frames not yet returned, oldest first."""
-        self._ended = True
-        return self._do([], 0)
+        ready = self._do([], last=True)
+        self._stream, self._anchor = None, {}
+        self._held.clear()
+        return ready
 
     def resume(self, snapshot: dict[str, np.ndarray], frames_done: int) -> None:
         """Resumes after `frames_done` frames from an earlier run's snapshot there."""
@@ -111,13 +113,13 @@ class Restorer:
             raise ValueError("resume: frames have been pushed already")
         if snapshot:
             unpack(snapshot, self._model)
-        self._anchor, self._ended = snapshot, not snapshot
+        self._anchor = snapshot
         self._pushed = self._restored = self._returned = frames_done
 
-    def _do(self, todo, keep):
-        """Takes frames until at most `keep` results are pending; returns the rest."""
+    def _do(self, todo, *, last=False):
+        """Takes frames, maybe the last ones; returns those that are finished."""
         ready = []
-        while not self._tried(todo, keep, ready):
+        while not self._tried(todo, last, ready):
             self._stream = None
             self._pending.clear()
             self._shrink()
@@ -126,17 +128,19 @@ class Restorer:
         self._forget()
         return ready
 
-    def _tried(self, todo, keep, ready):
+    def _tried(self, todo, last, ready):
         """Returns whether memory sufficed."""
         try:
             for held in todo:
-                if held.starts:
+                if held.source.is_cut:
                     self._end_shot(ready)
                 self._open(held)
-                self._collect(self._stream.advance(jax.device_put(held.frame)), ready)
-            if self._ended:
+                # Of the device's arrays, which are not waited for.
+                frame = jax.device_put(held.source.frame)
+                self._collect(self._stream.advance(frame), ready)
+            if last:
                 self._end_shot(ready)
-            self._hand_over(keep, ready)
+                self._hand_over(0, ready)
             return True
         except Exception as error:
             if not out_of_memory(error):
@@ -149,31 +153,30 @@ class Restorer:
 
     def _collect(self, steps, ready):
         for step in steps:
-            number = self._restored
+            held = self._held[self._restored - self._held[0].number]
             self._restored += 1
             due = self._every and self._restored % self._every == 0
-            due = due and number >= self._returned
+            due = due and held.number >= self._returned
             snapshot = self._stream.snapshot() if due else None
-            self._pending.append(_Pending(number, step, snapshot, self._kind[1]))
+            self._pending.append(held._replace(step=step, snapshot=snapshot))
             self._hand_over(_IN_FLIGHT, ready)
 
     def _hand_over(self, keep, ready):
         while len(self._pending) > keep:
-            number, step, snapshot, dtype = self._pending[0]
+            done = self._pending.popleft()
             # Waits for the device, whose errors are raised here.
-            frame, displacement = jax.tree.map(np.array, step)
-            self._pending.popleft()
-            if number < self._returned:  # of the warm-up
+            frame, displacement = jax.tree.map(np.array, done.step)
+            if done.number < self._returned:  # of the warm-up
                 continue
-            frame = frame.astype(dtype, copy=False)
-            ready.append(Restored(frame, displacement, snapshot))
+            frame = frame.astype(done.source.frame.dtype, copy=False)
+            ready.append(done._replace(step=Step(frame, displacement)))
             self._returned += 1
 
     def _open(self, held):
         """Makes a stream for a frame, if there is none that takes it."""
-        kind = held.frame.shape, held.frame.dtype
-        other = held.starts and kind != self._kind
-        if self._stream is not None and not other:
+        frame, _, is_cut = held.source
+        kind = frame.shape, frame.dtype
+        if self._stream is not None and (kind == self._kind or not is_cut):
             return
         self._kind, self._stream = kind, None
         if kind not in self._tiles:
@@ -181,7 +184,7 @@ class Restorer:
             self._tiles[kind] = self._planned() if auto else self._tile
         network, tile = (self._model, self._params), self._tiles[kind]
         self._stream = TiledStream(*network, tile) if tile else Stream(*network)
-        if held is self._held[0] and not held.starts:
+        if held is self._held[0] and not is_cut:
             self._stream.resume(self._anchor)
 
     def _planned(self):
@@ -212,7 +215,7 @@ class Restorer:
         if not smaller:
             raise UserError(f"{failed}: free some memory, or give smaller frames")
         self._tiles[self._kind] = halves[0] if halves else smaller[-1]
-        self._note(f"{failed}: goes on in tiles of {_size(self._tiles[self._kind])}")
+        self._note(f"{failed}: continues in tiles of {_size(self._tiles[self._kind])}")
 
     def _note(self, text):
         if self._on_note:
@@ -222,24 +225,11 @@ class Restorer:
         """Drops frames that are not needed for restoring again."""
         oldest = self._returned - _WARM_UP
         for held in self._held:
-            if held.starts and held.number <= self._returned:
+            if held.source.is_cut and held.number <= self._returned:
                 oldest = max(oldest, held.number)  # nothing is carried over a cut
         while self._held and self._held[0].number < oldest:
             self._held.popleft()
             self._anchor = {}
-
-
-class _Held(NamedTuple):
-    number: int
-    frame: np.ndarray
-    starts: bool  # a shot
-
-
-class _Pending(NamedTuple):
-    number: int
-    step: Step
-    snapshot: dict | None
-    dtype: np.dtype
 
 
 def _size(tile):

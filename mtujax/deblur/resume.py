@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax.common.dataclass_json import check_same, read_json
+from mtujax.common.files import one_at_a_time
 from mtujax.errors import UserError
 
 _MANIFEST = "job.json"
@@ -33,10 +35,10 @@ class Job:
         settings: dict,
         *,
         resume: bool = False,
-        anew: bool = False,
+        start_over: bool = False,
         resumable: bool = True,
     ):
-        """Makes the folder, or resumes or discards (`anew`) what is in it."""
+        """Makes the folder, or resumes or discards (`start_over`) what is in it."""
         # `settings`, JSON values, must be equal for a job to be resumed. `resumable`
         # keeps finished segments when the work is interrupted.
         self._output = output
@@ -45,11 +47,11 @@ class Job:
         self.folder = final.with_name(f"{final.name}.part")
         self.segments, self._resumable = [], resumable
         if self.folder.exists():
-            self._take(resume, anew)
+            self._take(resume, start_over)
         if not self.folder.exists():
             self.folder.mkdir()
             self._store(self.folder / _MANIFEST, self._manifest())
-        self._lock = _lock(self.folder / _LOCK, output)
+        self._held = self._lock()
 
     def __enter__(self) -> "Job":
         """Returns itself."""
@@ -60,11 +62,11 @@ class Job:
         if error is not None and self.segments and self._resumable:
             error.add_note(
                 f"{self.frames} finished frames are kept in {self.folder.name}: "
-                "--resume goes on"
+                "--resume continues from them"
             )
+            self._held.close()
         else:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        _unlock(self._lock)
+            self._discard(self._held)
 
     @property
     def frames(self) -> int:
@@ -89,6 +91,21 @@ class Job:
         with np.load(self._state(len(self.segments))) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
+    def _lock(self):
+        """Locks the folder for this process, so that no two write the same output."""
+        held = contextlib.ExitStack()
+        busy = "another process is writing it"
+        held.enter_context(one_at_a_time(self.folder / _LOCK, self._output, busy=busy))
+        return held
+
+    def _discard(self, held, *, ignore_errors=True):
+        """Deletes the folder, and releases its lock."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        left = self.folder.exists()  # Windows does not delete the lock, an open file
+        held.close()
+        if left:
+            shutil.rmtree(self.folder, ignore_errors=ignore_errors)
+
     def _state(self, number):
         return self.folder / f"state-{number}.npz"
 
@@ -100,28 +117,25 @@ class Job:
         with _appearing(path) as file:
             file.write(text.encode())
 
-    def _take(self, resume, anew):
+    def _take(self, resume, start_over):
         """Decides what to do with a folder that exists already."""
         content = self._content()
         segments, settings = content["segments"], content["settings"]
-        if segments and not (resume or anew):
+        if segments and not (resume or start_over):
             frames = sum(s["frames"] for s in segments)
             raise UserError(
                 f"{self.folder.name}: has {frames} finished frames of an interrupted "
-                "run; --resume goes on with it, --overwrite begins anew"
+                "run; --resume continues it, --overwrite starts over"
             )
         if not segments or not resume:
-            lock = _lock(self.folder / _LOCK, self._output)
-            shutil.rmtree(self.folder)
-            _unlock(lock)
+            self._discard(self._lock(), ignore_errors=False)
             return
-        for name in sorted(settings.keys() | self._settings.keys()):
-            was, is_ = settings.get(name), self._settings.get(name)
-            if was != is_:
-                raise UserError(
-                    f"{self.folder.name}: was begun with {name} {was}, not {is_}: give "
-                    "the same, or --overwrite to begin anew"
-                )
+        check_same(
+            settings,
+            self._settings,
+            f"{self.folder.name}: was started with other settings",
+            "give the same, or --overwrite to start over",
+        )
         self.segments = segments
 
     def _content(self):
@@ -129,9 +143,9 @@ class Job:
         if names <= {_LOCK, f"{_MANIFEST}.new"}:  # killed right after the start
             return {"settings": {}, "segments": []}
         try:
-            content = json.loads((self.folder / _MANIFEST).read_text())
+            content = read_json(self.folder / _MANIFEST)
             return {k: content[k] for k in ("settings", "segments")}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, UserError, KeyError, TypeError):
             raise UserError(
                 f"{self.folder}: is in the way: unfinished work is kept there, and "
                 "this is none; move it away"
@@ -147,23 +161,3 @@ def _appearing(path):
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-
-
-def _lock(path, output):
-    """Locks the folder for this process, so that no two write the same output."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, where nothing is locked
-        return None
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise UserError(f"{output}: another process is writing it") from None
-    return handle
-
-
-def _unlock(lock):
-    if lock is not None:
-        os.close(lock)

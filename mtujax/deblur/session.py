@@ -4,22 +4,23 @@ The decoder runs ahead in one thread and the encoder behind in another, while th
 network runs in the caller's. Letters: H W pixels.
 """
 
-import collections
 import contextlib
+import itertools
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mtujax.common.files import naming
 from mtujax.common.threads import Ahead, Behind
 from mtujax.deblur.options import Options
-from mtujax.deblur.output import Frame, Target
-from mtujax.deblur.restorer import Restorer
+from mtujax.deblur.output import Target
+from mtujax.deblur.restorer import Restored, Restorer
 from mtujax.deblur.resume import Job
 from mtujax.errors import UsageError, UserError
 from mtujax.model.network import MTUNet
-from mtujax.video.image_folder import FolderReader, ImageKind
-from mtujax.video.inputs import is_folder
-from mtujax.video.scene_cuts import MEMORY, shots
+from mtujax.video.inputs import Kind
+from mtujax.video.scene_cuts import MEMORY, Decoded, shots
 
 _WAITING = 4  # frames that may wait between two threads
 
@@ -38,13 +39,15 @@ class Restoration:
         self,
         reader,
         output: Path,
+        kind: Kind,
         options: Options,
         network: tuple[MTUNet, dict],
         on_note: Callable[[str], None],
         progress: Callable[[int, int | None], None] | None,
     ):
         """Checks the options that depend on the network; restores nothing yet."""
-        self._reader, self._output, self._options = reader, output, options
+        self._reader, self._output, self._kind = reader, output, kind
+        self._options = options
         self._network, self._on_note, self._progress = network, on_note, progress
         self.frames = self.resumed = self.cuts = 0
         self._segment_cuts, self._job, self._total = 0, None, expected(reader, options)
@@ -55,9 +58,15 @@ class Restoration:
                 f"save_motion {options.save_motion}: this network matches no motion"
             )
 
-    def to_pipe(self) -> None:
-        """Restores everything to standard output."""
-        self._restore(None, None)
+    def to_pipe(self, *, overwrite: bool) -> None:
+        """Restores everything to standard output, and the motion to a file if asked."""
+        motion = self._options.save_motion
+        if motion is None:
+            self._restore(None, None, overwrite)
+            return
+        parent = Path(os.path.realpath(motion)).parent
+        with tempfile.TemporaryDirectory(prefix=".", dir=parent) as folder:
+            self._restore(Path(folder), None, overwrite)
 
     def to_disk(
         self, settings: dict, *, every: int, resume: bool, overwrite: bool, keep: bool
@@ -65,7 +74,9 @@ class Restoration:
         """Restores everything to a file or folder, in segments of `every` frames."""
         # `settings` must be equal for an interrupted run to be resumed; `keep` keeps
         # finished segments when this run is interrupted.
-        job = Job(self._output, settings, resume=resume, anew=overwrite, resumable=keep)
+        job = Job(
+            self._output, settings, resume=resume, start_over=overwrite, resumable=keep
+        )
         with job, naming(self._output, job.folder):
             if resume:
                 self._say_where(job.frames)
@@ -75,11 +86,13 @@ class Restoration:
             self._restore(job.folder, every, overwrite)
 
     def _say_where(self, done):
-        where = f"goes on after {done} frames" if done else "begins: nothing is left"
+        where = (
+            f"resumes after {done} frames" if done else "starts over: nothing is left"
+        )
         self._on_note(f"{where} of an interrupted run")
 
-    def _restore(self, folder, every, overwrite=False):
-        where = self._output, self._options, folder
+    def _restore(self, folder, every, overwrite):
+        where = self._output, self._kind, self._options, folder
         target = Target(self._reader, *where, self._cell)
         self.size = target.size
         for note in target.notes:
@@ -103,54 +116,34 @@ class Restoration:
         if done:
             target.resume([s["target"] for s in self._job.segments])
             restorer.resume(self._job.state(), done)
-        waiting = collections.deque()
         with (
-            Ahead(self._tagged(done), _WAITING) as frames,
-            Behind(lambda out: self._write(target, *out), _WAITING) as behind,
+            Ahead(self._decoded(done), _WAITING) as frames,
+            Behind(lambda frame: self._write(target, frame), _WAITING) as behind,
         ):
+            for frame in restorer.restore(frames):
+                behind.put(frame)
+                if self._progress:
+                    self._progress(frame.number + 1, self._total)
 
-            def hand(results):
-                for result in results:
-                    told = waiting.popleft()
-                    behind.put((told, result))
-                    if self._progress:
-                        self._progress(told[0] + 1, self._total)
-
-            for number, (blurry, tag, is_cut) in enumerate(frames, start=done):
-                if is_cut:
-                    hand(restorer.reset())
-                waiting.append((number, blurry, tag, is_cut))
-                hand(restorer.push(blurry))
-            hand(restorer.finish())
-
-    def _write(self, target, told, result):
+    def _write(self, target, frame: Restored):
         """In the encoder's thread: writes a frame, and may end a segment."""
-        number, blurry, tag, is_cut = told
-        target.write(Frame(number, blurry, result.frame, result.displacement, tag))
+        target.write(frame)
         self.frames += 1
-        self.cuts += is_cut
-        self._segment_cuts += is_cut
-        if result.snapshot is not None:
+        self.cuts += frame.source.is_cut
+        self._segment_cuts += frame.source.is_cut
+        if frame.snapshot is not None:
             segment = {"frames": self.frames - self._job.frames}
             segment |= {"cuts": self._segment_cuts, "target": target.end_segment()}
-            self._job.finish(segment, result.snapshot)
+            self._job.finish(segment, frame.snapshot)
             self._segment_cuts = 0
 
-    def _tagged(self, done) -> Iterator:
+    def _decoded(self, done) -> Iterator[Decoded]:
         """In the decoder's thread: yields frames from `done` on, marking cuts."""
-        options, reader = self._options, self._reader
+        start, end = self._options.start, self._options.end
         again = min(done, MEMORY)  # read once more, to find the same cuts
-        frames = reader.frames(start=options.start, end=options.end, skip=done - again)
-        found = shots(frames, options.scene_threshold)
-        from_folder = isinstance(reader, FolderReader)
-        for number, (frame, tag, is_cut) in enumerate(found, start=done - again):
-            if number < done:
-                continue
-            if from_folder and not is_folder(self._output):
-                tag = number
-            elif is_folder(self._output) and not from_folder:
-                tag = ImageKind(f"frame_{number:06d}.png")
-            yield frame, tag, is_cut
+        frames = self._reader.frames(start=start, end=end, skip=done - again)
+        found = shots(frames, self._options.scene_threshold)
+        yield from itertools.islice(found, again, None)
 
     def _nothing(self):
         start, end = self._options.start, self._options.end
@@ -160,7 +153,7 @@ class Restoration:
 
 def expected(reader, options: Options) -> int | None:
     """Number of frames in the range, None if unknown; for the progress bar."""
-    info, by_frame = reader.info, isinstance(reader, FolderReader)
+    info, by_frame = reader.info, reader.kind == "folder"
     start, end = options.start, options.end
     if by_frame:
         for value in (start, end):

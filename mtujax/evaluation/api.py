@@ -6,6 +6,7 @@ are kept one by one (`evaluation.folder`), so that a later start resumes; a fold
 holds another evaluation is refused.
 """
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import jax
 
-from mtujax.common.dataclass_json import differing_fields
+from mtujax.common.dataclass_json import check_same
 from mtujax.common.hardware import machine
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.errors import UsageError, UserError
@@ -48,16 +49,11 @@ def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
     if not isinstance(old, dict) or (old.get("kind"), old.get("version")) != kind:
         raise UserError(
             f"{place}: holds an evaluation of another version of mtujax, which this "
-            f"one cannot go on with; {_WAY_OUT}"
+            f"one cannot continue; {_WAY_OUT}"
         )
     theirs = {name: old.pop(name, None) for name in ("frames", "results")}
     ours = {name: settings.pop(name) for name in theirs}
-    if differing := differing_fields(old, settings):
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        raise UserError(
-            f"{place}: holds another evaluation: {'; '.join(differing[:3])}{more}; "
-            f"{_WAY_OUT}"
-        )
+    check_same(old, settings, f"{place}: holds another evaluation", _WAY_OUT)
     places = {"frames": work.videos.path}
     if work.results is not None:
         places["results"] = work.results.folder
@@ -70,12 +66,12 @@ def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
 
 
 def _settings(work, method, about):
-    told = to_json(Evaluation(method, about, {}))
+    described = to_json(Evaluation(method, about, {}))
     return {
         "kind": SETTINGS_KIND,
         "version": SETTINGS_VERSION,
-        "method": told["method"],
-        "dataset": told["dataset"],
+        "method": described["method"],
+        "dataset": described["dataset"],
         "protocols": sorted(p.name for p in work.setup.protocols),
         "motion": work.setup.motion,
         "consistency": work.setup.consistency,
@@ -185,9 +181,12 @@ def _evaluate(work, subject, note):
     from mtujax import parallel
 
     first, about, clocks = parallel.is_first(), _about(work.videos), Clocks()
-    with work.folder.taken(first=first):
-        agree(work, subject.method, about, first=first)
-        _restore_share(work, clocks, note)
+    with contextlib.ExitStack() as stack:
+        with parallel.failing_together():
+            stack.enter_context(work.folder.taken(first=first))
+            agree(work, subject.method, about, first=first)
+        with parallel.failing_together():
+            _restore_share(work, clocks, note)
         found, records = _merged(work, Evaluation(subject.method, about, {}))
         found = dataclasses.replace(found, seconds=clocks.seconds)
         if not first:
@@ -258,22 +257,14 @@ def _about(videos) -> Scored:
 
 
 def _restore_share(work, clocks, note):
-    """Evaluates this process's videos; all processes leave this together."""
-    from mtujax import parallel
-
+    """Evaluates this process's videos."""
     infos = work.videos.source.videos
     lengths = {number: video.frames for number, video in enumerate(infos)}
     share = share_out(lengths, jax.process_count())[jax.process_index()]
     kept = {number for number in share if work.finished(number) is not None}
     if kept:
         note(f"{len(kept)} of {len(share)} videos are finished already")
-    try:
-        work_off(work, share, kept, clocks)
-    except Exception:
-        parallel.any_process(True)  # or the others would wait for ever
-        raise
-    if parallel.any_process(False):
-        raise UserError("another process has failed; see what it says")
+    work_off(work, share, kept, clocks)
 
 
 def _merged(work, found):

@@ -160,14 +160,17 @@ def _is_deep(path):
         except (ValueError, OSError, EOFError):
             return False  # reported when it is read
     with path.open("rb") as file:
-        start = file.read(_PNG_DEPTH + 1)
-    return start[1:4] == b"PNG" and start[_PNG_DEPTH:] == b"\x10"
+        return _is_deep_png(file.read(_PNG_DEPTH + 1))
+
+
+def _is_deep_png(data):
+    return data[1:4] == b"PNG" and data[_PNG_DEPTH : _PNG_DEPTH + 1] == b"\x10"
 
 
 def _read_image(path):
     data = path.read_bytes()
     image = decode(data, path)
-    if not _is_deep(path):
+    if not _is_deep_png(data):
         return image
     flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     deep = cv2.imdecode(np.frombuffer(data, np.uint8), flag)

@@ -11,13 +11,14 @@ table.md        the table of videos, for readers
 
 import contextlib
 import csv
-import json
+import dataclasses
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from mtujax.common.dataclass_json import from_dict, read_json, write_json
 from mtujax.common.files import one_at_a_time, publish, whole_output
 from mtujax.errors import UserError
 from mtujax.evaluation.results import Evaluation, read_results
@@ -54,24 +55,20 @@ class EvaluationFolder:
 
     def settings(self) -> dict | None:
         """Reads the settings; None in a new folder."""
-        path = self.path / SETTINGS
+        remedy = "name another folder, or delete it"
         try:
-            return json.loads(path.read_text("utf-8"))
+            return read_json(self.path / SETTINGS, remedy)
         except FileNotFoundError:
             if any((self.path / "videos").iterdir()):
                 raise UserError(
                     f"{self.path}: {SETTINGS} is missing, so what is finished there is "
-                    "of unknown origin; name another folder, or delete it"
+                    f"of unknown origin; {remedy}"
                 ) from None
             return None
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path}: cannot be read ({error}); name another folder, or delete it"
-            ) from None
 
     def write_settings(self, settings: dict) -> None:
         """Writes the settings, JSON values."""
-        self._write(self.path / SETTINGS, settings)
+        write_json(self.path / SETTINGS, settings)
 
     def results(self) -> Evaluation | None:
         """Reads an earlier start's results; None unless all tables are there, too."""
@@ -87,14 +84,13 @@ class EvaluationFolder:
         if frames and not (self.path / "frames" / video).is_dir():
             return None
         try:
-            values = json.loads(self._record(video).read_text("utf-8"))
-            return VideoRecord.from_json(values)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError):
+            return from_dict(read_json(self._record(video)), VideoRecord)
+        except (FileNotFoundError, UserError, TypeError, AttributeError):
             return None
 
     def finish(self, record: VideoRecord) -> None:
         """Saves the record of a finished video."""
-        self._write(self._record(record.video.name), record.to_json())
+        write_json(self._record(record.video.name), dataclasses.asdict(record))
 
     def frames_of(self, video: str) -> "SavedFrames":
         """Opens a writer of a video's restored frames."""
@@ -120,10 +116,6 @@ class EvaluationFolder:
 
     def _record(self, video):
         return self.path / "videos" / f"{video}.json"
-
-    def _write(self, path, values):
-        name = path.relative_to(self.path)
-        self.write_text(name, json.dumps(values, indent=1) + "\n")
 
 
 class SavedFrames:

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from mtujax.common.dataclass_json import differing_fields, to_dict
+from mtujax.common.dataclass_json import check_same, to_dict
 from mtujax.common.files import digest
 from mtujax.config import ModelConfig
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError
 from mtujax.evaluation.results import Method
 from mtujax.model.cost import parameter_count
 from mtujax.model.network import MTUNet, inference_params
@@ -109,12 +109,9 @@ def open_file(weights: str | os.PathLike) -> Subject:
 def _check_network(weights, found, wanted):
     """Refuses weights of another network; the precision may differ."""
     there = dataclasses.replace(found, dtype=wanted.dtype)
-    if differing := differing_fields(to_dict(there), to_dict(wanted)):
-        name = "" if isinstance(weights, tuple) else f" {weights}"
-        raise UserError(
-            f"weights{name}: of another network than the configuration's: "
-            f"{'; '.join(differing)}"
-        )
+    name = "" if isinstance(weights, tuple) else f" {weights}"
+    what = f"weights{name}: of another network than the configuration's"
+    check_same(to_dict(there), to_dict(wanted), what)
 
 
 def _subject(name, model, params, sha256=None):

@@ -26,26 +26,34 @@ for readers; `read_results` takes sums and computes them again.
 """
 
 import dataclasses
-import json
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from mtujax.common.dataclass_json import from_dict, plain, to_dict
-from mtujax.common.files import whole_output
+from mtujax.common.dataclass_json import (
+    from_dict,
+    plain,
+    read_json,
+    to_dict,
+    write_json,
+)
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
 from mtujax.evaluation.scores import (
     ConsistencySums,
     MotionSums,
     ProtocolScores,
-    Sums,
     Video,
-    VideoScores,
     add_up,
 )
 
+T = TypeVar("T")
+
 EVALUATION, BENCH = "mtujax evaluation", "mtujax bench"
 """Kinds of result files."""
+
+_MADE_BY = {EVALUATION: "eval.py", BENCH: "`mtujax bench`"}
 
 
 VERSION = 1
@@ -112,14 +120,13 @@ class Evaluation:
     @property
     def motion_total(self) -> MotionSums | None:
         """Motion accuracy over all videos; None if not asked for."""
-        return None if self.motion is None else add_up(self.motion, MotionSums())
+        return None if self.motion is None else add_up(self.motion, MotionSums)
 
     @property
     def consistency_total(self) -> ConsistencySums | None:
         """Temporal consistency over all videos; None if not asked for."""
-        if self.consistency is None:
-            return None
-        return add_up(self.consistency, ConsistencySums())
+        steady = self.consistency
+        return None if steady is None else add_up(steady, ConsistencySums)
 
 
 def write_results(path: str | os.PathLike, evaluation: Evaluation) -> None:
@@ -132,9 +139,7 @@ def write_results(path: str | os.PathLike, evaluation: Evaluation) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    text = json.dumps(to_json(evaluation), indent=1, allow_nan=False) + "\n"
-    with whole_output(Path(path), folder=False) as part:
-        part.write_text(text, "utf-8")
+    write_json(Path(path), to_json(evaluation))
 
 
 def to_json(evaluation: Evaluation) -> dict:
@@ -170,30 +175,34 @@ def read_results(path: str | os.PathLike) -> Evaluation:
         UserError: naming the file, if it is missing, is no evaluation, is of another
             version, or is damaged.
     """
+    return read_file(path, {EVALUATION: evaluation_of})
+
+
+def read_file(path: str | os.PathLike, readers: Mapping[str, Callable[[dict], T]]) -> T:
+    """Reads a file of results by the reader of its kind, one of `readers`.
+
+    A UserError names the file, if it is missing, damaged, or of another kind or
+    version.
+    """
     path = Path(path)
-    values = _load(path)
-    if not isinstance(values, dict) or values.get("kind") != EVALUATION:
-        raise UserError(f"{path}: not results of eval.py")
+    try:
+        values = read_json(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    if not isinstance(values, dict) or values.get("kind") not in tuple(readers):
+        made_by = " or ".join(_MADE_BY[kind] for kind in readers)
+        raise UserError(f"{path}: not results of {made_by}")
     if values.get("version") != VERSION:
         raise UserError(
             f"{path}: results of version {values.get('version')}, this mtujax reads "
-            f"version {VERSION}; evaluate again, or use the mtujax that wrote them"
+            f"version {VERSION}; measure again, or use the mtujax that wrote them"
         )
     try:
-        return _evaluation(values)
+        return readers[values["kind"]](values)
     except KeyError as error:
         raise UserError(f"{path}: damaged, lacks {error.args[0]}") from None
     except (UserError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: damaged ({error})") from None
-
-
-def _load(path):
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged, no JSON ({error})") from None
 
 
 def _protocol(scores):
@@ -204,7 +213,7 @@ def _protocol(scores):
         "ssim": ssim,
         "average": scores.average,
         "frames": total.frames,
-        "videos": sum(one.sums.frames > 0 for one in scores.by_video.values()),
+        "videos": scores.videos,
         "infinite": total.infinite,
         "unaligned": total.unaligned,
         "invalid": total.invalid,
@@ -222,41 +231,23 @@ def _pairs(by_video, total):
     return {**total.summary, "by_video": each}
 
 
-def _evaluation(values):
-    protocols = values["protocols"]
-    return Evaluation(
-        method=from_dict(values["method"], Method, "method."),
-        dataset=_read_dataset(values["dataset"]),
-        protocols={name: _read_protocol(protocols[name], name) for name in protocols},
-        motion=_read_pairs(values["motion"], MotionSums, "motion"),
-        consistency=_read_pairs(values["consistency"], ConsistencySums, "consistency"),
-        machine=dict(values["machine"]),
-        seconds={name: float(value) for name, value in values["seconds"].items()},
-    )
-
-
-def _read_dataset(values):
-    videos = tuple(from_dict(v, Video, "dataset.videos.") for v in values["videos"])
-    about = {name: values[name] for name in ("name", "split", "variant")}
-    return Scored(**about, videos=videos)
-
-
-def _read_protocol(values, name):
-    by_video = {}
-    for video, sums in values["by_video"].items():
-        sums = dict(sums)
-        first, end = sums.pop("counted")
-        sums = from_dict(sums, Sums, f"{name} {video}.")
-        by_video[video] = VideoScores((first, end), sums)
-    if values["average"] not in ("frames", "videos"):
-        raise ValueError(f"average {values['average']!r} of {name}")
-    return ProtocolScores(values["average"], by_video)
-
-
-def _read_pairs(values, kind, name):
-    if values is None:
-        return None
-    by_video = values["by_video"].items()
-    return {
-        video: from_dict(sums, kind, f"{name} {video}.") for video, sums in by_video
+def evaluation_of(values: dict) -> Evaluation:
+    """Reads an evaluation from the JSON values of its file."""
+    given = {name: values[name] for name in ("method", "dataset", "machine", "seconds")}
+    protocols = {
+        name: {
+            "average": scores["average"],
+            "by_video": {n: _split(sums) for n, sums in scores["by_video"].items()},
+        }
+        for name, scores in values["protocols"].items()
     }
+    pairs = {
+        name: values[name] if values[name] is None else values[name]["by_video"]
+        for name in ("motion", "consistency")
+    }
+    return from_dict({**given, "protocols": protocols, **pairs}, Evaluation)
+
+
+def _split(sums):
+    sums = dict(sums)
+    return {"counted": sums.pop("counted"), "sums": sums}

@@ -4,17 +4,35 @@ Letters: B frames.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from mtujax.common.dataclass_json import from_dict, plain
 from mtujax.metrics.image import MOST_PSNR
 from mtujax.metrics.protocols import Protocol
 
 
+class _Added:
+    """Sums and counts that are added field by field."""
+
+    def __add__(self, other):
+        """Adds those of others of the same kind."""
+        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
+        return type(self)(*(a + b for a, b in zip(mine, theirs, strict=True)))
+
+
+T = TypeVar("T", bound=_Added)
+
+
+def add_up(by_video: Mapping[str, T], kind: type[T]) -> T:
+    """Adds sums of videos in the order of names, on which sums of floats depend."""
+    return sum((by_video[name] for name in sorted(by_video)), kind())
+
+
 @dataclasses.dataclass(frozen=True)
-class Sums:
+class Sums(_Added):
     """Scores of some frames, added up; sums of sums are sums of all frames.
 
     Frames with NaN are counted and enter no sum: the mean is then NaN.
@@ -35,11 +53,6 @@ class Sums:
     infinite: int = 0
     unaligned: int = 0
     invalid: int = 0
-
-    def __add__(self, other: "Sums") -> "Sums":
-        """Adds the sums of other frames."""
-        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
-        return Sums(*(a + b for a, b in zip(mine, theirs, strict=True)))
 
     @property
     def means(self) -> tuple[float, float]:
@@ -69,10 +82,9 @@ def average(videos: dict[str, Sums], *, over: str) -> tuple[float, float]:
 
     Videos without frames are left out; NaN if a frame is invalid or there is none.
     """
-    # In the order of names: sums of floats depend on their order.
     each = [videos[name] for name in sorted(videos) if videos[name].frames]
     if over == "frames" or not each:
-        return sum(each, Sums()).means
+        return add_up(videos, Sums).means
     values, similar = zip(*(video.means for video in each), strict=True)
     return sum(values) / len(each), sum(similar) / len(each)
 
@@ -99,23 +111,49 @@ class ProtocolScores:
         by_video: scores by the video's name.
     """
 
-    average: str
+    average: Literal["frames", "videos"]
     by_video: dict[str, VideoScores]
 
     @property
     def total(self) -> Sums:
         """Sums over all videos."""
-        return add_up({name: one.sums for name, one in self.by_video.items()}, Sums())
+        return add_up(self._sums, Sums)
+
+    @property
+    def videos(self) -> int:
+        """Number of videos with frames that count."""
+        return sum(one.frames > 0 for one in self._sums.values())
 
     @property
     def means(self) -> tuple[float, float]:
         """(PSNR in dB, SSIM) as the protocol averages; NaN if a frame is invalid."""
-        videos = {name: one.sums for name, one in self.by_video.items()}
-        return average(videos, over=self.average)
+        return average(self._sums, over=self.average)
+
+    @property
+    def _sums(self):
+        return {name: one.sums for name, one in self.by_video.items()}
+
+
+class _PairSums(_Added):
+    """Sums over pairs of frames; `counts` says of how many pairs each of them is."""
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each sum; NaN if it is of no pairs."""
+        sums = {name: (getattr(self, name), n) for name, n in self.counts.items()}
+        return {name: value / n if n else math.nan for name, (value, n) in sums.items()}
+
+    @property
+    def summary(self) -> dict[str, float | int | None]:
+        """Means and counts by name, as in files; a mean of no pairs is None."""
+        means = {n: mean if self.counts[n] else None for n, mean in self.means.items()}
+        return means | {
+            name: value for name, value in vars(self).items() if name not in means
+        }
 
 
 @dataclasses.dataclass(frozen=True)
-class MotionSums:
+class MotionSums(_PairSums):
     """Motion accuracy of pairs of consecutive frames, added up.
 
     Attributes:
@@ -139,34 +177,14 @@ class MotionSums:
     known: int = 0
 
     @property
-    def means(self) -> dict[str, float]:
-        """Means of psnr, ssim and share per defined pair; NaN if there is none.
-
-        Also end_point_error per pair whose exact flow is known; NaN likewise.
-        """
-        count = self._defined
-        return {
-            **_per(count, psnr=self.psnr, ssim=self.ssim, share=self.share),
-            **_per(self.known, end_point_error=self.end_point_error),
-        }
-
-    @property
-    def summary(self) -> dict[str, float | int | None]:
-        """Means and counts by name, as in files; a mean of no pairs is None."""
-        means = self.means
-        for name in means:
-            count = self.known if name == "end_point_error" else self._defined
-            means[name] = means[name] if count else None
-        counts = ("pairs", "undefined", "infinite", "known")
-        return means | {name: getattr(self, name) for name in counts}
-
-    @property
-    def _defined(self):
-        return self.pairs - self.undefined
+    def counts(self) -> dict[str, int]:
+        """Pairs that enter each sum."""
+        defined = dict.fromkeys(("psnr", "ssim", "share"), self.pairs - self.undefined)
+        return {**defined, "end_point_error": self.known}
 
 
 @dataclasses.dataclass(frozen=True)
-class ConsistencySums:
+class ConsistencySums(_PairSums):
     """Warping errors of pairs of consecutive frames, added up.
 
     Attributes:
@@ -185,33 +203,14 @@ class ConsistencySums:
     invalid: int = 0
 
     @property
-    def means(self) -> dict[str, float]:
-        """Errors, restored and sharp, per defined pair; NaN if there is none."""
-        count = self.pairs - self.undefined
-        restored = float("nan") if self.invalid else self.restored
-        return _per(count, restored=restored, sharp=self.sharp)
+    def counts(self) -> dict[str, int]:
+        """Pairs that enter each sum."""
+        return dict.fromkeys(("restored", "sharp"), self.pairs - self.undefined)
 
     @property
-    def summary(self) -> dict[str, float | int | None]:
-        """Means and counts by name, as in files; a mean of no pairs is None."""
-        means = self.means if self.pairs > self.undefined else dict.fromkeys(self.means)
-        counts = ("pairs", "undefined", "invalid")
-        return means | {name: getattr(self, name) for name in counts}
-
-
-def add_up(sums: Mapping, start):
-    """Adds sums of videos in the order of names, on which sums of floats depend."""
-    total = dataclasses.astuple(start)
-    for name in sorted(sums):
-        pairs = zip(total, dataclasses.astuple(sums[name]), strict=True)
-        total = tuple(a + b for a, b in pairs)
-    return type(start)(*total)
-
-
-def _per(count, **sums):
-    return {
-        name: value / count if count else float("nan") for name, value in sums.items()
-    }
+    def means(self) -> dict[str, float]:
+        """Errors per defined pair; NaN if there is none, or one is invalid."""
+        return super().means | ({"restored": math.nan} if self.invalid else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,27 +248,6 @@ class VideoRecord:
     consistency: ConsistencySums | None
     rows: tuple[dict, ...]
     machine: dict[str, str | int]
-
-    def to_json(self) -> dict:
-        """Converts the record to JSON values."""
-        return plain(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, values: dict) -> "VideoRecord":
-        """Reads a record; UsageError, KeyError, TypeError or ValueError if damaged."""
-        protocols = {}
-        for name, one in values["protocols"].items():
-            first, end = one["counted"]
-            total = from_dict(one["sums"], Sums, f"{name}.")
-            protocols[name] = VideoScores((first, end), total)
-        kinds = {"motion": MotionSums, "consistency": ConsistencySums}
-        pairs = {
-            name: values[name] and from_dict(values[name], kind)
-            for name, kind in kinds.items()
-        }
-        rows = tuple(dict(row) for row in values["rows"])
-        video, machine = from_dict(values["video"], Video), dict(values["machine"])
-        return cls(video, protocols, **pairs, rows=rows, machine=machine)
 
 
 class Tally:

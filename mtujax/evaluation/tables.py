@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from mtujax.common.text import Column, Table, markdown
+from mtujax.config import MOTION_STRIDE
 from mtujax.evaluation.results import Evaluation
 from mtujax.evaluation.scores import VideoRecord
 from mtujax.metrics.protocols import PROTOCOLS
@@ -94,14 +95,15 @@ def _of_motion(motion):
     means, defined = motion.means, motion.pairs - motion.undefined
     perfect = f" ({motion.infinite} {_ODD['infinite']})" if motion.infinite else ""
     among = f"over {defined} of {motion.pairs} pairs{perfect}"
+    accuracy = f"Motion accuracy at 1/{MOTION_STRIDE} scale"
     if defined:
         yield (
-            f"Motion accuracy at 1/4 scale: {means['psnr']:.3f} dB, "
+            f"{accuracy}: {means['psnr']:.3f} dB, "
             f"SSIM {means['ssim']:.4f}, {among} and {100 * means['share']:.1f} % of "
             "the cells."
         )
     else:
-        yield f"Motion accuracy at 1/4 scale: none, {among}."
+        yield f"{accuracy}: none, {among}."
     if motion.known:
         yield (
             f"End-point error: {means['end_point_error']:.2f} pixels, over "

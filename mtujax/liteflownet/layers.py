@@ -1,8 +1,9 @@
 """The parts of LiteFlowNet (Hui et al., CVPR 2018): features, and NetE's three steps.
 
-Flow (dx, dy) is backward and counted in twentieths of a full-resolution pixel; level l
-has 1 / 2^(l-1) of the full resolution. Every convolution is zero-padded by half its
-kernel. Letters: B batch, h w pixels of a level, C channels, k side of a kernel.
+Flow (dx, dy) is backward, in units of 20 full-resolution pixels. Level l has
+1 / 2^(l-1) of the full resolution; flow is found on levels 2 to 6. Every convolution is
+zero-padded by half its kernel. Letters: B batch, h w pixels of a level, C channels, k
+side of a kernel.
 """
 
 import functools
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from mtujax.ops.warping import backward_warp
 
 LEVELS = (2, 3, 4, 5, 6)
-FLOW_UNIT = 20.0  # the flow inside times this is in pixels of full resolution
+FLOW_UNIT = 20.0  # the internal flow times this is in pixels of full resolution
 _KERNELS = {2: 7, 3: 5, 4: 5, 5: 3, 6: 3}
 _REACH = 3  # displacements matched each way
 _FEATURES = {1: (32,), 2: (32,) * 3, 3: (64,) * 2, 4: (96,) * 2, 5: (128,), 6: (192,)}
@@ -39,11 +40,7 @@ class Features(nn.Module):
 
 
 class Matching(nn.Module):
-    """M: what is added to the coarser level's flow so that both frames' features meet.
-
-    Attributes:
-        level: 2 to 6.
-    """
+    """M: refines the coarser level's flow so that both frames' features meet."""
 
     level: int
 
@@ -62,7 +59,7 @@ class Matching(nn.Module):
             second = backward_warp(second, flow * pixels_per_unit(self.level))
         if self.level <= 3:
             # Sampled at even pixels for displacements of even length: the matching of
-            # a grid of half the resolution, and brought back from it.
+            # a grid of half the resolution, which is then upsampled.
             scores = leaky(correlation(first[:, ::2, ::2], second[:, ::2, ::2]))
             scores = UpDepthwise(name="up_scores")(scores)
         else:
@@ -72,11 +69,7 @@ class Matching(nn.Module):
 
 
 class Subpixel(nn.Module):
-    """S: what is added to the flow, seen from the features themselves.
-
-    Attributes:
-        level: 2 to 6.
-    """
+    """S: refines the flow from the features themselves."""
 
     level: int
 
@@ -93,11 +86,7 @@ class Subpixel(nn.Module):
 
 
 class Regularization(nn.Module):
-    """R: the flow averaged over a neighbourhood, with weights that each pixel chooses.
-
-    Attributes:
-        level: 2 to 6.
-    """
+    """R: averages the flow over a neighbourhood, with weights chosen per pixel."""
 
     level: int
 
@@ -133,11 +122,7 @@ class Regularization(nn.Module):
 
 
 class FlowHead(nn.Module):
-    """Four convolutions from features to a flow.
-
-    Attributes:
-        kernel: side of the last one.
-    """
+    """Four convolutions from features to a flow; `kernel` is the side of the last."""
 
     kernel: int
 
@@ -150,11 +135,7 @@ class FlowHead(nn.Module):
 
 
 class NeighbourSum(nn.Module):
-    """A weighted sum over the k x k neighbourhood of each pixel, zeros outside.
-
-    Attributes:
-        side: k.
-    """
+    """A weighted sum over the k x k neighbourhood of each pixel, zeros outside."""
 
     side: int
 
@@ -162,7 +143,7 @@ class NeighbourSum(nn.Module):
     def __call__(self, values: jax.Array, weights: jax.Array) -> jax.Array:
         """Sums values [B, h, w, 1] with weights [B, h, w, k * k], row-major.
 
-        Returns [B, h, w, 1]: a learned factor for each neighbour, and a bias.
+        Returns [B, h, w, 1]; each neighbour has a learned factor, and there is a bias.
         """
         count, reach = self.side**2, self.side // 2
         init = nn.initializers.lecun_normal()
@@ -176,10 +157,7 @@ class NeighbourSum(nn.Module):
 
 
 class UpDepthwise(nn.Module):
-    """Doubles the resolution, each channel by a transposed 4x4 convolution of its own.
-
-    Stride 2, one pixel cut off on every side, no bias, as PyTorch has it.
-    """
+    """PyTorch's depthwise transposed convolution (4x4, stride 2, pad 1), no bias."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -204,7 +182,7 @@ class UpDepthwise(nn.Module):
 
 
 def pixels_per_unit(level: int) -> float:
-    """How many pixels of a level one unit of the flow inside is."""
+    """How many pixels of a level one unit of the internal flow is."""
     return FLOW_UNIT / 2 ** (level - 1)
 
 
@@ -216,12 +194,7 @@ def leaky(x: jax.Array) -> jax.Array:
 def correlation(first: jax.Array, second: jax.Array) -> jax.Array:
     """Mean over channels of <first(y, x), second(y + dy, x + dx)>, |dy|, |dx| <= 3.
 
-    Args:
-        first: [B, h, w, C] features of one frame.
-        second: [B, h, w, C] features of the other, zero outside.
-
-    Returns:
-        [B, h, w, 49], dy outer, dx inner.
+    Features [B, h, w, C] twice, zero outside -> [B, h, w, 49], dy outer, dx inner.
     """
     height, width = first.shape[1:3]
     side = 2 * _REACH + 1

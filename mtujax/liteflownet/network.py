@@ -1,8 +1,8 @@
-"""The flow teacher: LiteFlowNet in Flax, and the labels it gives to the motion loss.
+"""The flow teacher: LiteFlowNet in Flax, and its labels for the motion loss.
 
 After Hui et al., "LiteFlowNet" (CVPR 2018), as the published training uses it. It is
 never trained here: no gradient passes. Letters: B batch, T time, H W pixels, h w motion
-grid (H / 4, W / 4), r search radius in cells.
+grid (H and W over the side of a cell), r search radius in cells.
 """
 
 import functools
@@ -35,11 +35,11 @@ class LiteFlowNet(nn.Module):
 
     @nn.compact
     def __call__(self, current: jax.Array, previous: jax.Array) -> jax.Array:
-        """Finds where each pixel of a frame was in the one before.
+        """Finds where each pixel of a frame was in the previous one.
 
         Args:
             current: [B, H, W, 3] float32 in [0, 1]; sides are multiples of 32.
-            previous: [B, H, W, 3], alike.
+            previous: [B, H, W, 3], likewise.
 
         Returns:
             [B, H/2, W/2, 2] backward flow (dx, dy) in pixels of the full resolution.
@@ -71,18 +71,10 @@ class LiteFlowNet(nn.Module):
 
 @jax.jit
 def flow(params: dict, current: jax.Array, previous: jax.Array) -> jax.Array:
-    """Backward flow between frames of any size.
+    """Backward optical flow between frames of any size; constant for the gradient.
 
-    Frames whose sides are no multiples of 32 are enlarged for the network, and what it
-    finds is brought back to their size.
-
-    Args:
-        params: of `LiteFlowNet`, as `load_teacher` gives them.
-        current: [B, H, W, 3] frames, uint8 or float in [0, 1].
-        previous: [B, H, W, 3] the frames before, alike.
-
-    Returns:
-        [B, H, W, 2] float32 (dx, dy) in pixels; constant for the gradient.
+    Frames [B, H, W, 3], uint8 or float in [0, 1], twice -> [B, H, W, 2] float32
+    (dx, dy) in pixels. For the network, sides are enlarged to multiples of 32.
     """
     chex.assert_rank(current, 4)
     batch, height, width, _ = current.shape
@@ -110,11 +102,11 @@ def label_motion(
     label_all_cells: bool = False,
     cell: int = MOTION_STRIDE,
 ) -> dict[str, jax.Array]:
-    """True displacements of sharp clips, by the release's rule.
+    """Labels sharp clips with their true displacements, by the release's rule.
 
-    The flow from each frame to the one before is averaged over a cell, divided by its
-    side, clamped to the radius and rounded half to even. One pair of frames of each
-    clip is worked on at a time, which bounds the memory.
+    The flow from each frame to the previous one is averaged over a cell, divided by the
+    cell's side, clamped to the radius and rounded half to even. One pair of frames of
+    each clip is processed at a time, which bounds the memory.
 
     Args:
         params: of `LiteFlowNet`.
@@ -123,8 +115,8 @@ def label_motion(
         radius: search radius r in cells.
         label_all_cells: let every cell count, as in the release. Without it, cells are
             invalid whose motion was clamped, leads out of the frame, or does not lead
-            back (which needs the flow both ways: twice the work), and the whole first
-            frame, which has none before it and gets a flow of 0.
+            back (which needs the flow both ways: twice the work), and so is the whole
+            first frame, which has no previous one and gets a flow of 0.
         cell: side of a cell in pixels, `ModelConfig.cell`.
 
     Returns:
@@ -132,7 +124,7 @@ def label_motion(
         "motion_valid" bool [B, T, h, w]; constant for the gradient.
 
     Raises:
-        ValueError: for sides that are no multiples of 4.
+        ValueError: for sides that are no multiples of the cell.
     """
     chex.assert_rank(sharp, 5)
     batch, _, height, width, _ = sharp.shape
@@ -165,5 +157,5 @@ def label_motion(
 
 
 def _halved(images):
-    """Bilinear to half the size at half-pixel centres: the mean of 2x2 pixels."""
+    """Halves the size bilinearly at half-pixel centres: the mean of 2x2 pixels."""
     return einops.reduce(images, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)

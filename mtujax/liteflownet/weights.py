@@ -1,7 +1,7 @@
 """LiteFlowNet's weights on disk, and conversion of its PyTorch checkpoints.
 
-The files are those of other weights, but marked as a teacher. Conversion has one rename
-table and is strict.
+The files have the format of other weights, but are marked as a teacher. Conversion has
+one rename table and is strict.
 """
 
 import functools
@@ -38,13 +38,13 @@ def save_teacher(path: str | os.PathLike, params: dict, **provenance) -> None:
     """Writes the parameters of a `LiteFlowNet`, all or nothing.
 
     Args:
-        path: where to, ending in `.safetensors`; an existing file is replaced at once.
+        path: file to write, ending in `.safetensors`; an existing one is replaced.
         params: its parameters, any float dtype.
         **provenance: JSON values kept in the header (`description`, `licence`, …).
 
     Raises:
         WeightsError: if parameters do not fit, are not finite, or nothing can be
-            written; then an earlier file of that name is untouched.
+            written; an earlier file of that name is then untouched.
     """
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     tensors = {name: np.asarray(value, np.float32) for name, value in flat.items()}
@@ -54,7 +54,7 @@ def save_teacher(path: str | os.PathLike, params: dict, **provenance) -> None:
 
 
 def load_teacher(path: str | os.PathLike) -> tuple[LiteFlowNet, dict]:
-    """Makes the flow teacher with its weights.
+    """Loads the flow teacher with its weights.
 
     Args:
         path: of a file that `mtujax convert --teacher` wrote.
@@ -85,14 +85,7 @@ def load_teacher(path: str | os.PathLike) -> tuple[LiteFlowNet, dict]:
 
 
 def teacher_sha256(path: str | os.PathLike) -> str:
-    """Tells teachers apart.
-
-    Args:
-        path: of the file.
-
-    Returns:
-        The hexadecimal SHA-256 digest of its content.
-    """
+    """Hexadecimal SHA-256 digest of a file, which identifies a teacher."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -153,14 +146,7 @@ def teacher_names() -> dict[str, str]:
 
 
 def teacher_params(tensors: dict[str, np.ndarray]) -> dict:
-    """Renames and transposes a state dict into the teacher's parameters.
-
-    Args:
-        tensors: {PyTorch name without prefix: array}, complete.
-
-    Returns:
-        The parameters of `LiteFlowNet`.
-    """
+    """Renames and transposes a complete state dict into the teacher's parameters."""
     flat = {}
     for name, path in teacher_names().items():
         axes = _LAST_AXES[tensors[name].ndim]
@@ -181,19 +167,7 @@ def teacher_findings(tensors: dict[str, np.ndarray]) -> list[str]:
 def convert_teacher(
     checkpoint: str | os.PathLike, output: str | os.PathLike
 ) -> Conversion:
-    """Writes a LiteFlowNet checkpoint as a teacher file.
-
-    Args:
-        checkpoint: a state dict with names as `moduleFeatures.moduleOne.0.bias`.
-        output: the `.safetensors` file to write.
-
-    Returns:
-        What was done; its `preset` is the network's name.
-
-    Raises:
-        WeightsError: if the checkpoint is not one of LiteFlowNet, listing every
-            missing, unexpected and mis-shaped tensor, or if nothing can be written.
-    """
+    """Writes a LiteFlowNet state dict as a teacher; WeightsError lists all misfits."""
     tensors, sha256 = read_checkpoint(checkpoint)
     refuse(checkpoint, teacher_findings(tensors), f": it is no {NETWORK}")
     params, name = teacher_params(tensors), Path(checkpoint).name

@@ -100,8 +100,7 @@ class Protocol:
             result that holds NaN or infinity.
 
         Raises:
-            UserError: for sizes that differ or are too small, or integer frames that
-                are not uint8.
+            UserError: for sizes that differ or are too small, or frames of other types.
         """
         chex.assert_rank([restored, sharp], 4)
         (height, width), (rows, columns) = restored.shape[1:3], sharp.shape[1:3]
@@ -110,9 +109,11 @@ class Protocol:
                 f"result is {width}x{height}, its sharp frame {columns}x{rows}"
             )
         chex.assert_equal_shape([restored, sharp])
-        for frames in (restored, sharp):
-            if frames.dtype != jnp.uint8 and frames.dtype.kind in "iu":
-                raise UserError(f"frames of {frames.dtype}: scores need 8 bits")
+        if sharp.dtype != jnp.uint8:
+            raise UserError(f"sharp frames of {sharp.dtype}: scores need 8 bits")
+        floats = jnp.issubdtype(restored.dtype, jnp.floating)
+        if restored.dtype != jnp.uint8 and not floats:
+            raise UserError(f"frames of {restored.dtype}: scores need 8 bits")
         self.check_size(*sharp.shape[1:3])
         return _score(self, restored, sharp)
 

@@ -1,7 +1,7 @@
-"""Channels that carry nothing: what a network's layers give on real frames, counted.
+"""Dead channels: those of a network's layers that carry nothing on real frames.
 
-A ReLU that is off in every pixel passes no gradient, so that its channel is lost to
-training for ever. Letters: T time, H W pixels, C channels of a layer.
+A ReLU that is off in every pixel passes no gradient, so its channel is lost to training
+for good. Letters: T time, H W pixels, C channels of a layer.
 """
 
 import functools
@@ -31,8 +31,8 @@ def dead_channels(
     """Counts dead channels in the output of each layer that has an activation.
 
     After a ReLU a channel is dead if less than `FEWEST` of its pixels are above zero.
-    One with a slope below zero always passes a gradient, on whichever side it is: it is
-    dead if it has the same value everywhere, so that nothing of the image reaches it.
+    A leaky ReLU always passes a gradient; its channel is dead if it has the same value
+    everywhere, so that nothing of the image reaches it.
 
     Args:
         model: the network.
@@ -91,7 +91,7 @@ def _is_activated(module, _):
 
 
 def _outputs(kept):
-    """What `_seen` gives, of one frame."""
+    """The statistics of `_seen` for one frame."""
     flat = flax.traverse_util.flatten_dict(kept)
     layers = {
         "/".join(part for part in path[:-1] if part not in ("detail", "layer")): x[0]

@@ -1,6 +1,6 @@
-"""A clip at once: the one-frame network scanned over time (Sec. 3.2).
+"""A whole clip at once: the one-frame network scanned over time (Sec. 3.2).
 
-`stream.py` drives the same step frame by frame. Letters: B batch, T time, H W pixels.
+`stream.py` runs the same step frame by frame. Letters: B batch, T time, H W pixels.
 """
 
 import functools
@@ -28,18 +28,18 @@ def restore_clip(
 ) -> tuple[RecurrentState, jax.Array]:
     """Restores every frame of a batch of clips.
 
-    A long video can be given in chunks: the state of one chunk, its last blurry frames
-    as `before` of the next and the next one's first frames as `after` make the chunks
-    equal to the whole.
+    A long video can be given in chunks that give the same frames as the whole: pass the
+    state of each chunk to the next, its last blurry frames as `before`, and the first
+    frames of the next chunk as `after`.
 
     Args:
         model: the network.
         params: its (inference) parameters.
         clip: [B, T, H, W, 3] blurry frames, float in [0, 1], RGB; any H and W.
-        state: from the chunk before; None starts every video at its first frame.
+        state: of the previous chunk; None starts every video at its first frame.
         before: [B, >= 1, H, W, 3] frames that precede `clip`; None repeats its first.
         after: [B, >= 1, H, W, 3] frames that follow `clip`; None repeats its last.
-        starts: bool [B, T], True where a video or shot begins: the state is reset there
+        starts: bool [B, T], True where a video or shot starts: the state is reset there
             and no window reaches across. The first frame needs no mark when `state` is
             None.
 
@@ -48,9 +48,9 @@ def restore_clip(
         not clamped.
 
     Raises:
-        ValueError: if the clip, or what precedes or follows it, is not floating point
-            or not of rank 5.
-        AssertionError: if shapes do not fit together.
+        ValueError: if `clip`, `before` or `after` is not floating point or not of
+            rank 5.
+        AssertionError: if their shapes do not fit together.
     """
     for name, frames in (("clip", clip), ("before", before), ("after", after)):
         if frames is not None:
@@ -65,7 +65,7 @@ def restore_clip(
 
 
 def _check_frames(name, frames):
-    """8-bit neighbours would silently become floats of up to 255."""
+    """Raises ValueError for 8-bit frames, which would become floats of up to 255."""
     if np.ndim(frames) != 5:
         raise ValueError(f"{name} of shape {np.shape(frames)}: give [B, T, H, W, 3]")
     if not jnp.issubdtype(frames.dtype, jnp.floating):
@@ -96,19 +96,19 @@ def clip_windows(
     after: jax.Array | None = None,
     starts: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Which frames the network reads for each frame of a clip; none is copied.
+    """Finds the frames that the network reads for each frame of a clip; copies none.
 
     Args:
         config: gives look-back and look-ahead.
         clip: [B, T, H, W, 3].
         before: [B, any, H, W, 3] frames that precede it, or None.
         after: [B, any, H, W, 3] frames that follow it, or None.
-        starts: bool [B, T] where a video or shot begins, or None.
+        starts: bool [B, T], True where a video or shot starts, or None.
 
     Returns:
-        All frames [B, L, H, W, 3], and int32 [B, T, K] the places among them of each
-        window of K = `config.window` frames. Places beyond a shot, or beyond what is
-        given, are replaced by the outermost frame.
+        All frames [B, L, H, W, 3], and int32 [B, T, K] the indices into them of each
+        window of K = `config.window` frames. Beyond a shot, or beyond the frames given,
+        the outermost frame is repeated.
     """
     back, ahead = config.lookback, config.lookahead
     if starts is None:
@@ -118,7 +118,7 @@ def clip_windows(
     after = clip[:, :0] if after is None else after[:, :ahead]
     frames = jnp.concatenate([before, clip, after], axis=1)
     offset, length = before.shape[1], frames.shape[1]
-    # The shot that each frame belongs to; frames after the clip go on with the last.
+    # The shot that each frame belongs to; frames after the clip belong to the last.
     shot = jnp.cumsum(starts, axis=1)
     shot = jnp.pad(shot, ((0, 0), (offset, 0)))
     shot = jnp.pad(shot, ((0, 0), (0, after.shape[1])), mode="edge")
@@ -132,13 +132,5 @@ def clip_windows(
 
 
 def window_at(frames: jax.Array, index: jax.Array) -> jax.Array:
-    """The windows of one moment.
-
-    Args:
-        frames: [B, L, H, W, 3] from `clip_windows`.
-        index: [B, K] places among them.
-
-    Returns:
-        [B, K, H, W, 3].
-    """
+    """Gathers windows [B, K, H, W, 3] by index [B, K] from frames [B, L, H, W, 3]."""
     return jax.vmap(lambda video, k: video[k])(frames, index)

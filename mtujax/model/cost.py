@@ -1,8 +1,8 @@
-"""What a computation takes, found without running it: operations, memory.
+"""Operations and memory of a computation, found without running it.
 
 A multiply-add is one product that is added to a sum, so two floating-point operations.
-Counted are convolutions and matrix products, padding included, as tables of networks
-do. Letters: B batch, H W pixels, h w motion grid, C channels.
+Convolutions and matrix products are counted, padding included, as is usual for
+networks. Letters: B batch, H W pixels, h w motion grid, C channels.
 """
 
 import math
@@ -24,7 +24,7 @@ class Operations(NamedTuple):
         convolutions: everything but the matching.
         matching: the cost volumes as `match` computes them, in bands of columns whose
             edges score some displacements too many.
-        matching_defined: the products that the cost volumes consist of.
+        matching_defined: the products in the definition of the cost volumes.
     """
 
     convolutions: int
@@ -33,25 +33,14 @@ class Operations(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Multiply-adds with the matching as it is computed."""
+        """Multiply-adds, with the matching as it is computed."""
         return self.convolutions + self.matching
 
 
 def network_operations(
     model: MTUNet, params: dict, batch: int, height: int, width: int
 ) -> Operations:
-    """Counts the multiply-adds of the one-frame network.
-
-    Args:
-        model: the network.
-        params: its (inference) parameters.
-        batch: videos B that advance together.
-        height: rows H of a frame in pixels.
-        width: its columns W.
-
-    Returns:
-        Of all B frames.
-    """
+    """Counts the multiply-adds of the one-frame network for all `batch` frames."""
     cfg = model.config
     window = jax.ShapeDtypeStruct((batch, cfg.window, height, width, 3), jnp.float32)
     state = jax.eval_shape(lambda: initial_state(model, batch, height, width))
@@ -79,11 +68,11 @@ def multiply_adds(function: Callable, *args) -> int:
         *args: trees of arrays, or of `jax.ShapeDtypeStruct`.
 
     Returns:
-        Those of its convolutions and matrix products, as often as loops repeat them;
-        of branches those of the longest.
+        Multiply-adds of its convolutions and matrix products; a loop's body counts as
+        often as it runs, and of branches the most expensive counts.
 
     Raises:
-        ValueError: if a loop whose length is not known multiplies.
+        ValueError: if a loop of unknown length has any.
     """
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
@@ -113,7 +102,7 @@ def _of_equation(equation):
 
 
 def _inner(params):
-    """The computations that an equation contains."""
+    """Yields the jaxprs that an equation contains."""
     for value in params.values():
         for part in value if isinstance(value, tuple | list) else (value,):
             part = getattr(part, "jaxpr", part)  # of one with its constants
@@ -124,16 +113,7 @@ def _inner(params):
 def achieved(
     multiply_adds: int, moved: float | None, milliseconds: float
 ) -> dict[str, float | None]:
-    """Rates that a computation reaches.
-
-    Args:
-        multiply_adds: of it, of two floating-point operations each.
-        moved: bytes by `compiled_bytes`, or None.
-        milliseconds: that it takes.
-
-    Returns:
-        "tflops_per_s", and "gbytes_per_s", None where the bytes are not known.
-    """
+    """Rates in TFLOP/s and GB/s; the latter is None if `moved` (bytes) is."""
     seconds = milliseconds / 1e3
     return {
         "tflops_per_s": 2 * multiply_adds / seconds / 1e12,
@@ -148,39 +128,20 @@ def parameter_count(params: dict) -> int:
         params: a tree of arrays.
 
     Returns:
-        Their number of values.
+        The total number of values.
     """
     return sum(x.size for x in jax.tree.leaves(params))
 
 
 def compiled_flops(compiled: jax.stages.Compiled) -> float | None:
-    """Floating-point operations by the compiler's own analysis.
-
-    It counts multiplications, additions and all element-wise operations, leaves out
-    products with padding, and counts a loop's body once: of the matching one row of
-    displacements.
-
-    Args:
-        compiled: a compiled computation.
-
-    Returns:
-        Their number, None where the compiler does not tell.
-    """
+    """FLOPs by the compiler's own analysis, or None; a loop's body counts once."""
+    # Element-wise operations count, too; products with padding do not.
     return _cost(compiled, "flops")
 
 
 def compiled_bytes(compiled: jax.stages.Compiled) -> float | None:
-    """Bytes that operations read and write, by the compiler's own analysis.
-
-    What is fused into one operation is not written in between. A loop's body counts
-    once, as in `compiled_flops`.
-
-    Args:
-        compiled: a compiled computation.
-
-    Returns:
-        Their number, None where the compiler does not tell.
-    """
+    """Bytes read and written by the compiler's analysis, or None; loop bodies once."""
+    # What is fused into one operation is not written in between.
     return _cost(compiled, "bytes accessed")
 
 
@@ -195,31 +156,19 @@ def _cost(compiled, name):
 
 
 class CompiledMemory(NamedTuple):
-    """What a compiled computation takes, in bytes.
-
-    Attributes:
-        held: what comes in and what goes out.
-        temporary: what it computes with in between.
-    """
+    """Bytes of a compiled computation: `held` by arguments and results, `temporary`."""
 
     held: int
     temporary: int
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Both together, in bytes."""
         return self.held + self.temporary
 
 
 def compiled_memory(compiled: jax.stages.Compiled) -> CompiledMemory | None:
-    """Memory that a computation takes by the compiler's own analysis.
-
-    Args:
-        compiled: a compiled computation.
-
-    Returns:
-        It; None where the compiler does not tell.
-    """
+    """Memory use by the compiler's own analysis, or None without one."""
     try:
         stats = compiled.memory_analysis()
         held = stats.argument_size_in_bytes + stats.output_size_in_bytes

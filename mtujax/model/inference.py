@@ -1,8 +1,8 @@
-"""The inference form: the same restored frames from less work, weights changed at load.
+"""The inference form: the same restored frames with less work, weights changed at load.
 
-An exact transform: what reaches no image is left out, and channels of zeros make widths
-that matrix units like (multiples of 8 or more). These stay zero in training, as no
-gradient reaches them, and change no frame.
+An exact transform: layers that reach no image are left out, and channels of zeros make
+widths that suit matrix units (multiples of 8 or more). These stay zero in training, as
+no gradient reaches them, and change no frame.
 """
 
 import dataclasses
@@ -18,48 +18,24 @@ from mtujax.model.network import MTUNet, expected_shapes, inference_params, para
 
 WIDTH = 16
 """Channels are padded to a multiple of it where that pays: 26 to 32, 52 to 64; 48 stay,
-which 64 in their place would slow down by three quarters on a CPU."""
+as 64 instead would be slower by three quarters on a CPU."""
 
 
 def wider(config: ModelConfig, multiple: int = WIDTH) -> ModelConfig:
-    """The configuration with more channels.
-
-    Args:
-        config: of the network.
-        multiple: the number of channels becomes a multiple of it.
-
-    Returns:
-        A configuration; the same where nothing has to be added.
-    """
+    """The configuration with its channels rounded up to a multiple."""
     channels = -(-config.channels // multiple) * multiple
     return dataclasses.replace(config, channels=channels)
 
 
 def matrix_multiple(config: ModelConfig) -> int:
-    """The multiple of channels that an accelerator's matrix units like.
-
-    Args:
-        config: of the network.
-
-    Returns:
-        `WIDTH` in half precision, which they compute in; in float32 1, no padding.
-    """
+    """Multiple of channels that suits matrix units: `WIDTH`, in float32 1."""
     return 1 if config.dtype == "float32" else WIDTH
 
 
 def resized(tree, old: ModelConfig, new: ModelConfig):
-    """Adds channels of zeros to parameters, or takes such away again.
-
-    Args:
-        tree: of arrays. Those at the end of a path of a parameter are changed, also
-            within an optimiser's state; the others stay. NumPy arrays stay such: on the
-            device each shape would have to be compiled for.
-        old: their network's configuration.
-        new: the same with another number of channels.
-
-    Returns:
-        A tree of the same structure.
-    """
+    """Adds channels of zeros to the parameters in a tree, or removes them again."""
+    # Leaves whose path ends in a parameter's, also within an optimizer's state, change.
+    # NumPy arrays stay NumPy: on the device each shape would have to be compiled for.
     shapes, sizes = _shapes(old), _shapes(new)
 
     def at(path, x):
@@ -83,7 +59,7 @@ def _shapes(config):
 
 
 def _name(path):
-    """The dictionary keys at the end of a path, which are a parameter's."""
+    """The dictionary keys at the end of a path, joined: a parameter's path."""
     keys = []
     for part in reversed(path):
         if not isinstance(part, jax.tree_util.DictKey):
@@ -93,13 +69,13 @@ def _name(path):
 
 
 def _groups(shape, channels, name):
-    """How many tensors of C channels a kernel reads side by side."""
+    """Number of C-channel tensors that are concatenated in the input of a kernel."""
     concatenated = name.endswith(("encode_1/conv/kernel", "deblur/layer/conv/kernel"))
     return 2 if concatenated and shape[-2] == 2 * channels else 1
 
 
 def _fitted(x, axis, size):
-    """Cut to a size along an axis, or with zeros behind."""
+    """Cuts an axis to a size, or pads it with zeros at the end."""
     xp = _module(x)
     x = xp.split(x, [min(size, x.shape[axis])], axis)[0]
     pads = [(0, 0)] * x.ndim
@@ -119,13 +95,13 @@ def inference_form(
     Args:
         model: the network.
         params: its parameters.
-        multiple: the number of channels becomes a multiple of it; None takes `WIDTH`,
-            but for float32 on an accelerator 1, which is no padding.
+        multiple: the number of channels is rounded up to a multiple of it; None takes
+            `WIDTH`, except for float32 on an accelerator, where it adds none.
 
     Returns:
         A network and its inference parameters, in the dtype that it computes in.
-        Restored frames are equal to rounding; the displacement is None where no image
-        depended on it.
+        Restored frames are equal up to rounding; the displacement is None where no
+        image depended on it.
 
     Raises:
         ValueError: if `multiple` is not positive.
@@ -144,24 +120,17 @@ def inference_form(
 
 
 def _only(params, names):
-    """Without the layers that the network does without."""
+    """Keeps only the named parameters."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     kept = {name: flat[name] for name in names}
     return flax.traverse_util.unflatten_dict(kept, sep="/")
 
 
 def needed_operations(config: ModelConfig, batch: int, height: int, width: int) -> int:
-    """Counts the work that restored frames take, in whatever form it is done.
+    """Counts the multiply-adds of all B frames that any form of the network needs.
 
-    Args:
-        config: of the network.
-        batch: videos B that advance together.
-        height: rows H of a frame in pixels.
-        width: its columns W.
-
-    Returns:
-        Multiply-adds of all B frames: no channels of zeros, no matching that moves
-        nothing, and of the rest the products that the cost volumes consist of.
+    No channels of zeros, no matching that moves nothing, and of the other matching only
+    the products in the definition of the cost volumes.
     """
     least = _without_idle_matching(config)
     shapes = {
@@ -174,12 +143,12 @@ def needed_operations(config: ModelConfig, batch: int, height: int, width: int) 
 
 
 def _usual(config):
-    # A CPU's vectors like even widths, too.
+    # Even widths also suit a CPU's vector units.
     return WIDTH if jax.default_backend() == "cpu" else matrix_multiple(config)
 
 
 def _without_idle_matching(config: ModelConfig) -> ModelConfig:
-    """Leaves out the matching whose displacement moves nothing, as the last unit's."""
+    """Leaves out the last unit's matching where its displacement moves nothing."""
     units = config.matching_units
     if config.last_unit_reads_warped or config.num_units - 1 not in units:
         return config

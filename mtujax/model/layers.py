@@ -1,7 +1,7 @@
-"""The layers all units are made of: convolutions, activations and residual blocks.
+"""The layers of all units: convolutions, activations and residual blocks.
 
-Letters: B batch, H W pixels, C channels in, O channels out. Weights start normal with
-standard deviation 0.03 and biases at 0, as in the release.
+Letters: B batch, H W pixels, C channels in, O channels out. Weights are initialised
+normally with standard deviation 0.03 and biases with 0, as in the release.
 """
 
 import flax.linen as nn
@@ -21,16 +21,7 @@ def activate(x: jax.Array, activation: str | None) -> jax.Array:
 
 
 class Conv(nn.Module):
-    """A convolution with bias, zero-padded, and an activation.
-
-    Attributes:
-        features: output channels O.
-        kernel: side of the square kernel.
-        stride: step in pixels.
-        padding: zeros on every side.
-        activation: that follows, or None.
-        dtype: compute precision.
-    """
+    """A convolution with bias, zero-padded on every side, and an activation or None."""
 
     features: int
     kernel: int = 3
@@ -56,13 +47,7 @@ class Conv(nn.Module):
 
 
 class UpConv(nn.Module):
-    """A transposed convolution (4x4, stride 2) with bias and an activation.
-
-    Attributes:
-        features: output channels O.
-        activation: that follows.
-        dtype: compute precision.
-    """
+    """A transposed convolution (4x4, stride 2) with bias and an activation."""
 
     features: int
     activation: str = "relu"
@@ -80,13 +65,7 @@ class UpConv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + two 3x3 convolutions, each followed by the activation.
-
-    Attributes:
-        features: channels in and out.
-        activation: after each.
-        dtype: compute precision.
-    """
+    """x + two 3x3 convolutions, each followed by the activation."""
 
     features: int
     activation: str = "relu"

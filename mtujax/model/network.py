@@ -1,6 +1,6 @@
 """`MTUNet`: multi-task units stacked into the network for one frame (Sec. 3.2, Fig. 3).
 
-Everything that one frame hands to the next is in `RecurrentState`. Letters: B batch,
+Everything that one frame passes to the next is in `RecurrentState`. Letters: B batch,
 H W pixels, H' W' the same rounded up to multiples of 4p, p side of a patch, h w motion
 grid (H' / 4p, W' / 4p), C channels, N units, M matching units, D displacements.
 """
@@ -24,12 +24,13 @@ from mtujax.ops.steering import steered_samples, window_motion
 
 @flax.struct.dataclass
 class RecurrentState:
-    """What a frame leaves for the next one.
+    """What a frame passes to the next one.
 
     Attributes:
-        motion: per matching unit, its motion features [B, h, w, 2C].
+        motion: per matching unit, its motion features [B, h, w, 2C], or [B, h, w, C]
+            without a motion layer.
         detail: detail features of the last unit [B, H' / p, W' / p, C].
-        restored: restored frame [B, H', W', 3] float32; in [0, 1] outside of training.
+        restored: restored frame [B, H', W', 3] float32; in [0, 1] except in training.
         is_first: bool [B]; True where the next frame starts a video, so that nothing
             else here is read.
     """
@@ -59,16 +60,16 @@ class MTUNet(nn.Module):
         train: bool = False,
         motion: jax.Array | None = None,
     ) -> tuple[RecurrentState, dict[str, jax.Array]]:
-        """Restores the frame in the middle of `window`.
+        """Restores the current frame of `window`.
 
         Args:
-            state: from the previous frame, or `initial_state`.
+            state: of the previous frame, or `initial_state`.
             window: [B, lookback + 1 + lookahead, H, W, 3] blurry frames in [0, 1],
                 oldest first; any H and W.
             train: also compute what only the losses read, and feed the frame back
                 without clamping it to [0, 1].
-            motion: [B, H' / p, W' / p, 2] the motion that samples are taken along, if
-                it is known better than from `window`; None finds it.
+            motion: [B, H' / p, W' / p, 2] the motion along which samples are taken, if
+                it is known better than from `window`; None estimates it.
 
         Returns:
             The next state and a dict: `restored` [B, H, W, 3] (not clamped) and, with
@@ -105,7 +106,7 @@ class MTUNet(nn.Module):
         return _next_state(state, units, train), _outputs(units, height, width, train)
 
     def _steered(self, window, motion):
-        """Samples along the motion, and what the first layer reads of them; or none."""
+        """Samples along the motion and the first layer's features of them; or none."""
         cfg = self.config
         if not cfg.motion_samples:
             return None, []
@@ -113,7 +114,11 @@ class MTUNet(nn.Module):
         if motion is None:
             motion = window_motion(window, **place)
         along, features = steered_samples(
-            window, motion, samples=cfg.motion_samples, **place
+            window,
+            motion,
+            samples=cfg.motion_samples,
+            neighbour_samples=cfg.neighbour_samples,
+            **place,
         )
         return along, [features]
 
@@ -165,7 +170,7 @@ def _outputs(units, height, width, train):
 
 
 def initial_state(model: MTUNet, batch: int, height: int, width: int) -> RecurrentState:
-    """The recurrent carry before a video's first frame.
+    """Makes the recurrent state before a video's first frame.
 
     Args:
         model: the network.
@@ -207,21 +212,14 @@ def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
 
 
 def param_shapes(model: MTUNet) -> dict:
-    """The shapes of parameters; nothing is drawn.
-
-    Args:
-        model: the network.
-
-    Returns:
-        The tree of `init_params` with a tuple of int for each array.
-    """
+    """Shapes of the parameters, as the tree of `init_params`; draws nothing."""
     shapes, structure = _shapes(model)
     return jax.tree.unflatten(structure, shapes)
 
 
 @functools.cache
 def _shapes(model):
-    # Kept: to trace a network takes longer than to draw its weights.
+    # Cached: tracing a network takes longer than drawing its weights.
     side = 2 * model.config.cell
     window = jnp.zeros((1, model.config.window, side, side, 3))
     state = initial_state(model, 1, side, side)
@@ -264,7 +262,7 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return dict(_shape_items(config))
 
 
-@functools.lru_cache(maxsize=8)  # traces the network, a second for the largest
+@functools.lru_cache(maxsize=8)  # tracing the largest takes a second
 def _shape_items(config):
     model = MTUNet(config)
     tree = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))

@@ -1,4 +1,4 @@
-"""A video frame by frame: the one-frame network driven by hand, with bounded memory.
+"""A video frame by frame: the one-frame network run step by step, with bounded memory.
 
 A snapshot holds everything that a stream remembers, as arrays by name that `np.savez`
 can store: `motion_0`, ..., `detail`, `restored` and `is_first` are `RecurrentState`;
@@ -22,34 +22,21 @@ Frame = np.ndarray | jax.Array
 
 
 class Kind(collections.namedtuple("Kind", "shape dtype numpy")):
-    """What all frames of a video have in common.
-
-    Attributes:
-        shape: (H, W, 3) or (B, H, W, 3).
-        dtype: of the values.
-        numpy: whether it is NumPy's array, which lies on the host.
-    """
+    """Shape (H, W, 3) or (B, H, W, 3) and dtype of frames; whether they are NumPy."""
 
     @classmethod
     def of(cls, frame: Frame) -> "Kind":
-        """That of a frame which `check_frame` has let pass."""
+        """The kind of a frame that `check_frame` has accepted."""
         return cls(tuple(frame.shape), frame.dtype, isinstance(frame, np.ndarray))
 
     @property
     def batched(self) -> tuple[int, int, int, int]:
-        """(B, H, W, 3), with one video where there is no batch."""
+        """(B, H, W, 3), with B = 1 where there is no batch."""
         return self.shape if len(self.shape) == 4 else (1, *self.shape)
 
 
 def check_frame(frame: Frame) -> None:
-    """Refuses what is no frame.
-
-    Args:
-        frame: [H, W, 3] or [B, H, W, 3], uint8 or float.
-
-    Raises:
-        ValueError: for any other shape or dtype.
-    """
+    """Raises ValueError unless [H, W, 3] or [B, H, W, 3], uint8 or float."""
     shape, dtype = np.shape(frame), getattr(frame, "dtype", None)
     floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
     if not (floating or dtype == np.uint8):
@@ -59,16 +46,7 @@ def check_frame(frame: Frame) -> None:
 
 
 def pack(state: RecurrentState, past: Sequence[jax.Array]) -> dict[str, np.ndarray]:
-    """Copies a state and the frames before it to the host.
-
-    Args:
-        state: after the last of `past`.
-        past: blurry frames [B, H, W, 3], oldest first, at least one.
-
-    Returns:
-        Arrays by name. bfloat16, of which NumPy's files know nothing, is the uint16 of
-        the same bits.
-    """
+    """Copies a state and its past frames [B, H, W, 3], oldest first, to the host."""
     arrays = _named(state) | {f"past_{k}": frame for k, frame in enumerate(past)}
     return {name: _storable(array) for name, array in arrays.items()}
 
@@ -76,18 +54,7 @@ def pack(state: RecurrentState, past: Sequence[jax.Array]) -> dict[str, np.ndarr
 def unpack(
     snapshot: dict[str, np.ndarray], model: MTUNet
 ) -> tuple[RecurrentState, list[jax.Array]]:
-    """Undoes `pack`.
-
-    Args:
-        snapshot: from `pack`.
-        model: the network that goes on with it.
-
-    Returns:
-        The state and the blurry frames [B, H, W, 3], on the device.
-
-    Raises:
-        ValueError: if this network cannot have left such arrays; names one.
-    """
+    """Undoes `pack`, onto the device; ValueError names an array that does not fit."""
     past = _past(snapshot, model.config.lookback)
     batch, height, width, _ = past[0].shape
     like = _named(jax.eval_shape(lambda: initial_state(model, batch, height, width)))
@@ -126,6 +93,7 @@ def _past(snapshot, lookback):
 
 
 def _storable(array):
+    # NumPy's files do not know bfloat16: they hold the same bits as uint16.
     array = np.array(array)
     return array.view(np.uint16) if array.dtype == jnp.bfloat16 else array
 
@@ -136,12 +104,12 @@ def _loaded(snapshot, name):
     array = np.asarray(snapshot[name])
     # No array of ours is uint16 itself.
     array = array.view(jnp.bfloat16) if array.dtype == np.uint16 else array
-    # Copied: the device must not keep memory that is another's.
+    # Copied: the device must not keep memory that belongs to another.
     return jnp.array(array)
 
 
 class Step(NamedTuple):
-    """What a stream knows of one frame.
+    """What a stream returns for one frame.
 
     Attributes:
         restored: [H, W, 3] or [B, H, W, 3], as the frame came in.
@@ -177,11 +145,12 @@ class Stream:
         Args:
             model: the network.
             params: its (inference) parameters.
-            in_flight: number of results, coming that many frames later, that a GPU may
-                still compute while the host reads the next frame and shows the last.
+            in_flight: number of results that a GPU may still be computing while the
+                host reads the next frame and shows the last; the output lags behind by
+                as many frames more.
 
         Raises:
-            ValueError: if `in_flight` is negative or no whole number.
+            ValueError: if `in_flight` is negative or not a whole number.
         """
         if not isinstance(in_flight, int) or in_flight < 0:
             raise ValueError(
@@ -198,7 +167,7 @@ class Stream:
 
         Args:
             frame: [H, W, 3] or [B, H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1];
-                numpy or JAX. B videos advance together.
+                NumPy or JAX. B videos advance together.
 
         Returns:
             Restored frames of the same shape, dtype and range, clamped to it: none
@@ -206,13 +175,13 @@ class Stream:
             frame, and JAX arrays, possibly still being computed, for a JAX frame.
 
         Raises:
-            ValueError: for a frame whose shape or dtype is not that of the frames
-                before (call `reset` between videos), or that is no RGB image.
+            ValueError: for a frame whose shape or dtype differs from that of earlier
+                frames (call `reset` between videos), or that is no RGB image.
         """
         return [step.restored for step in self.advance(frame)]
 
     def advance(self, frame: Frame) -> list[Step]:
-        """Does what `push` does and also tells the motion.
+        """Like `push`, but also returns the motion.
 
         Args:
             frame: [H, W, 3] or [B, H, W, 3], as for `push`.
@@ -241,17 +210,17 @@ class Stream:
         return [self._land() for _ in range(len(self._flying) - self._in_flight)]
 
     def flush(self) -> list[Frame]:
-        """Ends the video: returns the frames still pending, none is lost.
+        """Ends the video and returns all frames still pending.
 
         Returns:
             The last `latency` restored frames (fewer for a shorter video), each
-            [B, H, W, 3] or [H, W, 3] as `push` gives them. The next `push` starts a
+            [B, H, W, 3] or [H, W, 3] as `push` returns them. The next `push` starts a
             new video.
         """
         return [step.restored for step in self.finish()]
 
     def finish(self) -> list[Step]:
-        """Does what `flush` does and also tells the motion.
+        """Like `flush`, but also returns the motion.
 
         Returns:
             A `Step` for each frame that `flush` would return.
@@ -259,7 +228,7 @@ class Stream:
         return list(self.drain())
 
     def drain(self) -> Iterator[Step]:
-        """Does what `finish` does, one frame each time it is asked.
+        """Like `finish`, but yields one frame at a time.
 
         Yields:
             The `Step`s of `finish`; take all of them before the next `push`.
@@ -274,13 +243,13 @@ class Stream:
                 self._start()  # a step that failed has used up the state
                 raise
             if not (self._waiting or self._flying):
-                self._start()  # first: nothing goes on after the last one
+                self._start()  # first: nothing runs after the last one
             if step is not None:
                 yield step
         self._start()
 
     def reset(self) -> list[Frame]:
-        """Marks a cut: what follows has nothing to do with what came before.
+        """Marks a scene cut: later frames have nothing to do with earlier ones.
 
         Returns:
             The frames still pending, [B, H, W, 3] or [H, W, 3] as `flush` returns them;
@@ -295,23 +264,23 @@ class Stream:
 
         Returns:
             Arrays by name that `np.savez` can store: the recurrent state and the last
-            blurry frames [B, H, W, 3], but none that still waits. Empty if no frame of
-            this video has been restored yet.
+            blurry frames [B, H, W, 3], without those that still wait. Empty if no frame
+            of this video has been restored yet.
         """
         return pack(self._state, self._past) if self._past else {}
 
     def resume(self, snapshot: dict[str, np.ndarray]) -> None:
-        """Goes on where another stream, of the same network, took a snapshot.
+        """Resumes where another stream, of the same network, took a snapshot.
 
-        Pushed the frames from the first one on that had not been restored then, this
-        stream does what the other would have done, bit for bit with the same tiles.
+        Given the frames from the first one on that had not been restored by then, this
+        stream returns what the other would have, bit for bit with the same tiles.
 
         Args:
             snapshot: from `snapshot` of any stream, tiled or not.
 
         Raises:
             ValueError: if frames have been pushed since the last `flush` or `reset`,
-                or the snapshot is not of such a network.
+                or the snapshot is of another network.
         """
         if self._past or self._waiting:
             raise ValueError("resume: in mid-video; call reset() before")
@@ -327,7 +296,7 @@ class Stream:
         self._flying = collections.deque()  # steps, maybe still being computed
 
     def _begin(self, kind):
-        """Takes the first frame's kind for that of the video."""
+        """Makes the first frame's kind that of the video."""
         if self._past:
             past = self._past[0]
             dtype = jax.dtypes.canonicalize_dtype(kind.dtype)  # no float64
@@ -341,7 +310,7 @@ class Stream:
         self._kind = kind
 
     def _take_off(self):
-        """Has the next frame restored, and waits for nothing."""
+        """Starts restoring the next frame, without waiting for anything."""
         cfg = self._model.config
         # At either end of the video the window repeats the outermost frame.
         past, coming = list(self._past), list(self._waiting)[: 1 + cfg.lookahead]
@@ -356,7 +325,7 @@ class Stream:
         self._flying.append(step)
 
     def _land(self):
-        """The oldest step, on the host where its frame came from there."""
+        """Returns the oldest step, on the host if its frame came from there."""
         step = self._flying.popleft()
         if not self._kind.numpy:
             return step
@@ -365,19 +334,19 @@ class Stream:
         return Step(restored.astype(self._kind.dtype, copy=False), displacement)
 
     def _run(self, window):
-        """One frame through the network, batched: restored and displacement."""
+        """Runs the network on one batched frame: restored frame and displacement."""
         self._state, *outputs = _step(self._model, self._params, self._state, window)
         return outputs
 
     def lowered(self, shape: tuple[int, ...], dtype) -> jax.stages.Lowered:
-        """The largest computation behind a `push`, without memory for its arrays.
+        """Lowers the largest computation of a `push`; allocates no arrays.
 
         Args:
             shape: (B, H, W, 3) of the frames.
-            dtype: theirs.
+            dtype: dtype of the frames.
 
         Returns:
-            What, once compiled, `push` runs without compiling it again.
+            What `push`, once this is compiled, runs without compiling it again.
         """
         state, window = self._abstract(shape, dtype)
         return _step.lower(self._model, self._params, state, window)
@@ -385,14 +354,14 @@ class Stream:
     def lowered_ahead(
         self, shape: tuple[int, ...], dtype
     ) -> tuple[jax.stages.Lowered, ...]:
-        """What runs ahead of `lowered` and may need more memory in between.
+        """Lowers what runs before `lowered` and may need more temporary memory.
 
         Args:
             shape: (B, H, W, 3) of the frames.
-            dtype: theirs.
+            dtype: dtype of the frames.
 
         Returns:
-            Computations that take and give nothing which `lowered` does not.
+            Computations whose inputs and results are all among those of `lowered`.
         """
         return ()
 

@@ -1,9 +1,9 @@
 """A video frame by frame in overlapping tiles, for frames that do not fit in memory.
 
 The recurrent state stays that of the whole frame: each tile reads its part of it, runs
-the network and writes its core of the next one. So a tile knows beyond its core what
-its neighbours found in the frame before, and the state can be passed on to other tiles,
-or to none.
+the network and writes its core of the next one. So beyond its core a tile knows what
+its neighbours found in the previous frame, and the state can be passed on to other
+tiles, or to none.
 
 Letters: B batch, s side of a cell in pixels (`ModelConfig.cell`), h w motion grid, C
 channels, p pixels of a tile.
@@ -11,6 +11,7 @@ channels, p pixels of a tile.
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,19 +32,13 @@ from mtujax.ops.resampling import (
 )
 from mtujax.ops.steering import LARGEST_MOTION, window_motion
 
-LEAST_CELLS = 2  # of an overlap
+LEAST_CELLS = 2  # in an overlap
 _RAMP = 16  # pixels over which one tile fades into the next
 
 
 def default_overlap(config: ModelConfig) -> int:
-    """The overlap with which tiles cannot be told from whole frames.
-
-    Args:
-        config: of the network.
-
-    Returns:
-        Pixels: 144 for a search radius of 10 and 8 residual blocks without patches.
-    """
+    """Overlap in pixels with which tiles are indistinguishable from whole frames."""
+    # 144 for a search radius of 10 and 8 residual blocks without patches.
     # Each cell of a core must see all that it may be matched with: the search radius
     # and the 2 cells of the pooling window; and what blocks look at around those, in
     # effect a quarter of a cell per convolution. Of six clips restored with the bundled
@@ -52,7 +47,8 @@ def default_overlap(config: ModelConfig) -> int:
     reach = config.search_radius + 2
     if config.motion_samples:
         # Samples are found within the tile; their motion is that of the whole frame.
-        reach = max(reach, -(-int(LARGEST_MOTION) // config.cell))
+        farthest = 1 + config.neighbour_samples / config.motion_samples
+        reach = max(reach, math.ceil(farthest * LARGEST_MOTION / config.cell))
     cells = reach + config.num_blocks // 2
     return 2 * config.cell * cells + max(_RAMP, config.cell)
 
@@ -60,18 +56,7 @@ def default_overlap(config: ModelConfig) -> int:
 def tilings(
     height: int, width: int, overlap: int, cell: int = MOTION_STRIDE
 ) -> Iterator[tuple[int, int]]:
-    """Ever smaller tiles, each side as small as its number of tiles allows.
-
-    Args:
-        height: rows of the frame in pixels.
-        width: its columns.
-        overlap: pixels that neighbours share.
-        cell: s.
-
-    Yields:
-        (rows, columns) of a tile; each time its longer side shrinks, until a tile would
-        be more than half overlap.
-    """
+    """Yields ever smaller tiles (rows, columns) in pixels, at most half overlap."""
     least = 2 * max(overlap, LEAST_CELLS * cell)
     sides = [_sides(n, overlap, least, cell) for n in padded_size(height, width, cell)]
     while True:
@@ -83,7 +68,7 @@ def tilings(
 
 
 def _sides(size, overlap, least, cell):
-    """What 1, 2, ... tiles along an axis must measure, each a multiple of a cell."""
+    """Sides of 1, 2, ... tiles along an axis, each a multiple of a cell."""
     found = [size]
     for count in itertools.count(2):
         shared = size + (count - 1) * overlap
@@ -109,29 +94,21 @@ class Part(NamedTuple):
 
 
 def parts(size: int, tile: int, overlap: int, cell=MOTION_STRIDE) -> list[Part]:
-    """Divides one axis among tiles of equal size that overlap.
+    """Divides an axis of `size` pixels into overlapping tiles of equal size.
 
-    Two cores touch in the middle of an overlap. There one tile fades into the next
-    along a straight ramp; what is nearer to a tile's border is discarded.
-
-    Args:
-        size: pixels of the axis, a multiple of s.
-        tile: pixels of a tile, a multiple of s; `size` if that is less.
-        overlap: pixels that neighbours share at least, from 2 s to half a tile.
-        cell: s.
-
-    Returns:
-        The tiles in order. Their weights sum to one at every pixel, and every cell is
-        in one core.
+    `size` and `tile` are multiples of s; `overlap` is the least, from 2 s to half a
+    tile. Weights sum to one at every pixel, and every cell is in one core.
     """
     s, tile = cell, min(tile, size)
     overlap = min(-(-overlap // s) * s, tile // (2 * s) * s)
+    # Cores touch in the middle of an overlap. There one tile fades into the next along
+    # a straight ramp; what is nearer to a tile's border is discarded.
     stride = tile - overlap
     count = 1 if tile == size else -(-(size - tile) // stride) + 1
     origins = s * np.rint(np.linspace(0, (size - tile) / s, count)).astype(int)
     seams = (origins[1:] + origins[:-1] + tile) // (2 * s) * s
     lows, highs = [-np.inf, *seams], [*seams, np.inf]
-    # Seams may lie half a cell off the middle. A lone tile has none.
+    # Seams may be half a cell off the middle. A single tile has none.
     ramp = max(s, min(_RAMP, overlap - s))
 
     def risen(pixels, seam):
@@ -149,8 +126,8 @@ def parts(size: int, tile: int, overlap: int, cell=MOTION_STRIDE) -> list[Part]:
 class TiledStream(Stream):
     """`Stream` in the memory of one tile's features, plus two recurrent states.
 
-    The same to the eye: cores lie further from their tile's border than motion is
-    searched for, and neighbours fade into each other. Costs the time of the overlaps.
+    Looks the same: cores are further from their tile's border than motion is searched
+    for, and neighbours fade into each other. Overlaps are computed more than once.
 
     Attributes:
         latency: number of frames by which the output lags behind the input.
@@ -171,8 +148,8 @@ class TiledStream(Stream):
             params: its (inference) parameters.
             tile: (rows, columns) in pixels, multiples of s; a smaller frame is one
                 tile of its own size.
-            overlap: pixels that neighbours share at least, in rows and in columns, but
-                not more than half a tile; None takes `default_overlap`.
+            overlap: least number of pixels that neighbours share, in rows and in
+                columns; at most half a tile is used. None takes `default_overlap`.
 
         Raises:
             ValueError: for a tile that is no multiple of s or smaller than 4 s, or an
@@ -191,14 +168,14 @@ class TiledStream(Stream):
         self._tile, self._overlap = tuple(tile), overlap
 
     def lowered(self, shape: tuple[int, ...], dtype) -> jax.stages.Lowered:
-        """The computation of one tile, all states included; see `Stream.lowered`.
+        """Lowers the computation of one tile with all states; see `Stream.lowered`.
 
         Args:
             shape: (B, H, W, 3) of the whole frames.
-            dtype: theirs.
+            dtype: dtype of the frames.
 
         Returns:
-            What, once compiled, `push` runs without compiling it again.
+            What `push`, once this is compiled, runs without compiling it again.
         """
         state, window = self._abstract(shape, dtype)
         nothing = jax.eval_shape(lambda: _nothing(self._model, shape))
@@ -210,14 +187,14 @@ class TiledStream(Stream):
     def lowered_ahead(
         self, shape: tuple[int, ...], dtype
     ) -> tuple[jax.stages.Lowered, ...]:
-        """The motion of the whole frame, if tiles need it; see `Stream.lowered_ahead`.
+        """Lowers the whole frame's motion, if needed; see `Stream.lowered_ahead`.
 
         Args:
             shape: (B, H, W, 3) of the whole frames.
-            dtype: theirs.
+            dtype: dtype of the frames.
 
         Returns:
-            None or one.
+            No computation or one.
         """
         if not self._model.config.motion_samples:
             return ()
@@ -245,7 +222,7 @@ class TiledStream(Stream):
 
 
 class _Done(NamedTuple):
-    """What a frame's tiles have written; `restored` adds up in the state."""
+    """What a frame's tiles have written so far; `state.restored` is a running sum."""
 
     state: RecurrentState
     displacement: jax.Array | None
@@ -263,7 +240,7 @@ def _nothing(model, shape):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _motion(model, window):
-    """The motion that samples are taken along: near its border a tile would miss it."""
+    """The whole frame's motion, for samples; near its border a tile would miss it."""
     cfg = model.config
     if not cfg.motion_samples:
         return None
@@ -272,10 +249,10 @@ def _motion(model, window):
     return window_motion(window, lookback=cfg.lookback, patch=cfg.patch)
 
 
-# The state of the frame before is not donated: the next tile reads it, too.
+# The state of the previous frame is not donated: the next tile reads it, too.
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=5)
 def _tile_step(model, params, state, window, motion, done, place):
-    """Adds one tile of a frame to what is done of it."""
+    """Adds one tile of a frame to the results so far."""
     (rows, columns), cell, patch = place, model.config.cell, model.config.patch
     window = [_cut(pad_frames(frame, cell), place) for frame in window]
     before = RecurrentState(
@@ -320,7 +297,7 @@ def _put(array, tile, place, scale=1):
 
 
 def _with_core(place, scale):
-    """Puts the core of a tile into what the other tiles have put theirs."""
+    """Returns a function that writes a tile's core into the whole array."""
     core = place[0].core[:, None] & place[1].core[None, :]
     side = len(place[0].weights) // len(place[0].core) // scale
     core = einops.repeat(core, "h w -> 1 (h p) (w q) 1", p=side, q=side)

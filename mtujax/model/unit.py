@@ -21,18 +21,10 @@ _FILTER_SCALE = 8.0  # of weights: neighbours differ little, so their effect is 
 
 
 class DetailNetwork(nn.Module):
-    """F^n: a U-Net whose output both tasks share.
-
-    Attributes:
-        channels: C.
-        num_blocks: residual blocks at the lowest resolution.
-        first_kernel: side of the first layer's kernel.
-        activation: after every layer.
-        dtype: compute precision.
-    """
+    """F^n: a U-Net whose output both tasks share."""
 
     channels: int
-    num_blocks: int
+    num_blocks: int  # at the lowest resolution
     first_kernel: int = 5
     activation: str = "relu"
     dtype: str = "float32"
@@ -55,13 +47,7 @@ class DetailNetwork(nn.Module):
 
 
 class MotionLayer(nn.Module):
-    """The one learned layer of M^n: features to match, at a quarter of the resolution.
-
-    Attributes:
-        channels: C; the output has 2C.
-        activation: after the layer.
-        dtype: compute precision.
-    """
+    """M^n's one learned layer: 2C features to match, at a quarter of the resolution."""
 
     channels: int
     activation: str = "relu"
@@ -70,7 +56,7 @@ class MotionLayer(nn.Module):
     @nn.compact
     def __call__(self, features: jax.Array) -> jax.Array:
         """Maps (structure-injected) detail [B, 4h, 4w, C] to [B, h, w, 2C]."""
-        # Pad 1 with a 5x5 kernel, not "SAME": the kernel's centre lies at 4y + 1.
+        # Pad 1 with a 5x5 kernel, not "SAME": the kernel's centre is at 4y + 1.
         return Conv(
             2 * self.channels,
             kernel=5,
@@ -83,16 +69,10 @@ class MotionLayer(nn.Module):
 
 
 class DeblurLayer(nn.Module):
-    """D^n: one convolution from features to an image or its residual.
+    """D^n: one convolution from features to a float32 image or its residual."""
 
-    Attributes:
-        residual_learning: whether the blurry frame is added.
-        patch: side p of the squares of pixels that each place gives.
-        dtype: compute precision; the image itself is float32.
-    """
-
-    residual_learning: bool = True
-    patch: int = 1
+    residual_learning: bool = True  # the blurry frame is added
+    patch: int = 1  # side p of the squares of pixels that each place gives
     dtype: str = "float32"
 
     @nn.compact
@@ -101,8 +81,8 @@ class DeblurLayer(nn.Module):
     ) -> jax.Array:
         """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it.
 
-        With samples `along` the motion [B, pH, pW, S] the layer also gives a weight for
-        each, a filter of every pixel's own, whose result is added to all three colours.
+        With samples `along` the motion [B, pH, pW, S] the layer also outputs a weight
+        for each: a filter per pixel, whose result is added to all three colours.
         """
         count = 0 if along is None else along.shape[-1]
         channels = (3 + count) * self.patch**2
@@ -116,7 +96,7 @@ class DeblurLayer(nn.Module):
 
 
 class Previous(NamedTuple):
-    """What a unit knows of the previous frame.
+    """What a unit reads of the previous frame.
 
     Attributes:
         motion: its motion features in this unit [B, h, w, 2C]; None where not matched.
@@ -136,7 +116,7 @@ class UnitOutputs(NamedTuple):
         detail: detail features f_t^n [B, H, W, C].
         features: [detail, warped] [B, H, W, 2C], the next unit's input.
         motion: motion features [B, h, w, 2C].
-        displacement: the one in use, own or handed down [B, h, w, 2].
+        displacement: the one in use, own or inherited [B, h, w, 2].
         volume: cost volume [B, h, w, D].
         image: restored frame [B, pH, pW, 3].
     """
@@ -150,15 +130,10 @@ class UnitOutputs(NamedTuple):
 
 
 class MultiTaskUnit(nn.Module):
-    """Detail network F^n with motion compensation M^n and deblurring D^n attached.
-
-    Attributes:
-        config: the network's configuration.
-        index: 0-based position in the stack.
-    """
+    """Detail network F^n with motion compensation M^n and deblurring D^n attached."""
 
     config: ModelConfig
-    index: int
+    index: int  # 0-based position in the stack
 
     @nn.compact
     def __call__(
@@ -173,17 +148,10 @@ class MultiTaskUnit(nn.Module):
     ) -> UnitOutputs:
         """Runs the unit on one frame.
 
-        Args:
-            x: [B, H, W, 2C] input features.
-            structure: [B, H, W, C] structure features f^b_t.
-            blurry: [B, pH, pW, 3] the frame in [0, 1].
-            previous: features of the previous frame.
-            displacement: [B, h, w, 2] int32 from an earlier unit, or None.
-            train: also compute the cost volume and the intermediate image.
-            along: [B, pH, pW, 2S] samples along the motion, or None.
-
-        Returns:
-            `UnitOutputs`.
+        Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`
+        [B, pH, pW, 3] in [0, 1], `displacement` of an earlier unit [B, h, w, 2] int32
+        or None, samples `along` the motion [B, pH, pW, 2S] or None. `train` adds the
+        cost volume and the intermediate image.
         """
         cfg = self.config
         last = self.index == cfg.num_units - 1
@@ -236,7 +204,7 @@ class MultiTaskUnit(nn.Module):
         return displacement, volume
 
     def _or_initial(self, stored, own, is_first):
-        """The stored features, or where a video starts the frame's own or zeros."""
+        """The stored features; where a video starts, the frame's own or zeros."""
         own_start = self.config.initial_features == "own"
         start = own if own_start else jnp.zeros_like(own)
         return jnp.where(is_first.reshape(-1, 1, 1, 1), start, stored)

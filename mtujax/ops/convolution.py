@@ -2,7 +2,7 @@
 
 XLA's CPU backend rewrites convolution gradients into a fast layout only outside of
 `scan`, `cond` and `map` bodies; inside they run 12-25 times slower. On a CPU `conv2d`
-states both gradients as operations that are fast anywhere. Letters: B batch, H W
+writes both gradients as operations that are fast anywhere. Letters: B batch, H W
 pixels, C channels in, O channels out.
 """
 
@@ -15,25 +15,16 @@ from jax import lax
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 # A convolution gives the kernel's gradient with half of the memory, but on one core: a
-# product per tap is faster for so few output channels, or so many places.
+# product per tap is faster for so few output channels, or so many positions.
 _FEW_CHANNELS, _MANY_PLACES = 8, 2**14
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: Pads) -> jax.Array:
-    """Convolves `x` [B, H, W, C] with `kernel` [kh, kw, C, O]; any float dtype.
+    """Convolves features with a kernel of the same float dtype; no forward-mode AD.
 
-    Its gradient is what the platform that it is compiled for computes fastest. There
-    is no forward-mode derivative.
-
-    Args:
-        x: [B, H, W, C] features.
-        kernel: [kh, kw, C, O] weights of the same dtype.
-        strides: (rows, columns).
-        pads: ((top, bottom), (left, right)) zeros.
-
-    Returns:
-        [B, H', W', O] with H' = (H + top + bottom - kh) // stride + 1.
+    [B, H, W, C] with [kh, kw, C, O] -> [B, H', W', O], where H' is
+    (H + top + bottom - kh) // stride + 1. `pads` is ((top, bottom), (left, right)).
     """
     return _conv2d(x, kernel, tuple(strides), tuple(map(tuple, pads)))
 
@@ -41,22 +32,8 @@ def conv2d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: Pads) -> jax.A
 def conv_general_dilated(
     x, kernel, strides, padding, *, dimension_numbers=None, **options
 ):
-    """`lax.conv_general_dilated` as Flax calls it, routed through `conv2d`.
-
-    Args:
-        x: [B, H, W, C] features.
-        kernel: [kh, kw, C, O] weights.
-        strides: (rows, columns).
-        padding: ((top, bottom), (left, right)).
-        dimension_numbers: ignored; Flax passes NHWC, HWIO, NHWC.
-        **options: dilations and groups, which the network leaves at 1.
-
-    Returns:
-        [B, H', W', O].
-
-    Raises:
-        ValueError: for a dilation or group count other than 1.
-    """
+    """`conv2d` as Flax calls it; ValueError for dilations or groups other than 1."""
+    # Flax passes the layouts of DIMENSIONS as `dimension_numbers`.
     groups = options.get("feature_group_count", 1)
     dilations = [options.get(k) for k in ("lhs_dilation", "rhs_dilation")]
     if groups != 1 or any(d is not None and set(d) != {1} for d in dilations):
@@ -89,7 +66,7 @@ def _backward(strides, pads, residuals, grad):
     def derived(x, kernel, grad):
         return jax.vjp(lambda x, k: _convolve(x, k, strides, pads), x, kernel)[1](grad)
 
-    # Not by the device that is there: it may compile for another one.
+    # Not chosen by the present device: this may be compiled for another one.
     return lax.platform_dependent(*residuals, grad, cpu=stated, default=derived)
 
 
@@ -163,21 +140,15 @@ def _by_taps(x, shape, strides, pads, grad):
 
 
 def conv_transpose2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Doubles the resolution: PyTorch's transposed convolution (4x4, stride 2, pad 1).
+    """PyTorch's transposed convolution (4x4, stride 2, pad 1), without bias.
 
-    Output row 2y reads input rows y - 1 and y, row 2y + 1 reads y and y + 1, so all
-    four phases are one 2x2 convolution over the padded input, each taken one position
-    apart: no zero is multiplied, and the gradient is that of `conv2d`.
-
-    Args:
-        x: [B, H, W, C] features.
-        kernel: [4, 4, C, O] weights in PyTorch's orientation.
-
-    Returns:
-        [B, 2H, 2W, O], without bias.
+    [B, H, W, C] with [4, 4, C, O] in PyTorch's orientation -> [B, 2H, 2W, O].
     """
     batch, height, width, channels = x.shape
     features = kernel.shape[-1]
+    # Output row 2y reads input rows y - 1 and y, row 2y + 1 reads y and y + 1, so all
+    # four phases are one 2x2 convolution over the padded input, each taken one position
+    # apart: no zero is multiplied, and the gradient is that of `conv2d`.
     # Tap 3 - phase - 2t of the transposed kernel meets input t of the phase's window.
     phases = kernel[::-1, ::-1].reshape(2, 2, 2, 2, channels, features)
     phases = phases.transpose(0, 2, 4, 1, 3, 5)

@@ -1,8 +1,7 @@
 """Displacements on a grid: where they lead, and their classes for the motion loss.
 
 Written once for NumPy and JAX arrays, without an import of JAX, as the input pipeline
-uses it too. Letters: H W pixels, h w cells of s x s pixels, r
-search radius in cells.
+uses it too. Letters: H W pixels, h w cells of s x s pixels, r search radius in cells.
 """
 
 from typing import TypeVar
@@ -20,24 +19,27 @@ def motion_labels(
     label_all_cells: bool = False,
     cell: int = MOTION_STRIDE,
 ) -> tuple[Array, Array]:
-    """Turns flows into classes and says which cells count.
+    """Converts optical flow to classes and marks the cells that count.
 
-    A flow is averaged over the valid pixels of a cell, divided by its side, clamped to
-    the search radius and rounded half to even; the release averages all pixels.
+    The flow is averaged over the valid pixels of a cell, divided by the cell's side,
+    clamped to the search radius and rounded half to even; the release averages all
+    pixels.
 
     Args:
         flow: [..., H, W, 2] backward flow (dx, dy) in pixels, of NumPy or JAX; H and W
             are multiples of s.
-        valid: bool [..., H, W], False where it means nothing; None if it means
-            something everywhere.
+        valid: bool [..., H, W], False where the flow is meaningless; None if it is
+            meaningful everywhere.
         radius: search radius r in cells.
         label_all_cells: let all pixels and every cell count, as in the release, whose
-            flow network gives no mask. Without it, a cell counts if half of its pixels
-            are valid and its displacement is within the radius and leads to a cell.
+            flow network gives no mask. Without it, a cell counts if at least half of
+            its pixels are valid and its displacement is within the radius and leads to
+            a cell of the grid.
         cell: s, `ModelConfig.cell`.
 
     Returns:
-        int32 [..., h, w] classes (dy + r)(2r + 1) + (dx + r), and bool [..., h, w].
+        int32 [..., h, w] classes (dy + r)(2r + 1) + (dx + r), and bool [..., h, w],
+        True for cells that count.
     """
     xp = flow.__array_namespace__()
     # Plane by plane, which is fast in NumPy too: it does this for every record.
@@ -81,9 +83,9 @@ def within(x: Array, y: Array) -> Array:
 
 
 def inside(moves: Array) -> Array:
-    """Whether displacements lead to a place of the grid that they are given on.
+    """Whether displacements lead to a place of their own grid.
 
-    [..., h, w, 2] (dx, dy) in steps of that grid -> bool [..., h, w].
+    [..., h, w, 2] (dx, dy) in steps of the grid -> bool [..., h, w].
     """
     return within(*destinations(moves))
 

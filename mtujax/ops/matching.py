@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 IMPLEMENTATIONS = ("banded", "volume")
-"""Of `match`; the first one is the usual one."""
+"""Implementations of `match`; the first is the default."""
 
 
 _TILE = 32  # columns per band; 16 to 32 are best on a CPU
@@ -24,14 +24,7 @@ _POOL = 5  # side of the averaging window over each displacement's plane
 
 
 def unit_norm(features: jax.Array) -> jax.Array:
-    """Scales feature vectors to length 1; all-zero vectors stay zero.
-
-    Args:
-        features: [..., C] any float dtype.
-
-    Returns:
-        [..., C] float32. Its gradient is finite everywhere, and 0 at zero vectors.
-    """
+    """Scales vectors [..., C] to float32 of length 1; zeros stay, with gradient 0."""
     features = features.astype(jnp.float32)
     square = jnp.sum(features**2, axis=-1, keepdims=True)
     alive = square > 1e-24
@@ -56,9 +49,9 @@ def cost_volume(
         query: [B, h, w, C] motion features of the current frame.
         key: [B, h, w, C] motion features of the previous frame.
         radius: search radius r in grid cells.
-        at_once: score all rows of displacements at the same time, which takes several
-            times the memory, instead of one after the other; None does so unless on a
-            CPU: a GPU waits longer for small computations than for their results.
+        at_once: score all rows of displacements in parallel instead of one after the
+            other; takes several times the memory. None does so except on a CPU: on a
+            GPU, launching many small computations takes longer than computing them.
 
     Returns:
         [B, h, w, D] float32 in [-1, 1]; memory grows with D, so inference uses `match`.
@@ -86,28 +79,15 @@ def cost_volume(
 
 
 def best_displacement(volume: jax.Array, *, radius: int = 10) -> jax.Array:
-    """Displacement of the highest score in a whole cost volume; the first one on ties.
+    """Displacement of the highest score in a cost volume; the first class wins a tie.
 
-    Args:
-        volume: [B, h, w, D] from `cost_volume`.
-        radius: search radius r in grid cells.
-
-    Returns:
-        [B, h, w, 2] int32 (dx, dy) in grid cells.
+    [B, h, w, D] -> [B, h, w, 2] int32 (dx, dy) in grid cells.
     """
     return displacement_from_class(jnp.argmax(volume, axis=-1), radius=radius)
 
 
 def displacement_from_class(index: jax.Array, *, radius: int = 10) -> jax.Array:
-    """Turns class indices [...] into displacements [..., 2] (dx, dy) in grid cells.
-
-    Args:
-        index: [...] integer classes, (dy + r)(2r + 1) + (dx + r).
-        radius: search radius r in grid cells.
-
-    Returns:
-        [..., 2] int32.
-    """
+    """Converts classes [...] to displacements [..., 2] int32 (dx, dy) in grid cells."""
     index = index.astype(jnp.int32)
     side = 2 * radius + 1
     dx, dy = lax.rem(index, side), lax.div(index, side)
@@ -128,17 +108,17 @@ def match(
         query: [B, h, w, C] motion features of the current frame.
         key: [B, h, w, C] motion features of the previous frame.
         radius: search radius r in grid cells.
-        implementation: "banded" scores one row of displacements at a time, so that the
+        implementation: "banded" scores one row of displacements at a time, so the
             volume is never in memory; "volume" takes the arg-max of the whole
-            `cost_volume`. All find the same. None takes the fastest, which is "banded"
-            wherever it has been measured.
+            `cost_volume`. Both give the same result. None takes the fastest, which is
+            "banded" wherever it has been measured.
 
     Returns:
         [B, h, w, 2] int32 (dx, dy) in grid cells, |dx|, |dy| <= radius; the first class
         wins a tie. Not differentiable: no gradient passes.
 
     Raises:
-        ValueError: if `radius` is negative, or there is no such implementation.
+        ValueError: if `radius` is negative, or `implementation` is unknown.
     """
     _check(query, key, radius)
     if implementation is None:
@@ -163,8 +143,8 @@ def _match_banded(query, key, radius):
     def row(best, dy):
         score, index = best
         part = lax.dynamic_slice_in_dim(padded, dy, height, axis=1)
-        # The barriers make XLA store a row of scores once instead of computing it anew
-        # for each of the 25 places that read it.
+        # The barriers make XLA store a row of scores once instead of computing it
+        # again for each of the 25 places that read it.
         scores = lax.optimization_barrier(_row_scores(query, part))
         top = jnp.max(scores, axis=-1)
         columns = jnp.arange(side, dtype=jnp.int32)
@@ -198,13 +178,13 @@ def _pad_grid(key, radius):
 def _row_scores(query, key):
     """Pooled scores [B, h, w, 2r + 1] of one row of displacements.
 
-    `query` is [B, h, w, C]; `key` is [B, h, w + 2r, C], already shifted by dy. Columns
-    are cut into bands: one small matrix product per band scores all its dx at once, and
-    the wanted ones lie on diagonals, which a reshape turns into rows.
+    `query` is [B, h, w, C]; `key` is [B, h, w + 2r, C], already shifted by dy.
     """
     width = query.shape[2]
     side = key.shape[2] - width + 1
-    # A width that is known only when it runs (`jax.export`) is no number.
+    # Columns are cut into bands: one small matrix product per band scores all its dx at
+    # once, and the wanted scores are on diagonals, which a reshape turns into rows.
+    # A width that is known only at run time (`jax.export`) is no int.
     tile = min(_TILE, width) if isinstance(width, int) else _TILE
     bands = -(-width // tile)
     missing = bands * tile - width
@@ -224,7 +204,7 @@ def _row_scores(query, key):
 
 
 def _overlapping(key, bands, tile, span):
-    """Bands [B, h, n, C, span] of [B, h, C, columns], a tile apart."""
+    """Bands [B, h, n, C, span] of [B, h, C, columns], `tile` columns apart."""
     if isinstance(bands, int):
         parts = [key[..., n * tile : n * tile + span] for n in range(bands)]
         return jnp.stack(parts, axis=2)

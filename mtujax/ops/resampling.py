@@ -1,4 +1,4 @@
-"""Frame sizes and value ranges: pad, scale, uint8 to [0, 1]. Letters: B H W C."""
+"""Frame sizes and value ranges: padding, scaling, uint8 to [0, 1]. Letters: B H W C."""
 
 import chex
 import einops
@@ -10,28 +10,14 @@ from mtujax.config import MOTION_STRIDE
 
 
 def padded_size(height: int, width: int, cell: int = MOTION_STRIDE) -> tuple[int, int]:
-    """The next multiples of a cell (pixels): the sizes that the network works on.
-
-    Args:
-        height: rows of a [H, W] frame.
-        width: its columns.
-        cell: `ModelConfig.cell`, 4 in the published networks.
-
-    Returns:
-        (rows, columns), each at least its argument.
-    """
+    """Rounds rows and columns up to multiples of a cell (pixels)."""
     return -(-height // cell) * cell, -(-width // cell) * cell
 
 
 def pad_frames(frames: jax.Array, cell: int = MOTION_STRIDE) -> jax.Array:
     """Extends frames below and to the right, by reflection, to multiples of a cell.
 
-    Args:
-        frames: [..., H, W, C] with at least one pixel.
-        cell: `ModelConfig.cell`, 4 in the published networks.
-
-    Returns:
-        [..., H', W', C] with H', W' from `padded_size`.
+    [..., H, W, C] with at least one pixel -> [..., H', W', C], sizes by `padded_size`.
     """
     height, width = frames.shape[-3:-1]
     rows, columns = padded_size(height, width, cell)
@@ -43,7 +29,7 @@ def pad_frames(frames: jax.Array, cell: int = MOTION_STRIDE) -> jax.Array:
 
 
 def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
-    """Makes each square of pixels one place with more channels.
+    """Turns each square of pixels into one place with more channels.
 
     Args:
         x: [..., pH, pW, C].
@@ -91,8 +77,8 @@ def area_downsample(x: jax.Array) -> jax.Array:
 def area_resize(x: jax.Array, height: int, width: int) -> jax.Array:
     """Averages, for each output pixel, the input pixels that it overlaps.
 
-    All that are touched count alike, as in PyTorch's "area": to a multiple of the size
-    this repeats pixels, to a divisor it averages blocks.
+    All that are touched have the same weight, as in PyTorch's "area": enlarging by a
+    whole factor repeats pixels, reducing by one averages blocks.
 
     Args:
         x: [B, H, W, C] float.
@@ -121,31 +107,17 @@ def _overlaps(old, new):
 
 
 def to_unit_range(frames: jax.Array) -> jax.Array:
-    """Maps frames [..., 3], uint8 or float in [0, 1], to float32 in [0, 1].
-
-    Args:
-        frames: [..., 3] of any size.
-
-    Returns:
-        float32 of the same shape; uint8 is divided by 255.
-    """
+    """Converts frames [..., 3], uint8 or float in [0, 1], to float32 in [0, 1]."""
     if frames.dtype == jnp.uint8:
         return frames.astype(jnp.float32) / 255.0
     return frames.astype(jnp.float32)
 
 
 def from_unit_range(frames: jax.Array, dtype) -> jax.Array:
-    """Maps frames [..., 3] to `dtype`, clamped to its range of colours.
-
-    Args:
-        frames: [..., 3] float, nominally in [0, 1].
-        dtype: uint8 (rounded half to even, as the release saves) or a float dtype.
-
-    Returns:
-        [..., 3] of `dtype`.
-    """
+    """Clamps float frames [..., 3] to [0, 1]; converts to uint8 or a float dtype."""
     chex.assert_type(frames, float)
     frames = jnp.clip(frames, 0.0, 1.0)
     if dtype == jnp.uint8:
+        # Rounded half to even, as the release saves its frames.
         return jnp.round(frames * 255.0).astype(jnp.uint8)
     return frames.astype(dtype)

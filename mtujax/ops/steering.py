@@ -1,10 +1,10 @@
-"""Samples of a frame along its own motion: what undoes a blur lies along its path.
+"""Samples of a frame along its own motion, which is where a blur can be undone.
 
 Blur averages a frame along the path that it moved during the exposure. Sampled along
-that path, at shares of one frame's motion, every blur has the same direction and
-length, and one filter takes it out. The motion is found in the blurry frames alone, by
-pyramidal Lucas-Kanade between the frames before and after. Not of the paper: a further
-input for forms of our own (`ModelConfig.motion_samples`).
+that path, at fractions of one frame's motion, every blur has the same direction and
+length, and one filter removes it. The motion is estimated from the blurry frames alone,
+by pyramidal Lucas-Kanade between the previous and the next frame. Not in the paper: a
+further input for networks of our own (`ModelConfig.motion_samples`).
 Letters: B batch, H W pixels, h w pixels of a level or patches, C channels, p side of a
 patch, K window, S samples.
 """
@@ -17,37 +17,38 @@ from jax import lax
 from mtujax.config import MOTION_STRIDE
 from mtujax.ops.resampling import area_downsample, space_to_depth
 
-LARGEST_MOTION = 40.0  # pixels a frame, in x and in y, at which motion is cut off
+LARGEST_MOTION = 40.0  # pixels per frame, in x and in y, to which motion is clipped
 _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
 PYRAMID_SIDE = MOTION_STRIDE * 2 ** (_LEVELS - 1)  # of frames that have all levels
 _ITERATIONS = 3  # on each level
-_WINDOW = 5  # side of the window that is taken to move as one
+_WINDOW = 5  # side of the window that is assumed to move as one
 _SMOOTH = 3  # side of the average over neighbouring motions
-_DAMPING = 1e-4  # squared gradient below which there is nothing to follow
-_STEP = 1.0  # pixels of a level that an iteration moves at most
+_DAMPING = 1e-4  # squared gradient below which there is no texture to track
+_STEP = 1.0  # largest step of an iteration in pixels of a level
 _GREY = (0.299, 0.587, 0.114)
 _CONTRAST, _FAR, _SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its length
 
 
 def steered_samples(
-    window: jax.Array, motion: jax.Array, *, lookback: int, samples: int, patch: int
+    window: jax.Array,
+    motion: jax.Array,
+    *,
+    lookback: int,
+    samples: int,
+    patch: int,
+    neighbour_samples: int = 0,
 ) -> tuple[jax.Array, jax.Array]:
-    """What a frame and its neighbours are along the motion of each patch.
+    """Samples a frame and its neighbours along the motion of each patch.
 
-    Args:
-        window: [B, K, H, W, 3] blurry frames in [0, 1], oldest first; H and W are
-            multiples of 4p.
-        motion: [B, H / p, W / p, 2] from `window_motion`.
-        lookback: frames of the window before the current one.
-        samples: S on either side, the outermost a frame's motion away.
-        patch: side p of a patch; its pixels share a motion.
-
-    Returns:
-        `along` [B, H, W, 2S]: differences to each grey pixel of the samples on either
-        side of it. And features [B, H / p, W / p, (2S + 6) p p + 3] for a convolution:
-        `along`, the differences to the frame before and the one after where the motion
-        leads (RGB), the motion (dx, dy) and its length, scaled to be of order 1. Both
-        float32, without gradient.
+    Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
+    motion [B, H / p, W / p, 2] give, in float32 and without gradient,
+    - `along` [B, H, W, 2S + 2N]: grey samples less the pixel's own grey, S on either
+      side, the outermost a frame's motion away; and N = 2 n + 1 for n
+      `neighbour_samples` (else 0) of the previous frame and of the next one, as far
+      apart, around where the motion leads;
+    - features [B, H / p, W / p, (2S + 6 + 2N) p p + 3] for a convolution, scaled to
+      order 1: `along`, after its first 2S the RGB differences to the previous and next
+      frame where the motion leads; the motion (dx, dy) and its length.
     """
     before, current, after = _middle(window, lookback)
     grey = _grey(current)
@@ -57,7 +58,14 @@ def steered_samples(
     for neighbour, step in ((before, -1.0), (after, 1.0)):
         (aligned,) = along_motion(neighbour, motion, jnp.asarray([step]))
         found.append(jnp.moveaxis(aligned - current, -1, 0))
-    # Stored once: read through a transposition, each sample would be computed anew.
+    reach = (
+        range(-neighbour_samples, neighbour_samples + 1) if neighbour_samples else ()
+    )
+    for neighbour, step in ((before, -1.0), (after, 1.0)) if reach else ():
+        steps = jnp.asarray([step + k / samples for k in reach])
+        nearby = along_motion(_grey(neighbour)[..., None], motion, steps)
+        found.append(nearby[..., 0] - grey[None])
+    # Stored once: read through a transposition, each sample would be computed again.
     pixels = lax.optimization_barrier(jnp.concatenate(found))
     pixels = lax.stop_gradient(jnp.moveaxis(pixels, 0, -1))
     motion = lax.stop_gradient(motion)
@@ -67,20 +75,17 @@ def steered_samples(
         motion / _FAR,
         jnp.minimum(length / _SLOW, 1),
     ]
-    return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
+    along = jnp.concatenate(
+        [pixels[..., : 2 * samples], pixels[..., 2 * samples + 6 :]], axis=-1
+    )
+    return along, jnp.concatenate(features, axis=-1)
 
 
 def window_motion(window: jax.Array, *, lookback: int, patch: int) -> jax.Array:
-    """The motion of `frame_motion` through the current frame of a window.
+    """`frame_motion` of the current frame of a window.
 
-    Args:
-        window: [B, K, H, W, 3] blurry frames in [0, 1], oldest first; H and W are
-            multiples of 4p.
-        lookback: frames of the window before the current one.
-        patch: side p of the patches that a motion is given for.
-
-    Returns:
-        [B, H / p, W / p, 2] float32 (dx, dy) in pixels a frame.
+    [B, K, H, W, 3] in [0, 1], oldest first, H and W multiples of 4p -> float32
+    [B, H / p, W / p, 2] (dx, dy) in pixels per frame.
     """
     return frame_motion(*_middle(window, lookback), patch=patch)
 
@@ -88,19 +93,19 @@ def window_motion(window: jax.Array, *, lookback: int, patch: int) -> jax.Array:
 def frame_motion(
     before: jax.Array, current: jax.Array, after: jax.Array, *, patch: int = 1
 ) -> jax.Array:
-    """The motion v through a frame: `after(x + v)` looks like `before(x - v)`.
+    """Finds the motion v through a frame: `after(x + v)` looks like `before(x - v)`.
 
-    Where the current frame stands in for a neighbour, as at the ends of a video, v is
-    half of the motion to the other one, and doubled.
+    Where a neighbour is the current frame itself, as at the ends of a video, half of
+    the motion to the other neighbour is found, and doubled.
 
     Args:
         before: [B, H, W, 3] in [0, 1]; H and W are multiples of 4p.
         current: [B, H, W, 3], the frame.
         after: [B, H, W, 3].
-        patch: side p of the patches that a motion is given for.
+        patch: side p of the patches, each of which has one motion.
 
     Returns:
-        [B, H / p, W / p, 2] float32 (dx, dy) in pixels a frame, each at most 40.
+        [B, H / p, W / p, 2] float32 (dx, dy) in pixels per frame, each in [-40, 40].
     """
     alone = [jnp.all(x == current, axis=(1, 2, 3)) for x in (before, after)]
     pair = [area_downsample(_grey(x)[..., None]) for x in (before, after)]
@@ -113,7 +118,7 @@ def frame_motion(
         if level:
             motion = 2 * _resampled(motion, pair[0].shape[1:3], 0.5)
         corners = [_corners(x) for x in pair]
-        # A loop, where unrolled iterations would be compiled as one, for long.
+        # A loop: unrolled iterations would be compiled as one, which takes long.
         motion = lax.fori_loop(
             0, _ITERATIONS, lambda _, v, c=corners: _refined(v, *c), motion
         )
@@ -124,12 +129,12 @@ def frame_motion(
 
 
 def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.Array:
-    """Samples an image bilinearly at each pixel plus a share of its patch's motion.
+    """Samples an image bilinearly at each pixel plus a fraction of its patch's motion.
 
     Args:
         image: [B, H, W, C] float.
         motion: [B, h, w, 2] (dx, dy) in pixels, of patches of H / h pixels.
-        steps: [S] shares of the motion.
+        steps: [S] fractions of the motion.
 
     Returns:
         [S, B, H, W, C]; beyond the frame its edge is repeated.
@@ -140,7 +145,7 @@ def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.A
 
 
 def _middle(window, lookback):
-    """The frames before, at and after the current one; where none is after, itself."""
+    """The previous, current and next frame; for a missing next one the current."""
     after = min(lookback + 1, window.shape[1] - 1)
     return window[:, lookback - 1], window[:, lookback], window[:, after]
 
@@ -157,7 +162,7 @@ def _corners(image):
 
 
 def _sampled(corners, motion):
-    """The image that has these corners at each pixel plus its motion, bilinear."""
+    """Samples the image that has these corners at each pixel plus its motion."""
     batch, height, width, channels = corners.shape
     x, y = (at + motion[..., k] for k, at in enumerate(_places(height, width)))
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
@@ -173,7 +178,7 @@ def _sampled(corners, motion):
 
 
 def _refined(motion, before, after):
-    """An iteration of Lucas-Kanade between two images, given by their corners."""
+    """One iteration of Lucas-Kanade between two images, given by their corners."""
     first, second = _sampled(before, -motion)[..., 0], _sampled(after, motion)[..., 0]
     across, down = _slopes((first + second) / 2)
     change = second - first
@@ -234,7 +239,7 @@ def _resampled(x, size, step):
 
 
 def _divisible(size):
-    """Whether a level can be halved; of a size that is known only later it can."""
+    """Whether a level can be halved; sizes known only later (`jax.export`) can."""
     return all(not isinstance(n, int) or n >= 2 for n in size)
 
 

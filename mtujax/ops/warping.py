@@ -1,7 +1,7 @@
-"""Moving images and features along a backward flow or a grid displacement (Sec. 3.4).
+"""Warping of images and features by a backward flow or grid displacement (Sec. 3.4).
 
 Flow is (dx, dy) in pixels and backward: `warped[y, x] = source[y + dy, x + dx]`, zero
-where that lies outside. Letters: B batch, H W pixels, h w motion grid, C channels.
+where that is outside. Letters: B batch, H W pixels, h w motion grid, C channels.
 """
 
 import chex
@@ -20,8 +20,8 @@ def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
         flow: [B, H, W, 2] (dx, dy) in pixels.
 
     Returns:
-        [B, H, W, C] in the dtype of `source`. Each of the four corners that lies
-        outside counts as zero. Differentiable in both arguments.
+        [B, H, W, C] in the dtype of `source`. Each of the four corners that is outside
+        counts as zero. Differentiable in both arguments.
     """
     chex.assert_rank([source, flow], 4)
     chex.assert_equal_shape_prefix([source, flow], 3)
@@ -54,7 +54,7 @@ def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
         displacement: [B, h, w, 2] int32 (dx, dy) in grid cells.
 
     Returns:
-        [B, 4h, 4w, C], zero where a block lies outside the source.
+        [B, 4h, 4w, C], zero where a block comes from outside the source.
     """
     size = {"p": MOTION_STRIDE, "q": MOTION_STRIDE}
     blocks = einops.rearrange(source, "b (h p) (w q) c -> b h w (p q c)", **size)
@@ -66,22 +66,17 @@ def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
 
 
 def upsampled_flow(displacement: jax.Array, side: int = MOTION_STRIDE) -> jax.Array:
-    """Turns a displacement map into a flow on a finer grid, that of pixels as a rule.
+    """Upsamples a displacement map to a flow: nearest neighbour, values times `side`.
 
-    Args:
-        displacement: [B, h, w, 2] integer (dx, dy) in grid cells.
-        side: s of a cell in places of the finer grid; `ModelConfig.cell` for pixels.
-
-    Returns:
-        [B, sh, sw, 2] float32 (dx, dy) in its places: nearest neighbour, values times
-        s.
+    [B, h, w, 2] in cells -> [B, sh, sw, 2] float32 (dx, dy) in places of the finer
+    grid, s = `side` to a cell; `ModelConfig.cell` gives pixels.
     """
     flow = displacement.astype(jnp.float32) * side
     return einops.repeat(flow, "b h w d -> b (h p) (w q) d", p=side, q=side)
 
 
 def _gather(source, y, x):
-    """Rows `source[b, y, x]` for integer y, x [B, H, W]; zeros outside."""
+    """Rows `source[b, y, x]` for integer y, x [B, h, w]; zeros outside."""
     _, height, width, _ = source.shape
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     index = jnp.where(inside, y * width + x, 0)

@@ -1,14 +1,7 @@
 """Results on disk as the tables need them: scores and times of a method, joined.
 
-Two kinds of JSON file are read. Both have `kind`, `version`, `device` and `method`:
-`name`, `sha256` of the weights, `config` (the network's, with its dtype; null for
-results of other software) and `parameters`.
-
-    mtujax evaluation: dataset {name, split, variant}, protocols {NAME: {psnr, ssim,
-        frames, videos}}, motion {psnr, ssim} or null
-    mtujax bench: size [W, H], batch, step_ms {p50}
-
-The paper's times are of single frames of 1280x720; no others enter the tables.
+Read are files of `evaluation.results` and of `bench.results`. The paper's times are of
+single frames of 1280x720; no others enter the tables.
 """
 
 import dataclasses
@@ -16,13 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtujax.common.dataclass_json import from_dict
+from mtujax.bench.results import Timing, timing_of
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.data.datasets import DVD_COUNTS, GOPRO_COUNTS
 from mtujax.errors import UserError
-from mtujax.evaluation.results import BENCH, EVALUATION, VERSION
+from mtujax.evaluation.folder import RESULTS, SETTINGS
+from mtujax.evaluation.results import (
+    BENCH,
+    EVALUATION,
+    Evaluation,
+    Method,
+    Scored,
+    evaluation_of,
+    read_file,
+)
 from mtujax.metrics.protocols import PROTOCOLS
-from mtujax.report.files import Fields, damage_named, load, result_files
 from mtujax.report.paper import TABLES, table_of
 from mtujax.report.tables import ABLATIONS, Measured
 
@@ -30,66 +31,64 @@ SIZE = (1280, 720)
 """Width and height in pixels of the frames whose times the paper reports."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Timing:
-    """Content of a file of `mtujax bench`.
+def result_files(paths: Sequence[Path]) -> list[Path]:
+    """Lists files of results, each once; UserError if there are none.
 
-    Attributes:
-        file: its name.
-        device: on which the time was measured.
-        size: (W, H) of the frames in pixels.
-        batch: batch size.
-        milliseconds: of a median step, for the whole batch.
-        form: of the network, "plain" or "inference"; None if the file does not say.
+    `paths` are files; evaluation folders, which give their `results.json`; or folders,
+    which give their `.json` files and those of the evaluation folders in them.
     """
+    files = [file for path in paths for file in _inside(path)]
+    if not files:
+        raise UserError("no results: give files of eval.py or `mtujax bench`")
+    return list(dict.fromkeys(files))
 
+
+def _inside(path):
+    if not path.is_dir():
+        return [path]
+    results, settings = path / RESULTS, path / SETTINGS
+    if settings.is_file():
+        if results.is_file():
+            return [results]
+        raise UserError(
+            f"{path}: this evaluation is not finished; the same eval.py resumes it"
+        )
+    found = [*sorted(path.glob("*.json")), *sorted(path.glob(f"*/{RESULTS}"))]
+    if not found:
+        raise UserError(
+            f"{path}: no results; there is neither a .json file in this folder nor an "
+            "evaluation's folder"
+        )
+    return found
+
+
+class Timed(NamedTuple):
+    """A time and the name of its file."""
+
+    timing: Timing
     file: str
-    device: str
-    size: tuple[int, int]
-    batch: int
-    milliseconds: float
-    form: str | None = None
 
     @property
     def fits(self) -> bool:
         """Whether the time can be compared with the paper's."""
-        return self.size == SIZE and self.batch == 1
+        return self.timing.size == SIZE and self.timing.batch == 1
 
     def __str__(self):
         """Describes the measurement, as in notes of tables."""
-        width, height = self.size
-        frames = f", {self.batch} frames at once" if self.batch != 1 else ""
-        form = f", {self.form} form" if self.form else ""
-        return f"{width}x{height}{frames} on {self.device}{form} ({self.file})"
+        one = self.timing
+        width, height = one.size
+        frames = f", {one.batch} frames at once" if one.batch != 1 else ""
+        form = f", {one.form} form" if one.form else ""
+        return f"{width}x{height}{frames} on {one.device}{form} ({self.file})"
 
 
-def read_timing(data: Fields) -> Timing:
-    """Reads a file of `mtujax bench`; a file without a batch size is of single frames.
-
-    UserError if a field is missing, ValueError or TypeError if one has a wrong type.
-    """
-    width, height = data["size"]
-    batch = data.count("batch") if "batch" in data else 1
-    milliseconds = data.part("step_ms").number("p50")
-    if milliseconds is None:
-        raise ValueError("step_ms.p50 null: must be a number")
-    return Timing(
-        file=data.path.name,
-        device=data["device"],
-        size=(int(width), int(height)),
-        batch=batch,
-        milliseconds=milliseconds,
-        form=data.get("form"),
-    )
-
-
-def with_time(one: Measured, timings: Sequence[Timing]) -> Measured:
+def with_time(one: Measured, times: Sequence[Timed]) -> Measured:
     """Enters the first time that fits, and notes all times with their files."""
-    entered = next((timing for timing in timings if timing.fits), None)
+    entered = next((timed for timed in times if timed.fits), None)
     notes = []
     if entered:
         notes.append(f"Time: median step, {entered}.")
-    for other in timings:
+    for other in times:
         if other is entered:
             continue
         why = (
@@ -100,7 +99,7 @@ def with_time(one: Measured, timings: Sequence[Timing]) -> Measured:
         notes.append(f"Timed at {other}: not entered, {why}.")
     return dataclasses.replace(
         one,
-        milliseconds=entered and entered.milliseconds,
+        milliseconds=entered and entered.timing.milliseconds,
         notes=(*one.notes, *notes),
     )
 
@@ -109,7 +108,7 @@ _LABELS = {row.key: row.label for n in (3, 4) for row in TABLES[n].rows}
 _HALF = ("float16", "bfloat16")
 
 
-class Method(NamedTuple):
+class TableMethod(NamedTuple):
     """A method in tables.
 
     Attributes:
@@ -121,7 +120,7 @@ class Method(NamedTuple):
     label: str
 
 
-def method_of(name: str, config: ModelConfig | None) -> Method:
+def method_of(name: str, config: ModelConfig | None) -> TableMethod:
     """Finds the paper's method of a network; by name alone if `config` is None.
 
     A file named after a configuration of Tables 1 and 2 (`table1_row2`) is that
@@ -130,18 +129,18 @@ def method_of(name: str, config: ModelConfig | None) -> Method:
     MTU2-hp. Anything else is a method of its own.
     """
     if name in ABLATIONS:
-        return Method(name, name)
+        return TableMethod(name, name)
     if config is None:
         key = name.lower().replace("-", "_")
-        return Method(key, _LABELS.get(key, name))
+        return TableMethod(key, _LABELS.get(key, name))
     preset = _preset(config)
     if preset is None:
-        return Method(name, name)
+        return TableMethod(name, name)
     if config.dtype not in _HALF:
-        return Method(preset, _LABELS.get(preset, preset))
+        return TableMethod(preset, _LABELS.get(preset, preset))
     if preset == "mtu2":
-        return Method("mtu2_hp", _LABELS["mtu2_hp"])
-    return Method(f"{preset}_hp", f"{_LABELS.get(preset, preset)} {config.dtype}")
+        return TableMethod("mtu2_hp", _LABELS["mtu2_hp"])
+    return TableMethod(f"{preset}_hp", f"{_LABELS.get(preset, preset)} {config.dtype}")
 
 
 def _preset(config):
@@ -150,7 +149,7 @@ def _preset(config):
     return next((name for name, one in PRESETS.items() if one == config), None)
 
 
-def told_apart(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
+def distinctly_labelled(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
     """Relabels networks that share a method, dataset and protocol by their weights.
 
     Each entry comes with name, precision and sha256 of its weights; the label has as
@@ -186,96 +185,72 @@ _MILLION = 1e6
 
 
 def read_measured(paths: Sequence[Path]) -> list[Measured]:
-    """Reads results from files or folders; times join the scores of their method.
+    """Reads results from files or folders; times join the scores of their weights.
 
+    Times of drawn weights join all scores of their method in the same precision.
     Gives an entry per method, dataset and protocol; a method that has only times has
     one per dataset of the paper. UserError for a file that is missing, damaged, or of
     another kind or version.
     """
     evaluations, times = [], {}
     for path in result_files(paths):
-        data = _read(path)
-        with damage_named(path):
-            method = _method(data)
-            if data["kind"] == EVALUATION:
-                evaluations.append((data, method))
-            else:
-                given = times.setdefault(method, [])
-                given.append((data, read_timing(data)))
-    found, scored = [], set()
-    for data, method in evaluations:
-        timings = [timing for _, timing in times.get(method, ())]
-        with damage_named(data.path):
-            found += [
-                (_weights(data), with_time(one, timings))
-                for one in _scores(data, method)
-            ]
-        scored.add(method)
-    for method, given in times.items():
-        if method not in scored:
-            found += _times_alone(method, given)
-    return told_apart(found)
+        found = read_file(path, {EVALUATION: evaluation_of, BENCH: timing_of})
+        method = method_of(found.method.name, found.method.config)
+        if isinstance(found, Evaluation):
+            evaluations.append((found, method))
+        else:
+            key = method, *_weights(found.method)[1:]
+            times.setdefault(key, []).append(Timed(found, path.name))
+    measured, scored = [], set()
+    for found, method in evaluations:
+        _, dtype, sha256 = _weights(found.method)
+        keys = dict.fromkeys([(method, dtype, sha256), (method, dtype, None)])
+        timed = [one for key in keys for one in times.get(key, ())]
+        measured += [
+            (_weights(found.method), with_time(one, timed))
+            for one in _scores(found, method)
+        ]
+        scored.update(keys)
+    for key, timed in times.items():
+        if key not in scored:
+            measured += _times_alone(key[0], timed)
+    return distinctly_labelled(measured)
 
 
-def _read(path):
-    data = load(path)
-    if data is None or data.get("kind") not in (EVALUATION, BENCH):
-        raise UserError(f"{path}: not results of eval.py or `mtujax bench`")
-    if data["version"] != VERSION:
-        raise UserError(
-            f"{path}: results of version {data['version']}, this mtujax reads "
-            f"version {VERSION}; measure again, or use the mtujax that wrote them"
-        )
-    return data
-
-
-def _method(data: Fields) -> Method:
-    about = data.part("method")
-    config = about["config"]
-    if config is not None:
-        config = from_dict(config, ModelConfig, "method.config.")
-    return method_of(about["name"], config)
-
-
-def _weights(data):
+def _weights(about: Method):
     """Name, precision and sha256, which distinguish measurements of one method."""
-    about = data.part("method")
-    dtype = about["config"] and about["config"].get("dtype", ModelConfig.dtype)
-    return about["name"], dtype, about["sha256"] and about["sha256"][:8]
+    dtype = about.config and about.config.dtype
+    return about.name, dtype, about.sha256 and about.sha256[:8]
 
 
-def _scores(data, method):
-    about, protocols = data.part("method"), data.part("protocols")
-    motion = data.part("motion") if data["motion"] is not None else None
-    # Older files have NaN, not null, for a mean of no pairs.
-    if motion and "pairs" in motion and motion["pairs"] <= motion["undefined"]:
-        motion = None
-    for protocol in protocols:
-        scores = protocols.part(protocol)
-        frames, videos = scores.count("frames"), scores.count("videos")
-        extent = f"{frames} frames of {videos} videos."
+def _scores(found: Evaluation, method):
+    motion = found.motion_total.summary if found.motion is not None else {}
+    origin = _origin(found.method, found.machine.get("device"))
+    for protocol, scores in found.protocols.items():
+        frames, (psnr, ssim) = scores.total.frames, scores.means
+        extent = f"{frames} frames of {scores.videos} videos."
         yield Measured(
             key=method.key,
             label=method.label,
-            dataset=_dataset(data.part("dataset"), frames, protocol),
+            dataset=_dataset(found.dataset, frames, protocol),
             protocol=protocol,
-            psnr=scores.number("psnr") if frames else None,
-            ssim=scores.number("ssim") if frames else None,
-            parameters=_parameters(about),
-            motion_psnr=motion.number("psnr") if motion else None,
-            motion_ssim=motion.number("ssim") if motion else None,
-            notes=(_origin(about, data), extent if frames else "No frame counts."),
+            psnr=psnr if frames else None,
+            ssim=ssim if frames else None,
+            parameters=_millions(found.method.parameters),
+            motion_psnr=motion.get("psnr"),
+            motion_ssim=motion.get("ssim"),
+            notes=(origin, extent if frames else "No frame counts."),
         )
 
 
-def _dataset(about, frames, protocol):
+def _dataset(about: Scored, frames, protocol):
     """Its name, with what differs from the paper: split, blur, frames."""
-    name, split, variant = about["name"], about["split"], about["variant"]
+    name = about.name
     words = [name]
-    if split != "test":
-        words.append(split)
-    if variant and variant != _USUAL.get(name):
-        words.append(variant)
+    if about.split != "test":
+        words.append(about.split)
+    if about.variant and about.variant != _USUAL.get(name):
+        words.append(about.variant)
     if len(words) == 1 and name in _KNOWN and protocol in PROTOCOLS:
         lengths = _KNOWN[name].lengths.values()
         whole = sum(len(PROTOCOLS[protocol].frames(n)) for n in lengths)
@@ -284,34 +259,29 @@ def _dataset(about, frames, protocol):
     return " ".join(words)
 
 
-def _origin(about, data):
-    words = [about["name"]]
-    if about["sha256"]:
-        words.append(f"(sha256 {about['sha256'][:12]})")
-    config = about["config"]
-    if config is not None:
-        words.append(f"in {config.get('dtype', ModelConfig.dtype)}")
-    return f"{' '.join(words)} on {data['device']}."
+def _origin(about: Method, device):
+    words = [about.name]
+    if about.sha256:
+        words.append(f"(sha256 {about.sha256[:12]})")
+    if about.config is not None:
+        words.append(f"in {about.config.dtype}")
+    return f"{' '.join(words)} on {device}."
 
 
-def _times_alone(method, given):
+def _times_alone(method, times):
     """Entries of a method that has times and no scores."""
-    timings = [timing for _, timing in given]
-    data = given[0][0]
-    about = data.part("method")
+    first = times[0].timing
     for dataset in _KNOWN:
-        with damage_named(data.path):
-            one = Measured(
-                key=method.key,
-                label=method.label,
-                dataset=dataset,
-                protocol=table_of(dataset).protocol,
-                parameters=_parameters(about),
-                notes=(_origin(about, data),),
-            )
-            yield _weights(data), with_time(one, timings)
+        one = Measured(
+            key=method.key,
+            label=method.label,
+            dataset=dataset,
+            protocol=table_of(dataset).protocol,
+            parameters=_millions(first.method.parameters),
+            notes=(_origin(first.method, first.device),),
+        )
+        yield _weights(first.method), with_time(one, times)
 
 
-def _parameters(about):
-    count = about.number("parameters")
+def _millions(count):
     return None if count is None else count / _MILLION

@@ -41,7 +41,6 @@ class Pair(NamedTuple):
         sharp: the two sharp frames, [H, W, 3] uint8 each.
         flow: [H, W, 2] exact backward flow (dx, dy) in pixels of the current one, or
             None if it is unknown.
-        valid: bool [H, W], where the flow is known, or None.
     """
 
     title: str
@@ -49,7 +48,6 @@ class Pair(NamedTuple):
     now: FrameFeatures
     sharp: tuple[np.ndarray, np.ndarray]
     flow: np.ndarray | None = None
-    valid: np.ndarray | None = None
 
 
 def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:
@@ -96,12 +94,11 @@ def draw_search(pairs: Sequence[Pair], path: Path) -> list[Path]:
     caption = (
         "How far motion is searched for, after Fig. 6 of the paper. The previous sharp "
         "frame moved onto the current one, and the mean absolute errors of that at 1/4 "
-        "scale, as is their PSNR (black, grey: the source lies outside): not moved, "
+        "scale, as is their PSNR (black, grey: the source is outside): not moved, "
         "moved as the first unit finds with a search radius of "
         f"{_RADII[0]} and of {_RADII[1]} cells of {cell} pixels, and moved by the "
-        "exact motion rounded to whole cells. Other "
-        f"methods of the paper's figure are not shown. From the top: "
-        + " ".join(pair.title for pair in pairs)
+        "exact motion rounded to whole cells. Other methods of the paper's figure are "
+        "not shown. From the top: " + " ".join(pair.title for pair in pairs)
     )
     with printed(path, size, caption) as figure:
         panels = figure.subplots(2 * len(pairs), 4)

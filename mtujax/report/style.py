@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-COLUMN_WIDTH, TEXT_WIDTH = 3.35, 7.0
-"""Width in inches of a printed figure over one column or two."""
+TEXT_WIDTH = 7.0
+"""Width in inches of a printed figure over two columns."""
 
 
 FONT_SIZE = 7.5

@@ -106,14 +106,14 @@ def comparison(
     shown = [m for m in found if m.key not in ABLATIONS]
     if found and not shown:
         return None
-    beside, added = _matched(rows, shown)
+    matched, added = _matched(rows, shown)
     return Table(
         slug=_slug(dataset, protocol),
         caption=_caption(paper, dataset, protocol),
         columns=(Column("", align="l"), *_method_columns(rows, added)),
-        rows=tuple(_metric_rows(rows, beside, added)),
+        rows=tuple(_metric_rows(rows, matched, added)),
         breaks=(2, 4, 6) if rows else (),
-        notes=(*_notes(rows, beside.values()), *_notes((), added)),
+        notes=(*_notes(rows, matched.values()), *_notes((), added)),
     )
 
 
@@ -127,15 +127,15 @@ def ablation(
     paper = TABLES[number]
     own = (dataset, protocol) == (paper.dataset, paper.protocol)
     found = [m for m in measured if (m.dataset, m.protocol) == (dataset, protocol)]
-    beside, others = _matched(paper.rows, found)
-    if not beside:
+    matched, others = _matched(paper.rows, found)
+    if not matched:
         return None
     heads = [Column(name, align="c") for name in paper.parts]
     rows = []
     for row in paper.rows:
         cells = [CHECK if part else "" for part in row.parts]
         for field, _, digits in _QUALITIES:
-            pair = _pair(row, beside.get(row.key), field, digits)
+            pair = _pair(row, matched.get(row.key), field, digits)
             cells += pair if own else pair[1:]
         rows.append(tuple(cells))
     for _, name, _ in _QUALITIES:
@@ -153,7 +153,7 @@ def ablation(
         else f"Variants of Table {number} of the paper. {caption}",
         columns=tuple(heads),
         rows=tuple(rows),
-        notes=(*_notes((), beside.values()), *_left_out(others)),
+        notes=(*_notes((), matched.values()), *_left_out(others)),
     )
 
 
@@ -177,13 +177,13 @@ def _paper_number(dataset, protocol):
 
 def _matched(rows, found):
     """{key: the first measurement of each reported method}, and all others."""
-    keys, beside, added = {row.key for row in rows}, {}, []
+    keys, matched, added = {row.key for row in rows}, {}, []
     for one in found:
-        if one.key in keys and one.key not in beside:
-            beside[one.key] = one
+        if one.key in keys and one.key not in matched:
+            matched[one.key] = one
         else:
             added.append(one)
-    return beside, added
+    return matched, added
 
 
 def _method_columns(rows, added):
@@ -192,10 +192,10 @@ def _method_columns(rows, added):
     return columns + [Column(one.label, group) for one in added]
 
 
-def _metric_rows(rows: Sequence[Reported], beside, added):
+def _metric_rows(rows: Sequence[Reported], matched, added):
     """Yields a row of reported over a row of measured numbers, per metric."""
     for field, name, digits in _LINES:
-        pairs = [_pair(row, beside.get(row.key), field, digits) for row in rows]
+        pairs = [_pair(row, matched.get(row.key), field, digits) for row in rows]
         pairs += [("", _number(getattr(one, field), digits)) for one in added]
         reported, measured = zip(*pairs, strict=True)
         if rows:
@@ -216,7 +216,7 @@ def _number(value, digits):
     if math.isnan(value):
         return "NaN"
     if digits == 0 and value < 100:
-        digits = 1 if value >= 10 else 2
+        digits = 1 if round(value, 2) >= 10 else 2
         return f"{value:.{digits}f}".removesuffix(".0")
     return f"{value:.{digits}f}"
 
@@ -254,14 +254,14 @@ def write_tables(measured: Sequence[Measured], folder: Path) -> list[Path]:
     texts = {f"{table.slug}.tex": latex(table) for table in tables}
     texts["tables.tex"] = document(list(texts))
     texts["tables.md"] = markdown(tables)
-    make_folder(folder)
+    _make_folder(folder)
     for name, text in texts.items():
         with whole_output(folder / name, folder=False) as temporary:
             temporary.write_text(text, "utf-8")
     return [folder / name for name in texts]
 
 
-def make_folder(folder: Path) -> None:
+def _make_folder(folder):
     """Makes a report's folder and its parents; UserError if a file is in the way."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax.config import SCENE_THRESHOLD
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.host.clip import BlurredClip
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
-from mtujax.video.scene_cuts import DEFAULT_THRESHOLD, shots
+from mtujax.video.scene_cuts import shots
 
 QUICK = 100
 """Frames per second below which averages of frames show steps instead of blur."""
@@ -54,7 +55,7 @@ def clips_of_video(
     average: int = 11,
     every: int | None = None,
     frames: int = 100,
-    scene_threshold: float = DEFAULT_THRESHOLD,
+    scene_threshold: float = SCENE_THRESHOLD,
 ) -> Iterator[tuple[str, BlurredClip]]:
     """Averages a video into (name, clip) pairs; no exposure extends over a scene cut.
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from mtujax.common.files import FRAME_SUFFIXES
+from mtujax.common.text import counted
 from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
@@ -123,7 +124,7 @@ def scaled_down(photo: np.ndarray, max_side: int | None) -> np.ndarray:
 
 def photographs(count: int) -> str:
     """Writes a number of photographs in words, as in "2 photographs"."""
-    return f"{count} photograph" + "s" * (count != 1)
+    return counted(count, "photograph")
 
 
 def read_photo(path: str, *, max_side: int | None = None) -> np.ndarray:

@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtujax.common.files import whole_output
+from mtujax.common.files import check_free, check_only, check_place, whole_output
 from mtujax.data.contact_sheet import SHOWN_FRAMES, Look, check_count
 from mtujax.data.flow import write_npz
 from mtujax.errors import UsageError, UserError
@@ -142,7 +142,14 @@ def write_set(
     if not split.replace("_", "").replace("-", "").isalnum():
         raise UsageError(f"split {split!r}: use letters, digits, - and _")
     output = Path(output)
-    _check_place(output, split, overwrite)
+    check_place(output, folder=True)
+    check_only(output, lambda inside: (inside / MANIFEST).is_file(), "synthesized sets")
+    check_free(
+        output / split,
+        folder=True,
+        overwrite=overwrite,
+        instead="another --split is written next to it",
+    )
     with _new_folder(output):
         return _write_split(output / split, clips, about, flow, overwrite, step)
 
@@ -172,24 +179,6 @@ def _new_folder(folder):
     finally:
         with contextlib.suppress(OSError):  # not empty
             folder.rmdir()
-
-
-def _check_place(output, split, overwrite):
-    if not output.parent.is_dir():
-        raise UserError(f"{output.parent}: no such folder; create it for the output")
-    if output.exists() and not output.is_dir():
-        raise UserError(f"{output}: is a file; give a new folder")
-    for inside in output.iterdir() if output.is_dir() else ():
-        if not (inside / MANIFEST).is_file():
-            raise UserError(
-                f"{output}: holds something else than such a set ({inside.name}); "
-                "not touched"
-            )
-    if (output / split).exists() and not overwrite:
-        raise UserError(
-            f"{output / split}: exists already; --overwrite replaces it, another "
-            "--split is written beside it"
-        )
 
 
 def _write_frame(folder, clip, number, flow):

@@ -1,7 +1,7 @@
-"""Matching and moving of features, and laying out of images, for the twin network.
+"""Matching, moving and rearranging of features, for the PyTorch twin.
 
-Two matchers that must agree: a loop over all displacements that is plainly right, and a
-banded one that is fast. Displacement (dx, dy) has class (dy + r)(2r + 1) + (dx + r).
+Two matchers that must agree: a loop over all displacements that is obviously right, and
+a banded one that is fast. Displacement (dx, dy) has class (dy + r)(2r + 1) + (dx + r).
 Letters: B batch, h w motion grid, C channels, r search radius, D = (2r + 1)**2.
 Scores are float32 whatever the input: a rounded score can flip the arg-max.
 """
@@ -21,15 +21,10 @@ _POOL = 5  # side of the averaging window over each displacement's plane
 def match_loop(
     query: torch.Tensor, key: torch.Tensor, *, radius: int = 10
 ) -> torch.Tensor:
-    """Finds the best displacement one shift at a time: slow and plainly right.
+    """Finds the best displacement one shift at a time: slow and obviously right.
 
-    Args:
-        query: [B, C, h, w] motion features of the current frame.
-        key: [B, C, h, w] motion features of the previous frame.
-        radius: search radius r in grid cells.
-
-    Returns:
-        [B, h, w, 2] int64 (dx, dy) in grid cells; the first class wins a tie.
+    Features [B, C, h, w] of the current and the previous frame -> [B, h, w, 2] int64
+    (dx, dy) in grid cells; the first class wins a tie.
     """
     query, key = query.detach(), key.detach()
     best = index = torch.zeros(())
@@ -48,13 +43,8 @@ def cost_volume(
 ) -> torch.Tensor:
     """Pooled cosine similarity for every displacement; differentiable.
 
-    Args:
-        query: [B, C, h, w] motion features of the current frame.
-        key: [B, C, h, w] motion features of the previous frame.
-        radius: search radius r in grid cells.
-
-    Returns:
-        [B, h, w, D] float32 in [-1, 1].
+    Features [B, C, h, w] of the current and the previous frame -> [B, h, w, D] float32
+    in [-1, 1].
     """
     return torch.stack(list(_planes(query, key, radius)), dim=-1)
 
@@ -64,17 +54,11 @@ def match_banded(
 ) -> torch.Tensor:
     """Finds the best displacement one row of displacements at a time.
 
-    Columns are cut into bands; one batched matrix product scores all dx of a band, and
-    the wanted scores are its diagonals, read in place through strides.
-
-    Args:
-        query: [B, C, h, w] motion features of the current frame.
-        key: [B, C, h, w] motion features of the previous frame.
-        radius: search radius r in grid cells.
-
-    Returns:
-        [B, h, w, 2] int64 (dx, dy) in grid cells; the first class wins a tie.
+    Features [B, C, h, w] of the current and the previous frame -> [B, h, w, 2] int64
+    (dx, dy) in grid cells; the first class wins a tie.
     """
+    # Columns are cut into bands; one batched matrix product scores all dx of a band,
+    # and the wanted scores are its diagonals, read in place through strides.
     height, width = query.shape[-2:]
     side = 2 * radius + 1
     tile = min(_TILE, width)
@@ -104,29 +88,16 @@ def match_banded(
 
 
 def displacement_from_class(index: torch.Tensor, *, radius: int) -> torch.Tensor:
-    """Turns class indices [...] into displacements [..., 2] (dx, dy) in grid cells.
-
-    Args:
-        index: [...] integer classes, (dy + r)(2r + 1) + (dx + r).
-        radius: search radius r in grid cells.
-
-    Returns:
-        [..., 2] of the same integer type.
-    """
+    """Converts classes [...] to displacements [..., 2] (dx, dy) in grid cells."""
     side = 2 * radius + 1
     return torch.stack([index % side - radius, index // side - radius], dim=-1)
 
 
 def displace(source: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-    """Moves every pixel of `source` by four times its grid cell's displacement.
+    """Moves every pixel by four times its grid cell's displacement; differentiable.
 
-    Args:
-        source: [B, C, 4h, 4w] features.
-        displacement: [B, h, w, 2] integer (dx, dy) in grid cells.
-
-    Returns:
-        [B, C, 4h, 4w], zero where a pixel comes from outside. Differentiable in
-        `source`.
+    [B, C, 4h, 4w] by integer [B, h, w, 2] (dx, dy) in grid cells -> [B, C, 4h, 4w],
+    zero where a pixel comes from outside.
     """
     height, width = source.shape[-2:]
     size = {"p": MOTION_STRIDE, "q": MOTION_STRIDE}
@@ -145,14 +116,9 @@ def displace(source: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
 def pad_frames(window: torch.Tensor, cell: int) -> torch.Tensor:
     """Extends frames by reflection, below and to the right, to multiples of a cell.
 
-    Args:
-        window: [B, K, H, W, 3].
-        cell: in pixels.
-
-    Returns:
-        [B, K, 3, H', W'].
+    [B, K, H, W, 3] -> [B, K, 3, H', W'].
     """
-    # There and back as often as it takes, which torch's own padding does once only.
+    # Reflects as often as needed; torch's own padding does so only once.
     for axis in (2, 3):
         size = window.shape[axis]
         place = torch.arange(-(-size // cell) * cell, device=window.device)
@@ -162,14 +128,9 @@ def pad_frames(window: torch.Tensor, cell: int) -> torch.Tensor:
 
 
 def space_to_depth(images: torch.Tensor, patch: int) -> torch.Tensor:
-    """Makes each square of pixels one place with more channels.
+    """Turns each square of pixels into one place with more channels.
 
-    Args:
-        images: [B, C, pH, pW].
-        patch: side p of the squares.
-
-    Returns:
-        [B, p p C, H, W], the pixels of a square row by row.
+    [B, C, pH, pW] -> [B, p p C, H, W], the pixels of a square row by row.
     """
     pattern = "b c (h p) (w q) -> b (p q c) h w"
     return einops.rearrange(images, pattern, p=patch, q=patch)
@@ -180,7 +141,7 @@ def _unit_norm(features: torch.Tensor) -> torch.Tensor:
 
 
 def _planes(query, key, radius) -> Iterator[torch.Tensor]:
-    """The pooled scores [B, h, w] of each displacement in turn."""
+    """Yields the pooled scores [B, h, w] of each displacement in turn."""
     height, width = query.shape[-2:]
     query, key = _unit_norm(query), F.pad(_unit_norm(key), (radius,) * 4)
     for dy in range(2 * radius + 1):

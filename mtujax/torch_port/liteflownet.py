@@ -17,10 +17,10 @@ _REACH = 3  # displacements matched each way
 
 
 class TorchLiteFlowNet(nn.Module):
-    """The whole network; the coarsest level is place 4 of its lists."""
+    """The whole network; the coarsest level has index 4 in its lists."""
 
     def __init__(self):
-        """Makes the layers, with PyTorch's weights."""
+        """Makes the layers, with PyTorch's initial weights."""
         super().__init__()
         places = range(len(_KERNELS))
         self.moduleFeatures = _Features()
@@ -30,11 +30,11 @@ class TorchLiteFlowNet(nn.Module):
 
     @torch.no_grad()
     def forward(self, current: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
-        """Finds where each pixel of a frame was in the one before.
+        """Finds where each pixel of a frame was in the previous one.
 
         Args:
             current: [B, H, W, 3] float32 in [0, 1]; sides are multiples of 32.
-            previous: [B, H, W, 3], alike.
+            previous: [B, H, W, 3], likewise.
 
         Returns:
             [B, H/2, W/2, 2] backward flow (dx, dy) in pixels of the full resolution.
@@ -163,13 +163,8 @@ def raw_scores(
 ) -> torch.Tensor:
     """Mean over channels of products with shifted features, before the LeakyReLU.
 
-    Args:
-        first: [B, C, h, w] features of one frame.
-        second: [B, C, h, w] features of the other, zero outside.
-        stride: of the pixels looked at, from 0 on, and of the displacements.
-
-    Returns:
-        [B, 49, h / stride, w / stride]; dy outer, dx inner, each -3 to 3 strides.
+    Features [B, C, h, w] twice, zero outside -> [B, 49, h / stride, w / stride], of
+    every `stride`-th pixel from 0 on; dy outer, dx inner, each -3 to 3 strides.
     """
     height, width = first.shape[-2:]
     reach = _REACH * stride
@@ -192,12 +187,12 @@ def _warp(source, flow):
 
 
 def _factor(place):
-    """Pixels of the level at a place in one unit of the flow inside."""
+    """Pixels of the level with an index in one unit of the internal flow."""
     return 10.0 / 2**place
 
 
 def _stack(widths, *, kernel=3, stride=1):
-    """Convolutions, each followed by LeakyReLU; the first has the stride."""
+    """Convolutions, each followed by LeakyReLU; the first one has the stride."""
     layers = []
     for k, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
         step = stride if k == 0 else 1

@@ -1,11 +1,11 @@
 """The same network in PyTorch: oracle of the parity tests and baseline of benchmarks.
 
 Written from the paper and the released checkpoints' tensor names, which its parameters
-carry, so `load_state_dict(strict=True)` accepts a released state dict. Arrays at the
-doors are laid out as in `network.py`; inside they are NCHW. Imported late: needs torch.
-Letters: B batch, T time, K window, H W pixels, H' W' the same rounded up to multiples
-of 4p, p side of a patch, h w motion grid (H' / 4p, W' / 4p), C channels. Images are in
-[0, 1].
+carry, so `load_state_dict(strict=True)` accepts a released state dict. Arrays that come
+in or go out are laid out as in `network.py`; inside they are NCHW. Imported late: needs
+torch. Letters: B batch, T time, K window, H W pixels, H' W' the same rounded up to
+multiples of 4p, p side of a patch, h w motion grid (H' / 4p, W' / 4p), C channels.
+Images are in [0, 1].
 """
 
 import functools
@@ -29,12 +29,13 @@ from mtujax.torch_port.steering import FILTER_SCALE, steered_channels, steered_i
 
 
 class TwinState(NamedTuple):
-    """What a frame leaves for the next one; detached from the gradient.
+    """What a frame passes to the next one; detached from the gradient.
 
     Attributes:
-        motion: per matching unit, its motion features [B, 2C, h, w].
+        motion: per matching unit, its motion features [B, 2C, h, w], or [B, C, h, w]
+            without a motion layer.
         detail: detail features of the last unit [B, C, H' / p, W' / p].
-        restored: restored frame [B, 3, H', W'] float32; in [0, 1] outside of training.
+        restored: restored frame [B, 3, H', W'] float32; in [0, 1] except in training.
         is_first: bool [B]; True where the next frame starts a video.
     """
 
@@ -65,7 +66,7 @@ class DetailNetwork(nn.Module):
         self.dec2 = conv(c, c, 4, **up)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Maps x [B, 2C, H, W] to detail features [B, C, H, W]; multiples of 4."""
+        """Maps x [B, 2C, H, W] to detail features [B, C, H, W]; H, W multiples of 4."""
         full = self.enc1(x)
         half = self.enc2(full)
         entry = y = self.enc3(half)
@@ -79,7 +80,7 @@ class TorchMTUNet(nn.Module):
     """The whole network, applied to one frame.
 
     `.to(dtype)` sets the compute precision (`config.dtype` is not read); images are
-    float32 and displacements are decided in float32 whatever it is.
+    float32 and displacements are determined in float32 in any case.
     """
 
     def __init__(
@@ -106,8 +107,8 @@ class TorchMTUNet(nn.Module):
             )
         c, units, image = config.channels, config.num_units, 3 * config.patch**2
         conv = functools.partial(_conv, config.activation)
-        steered = steered_channels(config.motion_samples, config.patch)
-        out = image + 2 * config.motion_samples * config.patch**2
+        steered = steered_channels(config)
+        out = image + config.filter_taps * config.patch**2
         self.config = config
         self.match = match_banded if implementation == "banded" else match_loop
         self.base_conv = conv(image, c, 3)
@@ -127,7 +128,7 @@ class TorchMTUNet(nn.Module):
             nn.init.normal_(value, std=0.03 if name.endswith("weight") else 0.0)
 
     def initial_state(self, batch: int, height: int, width: int) -> TwinState:
-        """Makes the recurrent carry before the first frame of `batch` videos [H, W]."""
+        """Makes the recurrent state before the first frame of `batch` videos [H, W]."""
         cfg, like = self.config, self.out.weight
         rows, columns = (-(-n // cfg.cell) for n in (height, width))
         full = (rows * cfg.cell, columns * cfg.cell)
@@ -146,17 +147,17 @@ class TorchMTUNet(nn.Module):
     def forward(
         self, state: TwinState, window: torch.Tensor, train: bool = False
     ) -> tuple[TwinState, dict[str, torch.Tensor]]:
-        """Restores the frame in the middle of `window`.
+        """Restores the current frame of `window`.
 
         Args:
-            state: from the previous frame, or `initial_state`.
+            state: of the previous frame, or `initial_state`.
             window: [B, K, H, W, 3] blurry frames, float32 in [0, 1], oldest first.
             train: also return what only the losses read (needs `training_layers`), and
                 feed the frame back without clamping it to [0, 1].
 
         Returns:
             The next state, and `restored`, `displacement`, `intermediate` and
-            `cost_volume` as `MTUNet` has them.
+            `cost_volume` as `MTUNet` returns them.
         """
         height, width = window.shape[2:4]
         window = pad_frames(window, self.config.cell)
@@ -239,14 +240,14 @@ class TorchMTUNet(nn.Module):
         return displacement, volume
 
     def _with_warped(self, state, detail, displacement):
-        """The unit's own and the previous frame's moved features, with 2C channels."""
+        """The frame's features and the previous frame's aligned ones, 2C channels."""
         warped = self._or_initial(state, state.detail, detail)
         if displacement is not None:
             warped = displace(warped, displacement)
         return torch.cat([detail, warped], dim=1)
 
     def _or_initial(self, state, stored, own):
-        """The stored features, or where a video starts the frame's own or zeros."""
+        """The stored features; where a video starts, the frame's own or zeros."""
         own_start = self.config.initial_features == "own"
         start = own if own_start else torch.zeros_like(own)
         return torch.where(_per_video(state.is_first), start, stored)

@@ -1,6 +1,6 @@
 """`ops.steering` in PyTorch, for the twin network: samples of a frame along its motion.
 
-Built from PyTorch's own resampling; the numbers are those of `ops.steering`.
+Built from PyTorch's own resampling, with the constants of `ops.steering`.
 Letters: B batch, K window, H W pixels, h w pixels of a level, p side of a patch, S
 samples.
 """
@@ -16,54 +16,46 @@ _LEVELS, _ITERATIONS, _WINDOW, _SMOOTH, _DAMPING = 4, 3, 5, 3, 1e-4
 _REACH = 40.0
 
 
-def steered_channels(samples: int, patch: int) -> int:
-    """The number of channels of `steered_samples`' features.
-
-    Args:
-        samples: S; 0 has none.
-        patch: p.
-
-    Returns:
-        Channels.
-    """
-    return (2 * samples + 6) * patch**2 + 3 if samples else 0
+def steered_channels(config: ModelConfig) -> int:
+    """Number of channels of `steered_samples`' features; 0 for no samples."""
+    if not config.motion_samples:
+        return 0
+    return (config.filter_taps + 6) * config.patch**2 + 3
 
 
 def steered_input(
     window: torch.Tensor, config: ModelConfig
 ) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
-    """`steered_samples` as a network of `config` takes them.
+    """`steered_samples` as a network of `config` takes them, if it takes any.
 
-    Args:
-        window: [B, K, 3, H, W] blurry frames in [0, 1], oldest first.
-        config: of the network.
-
-    Returns:
-        `along` and a list of the features; None and an empty one where it takes none.
+    Window [B, K, 3, H, W] -> `along` and a list of the features, or None and [].
     """
     if not config.motion_samples:
         return None, []
-    options = {"samples": config.motion_samples, "patch": config.patch}
-    along, features = steered_samples(window, lookback=config.lookback, **options)
+    along, features = steered_samples(
+        window,
+        lookback=config.lookback,
+        samples=config.motion_samples,
+        patch=config.patch,
+        neighbour_samples=config.neighbour_samples,
+    )
     return along, [features]
 
 
 @torch.no_grad()
 def steered_samples(
-    window: torch.Tensor, *, lookback: int, samples: int, patch: int
+    window: torch.Tensor,
+    *,
+    lookback: int,
+    samples: int,
+    patch: int,
+    neighbour_samples: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What a frame and its neighbours are along the motion of each patch.
+    """Samples a frame and its neighbours along the motion of each patch.
 
-    Args:
-        window: [B, K, 3, H, W] blurry frames in [0, 1], oldest first; H and W are
-            multiples of 4p.
-        lookback: frames of the window before the current one.
-        samples: S on either side, the outermost a frame's motion away.
-        patch: side p of a patch; its pixels share a motion.
-
-    Returns:
-        `along` [B, 2S, H, W]: differences of grey to the pixel itself. And features
-        [B, (2S + 6) p p + 3, H / p, W / p]. Both float32.
+    Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p -> `along`
+    [B, 2S + 2N, H, W], grey samples less the pixel's own grey (N of each neighbour),
+    and features [B, (2S + 6 + 2N) p p + 3, H / p, W / p]; both float32.
     """
     before, current = window[:, lookback - 1], window[:, lookback]
     after = window[:, min(lookback + 1, window.shape[1] - 1)]
@@ -73,8 +65,15 @@ def steered_samples(
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     along = torch.cat([_moved(grey, s * flow) for s in steps], dim=1) - grey
     sides = [_moved(before, -flow) - current, _moved(after, flow) - current]
-    pixels = space_to_depth(4 * torch.cat([along, *sides], dim=1), patch)
+    n = neighbour_samples
+    nearby = [
+        _moved(_grey(image), (side + k / samples) * flow) - grey
+        for image, side in ((before, -1), (after, 1))
+        for k in (range(-n, n + 1) if n else ())
+    ]
+    pixels = space_to_depth(4 * torch.cat([along, *sides, *nearby], dim=1), patch)
     length = (motion.norm(dim=1, keepdim=True) / 4).clamp(max=1)
+    along = torch.cat([along, *nearby], dim=1)
     return along, torch.cat([pixels, motion / 10, length], dim=1)
 
 
@@ -82,16 +81,10 @@ def steered_samples(
 def frame_motion(
     before: torch.Tensor, current: torch.Tensor, after: torch.Tensor, *, patch: int = 1
 ) -> torch.Tensor:
-    """The motion through a frame, by pyramidal symmetric Lucas-Kanade.
+    """Finds the motion through a frame by pyramidal symmetric Lucas-Kanade.
 
-    Args:
-        before: [B, 3, H, W] in [0, 1]; H and W are multiples of 4p.
-        current: [B, 3, H, W], the frame.
-        after: [B, 3, H, W].
-        patch: side p of the patches that a motion is given for.
-
-    Returns:
-        [B, 2, H / p, W / p] float32 (dx, dy) in pixels a frame.
+    Frames [B, 3, H, W] in [0, 1], H and W multiples of 4p -> float32
+    [B, 2, H / p, W / p] (dx, dy) in pixels per frame.
     """
     alone = (before == current).flatten(1).all(1) | (after == current).flatten(1).all(1)
     pyramid = [[F.avg_pool2d(_grey(x), 4) for x in (before, after)]]
@@ -114,7 +107,7 @@ def frame_motion(
 
 
 def _refined(motion, before, after):
-    """An iteration of Lucas-Kanade on [B, 1, h, w] images."""
+    """One iteration of Lucas-Kanade on [B, 1, h, w] images."""
     first, second = _moved(before, -motion), _moved(after, motion)
     wide = F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
     across = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2

@@ -1,8 +1,8 @@
 """The PyTorch twin as a subject of timing; imported late: needs torch.
 
 It does what `bench.timing.Network` does, from 8-bit frames to 8-bit frames, with the
-settings that PyTorch is fastest with: no gradients, either layout, and on a GPU the
-kernels that cuDNN finds best. Letters: B batch, H W pixels.
+settings with which PyTorch is fastest: no gradients, either memory layout, and on a GPU
+the kernels that cuDNN finds best. Letters: B batch, H W pixels.
 """
 
 import collections
@@ -15,15 +15,11 @@ from mtujax.config import ModelConfig
 from mtujax.torch_port.network import TorchMTUNet
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-"""How the twin's arrays may lie in memory."""
+"""Memory layouts of the twin's arrays."""
 
 
 class Twin:
-    """The twin network driven frame by frame; a `bench.timing.Subject`.
-
-    Attributes:
-        device: "cuda" where there is one, else "cpu".
-    """
+    """The twin run frame by frame, on a GPU if any; a `bench.timing.Subject`."""
 
     def __init__(
         self,
@@ -32,13 +28,9 @@ class Twin:
         shape: tuple[int, int, int, int],
         layout: str = "contiguous",
     ):
-        """Makes the network.
+        """Makes the network, with weights from `weights.convert.from_params`.
 
-        Args:
-            config: sizes, switches and compute precision.
-            tensors: its weights, as `weights.convert.from_params` gives them.
-            shape: (B, H, W, 3) of the frames, which are uint8.
-            layout: one of `LAYOUTS`.
+        `shape` is (B, H, W, 3) of the uint8 frames, `layout` one of `LAYOUTS`.
         """
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cudnn.benchmark = True
@@ -49,7 +41,7 @@ class Twin:
         dtype = getattr(torch, config.dtype)
         twin = twin.to(self.device, dtype, memory_format=LAYOUTS[layout])
         self._twin = twin.eval()
-        # One state for frames by stages and one for frames at a stretch.
+        # One state for frames in separate stages and one for whole frames.
         self._states = [twin.initial_state(*shape[:3]) for _ in range(2)]
         self._windows = [collections.deque(maxlen=config.window) for _ in range(2)]
 
@@ -70,7 +62,7 @@ class Twin:
         return self.get(self._step(self.put(frame), 1))
 
     def wait(self, value: Any) -> None:
-        """Returns when the device has done everything, so `value` is there."""
+        """Returns once the device has done everything, so `value` is computed."""
         if self.device == "cuda":
             torch.cuda.synchronize()
 

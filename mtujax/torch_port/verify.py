@@ -1,4 +1,4 @@
-"""Converted weights against their checkpoint: the Flax networks beside PyTorch's.
+"""Converted weights against their checkpoint: the Flax networks next to PyTorch's.
 
 Letters: T time, H W pixels.
 """
@@ -41,7 +41,7 @@ class Differences:
         return ties and (self.image <= 1e-4 or self.displacements > 0)
 
     def __str__(self) -> str:
-        """What differs, in words."""
+        """Describes the differences."""
         return (
             f"images differ by {self.image:.1e} at most, {self.displacements} of "
             f"{self.cells} displacements differ"
@@ -53,7 +53,7 @@ class FlowDifferences:
     """How far the Flax teacher is from the PyTorch twin on a clip.
 
     Attributes:
-        flow: largest absolute difference of a flow's component, in pixels.
+        flow: largest absolute difference of a flow component, in pixels.
         span: from the smallest to the largest component, in pixels.
     """
 
@@ -66,7 +66,7 @@ class FlowDifferences:
         return self.flow <= 1e-4 * self.span
 
     def __str__(self) -> str:
-        """What differs, in words."""
+        """Describes the difference."""
         return f"flow differs by {self.flow:.1e} pixels at most, of {self.span:.1f}"
 
 
@@ -76,24 +76,7 @@ def check(
     *,
     frames: np.ndarray | None = None,
 ) -> Differences:
-    """Compares a weights file with its checkpoint on a short clip.
-
-    The checkpoint runs in the PyTorch twin, under its own names, and the file in the
-    Flax network, so renaming, layouts and layers are all tested.
-
-    Args:
-        checkpoint: the `.pytorch` file.
-        weights: the `.safetensors` file made of it.
-        frames: [T, H, W, 3] blurry frames, float in [0, 1]; None draws a texture.
-
-    Returns:
-        The largest differences, computed at highest matmul precision. Rounding leaves
-        images within 1e-4; where two scores nearly tie a displacement may differ, and
-        single pixels with it.
-
-    Raises:
-        WeightsError: if either file cannot be read or they do not belong together.
-    """
+    """Compares weights with their checkpoint on frames [T, H, W, 3] in [0, 1]."""
     torch = import_torch()
     from mtujax.torch_port.network import TorchMTUNet
 
@@ -104,6 +87,7 @@ def check(
     twin = TorchMTUNet(model.config)
     twin.load_state_dict({name: torch.from_numpy(tensors[name]) for name in names})
     clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
+    # The checkpoint runs under its own names: renaming, layouts and layers are tested.
     windows, index = clip_windows(model.config, jnp.asarray(clip)[None])
     step = jax.jit(lambda params, *inputs: model.apply({"params": params}, *inputs))
     size = (1, *clip.shape[1:3])
@@ -127,19 +111,9 @@ def check_teacher(
     *,
     frames: np.ndarray | None = None,
 ) -> FlowDifferences:
-    """Compares a teacher file with its checkpoint on a short clip, as `check` does.
+    """Compares a teacher with its checkpoint on frames [T, H, W, 3] in [0, 1].
 
-    Args:
-        checkpoint: the PyTorch file.
-        weights: the `.safetensors` file made of it.
-        frames: [T, H, W, 3] frames, float in [0, 1], sides multiples of 32; None draws
-            a texture.
-
-    Returns:
-        The largest difference, computed at highest matmul precision.
-
-    Raises:
-        WeightsError: if either file cannot be read or they do not belong together.
+    H and W are multiples of 32.
     """
     torch = import_torch()
     from mtujax.torch_port.liteflownet import TorchLiteFlowNet

@@ -58,7 +58,7 @@ def to_bytes(state) -> bytes:
 
 
 def from_bytes(data: bytes, like, source: str):
-    """Reads a safetensors file into a tree like `like`, of NumPy arrays bit for bit.
+    """Reads a safetensors file into a tree like `like`, bit for bit.
 
     Of `like`, shapes and dtypes are enough; `source` is for messages. Raises `Damaged`,
     or a `UserError` if another tree was written.
@@ -87,6 +87,8 @@ def from_bytes(data: bytes, like, source: str):
         np.frombuffer(found[name]["data"], jnp.dtype(leaf.dtype)).reshape(leaf.shape)
         for name, leaf in expected.items()
     ]
+    # Copies: a training step may reuse the memory of its state.
+    leaves = map(jnp.array, leaves)
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
@@ -123,15 +125,6 @@ def _seal_of(values):
     return digest(json.dumps(values, sort_keys=True).encode())
 
 
-try:
-    import orbax.checkpoint as ocp
-    from etils import epath
-except ModuleNotFoundError as error:
-    raise UserError(
-        f"{error.name} is not installed; pip install 'mtujax[train]'"
-    ) from error
-
-
 _UNFINISHED = ".orbax-checkpoint-tmp"
 
 # Errors of a storage that cannot be reached; any other error means damage.
@@ -163,6 +156,13 @@ class Store:
         `kept` is called with all steps, ascending, when one is written, and returns
         those to keep. `read_only` changes nothing, as another process may write there.
         """
+        try:
+            import orbax.checkpoint as ocp
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"{error.name} is not installed; pip install 'mtujax[train]'"
+            ) from error
+        self._args = ocp.args
         self.folder = folder if "://" in folder else os.path.abspath(folder)
         options = ocp.CheckpointManagerOptions(
             create=not read_only,
@@ -193,9 +193,9 @@ class Store:
     def write(self, step: int, data: bytes, about: dict) -> None:
         """Starts writing a new last step, once the one before is written."""
         # Only what the first process gives is written.
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave({"bytes": np.frombuffer(data, np.uint8)}),
-            about=ocp.args.JsonSave(about),
+        items = self._args.Composite(
+            state=self._args.StandardSave({"bytes": np.frombuffer(data, np.uint8)}),
+            about=self._args.JsonSave(about),
         )
         with self._explaining("checkpoints cannot be saved"):
             self._manager.save(step, args=items, force=True)
@@ -219,17 +219,17 @@ class Store:
 
     def read_about(self, step: int):
         """Reads a step's JSON values: `Damaged`, or `UserError` if out of reach."""
-        return self._item(step, about=ocp.args.JsonRestore()).about
+        return self._item(step, about=self._args.JsonRestore()).about
 
     def read_bytes(self, step: int, size: int) -> bytes:
         """Reads a step's `size` bytes, as `read_about`; flipped bits may be missed."""
         target = {"bytes": np.empty(size, np.uint8)}
-        found = self._item(step, state=ocp.args.StandardRestore(target))
+        found = self._item(step, state=self._args.StandardRestore(target))
         return found.state["bytes"].tobytes()
 
     def _item(self, step, **args):
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**args))
+            return self._manager.restore(step, args=self._args.Composite(**args))
         except Exception as error:  # of any kind: it parses what may be garbage
             if _is_out_of_reach(error):
                 raise UserError(
@@ -272,6 +272,8 @@ def _is_out_of_reach(error):
 
 
 def _unfinished(folder):
+    from etils import epath
+
     path = epath.Path(folder)
     names = [p.name for p in path.iterdir()] if path.exists() else []
     begun = (name.split(_UNFINISHED)[0] for name in names if _UNFINISHED in name)

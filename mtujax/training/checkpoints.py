@@ -8,9 +8,6 @@ import contextlib
 import dataclasses
 import math
 
-import jax
-import jax.numpy as jnp
-
 from mtujax.common.files import digest
 from mtujax.errors import UserError
 from mtujax.parallel import is_first
@@ -156,7 +153,7 @@ class Checkpoints:
         if newest > step:
             raise UserError(
                 f"{self._store.folder}: has a newer checkpoint, {newest}, than {step}: "
-                "go on from that, delete it, or take another run folder"
+                "resume from that, delete it, or use a new run directory"
             )
         if newest == step:
             return
@@ -206,7 +203,7 @@ class Checkpoints:
         if self.steps():
             raise UserError(
                 f"{self._store.folder}: no checkpoint in it can be read: {notes[0]}; "
-                "delete the folder, or take another run folder, to begin anew"
+                "delete the folder, or use a new run directory, to start over"
             )
         return None
 
@@ -231,8 +228,6 @@ class Checkpoints:
         if digest(data) != about["sha256"]:
             raise Damaged("the checksum of its state does not agree")
         state = from_bytes(data, like, self._store.name(step))
-        # Copies: a training step may reuse the memory of its state.
-        state = jax.tree.map(jnp.array, state)
         return Restored(step, state, about["extra"], about["psnr"])
 
     def _about(self, step):

@@ -41,7 +41,7 @@ class TrainConfig:
             release; None for one update a clip.
         bptt: frames through which the gradient goes back in time: 1 detaches what each
             frame hands on, as published; None goes back to the update before.
-        remat: compute each frame's activations anew for its gradient, which saves
+        remat: compute each frame's activations again for its gradient, which saves
             memory where `bptt` is long.
         learning_rate: of Adam, after the warm-up.
         schedule: "cosine" falls to 0 after `steps`; "drops" multiplies; "constant";
@@ -185,11 +185,11 @@ class DataConfig:
             same.
         noise: largest standard deviation of noise added to a dataset's blurry frames,
             on the scale of [0, 1]. The release's 1e-4 changes no 8-bit frame.
-        motion: labels of a dataset: "kept" beside it, "dis" computes OpenCV's flow for
+        motion: labels of a dataset: "kept" next to it, "dis" computes OpenCV's flow for
             each clip (slow), "teacher" runs LiteFlowNet on the device; "auto" takes
             what is kept, else the teacher if one is given. Photographs give exact ones.
         teacher: weights of LiteFlowNet, from `mtujax convert --teacher`.
-        flow: folder of the kept motion; None looks beside the dataset.
+        flow: folder of the kept motion; None looks next to the dataset.
         label_all_cells: let cells count whose motion leads out of the frame or is
             hidden, as in the release.
         made_on: where photographs are filmed: "device", "host", or "auto": the device
@@ -371,13 +371,13 @@ class RunConfig:
 
 
 RENAMED = {
-    "resume_state_from": "resume_state_from",
-    "max_skipped_updates": "max_skipped_updates",
+    "go_on_from": "resume_state_from",
+    "most_skipped": "max_skipped_updates",
     "spread": "rescale_init",
-    "data.label_all_cells": "data.label_all_cells",
-    "data.max_side": "data.max_side",
-    "data.use_preceding_frames": "data.use_preceding_frames",
-    "data.augment_probability": "data.augment_probability",
+    "data.every_cell": "data.label_all_cells",
+    "data.longest": "data.max_side",
+    "data.see_before": "data.use_preceding_frames",
+    "data.turn": "data.augment_probability",
 }
 """Fields that had another name."""
 
@@ -387,7 +387,7 @@ _FREE = frozenset(
     data.path data.teacher data.flow data.cutouts
     data.made_on data.threads data.workers""".split()
 )
-"""What a run may change when it goes on: where things lie, and what is only watched."""
+"""What a resumed run may change: where things are, and what is only watched."""
 
 
 def config_of(values: dict, where: str) -> RunConfig:
@@ -412,7 +412,7 @@ def config_of(values: dict, where: str) -> RunConfig:
 
 
 def state_fields(config: RunConfig) -> dict:
-    """What must agree for a run to go on from the training state of another.
+    """What must agree for a run to resume from the training state of another.
 
     Data, batch, schedule and precision may differ: the state is of the same structure.
 
@@ -430,7 +430,7 @@ def state_fields(config: RunConfig) -> dict:
 
 
 def fixed_fields(config: RunConfig) -> dict:
-    """What a run must not change when it goes on from its checkpoints.
+    """What a run must not change when it resumes from its checkpoints.
 
     Args:
         config: of the run.

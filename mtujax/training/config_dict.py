@@ -27,8 +27,8 @@ def to_config_dict(config: RunConfig) -> ConfigDict:
         value, hint = getattr(config, field.name), hints[field.name]
         if dataclasses.is_dataclass(value):
             value = to_config_dict(value)
-        elif (kinds := _without_none(hint)) != [hint]:
-            value = config_dict.FieldReference(value, field_type=kinds[0])
+        elif (kind := _without_none(hint)[0]) != hint and isinstance(kind, type):
+            value = config_dict.FieldReference(value, field_type=kind)
         values[field.name] = value
     return ConfigDict(values).lock()
 
@@ -50,7 +50,7 @@ def from_config_dict(config: ConfigDict) -> RunConfig:
 
 def check_field(path: str) -> None:
     """Raises a `UsageError` with the nearest name if `path` is no dotted field name."""
-    fields = field_names(RunConfig)
+    fields = field_types(RunConfig)
     if path in fields:
         return
     if path in RENAMED:
@@ -64,22 +64,23 @@ def check_field(path: str) -> None:
         meant = f"did you mean --config.{near[0]}?"
     else:
         part = part if part in parts else ""
-        beside = [name for name in fields if name.rpartition(".")[0] == part]
-        meant = f"there are {', '.join(beside)}"
+        siblings = [name for name in fields if name.rpartition(".")[0] == part]
+        meant = f"there are {', '.join(siblings)}"
     raise UsageError(f"--config.{path}: no such field; {meant}")
 
 
-def field_names(kind: type, path: str = "") -> list[str]:
-    """Lists the dotted names of all fields: of each part, then of its own fields."""
-    names = []
+def field_types(kind: type, path: str = "") -> dict[str, type]:
+    """Types of all fields, None aside, by dotted name: a part, then its own fields."""
+    found = {}
     for name, hint in typing.get_type_hints(kind).items():
-        names.append(f"{path}{name}")
-        for choice in _without_none(hint):
-            if dataclasses.is_dataclass(choice):
-                names += field_names(choice, f"{path}{name}.")
-    return names
+        (choice,) = _without_none(hint)
+        found[f"{path}{name}"] = choice
+        if dataclasses.is_dataclass(choice):
+            found |= field_types(choice, f"{path}{name}.")
+    return found
 
 
 def _without_none(hint):
-    choices = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    choices = typing.get_args(hint) if union else (hint,)
     return [choice for choice in choices if choice is not types.NoneType]

@@ -12,10 +12,13 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-
-from mtujax.common.files import digest, whole_output
+from mtujax.common.files import (
+    check_free,
+    check_only,
+    check_place,
+    digest,
+    whole_output,
+)
 from mtujax.errors import UsageError, UserError
 from mtujax.training.checkpoint_store import (
     FORMAT,
@@ -53,7 +56,9 @@ def pack(
     folder = Path(folder)
     if limit < 1:
         raise UsageError(f"limit {limit}: must be above 0")
-    _check_free(folder, overwrite)
+    check_place(folder, folder=True)
+    check_only(folder, lambda path: _is_of_archive(folder, path), "an archive")
+    check_free(folder, folder=True, overwrite=overwrite)
     data = to_bytes(state)
     count = math.ceil(len(data) / limit)
     parts = [data[limit * n : limit * (n + 1)] for n in range(count)]
@@ -73,22 +78,10 @@ def pack(
     return [folder / name for name in [*names, MANIFEST]]
 
 
-def _check_free(folder, overwrite):
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is a file, but a folder would be written")
-    names = [path.name for path in folder.iterdir()]
-    if not names:
-        return
-    strange = [n for n in names if n != MANIFEST and Path(n).suffix != ".part"]
-    if strange or MANIFEST not in names:
-        what = f": {min(strange)}" if strange else ""
-        raise UserError(f"{folder}: not replaced, as it is no archive{what}")
-    if not overwrite:
-        raise UserError(
-            f"{folder}: exists already; --overwrite (overwrite=True) replaces it"
-        )
+def _is_of_archive(folder, path):
+    return (folder / MANIFEST).is_file() and (
+        path.name == MANIFEST or path.suffix == ".part"
+    )
 
 
 def unpack(folder: str | os.PathLike, like: TrainState) -> tuple[TrainState, dict]:
@@ -102,9 +95,8 @@ def unpack(folder: str | os.PathLike, like: TrainState) -> tuple[TrainState, dic
         data = b"".join(_read_part(folder, part) for part in manifest["parts"])
         state = from_bytes(data, like, str(folder))
     except Damaged as damage:
-        raise UserError(f"{folder}: damaged ({damage}); copy it anew") from None
-    # Copies: a training step may reuse the memory of its state.
-    return jax.tree.map(jnp.array, state), manifest["extra"]
+        raise UserError(f"{folder}: damaged ({damage}); copy it again") from None
+    return state, manifest["extra"]
 
 
 def read_extra(folder: str | os.PathLike) -> dict:
@@ -123,7 +115,7 @@ def _read_manifest(folder):
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, Damaged) as error:
-        raise UserError(f"{path}: damaged ({error}); copy it anew") from None
+        raise UserError(f"{path}: damaged ({error}); copy it again") from None
 
 
 def _read_part(folder, part):
@@ -136,10 +128,10 @@ def _read_part(folder, part):
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     if len(data) != part["bytes"]:
         raise UserError(
-            f"{path}: has {len(data)} bytes, not {part['bytes']}; copy it anew"
+            f"{path}: has {len(data)} bytes, not {part['bytes']}; copy it again"
         )
     if digest(data) != part["sha256"]:
-        raise UserError(f"{path}: damaged, its checksum differs; copy it anew")
+        raise UserError(f"{path}: damaged, its checksum differs; copy it again")
     return data
 
 

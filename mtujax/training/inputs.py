@@ -138,7 +138,7 @@ def _workers_alive():
             raise
         raise UserError(
             f"a process that makes batches died (exit code {found[1]}), perhaps for "
-            "want of memory: give fewer data.workers, or 0; the same command goes on "
+            "want of memory: give fewer data.workers, or 0; the same command resumes "
             "from the last checkpoint"
         ) from error
 
@@ -206,17 +206,35 @@ def _host_photos(config):
     return _host_feed(config, samples)
 
 
+def read_scaled(
+    path: str, max_side: int | None, *, width: int, height: int, setting: str
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Reads photographs as `read_photos`, and scales them down to `data.max_side`.
+
+    A UserError if one becomes smaller than width x height, the size that `setting` set.
+    """
+    photos, small = read_photos(
+        path, width=width, height=height, way_out=f"give a smaller {setting}"
+    )
+    photos = {name: scaled_down(photo, max_side) for name, photo in photos.items()}
+    for name, photo in photos.items():
+        if photo.shape[0] < height or photo.shape[1] < width:
+            raise UserError(
+                f"{path}: {name}, scaled down to data.max_side={max_side}, is smaller "
+                f"than {width}x{height} ({setting})"
+            )
+    return photos, small
+
+
 def _device_photos(config):
     """Opens clips filmed on the device: the host only numbers them."""
     from mtujax.synthesis.device.clip import make_clips
 
     data, model = config.data, config.model
-    photos, small = read_photos(
-        data.path, width=data.crop, height=data.crop, way_out="give a smaller data.crop"
-    )
-    names = list(photos)
+    size = dict(width=data.crop, height=data.crop, setting="data.crop")
+    photos, small = read_scaled(data.path, data.max_side, **size)
     constants, film = make_clips(
-        [scaled_down(photo, data.max_side) for photo in photos.values()],
+        list(photos.values()),
         read_cutouts(data.cutouts),
         frames=data.frames + model.lookahead,
         size=data.crop,
@@ -240,7 +258,7 @@ def _device_photos(config):
 
     notes = [f"{', '.join(small[:5])}: smaller than {data.crop} pixels, left out"]
     return Feed(
-        f"{photographs(len(names))} filmed on the device",
+        f"{photographs(len(photos))} filmed on the device",
         tuple(notes if small else ()),
         start,
         lambda clip: f"clip {clip} of seed {config.seed}",

@@ -70,7 +70,7 @@ def writing(what: Path | str) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{what}: the log cannot be written ({error.strerror or error}); when it "
-            "can, the same command goes on from the last checkpoint"
+            "can, the same command resumes from the last checkpoint"
         ) from error
 
 

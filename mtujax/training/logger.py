@@ -37,6 +37,7 @@ class _Line:
     step: int
     terms: list[Mapping]
     counters: Mapping
+    rates: Mapping[str, Callable]
 
     @property
     def ready(self):
@@ -54,19 +55,19 @@ class Logbook:
         start: int = 0,
         every: int = 50,
         tensorboard: bool = True,
-        rates: Mapping[str, Callable] | None = None,
+        rates: Callable[[], Mapping[str, Callable]] = dict,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
         """Opens the files and drops what they hold of later steps than `start`.
 
         A remote `folder` gets no CSV, and None logs nothing, for all processes but the
-        first. `rates` are functions of the number of updates made before, by
-        "learning_rate" or "learning_rate_NAME".
+        first. `rates` returns what is in force: functions of the number of updates made
+        before, by "learning_rate" or "learning_rate_NAME".
         """
         self._silent, self._every, self._total = folder is None, every, total
         self._start = self._step = start
-        self._rates, self._open = rates or {}, True
+        self._rates, self._open = rates, True
         self._terms, self._counters, self._counted = [], {}, {}
         self._due = collections.deque()
         self._first = None
@@ -83,7 +84,7 @@ class Logbook:
             for name in ("log", "validation"):
                 self._tables[name] = Table(Path(folder) / f"{name}.csv", start=start)
             self._best = _best(self._tables["validation"].rows())
-        _rates(self._rates, start)  # compiled now, so that no line has to wait for it
+        _rates(rates(), start)  # compiled now, so that no line has to wait for it
         if tensorboard:
             self._events = open_events(
                 f"{folder.rstrip('/')}/tensorboard",
@@ -187,7 +188,8 @@ class Logbook:
             self._write_lines(wait=wait)
 
     def _end_line(self):
-        self._due.append(_Line(self._step, self._terms, self._counters))
+        line = _Line(self._step, self._terms, self._counters, self._rates())
+        self._due.append(line)
         self._terms = []
 
     def _write_lines(self, *, wait):
@@ -201,7 +203,7 @@ class Logbook:
         terms, counters = jax.device_get((line.terms, dict(line.counters)))
         counters = {name: int(value) for name, value in counters.items()}
         made = line.step - counters.get("skipped", 0)
-        terms = _means(terms) | _rates(self._rates, max(made - 1, 0))
+        terms = _means(terms) | _rates(line.rates, max(made - 1, 0))
         speed, left = self._pace.lap(line.step), self._pace.left(line.step)
         counted = {
             name: (now, now - self._counted.get(name, now if self._start else 0))

@@ -26,7 +26,7 @@ def learning_rate_schedule(
     Args:
         config: how to train.
         end: [] int, updates when the time of a "timed" schedule is over, as far as
-            that can be told; None takes `config.steps`.
+            that is known; None takes `config.steps`.
 
     Returns:
         An optax schedule: of a number [] to a rate [].

@@ -4,7 +4,6 @@ It can be stopped or killed at any time, and resumes from its last checkpoint.
 """
 
 import contextlib
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtujax import parallel
-from mtujax.common.dataclass_json import differing_fields, to_dict
+from mtujax.common.dataclass_json import check_same, differing_fields, to_dict
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, expected_shapes, inference_params, init_params
 from mtujax.training.checkpoints import Checkpoints
@@ -56,7 +55,7 @@ def first_params(
     """
     params = init_params(model, jax.random.key(seed))
     if rescale_init:
-        params = rescaled_params(params, motion_samples=model.config.motion_samples)
+        params = rescaled_params(params, filter_taps=model.config.filter_taps)
     if init_from is None:
         return params
     if is_run(init_from):
@@ -79,7 +78,7 @@ def first_params(
     return unflatten_dict(flatten_dict(params, sep="/") | given, sep="/")
 
 
-def rescaled_params(params: dict, *, motion_samples: int = 0) -> dict:
+def rescaled_params(params: dict, *, filter_taps: int = 0) -> dict:
     """Rescales drawn weights, so that a few thousand updates are enough to learn."""
     # The published 0.03, which a million updates overcome, makes features fade from
     # layer to layer and leaves them to the image's brightness, though blur is in its
@@ -87,7 +86,7 @@ def rescaled_params(params: dict, *, motion_samples: int = 0) -> dict:
     # size, and the layers that give images or end a residual block start small. The
     # filters that weight motion samples start at 0: the first frames would cost more
     # than they gain.
-    colours = np.arange(3 + 2 * motion_samples) < 3
+    colours = np.arange(3 + filter_taps) < 3
 
     def rescale(path, kernel):
         names = [part.key for part in path]
@@ -113,12 +112,11 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
     """
     given = config.resume_state_from
     old = config_of(read_extra(given)["config"], given)
-    differing = differing_fields(state_fields(old), state_fields(config))
-    if differing:
-        raise UserError(f"{given}: is of another configuration: {'; '.join(differing)}")
+    what = f"{given}: is of another configuration"
+    check_same(state_fields(old), state_fields(config), what)
     state, extra = unpack(given, state_like(config))
     changed = differing_fields(fixed_fields(old), fixed_fields(config))
-    return state, extra["batches"], [f"going on from {given}", *changed]
+    return state, extra["batches"], [f"resuming from {given}", *changed]
 
 
 def train(config: RunConfig, *, command: str | None = None) -> Finished:
@@ -163,7 +161,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         again = command or "the same command"
         where = f"update {finished.updates + finished.skipped} of {loop.end}"
         raise Interrupted(
-            stopper.number, f"interrupted; {where} is saved; to go on: {again}"
+            stopper.number, f"interrupted; {where} is saved; resume with: {again}"
         )
     return finished
 
@@ -177,7 +175,7 @@ def _judge(config, clips):
 def _work(config, feed, done):
     """Describes in a line what will be done."""
     if done >= (steps := config.train.most):
-        return f"all {steps} updates are done; a larger train.steps goes on"
+        return f"all {steps} updates are done; a larger train.steps continues it"
     count, kind = jax.device_count(), jax.devices()[0].device_kind
     where = f"{count} devices" if count > 1 else "1 device"
     return (
@@ -196,13 +194,10 @@ def open_checkpoints(config: RunConfig) -> Checkpoints:
 
 
 def _logbook(config, loop, start):
-    def rate(name, count):
-        return learning_rates(config.train, loop.end)[name](count)
+    def rates():
+        found = learning_rates(config.train, loop.end)  # its end may still change
+        return {f"learning_rate_{name}": rate for name, rate in found.items()}
 
-    rates = {
-        f"learning_rate_{name}": functools.partial(rate, name)
-        for name in learning_rates(config.train)
-    }
     return Logbook(
         config.run if parallel.is_first() else None,
         total=None if config.train.timed else config.train.steps,
@@ -216,23 +211,18 @@ def _logbook(config, loop, start):
 def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
     """Returns notes on changes that are allowed; refuses the others."""
     old = config_of(values, where)
-    differing = differing_fields(fixed_fields(old), fixed_fields(config))
-    if differing:
-        way_out = "choose another run="
-        if not differing_fields(state_fields(old), state_fields(config)):
-            way_out += (
-                f", with init_from={config.run} to start from its weights, or with "
-                f"resume_state_from=STATE to resume, where `mtujax export {config.run} "
-                "STATE --state` has written STATE"
-            )
-        raise UserError(
-            f"{config.run}: was begun with another configuration: "
-            f"{'; '.join(differing)}; {way_out}"
+    remedy = "choose another run="
+    if not differing_fields(state_fields(old), state_fields(config)):
+        remedy += (
+            f", with init_from={config.run} to start from its weights, or with "
+            f"resume_state_from=STATE to resume, where `mtujax export {config.run} "
+            "STATE --state` has written STATE"
         )
-    steps = differing_fields(
+    what = f"{config.run}: was started with another configuration"
+    check_same(fixed_fields(old), fixed_fields(config), what, remedy)
+    return differing_fields(
         {"train": {"steps": old.train.steps}}, {"train": {"steps": config.train.steps}}
     )
-    return steps
 
 
 def _first_state(
@@ -244,7 +234,7 @@ def _first_state(
         # The run directory's config may have been deleted, or be of another run.
         _agree(restored.extra["config"], f"{config.run}: {CHECKPOINTS}", config)
         over = restored.step >= config.train.most
-        going = [] if over else [f"going on from update {restored.step}"]
+        going = [] if over else [f"resuming from update {restored.step}"]
         notes = [*restored.notes, *going]
         return restored.state, restored.extra["batches"], notes
     if config.resume_state_from:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import jax
 
+from mtujax import parallel
+from mtujax.common.dataclass_json import read_json
 from mtujax.common.files import one_at_a_time, whole_output
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params
-from mtujax.parallel import is_first
 from mtujax.training.checkpoints import Checkpoints, Restored
 from mtujax.training.config import RunConfig, config_of
 from mtujax.training.step import TrainState, init_train_state
@@ -40,25 +41,19 @@ class RunFolder:
         path = self.path(CONFIG)
         try:
             path = self._config
-            config = json.loads(path.read_text())
+            remedy = "delete it, and give the configuration the run was started with"
+            config = read_json(path, remedy)
         except FileNotFoundError:
             return None
         except (ImportError, KeyError) as error:
             raise _no_way_to(path, error) from error
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
-            raise UserError(
-                f"{path}: is damaged ({error}); delete it, and give the run the "
-                "configuration that it was begun with"
-            ) from None
         if not isinstance(config, dict):
             raise UserError(f"{path}: holds no configuration; delete it")
         return config
 
     def write_config(self, config: dict) -> None:
         """Writes the configuration, all or nothing, in the first process only."""
-        if not is_first():
+        if not parallel.is_first():
             return
         text = json.dumps(config, indent=2) + "\n"
         path = self._config
@@ -90,24 +85,24 @@ def _no_way_to(path, error):
 def open_run(folder: str) -> Iterator[RunFolder]:
     """Creates a run directory and locks it; a `UserError` if it is in use."""
     run = RunFolder(folder)
-    # Remote ones are not locked; of several processes of a run the first one locks.
-    if run.remote or not is_first():
-        yield run
-        return
     with contextlib.ExitStack() as stack:
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            lock = one_at_a_time(
-                Path(run.path(".lock")),
-                Path(folder),
-                busy="run folder in use by another process; stop that, or name another",
-            )
-            stack.enter_context(lock)
-        except OSError as error:
-            raise UserError(
-                f"{folder}: cannot be a run folder ({error.strerror})"
-            ) from error
+        with parallel.failing_together():
+            # Remote ones are not locked; the first of several processes locks for all.
+            if parallel.is_first() and not run.remote:
+                _lock(folder, stack)
         yield run
+
+
+def _lock(folder, stack):
+    busy = "run folder in use by another process; stop that, or name another"
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        lock = one_at_a_time(Path(folder, ".lock"), Path(folder), busy=busy)
+        stack.enter_context(lock)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be a run folder ({error.strerror})"
+        ) from error
 
 
 CHECKPOINTS = "checkpoints"

@@ -19,9 +19,9 @@ from mtujax.model.clip import restore_clip
 from mtujax.model.network import MTUNet, inference_params
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.synthesis.host.clip import synthesize
-from mtujax.synthesis.photos import read_photos, scaled_down
 from mtujax.synthesis.validation_set import is_validation_folder, validation_clips
 from mtujax.training.config import RunConfig, blur_settings
+from mtujax.training.inputs import read_scaled
 
 _SEED = 20220  # of clips filmed for validation, whatever the run's own seed
 _LOOKED_AT = 2  # frames of each clip, for dead channels: the first and a later one
@@ -67,7 +67,8 @@ def open_clips(config: RunConfig) -> list[Clip]:
         clips = [Clip(m.entry.name, m.clip.blurry, m.clip.sharp) for m in made]
     else:
         clips = _filmed(config)
-    return [_middle(clip, wanted.frames, wanted.size) for clip in clips]
+    cell = config.model.cell
+    return [_middle(clip, wanted.frames, wanted.size, cell) for clip in clips]
 
 
 def _of_set(config):
@@ -98,19 +99,8 @@ def _of_set(config):
 def _filmed(config):
     data, wanted = config.data, config.validation
     height, width = wanted.size
-    photos, _ = read_photos(
-        wanted.path,
-        width=width,
-        height=height,
-        way_out="give a smaller validation.size",
-    )
-    photos = {name: scaled_down(x, data.max_side) for name, x in photos.items()}
-    for name, photo in photos.items():
-        if photo.shape[0] < height or photo.shape[1] < width:
-            raise UserError(
-                f"{wanted.path}: {name}, scaled down to data.max_side={data.max_side}, "
-                f"is smaller than {width}x{height} (validation.size)"
-            )
+    size = dict(width=width, height=height, setting="validation.size")
+    photos, _ = read_scaled(wanted.path, data.max_side, **size)
     names, filmed = list(photos), []
     for number in range(wanted.clips):
         name = names[number % len(names)]
@@ -126,14 +116,15 @@ def _filmed(config):
     return filmed
 
 
-def _middle(clip, frames, size):
-    """Crops the first frames of a clip to their middle."""
+def _middle(clip, frames, size, cell):
+    """Crops the first frames of a clip to their middle; sizes are multiples of cell."""
     rows, columns = clip.sharp.shape[1:3]
     if rows < size[0] or columns < size[1]:
         raise UserError(
             f"validation clip {clip.name} is {columns}x{rows}, smaller than the "
             f"{size[1]}x{size[0]} of validation.size; give one that fits, as (rows, "
-            f"columns): --config.validation.size='({rows & ~3}, {columns & ~3})'"
+            f"columns): --config.validation.size='({rows - rows % cell}, "
+            f"{columns - columns % cell})'"
         )
     top, left = (rows - size[0]) // 2, (columns - size[1]) // 2
     part = np.s_[:frames, top : top + size[0], left : left + size[1]]

@@ -4,12 +4,11 @@ CRF is a codec's own constant-quality scale: lower values give better, larger fi
 """
 
 import dataclasses
-import difflib
 import functools
-from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
+from mtujax.common.text import nearest
 from mtujax.errors import UsageError, UserError
 from mtujax.video.info import VideoInfo
 
@@ -158,9 +157,9 @@ def choose(
 def check_settings(codec: str | None, crf: float | None, preset: str | None) -> None:
     """Refuses settings that no codec takes (UsageError); None always passes."""
     if codec is not None and codec not in CODECS:
-        raise UsageError(f"unknown codec {codec!r}{_nearest(codec, CODECS)}")
+        raise UsageError(f"unknown codec {codec!r}: {nearest(codec, CODECS)}")
     candidates = [CODECS[codec]] if codec else list(CODECS.values())
-    if crf is not None and not 0 <= crf <= max(c.worst for c in candidates):
+    if crf is not None and not any(c.best <= crf <= c.worst for c in candidates):
         _quality(candidates[0], crf)
     if preset is not None and not any(preset in c.presets for c in candidates):
         _speed(candidates[0], preset)
@@ -196,10 +195,8 @@ def _speed(codec, preset):
     if preset not in codec.presets:
         if not codec.presets:
             raise UsageError(f"preset {preset!r}: {codec.title} has none")
-        raise UsageError(
-            f"preset {preset!r}: {codec.title} has "
-            f"{', '.join(codec.presets)}{_nearest(preset, codec.presets, listed=True)}"
-        )
+        known = nearest(preset, codec.presets)
+        raise UsageError(f"preset {preset!r} of {codec.title}: {known}")
     return preset
 
 
@@ -248,9 +245,3 @@ def _notes(codec, container, info, odd):
         )
     if info.full_range and not codec.full_range:
         yield f"full-range input is written in limited range, {codec.title}'s only one"
-
-
-def _nearest(value: str, known: Iterable[str], listed: bool = False) -> str:
-    near = difflib.get_close_matches(value, list(known), n=1, cutoff=0.4)
-    hint = f", did you mean {near[0]!r}" if near else ""
-    return hint if listed else f"{hint}; one of {', '.join(known)}"

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import Type
 
+from mtujax.common.text import counted
 from mtujax.video.info import (
     BT709,
     BT2020,
@@ -198,7 +199,7 @@ def _xyz(chromaticity):
     return np.array([x / y, 1, (1 - x - y) / y])
 
 
-_HDR = {16: "PQ", 18: "HLG"}
+_HDR = {PQ: "PQ", HLG: "HLG"}
 
 
 class Pixels:
@@ -233,8 +234,8 @@ class Pixels:
         """Reports every other frame size that was seen, one sentence each."""
         first = "{}x{}".format(*self._size)
         return [
-            f"{count} frame{'s'[: count != 1]} of {width}x{height} in mid-stream "
-            f"scaled to {first}"
+            f"{counted(count, 'frame')} of {width}x{height} in mid-stream scaled to "
+            f"{first}"
             for (width, height), count in self._other_sizes.items()
         ]
 

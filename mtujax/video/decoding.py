@@ -14,6 +14,8 @@ from pathlib import Path
 import av
 from av.error import BlockingIOError, EOFError, FFmpegError
 
+from mtujax.common.text import counted
+
 _EARLY = 8  # frames after which an absent field means damage
 _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut short
 
@@ -132,16 +134,13 @@ def damage_notes(replaced: int, lost: int, untimed: int) -> tuple[str, ...]:
     """Says which frames were replaced, lost or untimed, one sentence per kind."""
     notes = []
     if replaced:
-        plural = "s"[: replaced != 1]
-        notes.append(f"{replaced} damaged frame{plural} replaced by the one before")
+        frames = counted(replaced, "damaged frame")
+        notes.append(f"{frames} replaced by the one before")
     if lost:
-        notes.append(f"{lost} damaged frame{'s'[: lost != 1]} left out")
+        notes.append(f"{counted(lost, 'damaged frame')} left out")
     if untimed:
-        plural = "s"[: untimed != 1]
-        notes.append(
-            f"{untimed} frame{plural} had no usable timestamp: placed after the mean "
-            "rate"
-        )
+        frames = counted(untimed, "frame")
+        notes.append(f"{frames} had no usable timestamp: placed after the mean rate")
     return tuple(notes)
 
 

@@ -6,6 +6,7 @@ Letters: H W pixels. Frames are RGB; 16-bit ones are float in [0, 1].
 import dataclasses
 import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,10 @@ import numpy as np
 
 from mtujax.common.files import FRAME_SUFFIXES, natural_key
 from mtujax.errors import UserError
+from mtujax.video.info import VideoInfo
 
 _JPEG_QUALITY = 95
+_RATE = Fraction(30)  # of a video made from a folder, which has no rate of its own
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -35,43 +38,26 @@ class ImageKind:
     alpha: np.ndarray | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class FolderInfo:
-    """What the frames of a folder have in common.
-
-    Attributes:
-        width: columns W in pixels; `height`: rows H.
-        frames: their number.
-        deep: whether any frame has 16 bits, so that all are read as float.
-        alpha: whether any frame has an alpha channel.
-        notes: what will not be as in the input, one sentence each.
-    """
-
-    width: int
-    height: int
-    frames: int
-    deep: bool
-    alpha: bool = False
-    notes: tuple[str, ...] = ()
-    counted = True
-
-
 class FolderReader:
     """The PNG and JPEG files of a folder in natural order; a context manager.
 
     Attributes:
         info: what the frames have in common.
         name: the folder, for messages.
+        kind: "folder".
+        deep: whether any frame has 16 bits, so that all are read as float.
+        video_notes: what a video made from it will lack, one sentence each.
         late_notes: always empty, as everything is known before reading.
     """
 
-    late_notes = ()
+    kind, late_notes = "folder", ()
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, *, rate: Fraction | None = None):
         """Lists the folder and compares the sizes in the headers of its images.
 
         Args:
             path: an existing folder; its subfolders are not searched.
+            rate: frames per second of a video made from it; None takes 30.
 
         Raises:
             UserError: if it holds no frame, or a frame differs from the first in size.
@@ -95,10 +81,12 @@ class FolderReader:
         notes = [f"not frames, left out: {_listing(ignored)}"] if ignored else []
         if misnamed := [n for n in self._names if _is_png(path / n) and not _as_png(n)]:
             notes.append(f"PNG by content, written as JPEG: {_listing(misnamed)}")
-        deep, alpha = (any(h is not None and h[k] for h in headers) for k in (2, 3))
+        self.deep, alpha = (any(h and h[k] for h in headers) for k in (2, 3))
+        self.video_notes = tuple(_lost_in_video(rate, self.deep, alpha))
+        rate = rate or _RATE
         rows, columns = self._size
-        count = len(self._names)
-        self.info = FolderInfo(columns, rows, count, deep, alpha, tuple(notes))
+        about = columns, rows, len(self._names), rate, 1 / rate
+        self.info = VideoInfo(*about, counted=True, notes=tuple(notes))
 
     def __enter__(self) -> "FolderReader":
         """Returns itself."""
@@ -118,7 +106,7 @@ class FolderReader:
             skip: how many frames to leave out at the beginning of the range.
 
         Yields:
-            Frames [H, W, 3] RGB, uint8, or float32 in [0, 1] if `info.deep`, each with
+            Frames [H, W, 3] RGB, uint8, or float32 in [0, 1] if `deep`, each with
             the `ImageKind` of its file.
 
         Raises:
@@ -129,7 +117,7 @@ class FolderReader:
             image, kind = self._read(name)
             if image.shape[:2] != self._size:
                 raise self._differs(name, image.shape[:2])
-            yield _to_rgb(image, kind, as_float=self.info.deep), kind
+            yield _to_rgb(image, kind, as_float=self.deep), kind
 
     def _read(self, name):
         path = self._path / name
@@ -178,14 +166,27 @@ class FolderWriter:
             kind: name, bit depth, grey and alpha of its file.
 
         Raises:
+            UserError: if the format cannot hold a frame of this size.
             OSError: if the file cannot be written.
         """
         image = _from_rgb(frame, kind)
         suffix = ".png" if _as_png(kind.name) else ".jpg"
         options = [] if suffix == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         # Encoded in memory, as `cv2.imwrite` does not say why a disk refused.
-        _, data = cv2.imencode(suffix, image, options)
+        fits, data = cv2.imencode(suffix, image, options)
+        if not fits:
+            height, width = image.shape[:2]
+            raise UserError(f"{kind.name}: cannot hold a frame of {width}x{height}")
         (self._path / kind.name).write_bytes(data.tobytes())
+
+
+def _lost_in_video(rate, deep, alpha):
+    if rate is None:
+        yield f"a folder has no rate: written at {_RATE} frames/s; --rate sets it"
+    if deep:
+        yield "16-bit frames are written with 8 bits"
+    if alpha:
+        yield "the alpha channel is dropped: a video has none"
 
 
 def _to_rgb(image, kind, *, as_float):

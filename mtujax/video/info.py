@@ -76,6 +76,8 @@ BT709, SMPTE170M, BT2020 = 1, 6, 9
 MATRICES = (1, 4, 5, 6, 7, 9)
 LIMITED, FULL = 1, 2
 
+TOLERANCE = 1e-6  # seconds; 3 * 0.1 is not quite 0.3
+
 # libswscale: bicubic chroma, computed for every pixel, rounded to nearest. As numbers,
 # because older PyAV names only the first.
 SCALING = 0x4 | 0x2000 | 0x40000

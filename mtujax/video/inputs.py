@@ -1,10 +1,14 @@
-"""What kind of input or output a name means: a video file, a folder, or a pipe."""
+"""What kind of input or output a name means: a video file, a folder, or a pipe.
+
+This is decided here; a reader says of what `kind` it is.
+"""
 
 import os
 import re
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 from mtujax.common.files import FRAME_SUFFIXES
 from mtujax.errors import UsageError, UserError
@@ -46,28 +50,26 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
-PIPE = "-"
-"""The name of standard input and output."""
+Kind = Literal["file", "folder", "pipe"]
+_PIPE = "-"  # the name of standard input and output
 
 
-FOLDER_RATE = Fraction(30)
-"""Frames per second of a video made from a folder, which has no rate of its own."""
+def input_kind(name: str | os.PathLike) -> Kind:
+    """Decides what an input is; what does not exist is a file."""
+    if str(name) == _PIPE:
+        return "pipe"
+    return "folder" if Path(name).is_dir() else "file"
 
 
-def is_pipe(name: str | os.PathLike) -> bool:
-    """Whether a name means standard input or output."""
-    return str(name) == PIPE
-
-
-def is_folder(output: str | os.PathLike) -> bool:
-    """Whether an output names a folder; UserError if neither folder, video nor pipe."""
+def output_kind(output: str | os.PathLike) -> Kind:
+    """Decides what an output will be; UserError if it cannot be any of them."""
     path = Path(output)
-    if is_pipe(output):
-        return False
+    if str(output) == _PIPE:
+        return "pipe"
     if str(output).endswith(("/", os.sep)) or path.is_dir():
-        return True
+        return "folder"
     if path.suffix.lower() in CONTAINERS:
-        return False
+        return "file"
     if path.suffix.lower() in FRAME_SUFFIXES:
         raise UserError(f"{output}: a single image; give the name of a folder")
     if path.suffix and not path.exists():
@@ -75,7 +77,7 @@ def is_folder(output: str | os.PathLike) -> bool:
             f"{output}: {path.suffix} is no video this can write "
             f"({', '.join(CONTAINERS)}); for a folder of frames put a slash at the end"
         )
-    return True
+    return "folder"
 
 
 def open_reader(
@@ -95,17 +97,19 @@ def open_reader(
         UsageError: if `size` or `rate` is missing, invalid, or not used by this input.
         UserError: if there is no such input or it cannot be read.
     """
-    if is_pipe(input):
+    path, kind = Path(input), input_kind(input)
+    if kind == "pipe":
         if size is None or rate is None:
             raise UsageError(
                 "raw frames from a pipe: give --size 640x360 and --rate 30"
             )
         return RawReader(sys.stdin.buffer, *parse_size(size), parse_rate(str(rate)))
-    path = Path(input)
     if not path.exists():
         raise UserError(f"{input}: no such file or folder")
     if size is not None:
         raise UsageError(f"--size {size}: only raw frames from a pipe need a size")
-    if rate is not None and not path.is_dir():
+    if kind == "folder":
+        return FolderReader(path, rate=None if rate is None else parse_rate(str(rate)))
+    if rate is not None:
         raise UsageError(f"--rate {rate}: a video file has a rate of its own")
-    return FolderReader(path) if path.is_dir() else VideoReader(path)
+    return VideoReader(path)

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mtujax.errors import UserError
-from mtujax.video.info import VideoInfo
+from mtujax.video.info import TOLERANCE, VideoInfo
 from mtujax.video.writer import to_uint8
 
 
@@ -23,8 +23,11 @@ class RawReader:
     Attributes:
         info: what the frames have in common.
         name: name of the file in messages.
+        kind: "pipe".
         late_notes: what was noticed while reading, one sentence each.
     """
+
+    kind = "pipe"
 
     def __init__(
         self,
@@ -88,7 +91,7 @@ class RawReader:
             raise ValueError(f"{self.name}: a pipe can be read only once")
         first, self._first, origin = self._first, None, None
         for number in itertools.count():
-            seconds = float(number / self.info.rate) + 1e-6  # 3 * 0.1 is not quite 0.3
+            seconds = float(number / self.info.rate) + TOLERANCE
             if end is not None and seconds >= end:
                 return
             frame = self._read() if number else first

@@ -24,7 +24,7 @@ from mtujax.video.decoding import (
     end_notes,
     is_interlaced,
 )
-from mtujax.video.info import Colour, Orientation, VideoInfo
+from mtujax.video.info import TOLERANCE, Colour, Orientation, VideoInfo
 
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
 _ARBITRARY_CLOCK = ("mpegts", "mpeg")  # whose times start anywhere
@@ -36,10 +36,13 @@ class VideoReader:
     Attributes:
         info: what the frames have in common.
         name: the file, for messages.
+        kind: "file".
         late_notes: after reading, what was wrong with the file, one sentence each.
         span: once a frame has been read, the seconds subtracted from every timestamp,
             and the start and end of the range on the file's clock in seconds, or None.
     """
+
+    kind = "file"
 
     def __init__(self, path: Path):
         """Opens the file and decodes its first frame.
@@ -179,7 +182,7 @@ class VideoReader:
         origin = None if start else self._origin
         last, before, damaged = None, 0, 0
         for frame, pts in self._timed(self._progressive(self._decode_from(start))):
-            seconds = self._seconds(pts) + 1e-6  # 3 * 0.1 is not quite 0.3
+            seconds = self._seconds(pts) + TOLERANCE
             if end is not None and seconds >= end:
                 self.span = (*self.span[:2], pts * base)
                 self._look_back(damaged - before)

@@ -9,16 +9,10 @@ import collections
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-
-Tag = TypeVar("Tag")
-
-
-DEFAULT_THRESHOLD = 0.4
-
 
 PATIENCE = 3
 """How many frames a flash may last, and the look-ahead of `shots`."""
@@ -42,12 +36,20 @@ _RELATED = 0.25  # correlation of the detail of one scene under two lights
 _ONE_WAY = 0.1  # share of the change against its direction: motion, noise
 
 
+class Decoded(NamedTuple):
+    """A frame [H, W, 3] RGB as its reader gives it, and whether it starts a shot."""
+
+    frame: np.ndarray
+    tag: Any  # its timestamp, or the kind of its image file
+    is_cut: bool = False
+
+
 def shots(
-    frames: Iterable[tuple[np.ndarray, Tag]],
+    frames: Iterable[tuple[np.ndarray, Any]],
     threshold: float,
     *,
     patience: int = PATIENCE,
-) -> Iterator[tuple[np.ndarray, Tag, bool]]:
+) -> Iterator[Decoded]:
     """Marks the frames that start a new shot; a flash starts none.
 
     A frame is a candidate if its score against the one before is above the threshold.
@@ -82,14 +84,14 @@ def shots(
     if patience < 0:
         raise ValueError(f"patience={patience}: must be >= 0")
     if threshold <= 0:
-        yield from ((frame, tag, False) for frame, tag in frames)
+        yield from (Decoded(*tagged) for tagged in frames)
         return
     past, ahead = collections.deque(maxlen=patience + 1), _Ahead(frames)
     while ahead.reaches(0):
         cut = bool(past) and _difference(past[-1], ahead.signatures[0]) > threshold
         cut = cut and not _at_flash(list(past), ahead, threshold, patience)
         past.append(ahead.signatures[0])
-        yield *ahead.pop(), cut
+        yield Decoded(*ahead.pop(), cut)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +113,9 @@ class _Ahead:
     def reaches(self, offset):
         """Reads up to the frame at `offset`, and returns whether there is one."""
         missing = offset + 1 - len(self._held)
-        for frame, tag in itertools.islice(self._source, max(0, missing)):
-            self._held.append((frame, tag))
-            self.signatures.append(_signature(frame))
+        for tagged in itertools.islice(self._source, max(0, missing)):
+            self._held.append(tagged)
+            self.signatures.append(_signature(tagged[0]))
         return offset < len(self._held)
 
     def pop(self):

@@ -207,7 +207,7 @@ def add_video(container, info: VideoInfo, encoding: Encoding):
     """Adds a stream with an open encoder; UserError if the size does not fit it."""
     codec = encoding.codec
     if codec.name == "av1":
-        os.environ.setdefault("SVT_LOG", "0")  # or it prints its settings to stderr
+        os.environ.setdefault("SVT_LOG", "1")  # errors only: else its settings, too
     stream = container.add_stream(codec.encoder, rate=info.rate)
     stream.width, stream.height = info.width, info.height
     stream.pix_fmt, stream.options = encoding.pix_fmt, encoding.options

@@ -1,8 +1,8 @@
-"""The authors' PyTorch checkpoints into weights files: one rename table, strict.
+"""The authors' PyTorch checkpoints to weights files: one rename table, strict.
 
 A `.pytorch` file is a state dict whose names may carry `module.Network.`; the tensors
 `deblur_layer.*` are read by training only and dropped. It is read without running any
-code that it may hold. PyTorch (`mtujax[torch]`) is imported when needed.
+code in it. PyTorch (`mtujax[torch]`) is imported when needed.
 """
 
 import dataclasses
@@ -31,10 +31,10 @@ _BIAS = (0,)
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What `convert` did.
+    """The result of a conversion.
 
     Attributes:
-        output: the file it wrote.
+        output: the file that was written.
         preset: name of the network.
         parameters: number of parameters.
         sha256: hexadecimal digest of the checkpoint.
@@ -51,12 +51,8 @@ class Conversion:
 def torch_names(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """The rename table, in the order of the forward pass; inference parameters only.
 
-    Args:
-        config: the network.
-
-    Returns:
-        {PyTorch name: ("/"-joined parameter path, axes)}, where
-        `numpy.transpose(tensor, axes)` turns the PyTorch layout into the one here.
+    {PyTorch name: ("/"-joined parameter path, axes)}, where
+    `numpy.transpose(tensor, axes)` turns PyTorch's layout into the one used here.
     """
     layers = {"base_conv.0": "structure", "inp_prev_conv.0": "temporal"}
     for i in range(config.num_units):
@@ -84,15 +80,7 @@ def torch_names(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 
 def to_params(tensors: dict[str, np.ndarray], config: ModelConfig) -> dict:
-    """Renames and transposes a state dict into a parameter tree.
-
-    Args:
-        tensors: {PyTorch name without prefix: array}, complete.
-        config: the network.
-
-    Returns:
-        The inference parameters; training-only tensors are left out.
-    """
+    """Renames and transposes a complete state dict into inference parameters."""
     flat = {
         path: np.ascontiguousarray(np.transpose(tensors[name], axes))
         for name, (path, axes) in torch_names(config).items()
@@ -101,15 +89,7 @@ def to_params(tensors: dict[str, np.ndarray], config: ModelConfig) -> dict:
 
 
 def from_params(params: dict, config: ModelConfig) -> dict[str, np.ndarray]:
-    """The inverse of `to_params`: a state dict without prefix, for the PyTorch twin.
-
-    Args:
-        params: inference parameters.
-        config: the network.
-
-    Returns:
-        {PyTorch name: array in PyTorch's layout}.
-    """
+    """The inverse of `to_params`: a state dict without prefix, for the PyTorch twin."""
     flat = flax.traverse_util.flatten_dict(params, sep="/")
     return {
         name: np.ascontiguousarray(np.transpose(flat[path], np.argsort(axes)))
@@ -118,7 +98,7 @@ def from_params(params: dict, config: ModelConfig) -> dict[str, np.ndarray]:
 
 
 def find_preset(tensors: dict[str, np.ndarray]) -> str | None:
-    """Finds the preset that has a state dict's names and shapes; None if none has."""
+    """Finds the preset with the names and shapes of a state dict, or None."""
     nearest = _nearest_preset(tensors)
     return None if checkpoint_findings(tensors, PRESETS[nearest]) else nearest
 
@@ -153,12 +133,12 @@ def convert_checkpoint(
         preset: name in `PRESETS`, of a published network; None finds it.
 
     Returns:
-        What was done.
+        A `Conversion`: the file written, its network, and the tensors dropped.
 
     Raises:
-        UnknownWeightsError: if `preset` is no preset, or not a published network's.
-        WeightsError: if the checkpoint is not one of that network, listing every
-            missing, unexpected and mis-shaped tensor, or if nothing can be written.
+        UnknownWeightsError: if `preset` is no preset, or not of a published network.
+        WeightsError: if the checkpoint is not of that network, listing every missing,
+            unexpected and mis-shaped tensor, or if nothing can be written.
     """
     if preset is not None and preset not in PRESETS:
         raise UnknownWeightsError(
@@ -216,8 +196,8 @@ def _nearest_preset(tensors):
 
 
 def _own_form(config):
-    """The settings in which a network differs from all that were published."""
-    names = "patch", "activation", "first_kernel", "motion_samples"
+    """The settings in which a network differs from all published ones."""
+    names = "patch activation first_kernel motion_samples neighbour_samples".split()
     given = {name: getattr(config, name) for name in names}
     return {n: v for n, v in given.items() if v != getattr(ModelConfig, n)}
 

@@ -34,12 +34,12 @@ from mtujax.weights.safetensors_io import (
 
 @dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """What the header of a weights file tells.
+    """The header of a weights file.
 
     Attributes:
         name: file name without its suffix; of bundled weights, what `load` takes.
-        path: where the file lies.
-        config: the network they belong to.
+        path: path of the file.
+        config: the network that the weights belong to.
         metadata: provenance as written by `save_weights`.
         parameters: number of parameters.
         size: bytes on disk.
@@ -59,14 +59,14 @@ def save_weights(
     """Writes inference parameters and their configuration, all or nothing.
 
     Args:
-        path: where to, ending in `.safetensors`; an existing file is replaced at once.
-        model_config: the network they belong to.
+        path: file to write, ending in `.safetensors`; an existing one is replaced.
+        model_config: the network that the parameters belong to.
         params: its parameters, any float dtype; layers only training reads are dropped.
         **provenance: JSON values kept in the header (`description`, `licence`, …).
 
     Raises:
         WeightsError: if parameters do not fit, are not finite, or nothing can be
-            written; then an earlier file of that name is untouched.
+            written; an earlier file of that name is then untouched.
     """
     flat = flax.traverse_util.flatten_dict(inference_params(params), sep="/")
     write_tensors(
@@ -84,18 +84,18 @@ def load(
     dtype: str | None = None,
     optimized: bool = False,
 ) -> tuple[MTUNet, dict]:
-    """Makes a network with its weights.
+    """Loads a network with its weights.
 
     Args:
         name_or_path: a name from `bundled`, or the path of a `.safetensors` file.
         dtype: compute precision in place of the configured one, "float32", "bfloat16"
             or "float16".
-        optimized: change both to restore the same frames, to rounding, from less work
-            (`model.inference.inference_form`); not for training.
+        optimized: change both to restore the same frames, up to rounding, with less
+            work (`model.inference.inference_form`); not for training.
 
     Returns:
-        The model and its inference parameters, float32, or optimized in the precision
-        that it computes in.
+        The model and its inference parameters: float32, or if optimized, in the
+        precision that it computes in.
 
     Raises:
         UnknownWeightsError: if it is neither a bundled name nor a path.
@@ -119,10 +119,10 @@ def load(
 
 
 def bundled() -> list[WeightsFile]:
-    """Lists the weights that come with the package, by name; with scores, if known.
+    """Lists the weights that come with the package, by name, with scores if known.
 
-    Scores are not in the files themselves: they are found with them, and name them by
-    their sha256.
+    Scores are in a file of their own: they are measured with the weights, and name them
+    by their sha256.
     """
     path = _assets() / "scores.json"
     scores = json.loads(path.read_text()) if path.is_file() else {}
@@ -154,7 +154,7 @@ def describe(path: str | os.PathLike) -> WeightsFile:
 
 
 def _config(path, header):
-    """The configuration that a file's header holds."""
+    """Reads the configuration from a header, or raises WeightsError."""
     if "teacher" in header:
         raise WeightsError(
             f"{path}: weights of a flow teacher ({header['teacher']}), not of a "
@@ -188,32 +188,13 @@ def _bundled_paths():
 
 
 def is_run(weights: str | os.PathLike) -> bool:
-    """Whether weights are given as the folder of a training run, maybe a remote one.
-
-    Args:
-        weights: a bundled name, a file or such a folder; a bundled name is meant as
-            that, whatever folder is called so.
-
-    Returns:
-        It.
-    """
+    """Whether weights are a training run (a folder or URL); bundled names go first."""
     name = str(weights)
     return name not in _bundled_paths() and (Path(name).is_dir() or "://" in name)
 
 
 def locate(name_or_path: str | os.PathLike) -> Path:
-    """The path meant by a bundled name or a path.
-
-    Args:
-        name_or_path: as `load` takes it.
-
-    Returns:
-        It; of a file that is no bundled one, whether it is there or not.
-
-    Raises:
-        UnknownWeightsError: if it is neither a bundled name nor ends as a weights file.
-        WeightsError: if it is a PyTorch checkpoint, or a bundled name with a suffix.
-    """
+    """The path of bundled weights or of a weights file, which may be missing."""
     path = Path(name_or_path)
     paths, name = _bundled_paths(), str(name_or_path)
     if path.suffix == ".safetensors":

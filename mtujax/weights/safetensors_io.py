@@ -1,7 +1,7 @@
 """Files of named tensors: safetensors with a JSON text of ours in the header.
 
-No pickle: reading one runs no code. Written all or nothing. What is wrong with a set of
-tensors is reported tensor by tensor.
+No pickle: reading runs no code. Written all or nothing. Problems are reported tensor by
+tensor.
 """
 
 import json
@@ -42,16 +42,7 @@ def finite_findings(tensors: dict[str, np.ndarray]) -> list[str]:
 
 
 def refuse(path: str | os.PathLike, findings: list[str], advice: str = "") -> None:
-    """Ends the work if there are findings.
-
-    Args:
-        path: the file they are about.
-        findings: one line each.
-        advice: what to do, appended to the first line.
-
-    Raises:
-        WeightsError: about `path`, listing all findings, if there are any.
-    """
+    """Raises WeightsError about `path`, listing all findings, if there are any."""
     if findings:
         count = "1 tensor" if len(findings) == 1 else f"{len(findings)} tensors"
         first = f"{path}: {count} cannot be used{advice}"
@@ -72,18 +63,7 @@ def write_tensors(
     expected: Shapes,
     **header,
 ) -> None:
-    """Writes tensors that must be finite and have the expected names and shapes.
-
-    Args:
-        path: where to, ending in `.safetensors`; an existing file is replaced at once.
-        tensors: {name: float32 array}.
-        expected: {name: shape}.
-        **header: JSON values kept beside the format's number.
-
-    Raises:
-        WeightsError: if they do not fit or nothing can be written; then an earlier file
-            of that name is untouched.
-    """
+    """Writes float32 tensors; WeightsError unless finite and of the expected shapes."""
     path = Path(path)
     check_suffix(path)
     shapes = {name: value.shape for name, value in tensors.items()}
@@ -92,7 +72,7 @@ def write_tensors(
         text = json.dumps({"format": FORMAT, **header}, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: provenance must be JSON values: {error}") from None
-    # It writes memory as it lies, whatever its strides say.
+    # safetensors writes raw memory and ignores strides.
     tensors = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     data = safetensors.numpy.save(tensors, {_HEADER: text})
     try:
@@ -103,30 +83,13 @@ def write_tensors(
 
 
 def check_suffix(path: Path) -> None:
-    """Ends the work if a file to be written is not named as one of weights.
-
-    Args:
-        path: its name.
-
-    Raises:
-        WeightsError: if it does not end in `.safetensors`.
-    """
+    """Raises WeightsError unless a file to be written ends in `.safetensors`."""
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: the name of a weights file ends in .safetensors")
 
 
 def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
-    """Reads what a file says of itself, not its tensors.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The header with at least "format" and "provenance", and {name: shape}.
-
-    Raises:
-        WeightsError: if the file is missing, damaged or not made by mtujax.
-    """
+    """Reads a header, with at least "format" and "provenance", and {name: shape}."""
     path = Path(path)
     with _opened(path) as file:
         text = (file.metadata() or {}).get(_HEADER)
@@ -145,20 +108,12 @@ def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
 
 
 def damaged_header(path: Path) -> WeightsError:
-    """The error for a header that cannot be understood, of the file `path`."""
-    return WeightsError(f"{path}: its mtujax header is damaged; write the file anew")
+    """The error for a header of the file `path` that cannot be understood."""
+    return WeightsError(f"{path}: its mtujax header is damaged; write the file again")
 
 
 def refuse_newer(path: Path, unknown: list[str]) -> None:
-    """Ends the work if a header holds what this version does not know.
-
-    Args:
-        path: the file.
-        unknown: what, in words.
-
-    Raises:
-        WeightsError: if there is any.
-    """
+    """Raises WeightsError if a header has anything unknown to this version."""
     if unknown:
         raise WeightsError(
             f"{path}: its configuration has unknown {', '.join(unknown)}, so a newer "
@@ -167,19 +122,7 @@ def refuse_newer(path: Path, unknown: list[str]) -> None:
 
 
 def read_tensors(path: Path, expected: Shapes) -> dict[str, np.ndarray]:
-    """Reads all tensors of a file, which must be finite and as expected.
-
-    Args:
-        path: the file.
-        expected: {name: shape}.
-
-    Returns:
-        {name: float32 array}.
-
-    Raises:
-        WeightsError: listing each tensor that is missing, unexpected, mis-shaped, of
-            another type or not finite.
-    """
+    """Reads all float32 tensors; WeightsError lists each that is not as expected."""
     with _opened(path) as file:
         parts = {name: file.get_slice(name) for name in file.keys()}
         shapes = {name: _shape(part) for name, part in parts.items()}
@@ -194,15 +137,7 @@ def read_tensors(path: Path, expected: Shapes) -> dict[str, np.ndarray]:
 
 
 def refuse_checkpoint(path: Path, options: str = "") -> None:
-    """Ends the work if a path looks like a PyTorch checkpoint, by its suffix.
-
-    Args:
-        path: what was given as a weights file.
-        options: of the command that converts it, each followed by a space.
-
-    Raises:
-        WeightsError: with that command.
-    """
+    """Raises WeightsError for a suffix of PyTorch, with the command to convert it."""
     if path.suffix.lower() in _CHECKPOINTS:
         raise WeightsError(
             f"{path}: a PyTorch checkpoint; run `mtujax convert {options}{path} "
@@ -226,7 +161,7 @@ def _opened(path):
         return safetensors.safe_open(path, framework="np")
     except safetensors.SafetensorError as error:
         raise WeightsError(
-            f"{path}: damaged or not a safetensors file ({error}); get it anew"
+            f"{path}: damaged or not a safetensors file ({error}); get it again"
         ) from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error})") from None

@@ -1,4 +1,4 @@
-"""Reading a PyTorch checkpoint without running any code that it may hold.
+"""Reading a PyTorch checkpoint without running any code in it.
 
 PyTorch (`mtujax[torch]`) is imported when needed, never at import time.
 """
@@ -17,23 +17,12 @@ import numpy as np
 from mtujax.errors import WeightsError
 from mtujax.weights.safetensors_io import finite_findings, refuse
 
-# Under which programs put a state dict beside their optimiser's state and epoch.
+# Keys under which a state dict is stored next to an optimizer's state and epoch.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
-    """Reads a PyTorch state dict without running code from it.
-
-    Args:
-        path: of a file written by `torch.save(state_dict)`.
-
-    Returns:
-        {name without `module.` and `Network.`: float32 array}, and the file's SHA-256.
-
-    Raises:
-        WeightsError: if the file is missing, damaged, no state dict of finite
-            floating-point tensors, or if PyTorch is not installed.
-    """
+    """Reads a state dict of finite floats, running no code, and its SHA-256."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -53,7 +42,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
     for name in _WRAPPERS:
         if isinstance(content.get(name), dict):
             raise WeightsError(
-                f"{path}: its tensors lie under {name!r}, beside what a training kept; "
+                f"{path}: its tensors lie under {name!r}, next to what training kept; "
                 f"save them alone: torch.save(torch.load(FILE)[{name!r}], NEW)"
             )
     tensors, findings = {}, []
@@ -71,14 +60,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
 
 
 def import_torch() -> types.ModuleType:
-    """Imports PyTorch.
-
-    Returns:
-        The module `torch`.
-
-    Raises:
-        WeightsError: if it is not installed; it says how to install it.
-    """
+    """Imports PyTorch, or raises WeightsError that says how to install it."""
     try:
         import torch
     except ImportError:
@@ -90,7 +72,7 @@ def import_torch() -> types.ModuleType:
 
 
 def _problem(value):
-    """What keeps a state dict's entry from being an array of floats, or None."""
+    """Why a state dict's entry is no array of floats, or None."""
     torch = import_torch()
     if not isinstance(value, torch.Tensor):
         return f"is a {type(value).__name__}, expected a tensor"
@@ -102,7 +84,7 @@ def _problem(value):
 
 
 def _unpickle(path, data):
-    """What `torch.load` reads, tensors and plain containers only; runs no code."""
+    """Loads tensors and plain containers only, by `torch.load`; runs no code."""
     torch = import_torch()
     try:
         with warnings.catch_warnings():  # about pickle protocols it then refuses
@@ -117,5 +99,5 @@ def _unpickle(path, data):
             ) from None
         raise WeightsError(
             f"{path}: damaged or not a PyTorch checkpoint "
-            f"({type(error).__name__}); get it anew"
+            f"({type(error).__name__}); get it again"
         ) from None

@@ -1,3 +1,5 @@
+import dataclasses
+import inspect
 import os
 import signal
 import subprocess
@@ -10,9 +12,9 @@ import pytest
 from networks import slow
 
 import mtujax.cli.app as command
-import mtujax.cli.deblur as deblur_command
-from mtujax.cli.deblur import seconds
-from mtujax.video.scene_cuts import DEFAULT_THRESHOLD
+from mtujax.cli.deblur import deblur, seconds
+from mtujax.deblur.api import deblur_video
+from mtujax.deblur.options import Options
 
 
 def write_folder(path, count, height=16, width=24):
@@ -84,7 +86,7 @@ def test_interrupts_leave_nothing_broken_and_resume_goes_on(
     _, error = process.communicate(timeout=60)
     assert process.returncode == status
     assert error.startswith("mtujax: error: interrupted; ") and one_line(error)
-    assert "--resume goes on" in error
+    assert "--resume continues" in error
     assert sorted(os.listdir(tmp_path)) == ["in", "out.part"]
     process = start(*words, "--resume")
     out, error = process.communicate(timeout=120)
@@ -139,10 +141,10 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
         ("deblur a b --scene-threshold x", "--scene-threshold"),
         ("deblur a b --start 1:99", "--start 1:99"),
         ("deblur a b --end noon", "--end noon"),
-        ("deblur a b --dtype float8", "unknown dtype 'float8'"),
+        ("deblur a b --dtype float8", "dtype 'float8': did you mean float"),
         ("deblur a b.mp4 --codec h265", "unknown codec 'h265'"),
         ("deblur a b.mp4 --codec vp9 --crf 70", "crf 70: VP9 takes 0 to 63"),
-        ("deblur a b.mp4 --codec h264 --preset fats", "did you mean 'fast'"),
+        ("deblur a b.mp4 --codec h264 --preset fats", "did you mean fast"),
         ("deblur a b.mp4 --compare both", "one of side, wipe, diff"),
         ("deblur a b.mp4 --save-motion m.png", "save_motion m.png: a video file"),
         ("deblur a b.mp4 --save-motion b.mp4", "is the input or output itself"),
@@ -233,12 +235,12 @@ def test_training_and_evaluation_are_commands_too(name, tmp_path):
     rest = dict(cwd=tmp_path, capture_output=True, text=True)
     helped = subprocess.run([*words, "--help"], **rest)
     assert helped.returncode == 0 and not helped.stderr
-    assert helped.stdout.startswith(f"usage: mtujax {name} --")
+    assert helped.stdout.startswith(f"Usage: mtujax {name} [")
     assert "\n  mtu2 " in helped.stdout  # a configuration, by its name
     flags = ["--config=smoke", "--config.batch=0", "--weights=mtu2"]
     done = subprocess.run([*words, *flags[: 2 + (name == "eval")]], **rest)
     assert done.returncode == 2
-    assert done.stderr == f"mtujax {name}: error: batch 0: must be 1 or more\n"
+    assert done.stderr == "mtujax: error: batch 0: must be 1 or more\n"
 
 
 def test_times_are_seconds_or_clock_times():
@@ -246,8 +248,17 @@ def test_times_are_seconds_or_clock_times():
     assert found == [12.5, 62, 62.5]
 
 
-def test_the_default_threshold_is_that_of_the_detector():
-    assert deblur_command._DEFAULT_CUT == DEFAULT_THRESHOLD
+def test_deblur_has_the_options_of_the_function_with_its_defaults():
+    function = inspect.signature(deblur_video).parameters
+    command_line = dict(inspect.signature(deblur).parameters)
+    del command_line["context"]  # the parser's
+    of_code_only = {"segment_frames", "progress", "on_note"}
+    assert set(command_line) == set(function) - of_code_only
+    chosen = {field.name: field.default for field in dataclasses.fields(Options)}
+    assert set(chosen) <= set(command_line)
+    for name, parameter in command_line.items():
+        assert parameter.default == function[name].default
+        assert chosen.get(name, parameter.default) == parameter.default
 
 
 def test_a_data_set_is_checked_through_the_real_process(tmp_path):

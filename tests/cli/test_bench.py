@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import mtujax.__main__ as command
+from mtujax.bench.results import write_timing
 from mtujax.bench.run import BenchOptions, as_text, run
 from mtujax.bench.timing import STAGES
 from mtujax.common.files import digest
@@ -102,7 +103,7 @@ def test_a_file_of_weights_is_timed_and_told(capsys, tmp_path, weights_file):
 def test_the_tables_read_what_was_timed(tmp_path, weights_file):
     path = tmp_path / "bench.json"
     options = BenchOptions(weights=str(weights_file), size=(24, 16), frames=1)
-    path.write_text(json.dumps(run(options, clock=Ticks())))
+    write_timing(path, run(options, clock=Ticks()))
     measured = read_measured([path])
     assert {one.label for one in measured} == {"tiny"}
     assert all(one.milliseconds is None for one in measured)  # not of 1280x720

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import runpy
 import shlex
 import signal
 import subprocess
@@ -14,11 +13,14 @@ from networks import SMALLEST
 from places import ROOT
 from ports import coordinator
 
-from mtujax.cli import evaluate as eval_command
-from mtujax.cli.evaluate import read_eval_flags
+from mtujax import parallel
+from mtujax.cli import app
+from mtujax.cli.configs import config_titles
+from mtujax.common.hardware import CACHE
 from mtujax.config import PRESETS
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation import api as evaluation
+from mtujax.evaluation.folder import EvaluationFolder
 from mtujax.evaluation.results import Evaluation, Method, Scored, read_results
 from mtujax.evaluation.scores import (
     MotionSums,
@@ -27,24 +29,36 @@ from mtujax.evaluation.scores import (
     Video,
     VideoScores,
 )
-from mtujax.metrics.protocols import PROTOCOLS
-from mtujax.training.config_dict import check_field
+from mtujax.metrics.protocols import DEFAULT, PROTOCOLS
 
-CONFIGS = ROOT / "configs"
 CONFIG = "--config=configs/mtu2.py --config.data.path=there"
 
 pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 
-def options(line):
-    return read_eval_flags(["eval.py", *shlex.split(line)], CONFIGS).options
+@pytest.fixture
+def options(command):
+    """Gives the arguments that `evaluate` gets from a command line."""
+
+    def options(line):
+        seen = []
+
+        def evaluate(on_frames, on_note, **given):
+            seen.append(given)
+            return found()
+
+        status, _, said = command(f"{line} --cache=''", evaluate)
+        assert (status, said) == (0, "")
+        return seen[0]
+
+    return options
 
 
-def test_flags_alone_say_what_is_evaluated_on_what():
+def test_flags_alone_say_what_is_evaluated_on_what(options):
     line = "--weights a.safetensors --dataset=gopro --path 'my set' --motion --batch=3"
-    found = options(line)
+    given = options(line)
     assert {
-        name: value for name, value in found.items() if value not in (None, False)
+        name: value for name, value in given.items() if value not in (None, False)
     } == {
         "weights": "a.safetensors",
         "dataset": "gopro",
@@ -56,7 +70,7 @@ def test_flags_alone_say_what_is_evaluated_on_what():
     }
 
 
-def test_a_configuration_says_what_flags_do_not():
+def test_a_configuration_says_what_flags_do_not(options):
     found = options(f"--weights=mtu2 {CONFIG} --config.model.dtype=bfloat16")
     assert (found["dataset"], found["path"], found["split"]) == ("dvd", "there", "test")
     assert found["model"] == dataclasses.replace(PRESETS["mtu2"], dtype="bfloat16")
@@ -69,27 +83,29 @@ def test_a_configuration_says_what_flags_do_not():
     assert found["out"] == "results/mtu2-bsd-2ms16ms-train"
 
 
-def test_results_made_elsewhere_need_no_model():
+def test_results_made_elsewhere_need_no_model(options):
     found = options(f"--results=made/theirs {CONFIG} --name=DSTNet")
     assert found["results"] == "made/theirs" and "model" not in found
     assert found["out"] == "results/DSTNet-dvd"
 
 
-def test_protocols_are_listed_or_given_one_by_one():
+def test_protocols_are_listed_or_given_one_by_one(options):
     given = "--weights=mtu2 --dataset=dvd --path=p"
     assert "protocols" not in options(given)
     found = options(f"{given} --protocol=kair,estrnn --protocol rt-paper")
     assert found["protocols"] == ["kair", "estrnn", "rt-paper"]
 
 
-def test_processes_are_as_those_of_a_training():
-    hosts = "--coordinator=h:1 --processes=2 --process=1 --cache=''"
-    given = read_eval_flags(
-        ["eval.py", *shlex.split(f"--weights=w --dataset=dvd --path=p {hosts}")],
-        CONFIGS,
-    ).hosts
-    assert (given.coordinator, given.processes, given.process) == ("h:1", 2, 1)
-    assert given.cache == ""
+def test_processes_are_as_those_of_a_training(options, monkeypatch):
+    calls = []
+    monkeypatch.setattr(parallel, "start", lambda *given: calls.append(given))
+    options(f"{GIVEN} --coordinator=h:1 --processes=2 --process=1")
+    assert calls == [("h:1", 2, 1)]
+
+
+def test_an_option_may_have_a_hyphen(options):
+    assert options(f"{GIVEN} --save-frames")["save_frames"]
+    assert options(f"{GIVEN} --save_frames")["save_frames"]
 
 
 @pytest.mark.parametrize(
@@ -98,25 +114,28 @@ def test_processes_are_as_those_of_a_training():
         ("--dataset=dvd --path=p", "give --weights=NAME|FILE|RUN, or --results=DIR"),
         ("--weights=a --results=b", "--weights and --results: give one"),
         ("--weights=a", "give --dataset=NAME and --path=DIR, or --config"),
-        ("--weights=a --dataset=dvd", "give --path=DIR, where dvd lies"),
+        ("--weights=a --dataset=dvd", "give --path=DIR, the folder of dvd"),
         ("--weights=a --config=configs/smoke.py", "synthetic: has no pairs"),
         ("--wieghts=a", "--wieghts=a: no such flag; did you mean --weights?"),
-        ("--weights=a --batch=two", "--batch: two: must be a whole number"),
-        ("--weights=a --motion=yes", "--motion: ignored explicit argument 'yes'"),
-        ("--weights", "--weights: expected one argument"),
-        ("--weights=a stray", "unrecognized arguments: stray"),
+        ("--weights=a --batch=two", "Invalid value for '--batch'"),
+        ("--weights=a --motion=yes", "Option '--motion' does not take a value"),
+        ("--weights", "Option '--weights' requires an argument"),
+        ("--weights=a stray", "stray: unexpected; "),
         (
             f"--weights=a {CONFIG} --config.data.pth=p",
             "did you mean --config.data.path",
         ),
         ("--weights=a --config=gone.py", "--config=gone.py: no such file"),
         ("--weights=a --dataset=dvd --path=p --process=1", "need --coordinator"),
+        ("--weights=a --process=-1", "Invalid value for '--process'"),
+        ("--weights=a --processes=0", "Invalid value for '--processes'"),
+        ("--weights=a --config.data.path=p", "give the configuration as --config="),
     ],
 )
-def test_a_wrong_flag_is_one_line_that_names_it(line, words):
-    with pytest.raises(UsageError, match=re.escape(words)) as caught:
-        options(line)
-    assert "\n" not in str(caught.value)
+def test_a_wrong_flag_is_one_line_that_names_it(command, line, words):
+    status, out, said = command(line, raising(AssertionError()))
+    assert (status, out, said.count("\n")) == (2, "", 1)
+    assert said.startswith("eval.py: error: ") and words in said
 
 
 @pytest.fixture
@@ -126,7 +145,7 @@ def command(monkeypatch, capsys):
     def run(line, evaluate):
         monkeypatch.setattr(evaluation, "evaluate", evaluate)
         with pytest.raises(SystemExit) as caught:
-            eval_command.main(["eval.py", *shlex.split(line)], configs=CONFIGS)
+            app.main(shlex.split(line), script="eval")
         return caught.value.code, *capsys.readouterr()
 
     return run
@@ -198,27 +217,23 @@ def test_a_signal_ends_it_with_a_line(command, number):
 def test_the_help_lists_flags_protocols_and_configurations(command):
     status, out, said = command("--help", raising(AssertionError()))
     assert (status, said) == (0, "")
-    for name in options(GIVEN):
-        flag = {"protocols": "protocol"}.get(name, name)
-        assert f"  --{flag}" in out
-    assert all(name in out for name in PROTOCOLS)
-    assert "configs/mtu2.py" in out
-    for name in re.findall(r"--config\.([a-z]\S*?)=", out):
-        check_field(name)
-    flags, _, _ = out.partition("Configurations:")
-    assert max(map(len, flags.splitlines())) <= 88
+    options, protocols, configs = re.split("Protocols:|Configurations:", out)
+    for name in ("weights", "results", "path", "protocol", "config", "process"):
+        assert f"  --{name} " in options
+    assert re.findall(r"^  (\S+) ", protocols, re.M) == list(PROTOCOLS)
+    assert re.findall(r"^  (\w+) ", configs, re.M) == list(config_titles())
 
 
-def test_a_missing_library_is_named_with_the_extra(monkeypatch, capsys):
-    for name in ("mtujax.cli.evaluate", "mtujax.cli.evaluate", "mtujax.cli.train"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+def test_the_help_names_the_defaults(command):
+    _, out, _ = command("--help", raising(AssertionError()))
+    assert f"else {','.join(DEFAULT)}." in out and f"{CACHE}." in out
+
+
+def test_a_missing_library_is_named_with_the_extra(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_collections", None)
-    monkeypatch.delitem(sys.modules, "mtujax.cli.script", raising=False)
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(ROOT / "eval.py"), run_name="__main__")
-    assert caught.value.code == 1
+    done = command("--weights=mtu2 --config=mtu2", raising(AssertionError()))
     said = "ml_collections is not installed; pip install 'mtujax[train]'"
-    assert capsys.readouterr().err == f"eval.py: error: {said}\n"
+    assert done == (1, "", f"eval.py: error: {said}\n")
 
 
 def run_eval(folder, *flags):
@@ -270,6 +285,23 @@ def test_the_program_evaluates_each_layout(form, tmp_path, weights_file):
     assert f"| {results.protocols['koehler'].means[0]:.2f} |" in text
 
 
+def run_by_two(folder, *flags):
+    """Statuses of two processes of one evaluation, and what they said."""
+    hosts = [f"--coordinator={coordinator()}", "--processes=2", "--cache="]
+    started = [
+        subprocess.Popen(
+            [sys.executable, ROOT / "eval.py", *flags, *hosts, f"--process={k}"],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for k in range(2)
+    ]
+    said = [process.communicate(timeout=200) for process in started]
+    return [process.returncode for process in started], said
+
+
 @pytest.mark.slow
 def test_two_processes_share_the_videos(tmp_path, weights_file):
     made = dataclasses.replace(
@@ -279,23 +311,16 @@ def test_two_processes_share_the_videos(tmp_path, weights_file):
     flags = [f"--weights={weights_file}", "--dataset=gopro", f"--path={root}"]
     alone = run_eval(tmp_path, *flags, "--out=alone", "--cache=")
     assert alone.returncode == 0, alone.stderr
-    hosts = [f"--coordinator={coordinator()}", "--processes=2", "--cache="]
-    started = [
-        subprocess.Popen(
-            [sys.executable, ROOT / "eval.py", *flags, "--out=two", *hosts]
-            + [f"--process={k}"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for k in range(2)
-    ]
-    said = [process.communicate(timeout=200) for process in started]
-    assert [p.returncode for p in started] == [0, 0], said
+    status, said = run_by_two(tmp_path, *flags, "--out=two")
+    assert status == [0, 0], said
     assert "| total |" in said[0][0] and "| total |" not in said[1][0]
     one, two = (read_results(tmp_path / n / "results.json") for n in ("alone", "two"))
     assert two.machine["processes"] == 2
     for name, scores in one.protocols.items():
         psnr, ssim = two.protocols[name].means
         assert (psnr, ssim) == pytest.approx(scores.means, abs=1e-4)
+    with EvaluationFolder(tmp_path / "two").taken():
+        status, said = run_by_two(tmp_path, *flags, "--out=two")
+    assert 0 not in status, said
+    assert "another evaluation is writing here" in said[0][1]
+    assert "another process has failed" in said[1][1]

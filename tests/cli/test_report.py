@@ -63,14 +63,14 @@ def test_results_that_cannot_be_used_are_one_line(tmp_path):
     assert "none.json: no such file" in refused(tmp_path / "none.json", "--out", out)
     torn = tmp_path / "torn.json"
     torn.write_text('{"kind": "mtujax ev')
-    assert "torn.json: cannot be read" in refused(torn, "--out", out)
+    assert "torn.json: damaged, no JSON" in refused(torn, "--out", out)
     for other in ("[]", '{"kind": "x"}', "{}"):
         torn.write_text(other)
         assert "torn.json: not results of eval.py" in refused(torn, "--out", out)
-    lacking = evaluation(tmp_path / "lacking.json", dataset="x", method={"name": "a"})
-    assert "lacking.json: lacks method.config" in refused(lacking, "--out", out)
+    lacking = evaluation(tmp_path / "lacking.json", motion={"psnr": 1})
+    assert "lacking.json: damaged, lacks by_video" in refused(lacking, "--out", out)
     wrong = evaluation(tmp_path / "wrong.json", protocols=[])
-    assert "wrong.json: protocols is no mapping" in refused(wrong, "--out", out)
+    assert "wrong.json: damaged (" in refused(wrong, "--out", out)
     assert not out.exists()
     good = evaluation(tmp_path / "good.json")
     assert "good.json: not a folder" in refused(good, "--out", good)

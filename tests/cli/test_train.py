@@ -12,9 +12,9 @@ import pytest
 from places import ROOT
 
 from mtujax import parallel
+from mtujax.cli import app
 from mtujax.cli import script as scripts
-from mtujax.cli import train as train_command
-from mtujax.cli.train import read_flags
+from mtujax.cli.configs import config_titles, read_config
 from mtujax.common import hardware as compile_cache
 from mtujax.errors import UsageError, UserError
 from mtujax.training import run as runs
@@ -22,7 +22,6 @@ from mtujax.training.config_dict import check_field
 from mtujax.training.interrupts import Interrupted
 from mtujax.training.loop import Finished
 
-CONFIGS = ROOT / "configs"
 SMOKE = "--config=configs/smoke.py"
 CACHING = (
     "jax_compilation_cache_dir",
@@ -44,7 +43,7 @@ def command(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(compile_cache, "CACHE", str(tmp_path / "cache"))
         before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         with pytest.raises(SystemExit) as caught:
-            train_command.main(["train.py", *shlex.split(line)], configs=CONFIGS)
+            app.main(shlex.split(line), script="train")
         after = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         assert after == before
         return caught.value.code, *capsys.readouterr()
@@ -63,9 +62,9 @@ def test_the_configuration_and_the_command_that_goes_on_reach_the_run(command):
         return Finished(200, 0, True)
 
     line = f"{SMOKE} '--config.run=runs/a b'"
-    wanted = read_flags(["train.py", *shlex.split(line)], CONFIGS)
+    wanted = read_config(["smoke"], ["--config.run=runs/a b"])
     assert command(line, train) == (0, "runs/a b: 200 updates\n", "")
-    assert seen == [(wanted.config, f"python train.py {line}")]
+    assert seen == [(wanted, f"python train.py {line}")]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_the_configuration_and_the_command_that_goes_on_reach_the_run(command):
         ),
         (
             Finished(50, 0, False),
-            f"50 updates, its time is over; to go on: python train.py {SMOKE}",
+            f"50 updates, time limit reached; resume with: python train.py {SMOKE}",
         ),
     ],
 )
@@ -108,8 +107,8 @@ def raising(error, note=None):
         (UserError("no photographs"), 1, "no photographs; look there"),
         (UsageError("batch 3: 2 devices"), 2, "batch 3: 2 devices; look there"),
         (FileNotFoundError(2, "No such file", "a"), 1, "a: No such file; look there"),
-        (Interrupted(signal.SIGINT, "interrupted; saved"), 130, "interrupted; saved"),
-        (Interrupted(signal.SIGTERM, "interrupted; saved"), 143, "interrupted; saved"),
+        (Interrupted(signal.SIGINT, "saved"), 130, "saved; look there"),
+        (Interrupted(signal.SIGTERM, "saved"), 143, "saved; look there"),
     ],
 )
 def test_what_ends_a_run_is_one_line_and_a_status(command, error, status, words):
@@ -129,25 +128,19 @@ def test_a_wrong_flag_ends_the_command_before_anything_is_trained(command):
     assert said == f"train.py: error: {line}\n"
 
 
-def test_the_help_lists_flags_and_configurations(command):
-    for flag in ("--help", "-h", f"{SMOKE} --help"):
-        status, out, said = command(flag)
-        assert (status, said) == (0, "")
-        listed = re.findall(r"^  configs/(\S+) ", out, re.M)
-        there = {path.name for path in CONFIGS.iterdir()} - {
-            "__init__.py",
-            "__pycache__",
-        }
-        assert set(listed) == there
-        for name in ("config", "coordinator", "processes", "process", "cache"):
-            assert f"  --{name}" in out
-
-
-def test_the_fields_that_the_help_names_are_there(command):
-    named = re.findall(r"^  --config\.(\S+?)=", command("--help")[1], re.M)
+@pytest.mark.parametrize("flag", ["--help", "-h", f"{SMOKE} --help"])
+def test_the_help_lists_options_fields_and_configurations(command, flag):
+    status, out, said = command(flag)
+    assert (status, said) == (0, "")
+    options, fields, configs = re.split("Fields .*:|Configurations:", out)
+    assert re.findall(r"^  (\w+) ", configs, re.M) == list(config_titles())
+    for name in ("config", "coordinator", "processes", "process", "cache"):
+        assert f"  --{name}" in options
+    named = re.findall(r"^  --config\.(\S+)  ", fields, re.M)
     assert len(named) > 8
-    for name in set(named) - {"FIELD"}:
+    for name in named:
         check_field(name)
+    assert "[int; default: 8]" in fields  # of the dataclass
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -225,25 +218,37 @@ def test_compiled_programs_are_kept_where_it_is_said(
     assert seen == [wanted.get(flag, "there")]
 
 
-def test_a_missing_library_is_named_with_the_extra(monkeypatch, capsys):
-    for name in ("mtujax.cli.train", "mtujax.cli.train"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """Runs train.py, with words for arguments; gives status and stderr."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+        return caught.value.code, capsys.readouterr().err
+
+    return run
+
+
+def test_a_missing_library_is_named_with_the_extra(monkeypatch, script):
     monkeypatch.setitem(sys.modules, "ml_collections", None)
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-    assert caught.value.code == 1
     said = "ml_collections is not installed; pip install 'mtujax[train]'"
-    assert capsys.readouterr().err == f"train.py: error: {said}\n"
+    assert script("--config=smoke") == (1, f"train.py: error: {said}\n")
 
 
-def test_ctrl_c_while_libraries_are_imported_leaves_no_traceback(monkeypatch, capsys):
-    def main(argv, configs):
-        raise KeyboardInterrupt
+def test_ctrl_c_while_libraries_are_imported_leaves_no_traceback(monkeypatch, script):
+    def read(*_):
+        signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(train_command, "main", main)
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
-    assert caught.value.code == 130 and capsys.readouterr().err == ""
+    monkeypatch.setattr("mtujax.cli.configs._load", read)
+    assert script("--config=smoke") == (130, "train.py: error: interrupted\n")
+
+
+def test_memory_that_runs_out_is_a_line_with_what_takes_less(command):
+    done = command(SMOKE, raising(MemoryError()))
+    remedy = "try a smaller --config.batch or --config.data.crop"
+    assert done == (1, "", f"train.py: error: out of memory; {remedy}\n")
 
 
 def run_train(folder, *flags):
@@ -252,7 +257,7 @@ def run_train(folder, *flags):
 
 
 def test_the_program_answers_a_typo_with_a_line_from_any_folder(tmp_path):
-    flag = f"--config={CONFIGS / 'mtu2.py'}"
+    flag = f"--config={ROOT / 'configs' / 'mtu2.py'}"
     done = run_train(tmp_path, flag, "--config.train.stps=3")
     assert (done.returncode, done.stdout) == (2, "")
     line = "--config.train.stps: no such field; did you mean --config.train.steps?"

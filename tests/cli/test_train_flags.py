@@ -1,4 +1,4 @@
-"""The flags of `train.py`: what they mean, and one line for every mistake."""
+"""The options of `train`: what they mean, and one line for every mistake."""
 
 import dataclasses
 import re
@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from places import ROOT
+import typer
 
-from mtujax.cli.script import Flags
-from mtujax.cli.train import read_flags
+from mtujax.cli.app import app, main
+from mtujax.cli.configs import read_config
 from mtujax.errors import UsageError
+from mtujax.training import run as runs
 
-CONFIGS = ROOT / "configs"
 SMOKE = "--config=configs/smoke.py"
 
 
@@ -21,15 +21,26 @@ pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 
 def read(line):
-    return read_flags(["train.py", *shlex.split(line)], CONFIGS)
+    """The configuration of a command line."""
+    command = typer.main.get_command(app).commands["train"]
+    context = command.make_context("train.py", shlex.split(line))
+    return read_config(context.params["config"], context.args, command.params)
 
 
-def refusal(line):
-    """The one line that a command line is refused with."""
-    with pytest.raises(UsageError) as caught:
-        read(line)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+@pytest.fixture
+def refusal(monkeypatch, capsys):
+    """Gives the one line that a command line is refused with."""
+
+    def refusal(line):
+        monkeypatch.setattr(runs, "train", None)
+        with pytest.raises(SystemExit) as caught:
+            main(shlex.split(line), script="train")
+        out, error = capsys.readouterr()
+        assert (caught.value.code, out, error.count("\n")) == (2, "", 1)
+        assert error.startswith("train.py: error: ")
+        return error
+
+    return refusal
 
 
 @pytest.fixture
@@ -48,30 +59,30 @@ def file(tmp_path):
 
 
 def test_a_configuration_goes_by_its_name_anywhere(tmp_path, monkeypatch, in_the_clone):
-    expected = read(SMOKE).config.model
-    assert read("--config=smoke --config.seed=3").config.seed == 3
+    expected = read(SMOKE).model
+    assert read("--config=smoke --config.seed=3").seed == 3
     monkeypatch.chdir(tmp_path)
     for words in ("--config=smoke", "--config smoke"):
-        assert read(words).config.model == expected
-    on_cpu = read("--config=bundled_fast:cpu").config
+        assert read(words).model == expected
+    on_cpu = read("--config=bundled_fast:cpu")
     assert on_cpu.model.dtype == "float32"
     (tmp_path / "smoke").mkdir()  # what is no file does not hide it
-    assert read("--config=smoke").config.model == expected
+    assert read("--config=smoke").model == expected
     with pytest.raises(
-        UsageError, match="--config=smok: no such file; did you mean sm"
+        UsageError, match="--config=smok: no such file; did you mean smoke"
     ):
         read("--config=smok")
 
 
 def test_overrides_change_fields_and_nothing_else():
-    plain = read(SMOKE).config
+    plain = read(SMOKE)
     changed = read(
         f"{SMOKE} --config.train.steps 7 --config.data.name=pairs --config.batch=2 "
         "--config.validation.size='(32, 48)' --config.max_minutes=5 "
         "--noconfig.rescale_init --config.train.learning_rate=1 "
         "--config.data.objects=None --config.data.shake.speed=1,2.5 "
         "--config.model.matching_units=0,"
-    ).config
+    )
     data = dataclasses.replace(
         plain.data,
         name="pairs",
@@ -94,11 +105,11 @@ def test_a_field_that_may_be_none_takes_none_and_numbers_wherever_it_began():
     for config in ("mtu2", "smoke"):
         for text, value in (("None", None), ("4", 4)):
             line = f"--config=configs/{config}.py --config.train.frames_per_update="
-            assert read(line + text).config.train.frames_per_update == value
+            assert read(line + text).train.frames_per_update == value
 
 
 def test_the_file_may_follow_as_a_word_of_its_own():
-    assert read("--config configs/mtu2.py") == read("-config=configs/mtu2.py")
+    assert read("--config configs/mtu2.py") == read("--config=configs/mtu2.py")
 
 
 def test_a_file_of_ones_own_starts_from_another(file):
@@ -110,16 +121,20 @@ def test_a_file_of_ones_own_starts_from_another(file):
         "    config.keep_every = 3",
         "    return config",
     )
-    plain, mine = read("--config=configs/mtu2.py").config, read(flag).config
+    plain, mine = read("--config=configs/mtu2.py"), read(flag)
     train = dataclasses.replace(plain.train, steps=5)
     assert mine == dataclasses.replace(plain, train=train, keep_every=3)
 
 
-def test_flags_besides_the_configuration():
-    line = "--coordinator=host:1234 --processes=2 --process=1 --cache=''"
-    flags = read(f"{SMOKE} {line}")
-    assert flags == Flags(read(SMOKE).config, "host:1234", 2, 1, "")
-    assert read(SMOKE) == Flags(read(SMOKE).config)
+def test_what_refers_to_a_field_follows_it(file):
+    flag = file(
+        "from configs import mtu2",
+        "def get_config():",
+        "    config = mtu2.get_config()",
+        "    config.save_every = config.get_ref('log_every') * 10",
+        "    return config",
+    )
+    assert read(f"{flag} --config.log_every=7").save_every == 70
 
 
 # What is not.
@@ -133,30 +148,28 @@ def test_flags_besides_the_configuration():
         ("--config.data.shake.sped=3", "did you mean --config.data.shake.speed?"),
         ("--config.qqq=3", "no such field; there are model, train, data, "),
         ("--config.data.qqq=3", "there are data.name, data.path, "),
-        (
-            "--config.rescale_init=True",
-            "config.rescale_init: is called --config.rescale_init now",
-        ),
+        ("--config.spread=True", "config.spread: is called --config.rescale_init now"),
         ("--config.norescale_init", "did you mean --config.rescale_init?"),
-        ("--config.train.steps=many", "steps=many: must be a whole number"),
-        ("--config.train.steps=1e5", "steps=1e5: must be a whole number"),
-        ("--config.train.learning_rate=x", "learning_rate=x: must be a number"),
-        ("--config.max_minutes=soon", "max_minutes=soon: must be a number"),
-        ("--config.rescale_init=maybe", "rescale_init=maybe: must be true or false"),
-        ("--config.validation.size=160", "size=160: must be several values, as (1, 2)"),
-        ("--config.data.objects=3", "objects=3: must be None where it may be; else"),
+        ("--config.train.steps=many", "train.steps 'many': must be int"),
+        ("--config.train.steps=1e5", "train.steps 100000.0: must be int"),
+        ("--config.train.learning_rate=x", "learning_rate 'x': must be float"),
+        ("--config.max_minutes=soon", "max_minutes 'soon': must be float or None"),
+        ("--config.rescale_init=maybe", "rescale_init 'maybe': must be bool"),
+        ("--config.validation.size=160", "validation.size 160: must be (int, int)"),
+        ("--config.data.objects=3", "data.objects 3: must be a mapping or None"),
         ("--config.batch=None", "batch None: must be int"),
-        ("--config.batch", "Missing value for flag --config.batch"),
+        ("--config.batch", "--config.batch: needs a value"),
         ("--config.data.name=gopr", "data.name 'gopr': did you mean gopro?"),
         ("--config.model.num_units=0", "num_units=0: must be >= 1"),
         ("--config.train.steps=0", "steps 0: must be above 0"),
         ("--confg=x.py", "--confg=x.py: no such flag; did you mean --config?"),
         ("--coordinater=auto", "no such flag; did you mean --coordinator?"),
-        ("--steps=3", "no such flag; settings are --config.FIELD=VALUE"),
+        ("--steps=3", "no such flag; there are --config.FIELD=VALUE, --config, "),
+        ("--batch=3", "--batch=3: no such flag; did you mean --config.batch?"),
         ("-v", "-v: no such flag"),
         ("train.steps=3", "train.steps=3: unexpected; .* --config.train.steps=3"),
         ("train", "train: unexpected; a setting is --config.FIELD=VALUE"),
-        ("--config=configs/mtu2.py", "must come once, before all --config.FIELD"),
+        ("--config=configs/mtu2.py", "--config: give it once"),
         ("--coordinator=host", "--coordinator=host: must be HOST:PORT, auto or none"),
         ("--coordinator=host:1", "--coordinator needs --processes and --process"),
         ("--config.model.patch=0", "model: patch=0: must be >= 1"),
@@ -173,15 +186,21 @@ def test_flags_besides_the_configuration():
             "--coordinator=h:1 --processes=2 --process=2",
             "--process=2: must be below --processes=2",
         ),
-        ("--coordinator=h:1 --processes=0 --process=0", "=0: must be a number from 1"),
-        ("--coordinator=h:1 --processes=2 --process=x", "=x: must be a number from 0"),
+        (
+            "--coordinator=h:1 --processes=0 --process=0",
+            "Invalid value for '--processes'",
+        ),
+        (
+            "--coordinator=h:1 --processes=2 --process=x",
+            "Invalid value for '--process'",
+        ),
         (
             "--config.data.objects=None --config.data.objects.spin=1",
-            "--config.data.objects.spin: cannot be set, as another flag takes it away",
+            "--config.data.objects.spin: cannot be set, as objects is None",
         ),
     ],
 )
-def test_a_wrong_flag_is_named_with_the_way_out(line, message):
+def test_a_wrong_flag_is_named_with_the_way_out(refusal, line, message):
     pattern = re.escape(message).replace(r"\.\*", ".*")
     assert re.search(pattern, refusal(f"{SMOKE} {line}"))
 
@@ -189,19 +208,19 @@ def test_a_wrong_flag_is_named_with_the_way_out(line, message):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "give the configuration as --config=FILE; see --help"),
-        ("--config", "give the configuration as --config=FILE; see --help"),
-        ("--config=", "give the configuration as --config=FILE; see --help"),
-        ("configs/mtu2.py", "give the configuration as --config=configs/mtu2.py; "),
-        ("--config=configs/mtu3.py", "no such file; did you mean configs/mtu"),
-        ("--config=smok", "--config=smok: no such file; did you mean configs/smoke"),
-        ("--config=qqq", "--config=qqq: no such file; there are configs/bundled_"),
+        ("", "give the configuration as --config=NAME|FILE; see --help"),
+        ("--config", "Option '--config' requires an argument; see --help"),
+        ("--config=", "give the configuration as --config=NAME|FILE; see --help"),
+        ("--config.batch=3", "give the configuration as --config=NAME|FILE; see"),
+        ("configs/mtu2.py", "configs/mtu2.py: unexpected; "),
+        ("--config=configs/mtu3.py", "no such file; did you mean mtu"),
+        ("--config=smok", "--config=smok: no such file; did you mean smoke?"),
+        ("--config=qqq", "--config=qqq: no such file; there are bundled_"),
         ("--config=configs", "--config=configs: is a folder, give a file"),
-        ("--config.batch=3 --config=configs/mtu2.py", "before all --config.FIELD"),
         ("--config=configs/mtu2.py:big", "nothing after a colon"),
     ],
 )
-def test_a_file_that_is_not_there_is_named_with_those_that_are(line, message):
+def test_a_file_that_is_not_there_is_named_with_those_that_are(refusal, line, message):
     assert message in refusal(line)
 
 
@@ -213,11 +232,14 @@ def test_a_file_that_is_not_there_is_named_with_those_that_are(line, message):
         (["import nothing_here"], "line 1: ModuleNotFoundError: No module named"),
         (["def get_config():", "    return 1 / 0"], "line 2: ZeroDivisionError: div"),
         (["x = 1"], "mine.py: has no get_config()"),
-        (["def get_config(big):", "    pass"], "mine.py: get_config() missing 1 req"),
+        (
+            ["def get_config(big):", "    pass"],
+            "mine.py: get_config(): missing a required",
+        ),
         (["def get_config():", "    pass"], "gives no ConfigDict but NoneType"),
     ],
 )
-def test_a_broken_file_is_named_with_the_line(file, lines, message):
+def test_a_broken_file_is_named_with_the_line(refusal, file, lines, message):
     assert message in refusal(file(*lines))
 
 
@@ -225,16 +247,13 @@ def test_a_broken_file_is_named_with_the_line(file, lines, message):
     ("change", "message"),
     [
         ("config.data.nam = 'x'", "line 4: nam: no such field; did you mean name?"),
-        (
-            "config.data.augment_probability = 0",
-            "data.augment_probability: is called data.augment_probability now",
-        ),
+        ("config.data.turn = 0", "data.turn: is called data.augment_probability now"),
         ("config.qqq = 1", "line 4: qqq: no such field"),
         ("config.batch = 'x'", "line 4: TypeError: .*'batch'"),
         ("config.data.name = 'gopr'", "data.name 'gopr': did you mean gopro?"),
     ],
 )
-def test_a_mistake_in_a_file_is_named(file, change, message):
+def test_a_mistake_in_a_file_is_named(refusal, file, change, message):
     lines = "from configs import mtu2", "def get_config():"
     flag = file(*lines, "    config = mtu2.get_config()", f"    {change}")
     text = Path(flag.removeprefix("--config=")).read_text()
@@ -250,5 +269,5 @@ def test_another_package_of_that_name_is_not_taken_for_the_configurations(
     (tmp_path / "configs" / "__init__.py").write_text("")
     for name in [name for name in sys.modules if name.split(".")[0] == "configs"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(sys, "path", [str(ROOT), str(tmp_path), *sys.path])
-    assert read("--config=configs/mtu2.py").config.model.num_units == 2
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    assert read("--config=configs/mtu2.py").model.num_units == 2

@@ -235,6 +235,19 @@ def test_a_decoded_copy_notices_that_its_frames_have_changed(copy, own):
     opened(copy)  # the copy stands alone
 
 
+def test_a_decoded_copy_notices_frames_that_were_added_later(copy, own):
+    for file in sets.pair(own, OWN, "train", "kitchen", 1):
+        (file.parent / "notes.txt").write_text("no frame")
+    opened(copy)
+    added = [
+        shutil.copy(file, file.with_stem("zz"))
+        for file in sets.pair(own, OWN, "train", "kitchen", 1)
+    ]
+    with pytest.raises(UserError, match=f"stale, as {added[0]} is new; `mtujax"):
+        opened(copy)
+    opened(copy, "test")
+
+
 def test_a_decoded_copy_that_is_damaged_is_noticed(copy):
     file = copy / "train" / "kitchen.sharp.npy"
     data = file.read_bytes()
@@ -249,6 +262,44 @@ def test_a_decoded_copy_that_is_damaged_is_noticed(copy):
     assert verify_cache(copy) == [f"{file}: missing or cut short"]
     with pytest.raises(UserError, match="no decoded copy, as it has no manifest.json"):
         opened(copy.parent)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        (b"NUMPY", b"DUMPY"),
+        (b"'descr': '|u1'", b"'descr': |u1 '"),
+        (b"'descr': '|u1'", b"'descr': '|i1'"),
+        (b"(4, 24, 32, 3)", b"(4, 32, 24, 3)"),
+        (b"(4, 24, 32, 3)", b"(9, 24, 32, 3)"),
+        (b"'fortran_order': False", b"'fortran_order': True "),
+    ],
+)
+def test_a_damaged_header_of_a_decoded_copy_is_noticed(copy, old, new):
+    file = copy / "train" / "kitchen.sharp.npy"
+    data = file.read_bytes()
+    assert data.count(old) == 1 and len(old) == len(new)
+    file.write_bytes(data.replace(old, new))
+    assert verify_cache(copy) == [f"{file}: damaged: its header does not fit"]
+    with pytest.raises(UserError, match="its header does not fit; `mtujax data prep"):
+        opened(copy).read(0, {"sharp": [0]})
+
+
+@pytest.mark.parametrize("lost", ["version", "set", "built", "splits", "crc32"])
+def test_a_manifest_that_lacks_something_is_damaged(copy, lost):
+    file = copy / "manifest.json"
+    file.write_text(file.read_text().replace(f'"{lost}"', '"lost"'))
+    with pytest.raises(UserError, match=r"manifest.json: damaged; `mtujax data prep"):
+        opened(copy)
+    with pytest.raises(UserError, match=r"manifest.json: damaged"):
+        verify_cache(copy)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '{"version": 1, "splits": [2]}'])
+def test_a_manifest_that_is_no_manifest_is_damaged(copy, text):
+    (copy / "manifest.json").write_text(text)
+    with pytest.raises(UserError, match=r"manifest.json: damaged"):
+        opened(copy)
 
 
 def test_a_decoded_copy_of_another_set_is_refused(copy):

@@ -1,5 +1,7 @@
 """A look at data: what the sheet shows and what the histograms count."""
 
+import dataclasses
+import shutil
 import sys
 
 import cv2
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 
 from mtujax.cli.app import app
 from mtujax.common.flow_color import flow_colours
+from mtujax.data import contact_sheet as contact_sheet_module
 from mtujax.data.contact_sheet import (
     Look,
     contact_sheet,
@@ -17,6 +20,9 @@ from mtujax.data.contact_sheet import (
     warped_difference,
     write_sheet,
 )
+from mtujax.data.flow_cache import compute_motion
+from mtujax.data.locate import flow_folder, open_frames
+from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.sets import looks_of_photos
 
@@ -55,6 +61,14 @@ def test_lengths_count_the_exposure_where_it_is_known():
     assert not unknown.exposed and (unknown.lengths == 6).all()
     assert "motion per frame: median 6.0 px" in unknown.lines[0]
     assert "blur length: median 3.0 px" in known.lines[0]
+
+
+def test_clips_without_any_valid_motion_are_described_and_drawn(tmp_path):
+    sample = shifted(6)
+    nowhere = dataclasses.replace(sample, valid=np.zeros_like(sample.valid))
+    found = write_sheet([nowhere, nowhere], tmp_path / "look.png")
+    assert found.lines[0] == "motion per frame: unknown, as none is valid"
+    assert found.lines[1].startswith("input PSNR: mean 34.15 dB")
 
 
 def test_the_score_is_that_of_each_frame():
@@ -136,6 +150,37 @@ def test_clips_of_a_set_come_with_dis_flow_or_with_flow_that_is_kept(own):
             np.savez(folder / f"{number:04d}.npz", flow=flow, valid=valid)
     looks, origin = looks_of_set("pairs", own, split="train", count=1)
     assert origin == "kept flow" and (looks[0].flow[1] == 7).all()
+
+
+def test_no_motion_is_estimated_for_the_first_frame_of_a_clip(own, monkeypatch):
+    pairs = []
+
+    def estimate(current, previous):
+        pairs.append((current, previous))
+        return np.ones((64, 96, 2), np.float32)
+
+    monkeypatch.setattr(contact_sheet_module, "dis_flow", estimate)
+    [look], _ = looks_of_set("pairs", own, split="train", count=1)
+    assert len(pairs) == 2 * 4  # there and back, for all frames but the first
+    assert not look.valid[0].any() and (look.flow[1:] == 1).all()
+
+
+def test_kept_motion_that_is_stale_or_incomplete_is_not_passed_over(own, tmp_path):
+    source = open_frames("pairs", own, split="train")
+    kept = flow_folder("pairs", own, output=own.parent) / "train"
+    compute_motion(source, kept)
+    raw = prepare_dataset("pairs", own, own.parent, raw=True).folder
+    assert looks_of_set("pairs", raw, split="train", count=1)[1] == "kept flow"
+    shutil.move(kept / "long", tmp_path / "aside")
+    with pytest.raises(UserError, match="lacks 1 of 2 videos, as long"):
+        looks_of_set("pairs", raw, split="train", count=1)
+    shutil.move(tmp_path / "aside", kept / "long")
+    manifest = kept / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("6", "7"))
+    with pytest.raises(UserError, match="stale, as it was made of long"):
+        looks_of_set("pairs", raw, split="train", count=1)
+    shutil.rmtree(kept)
+    assert looks_of_set("pairs", raw, split="train", count=1)[1] == "DIS flow"
 
 
 def test_clips_of_photographs_are_those_of_the_synthesis(tmp_path):

@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import sets
-from motions import ArrayFrames, panned
+from filelock import FileLock
+from motions import ArrayFrames, panned, write_flo
 
 from mtujax.cli import data as data_command
-from mtujax.data.flow import ComputedMotion, dis_flow, write_flo, write_npz
+from mtujax.data.flow import ComputedMotion, dis_flow, write_npz
 from mtujax.data.flow_cache import compute_motion
 from mtujax.data.locate import flow_folder, open_frames, open_motion
 from mtujax.data.prepare import prepare_dataset
@@ -127,17 +128,20 @@ def one_video_less(own):
 @pytest.mark.parametrize(
     "change, told",
     [
-        (another_size, r"made of kitchen \(4 frames, 32x24\), not .*4 frames, 32x20"),
-        (one_more, r"made of kitchen \(4 frames, 32x24\), not kitchen \(5 frames"),
-        (one_video_less, "made of 2 videos, not 1"),
+        (
+            another_size,
+            r'videos.kitchen: "4 frames, 32x24" there, "4 frames, 32x20" here',
+        ),
+        (one_more, r'videos.kitchen: "4 frames, 32x24" there, "5 frames, '),
+        (one_video_less, 'videos.my street: ".*" there, - here'),
     ],
 )
 def test_motion_of_other_frames_is_stale(change, told, own):
     run("flow", "pairs", own)
     change(own)
-    with pytest.raises(UserError, match=f"stale, as it was {told}.*computes it anew"):
+    with pytest.raises(UserError, match=f"other motion: {told}.*computes it again"):
         opened(own)
-    with pytest.raises(UserError, match=f"{told}.*--overwrite computes it anew"):
+    with pytest.raises(UserError, match=f"{told}.*--overwrite computes it again"):
         run("flow", "pairs", own)
     (flow_folder("pairs", own) / "train/.my street.part").mkdir()
     run("flow", "pairs", own, "--overwrite")
@@ -149,9 +153,9 @@ def test_motion_of_other_frames_is_stale(change, told, own):
 @pytest.mark.parametrize(
     "changed, told",
     [
-        ({"method": "teacher"}, "was made by teacher, not dis"),
-        ({"version": 0}, "is of version 0, not 1"),
-        (None, "is of version unknown"),
+        ({"method": "teacher"}, 'method: "teacher" there, "dis" here'),
+        ({"version": 0}, "version: 0 there, 1 here"),
+        (None, "manifest.json: damaged, no JSON"),
     ],
 )
 def test_motion_made_otherwise_is_refused(changed, told, own):
@@ -159,7 +163,7 @@ def test_motion_made_otherwise_is_refused(changed, told, own):
     file = flow_folder("pairs", own) / "train/manifest.json"
     text = json.dumps(json.loads(file.read_text()) | changed) if changed else "{"
     file.write_text(text)
-    with pytest.raises(UserError, match=f"{told}.*--overwrite computes it anew"):
+    with pytest.raises(UserError, match=f"{told}.*--overwrite computes it again"):
         run("flow", "pairs", own)
     if changed == {"method": "teacher"}:  # whoever trains takes what is there
         opened(own)
@@ -171,11 +175,9 @@ def test_motion_made_otherwise_is_refused(changed, told, own):
 
 
 def test_two_at_once_are_refused(own):
-    fcntl = pytest.importorskip("fcntl")
     place = flow_folder("pairs", own)
     place.mkdir(parents=True)
-    with (place / ".train.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(place / ".train.lock"):
         with pytest.raises(UserError, match="being prepared by another process"):
             run("flow", "pairs", own)
     run("flow", "pairs", own)

@@ -1,6 +1,5 @@
 import contextlib
 import dataclasses
-import fcntl
 import json
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import sets
+from filelock import FileLock
 from logs import full_disk
 
 from mtujax.cli import data as data_command
@@ -177,7 +177,7 @@ def test_a_split_that_tfds_could_not_name_is_refused(own, out):
 
 def test_a_set_that_exists_is_kept_or_replaced_whole(own, out, raw):
     first = prepare_dataset("pairs", own, out, raw=raw)
-    with pytest.raises(UserError, match="exists already; --overwrite replaces it"):
+    with pytest.raises(UserError, match="exists already; --overwrite"):
         prepare_dataset("pairs", own, out, raw=raw)
     shutil.rmtree(own / "train" / "my street")
     again = prepare_dataset("pairs", own, out, raw=raw, overwrite=True)
@@ -257,8 +257,7 @@ def test_what_a_killed_build_left_is_cleared_away(own, out):
 
 def test_two_prepares_at_once_are_refused(own, out, raw):
     out.mkdir()
-    with (out / f".pairs-default-{final(out, raw).name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(out / f".pairs-default-{final(out, raw).name}.lock"):
         with pytest.raises(UserError, match="is being prepared by another process"):
             prepare_dataset("pairs", own, out, raw=raw)
         prepare_dataset("pairs", own, out, raw=not raw)  # the other form is another set
@@ -277,7 +276,7 @@ def test_a_disk_too_small_is_refused_before_the_work(own, out, raw, monkeypatch)
 
 
 def test_output_inside_the_dataset_is_refused(own, raw):
-    with pytest.raises(UserError, match="lies inside the dataset"):
+    with pytest.raises(UserError, match="is inside the dataset"):
         prepare_dataset("pairs", own, own / "out", raw=raw)
 
 

@@ -150,7 +150,7 @@ def test_a_cut_restores_both_shots_as_if_alone(tmp_path, tiny):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"dtype": "float64"}, "dtype 'float64', did you mean 'float"),
+        ({"dtype": "float64"}, "dtype 'float64': did you mean float"),
         ({"scene_threshold": 1.5}, "threshold 1.5"),
         ({"start": -1.0}, "start -1"),
         ({"start": "00:01"}, "start '00:01': give a number"),

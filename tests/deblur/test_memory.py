@@ -5,11 +5,12 @@ import logging
 import jax
 import numpy as np
 import pytest
+from needs import step_bytes
 from networks import TINY
 
 from mtujax.common.hardware import out_of_memory
 from mtujax.deblur import memory
-from mtujax.deblur.memory import available_bytes, host_bytes, plan, step_bytes
+from mtujax.deblur.memory import available_bytes, host_bytes, plan
 from mtujax.errors import UserError
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import restoring
 from networks import TINY, lively_params, slow
-from restoring import CUT, FRAMES, assert_near, drive, streamed
+from restoring import CUT, FRAMES, assert_near, decoded, drive, streamed
 
 from mtujax.deblur.restorer import Restorer
 from mtujax.model.network import MTUNet, inference_params
+from mtujax.video.scene_cuts import Decoded
 
 network = restoring.network
 frames = restoring.frames
@@ -19,39 +20,40 @@ expected = restoring.expected
 def assert_equal(found, expected):
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(a.frame, b.restored)
-        np.testing.assert_array_equal(a.displacement, b.displacement)
+        np.testing.assert_array_equal(a.step.restored, b.restored)
+        np.testing.assert_array_equal(a.step.displacement, b.displacement)
 
 
 def test_results_are_the_streams_a_few_frames_later(network, frames, expected):
     restorer = Restorer(*network)
-    counts = [len(restorer.push(frame)) for frame in frames[:6]]
+    counts = [len(restorer.push(item)) for item in decoded(frames[:6])]
     assert counts == [0, 0, 0, 0, 1, 1]  # two look ahead, two are on the device
     found = drive(Restorer(*network), frames)
     assert_equal(found, expected)
     assert all(r.snapshot is None for r in found)
-    assert all(isinstance(r.frame, np.ndarray) for r in found)
-    assert found[0].frame.flags.writeable
+    assert all(isinstance(r.step.restored, np.ndarray) for r in found)
+    assert found[0].step.restored.flags.writeable
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 def test_frames_come_back_in_their_dtype(network, frames, dtype):
-    (restored,) = drive(Restorer(*network), [(frames[0] / 255).astype(dtype)])
-    assert restored.frame.dtype == dtype and restored.frame.shape == (64, 320, 3)
+    (found,) = drive(Restorer(*network), [(frames[0] / 255).astype(dtype)])
+    restored = found.step.restored
+    assert restored.dtype == dtype and restored.shape == (64, 320, 3)
 
 
 def test_without_motion_compensation_there_is_no_displacement(frames):
     model = MTUNet(dataclasses.replace(TINY, motion_compensation=False))
     params = inference_params(lively_params(model))
     (restored,) = drive(Restorer(model, params), frames[:1, :24, :32])
-    assert restored.displacement is None
+    assert restored.step.displacement is None
 
 
 def test_a_buffer_that_is_filled_again_does_no_harm(network, frames, expected):
     restorer, buffer, found = Restorer(*network), np.empty_like(frames[0]), []
     for frame in frames:
         buffer[:] = frame
-        found += restorer.push(buffer)
+        found += restorer.push(Decoded(buffer, None))
     buffer[:] = 0
     assert_equal(found + restorer.finish(), expected)
 
@@ -63,20 +65,28 @@ def test_a_cut_is_two_videos(network, frames, cut):
 
 
 def test_another_size_needs_a_cut(network, frames):
-    restorer = Restorer(*network)
-    found = restorer.push(frames[0])
+    restorer, small = Restorer(*network), frames[0, :24, :32]
+    found = restorer.push(Decoded(frames[0], None))
     with pytest.raises(ValueError, match=r"call reset\(\) between videos"):
-        restorer.push(frames[0, :24, :32])
+        restorer.push(Decoded(small, None))
     with pytest.raises(ValueError, match="give uint8"):
-        restorer.push(frames[0].astype(int))
-    found += restorer.push(frames[1])
-    found += restorer.reset() + restorer.push(frames[0, :24, :32]) + restorer.finish()
-    assert [r.frame.shape for r in found] == [(64, 320, 3)] * 2 + [(24, 32, 3)]
+        restorer.push(Decoded(frames[0].astype(int), None))
+    found += drive(restorer, [frames[1], CUT, small])
+    shapes = [r.step.restored.shape for r in found]
+    assert shapes == [(64, 320, 3)] * 2 + [(24, 32, 3)]
+
+
+def test_a_result_brings_its_frame_along(network, frames):
+    items = [Decoded(frame, k, k == 3) for k, frame in enumerate(frames[:6])]
+    found = list(Restorer(*network).restore(items))
+    for number, (result, item) in enumerate(zip(found, items, strict=True)):
+        assert (result.number, *result.source[1:]) == (number, *item[1:])
+        np.testing.assert_array_equal(result.source.frame, item.frame)
 
 
 def test_an_end_twice_gives_nothing_twice(network, frames):
     restorer = Restorer(*network)
-    assert restorer.finish() == restorer.reset() == []
+    assert restorer.finish() == restorer.finish() == []
     assert len(drive(restorer, frames[:1])) == 1
     assert restorer.finish() == []
     assert len(drive(restorer, frames[:2])) == 2
@@ -100,7 +110,7 @@ def test_a_run_that_goes_on_from_a_file_is_the_same_run(
     found = drive(later, frames[done:])
     assert len(found) == FRAMES - done
     for a, b in zip(found, whole[done:], strict=True):
-        np.testing.assert_array_equal(a.frame, b.frame)
+        np.testing.assert_array_equal(a.step.restored, b.step.restored)
         assert (a.snapshot is None) == (b.snapshot is None)
         for name in b.snapshot or {}:
             np.testing.assert_array_equal(a.snapshot[name], b.snapshot[name])
@@ -137,14 +147,14 @@ def test_a_wrong_moment_or_snapshot_to_resume_is_refused(network, frames):
     restorer = Restorer(*network)
     with pytest.raises(ValueError, match="has 0 past frames"):
         restorer.resume({"detail": np.zeros(3)}, 4)
-    restorer.push(frames[0])
+    restorer.push(Decoded(frames[0], None))
     with pytest.raises(ValueError, match="have been pushed"):
         restorer.resume({}, 0)
 
 
 def test_few_frames_are_held(network, frames):
     restorer = Restorer(*network)
-    for frame in [*frames, *frames, *frames]:
+    for frame in decoded([*frames, *frames, *frames]):
         restorer.push(frame)
         assert len(restorer._held) <= 8 + 2 + 2
     restorer.finish()

@@ -100,7 +100,7 @@ def test_no_frame_is_lost_when_memory_runs_out(
     found = drive(restorer, frames)
     assert_near(found, expected)
     assert notes == [
-        "frames of 320x64: out of memory as a whole: goes on in tiles of 144x64"
+        "frames of 320x64: out of memory as a whole: continues in tiles of 144x64"
     ]
     due = [k + 1 for k, r in enumerate(found) if r.snapshot is not None]
     assert due == [5, 10]
@@ -114,7 +114,7 @@ def test_snapshots_taken_after_memory_ran_out_can_be_gone_on_from(
     later = Restorer(*network, tile=(64, 144))
     later.resume(whole[9].snapshot, 10)
     for a, b in zip(drive(later, frames[10:]), whole[10:], strict=True):
-        np.testing.assert_array_equal(a.frame, b.frame)
+        np.testing.assert_array_equal(a.step.restored, b.step.restored)
 
 
 @pytest.mark.parametrize("late", [slow(False), True], ids=["dispatched", "read"])
@@ -127,7 +127,8 @@ def test_no_frame_is_lost_when_memory_runs_out_twice(
     found = drive(Restorer(*network, on_note=notes.append, tile=None), frames)
     assert_near(found, expected)
     assert notes[1:] == [
-        "frames of 320x64: out of memory in tiles of 144x64: goes on in tiles of 112x64"
+        "frames of 320x64: out of memory in tiles of 144x64: continues in tiles of "
+        "112x64"
     ]
 
 
@@ -143,7 +144,7 @@ def test_cuts_among_the_frames_restored_anew_stay_cuts(
     found = drive(Restorer(*network, tile=None), items)
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
-        assert decibels(a.frame, b.restored) > 45
+        assert decibels(a.step.restored, b.restored) > 45
 
 
 def test_a_shot_of_another_size_has_tiles_of_its_own(network, frames, failing):
@@ -155,7 +156,7 @@ def test_a_shot_of_another_size_has_tiles_of_its_own(network, frames, failing):
     found = drive(Restorer(*network, on_note=notes.append, tile=None), items)
     assert len(notes) == 1 and len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
-        assert decibels(a.frame, b.restored) > 45
+        assert decibels(a.step.restored, b.restored) > 45
 
 
 def test_memory_that_runs_out_after_resuming_goes_back_to_the_snapshot(

@@ -51,7 +51,7 @@ def test_what_went_through_a_pipe_is_not_kept(tmp_path):
 
 def test_an_interrupted_job_is_not_thrown_away_by_forgetting_a_word(tmp_path):
     interrupt(tmp_path / "out.mp4")
-    with pytest.raises(UserError, match="--resume goes on.*--overwrite begins anew"):
+    with pytest.raises(UserError, match="--resume continues.*--overwrite starts over"):
         Job(tmp_path / "out.mp4", SETTINGS)
     with Job(tmp_path / "out.mp4", SETTINGS, anew=True) as job:
         assert job.frames == 0
@@ -60,7 +60,10 @@ def test_an_interrupted_job_is_not_thrown_away_by_forgetting_a_word(tmp_path):
 
 def test_other_settings_are_refused_by_name(tmp_path):
     interrupt(tmp_path / "out.mp4")
-    with pytest.raises(UserError, match="begun with crf None, not 20"):
+    with pytest.raises(
+        UserError,
+        match="other settings: crf: null there, 20 here; .*--overwrite to start",
+    ):
         Job(tmp_path / "out.mp4", SETTINGS | {"crf": 20}, resume=True)
     assert (tmp_path / "out.mp4.part").exists()
 

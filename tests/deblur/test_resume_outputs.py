@@ -87,13 +87,13 @@ def test_work_with_other_choices_is_not_gone_on_with(source, tmp_path, tiny):
     output = tmp_path / "out.mp4"
     with pytest.raises(KeyboardInterrupt):
         restore(source, output, tiny, progress=interrupted(12))
-    with pytest.raises(UserError, match="--resume goes on"):
+    with pytest.raises(UserError, match="--resume continues"):
         restore(source, output, tiny)
-    with pytest.raises(UserError, match="begun with crf None, not 30"):
+    with pytest.raises(UserError, match="crf: null there, .30. here"):
         restore(source, output, tiny, resume=True, crf=30)
     model, params = tiny
     other = model, jax.tree.map(lambda leaf: leaf + 1, params)
-    with pytest.raises(UserError, match="begun with weights"):
+    with pytest.raises(UserError, match="other settings: weights"):
         restore(source, output, other, resume=True)
     report = restore(source, output, tiny, overwrite=True)
     assert (report.frames, report.resumed) == (FRAMES, 0)

@@ -4,22 +4,20 @@ import ast
 import dataclasses
 import math
 import re
-from pathlib import Path
 
 import pytest
 from networks import slow
 from places import ROOT
 
 import mtujax
-from mtujax.cli.script import config_titles
-from mtujax.cli.train import read_flags
+from mtujax.cli.configs import config_titles, read_config
 from mtujax.config import PAPER_TEXT
 from mtujax.errors import UsageError
 from mtujax.model.network import expected_shapes
 from mtujax.training.config import RELEASE, DataConfig, RunConfig, state_fields
 from mtujax.weights.files import bundled
 
-NAMES = [Path(path).stem for path in config_titles(ROOT / "configs")]
+NAMES = list(config_titles())
 PRESETS = ("mtu1", "mtu2", "mtu4", "mtu10", "mtu10_l")
 
 # PSNR and SSIM of the paper: Tables 3 (DVD) and 4 (GoPro), ...
@@ -55,8 +53,7 @@ pytestmark = pytest.mark.usefixtures("in_the_clone")
 
 
 def loaded(name, form=""):
-    argv = ["train.py", f"--config=configs/{name}.py{form}"]
-    return read_flags(argv, ROOT / "configs").config
+    return read_config([f"configs/{name}.py{form}"], [])
 
 
 def header(name):
@@ -112,7 +109,7 @@ def test_the_command_of_a_header_is_understood(name):
     words = re.search(r"    python (train\.py(?:.*\\\n)*.*)", header(name))[1]
     argv = words.replace("\\\n", " ").split()
     given = dict(word.split("=", 1) for word in argv[1:])
-    config = read_flags(argv, ROOT / "configs").config
+    config = read_config([given["--config"]], argv[2:])
     assert config.data.path == given.get("--config.data.path", config.data.path) != ""
     assert config.data.teacher == given.get("--config.data.teacher")
     # Labels are asked for where they are needed, and nowhere else.

@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     out = train(*QUICK, f"--config.run={run}")
-    assert re.search(r"going on from update (5|10|15)\b", out), out
+    assert re.search(r"resuming from update (5|10|15)\b", out), out
     assert_same(state_of(run), state_of(whole))
 
 
@@ -135,7 +135,7 @@ def test_a_signal_saves_and_leaves_with_the_command_that_goes_on(
     found, _, err = finish(process)
     assert found == status
     [line] = [line for line in err.splitlines() if "interrupted" in line]
-    assert "is saved; to go on: python train.py --config=configs/smoke.py" in line
+    assert "is saved; resume with: python train.py --config=configs/smoke.py" in line
     assert f"--config.run={run}" in line
     busy = start(words)
     wait_for(run / "log.csv", r"^20,", busy)
@@ -154,7 +154,7 @@ def test_a_state_travels_in_small_parts(tmp_path):
     assert all(path.stat().st_size < 16 * 2**20 for path in parts.iterdir())
     words = [*QUICK, "--config.train.steps=40"]
     out = train(*words, f"--config.run={second}", f"--config.resume_state_from={parts}")
-    assert "going on from" in out
+    assert "resuming from" in out
     train(*words, f"--config.run={first}")
     assert_same(state_of(first), state_of(second))
 

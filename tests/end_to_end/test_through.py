@@ -1,7 +1,10 @@
 """Clips as people have them through the whole command, network included."""
 
 import dataclasses
+import io
+import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import jax
 import media
@@ -99,8 +102,8 @@ def test_a_portrait_clip_is_upright_wherever_it_goes(tmp_path, tiny):
     assert (kept.size, kept.rotation) == ((64, 48), 90)
     side, report = through(tmp_path, tiny, source, "side.mp4", compare="side")
     assert side.rotation == 0 and side.size == report.size == (98, 64)
-    mpeg, _ = through(tmp_path, tiny, source, "out.mpg")
-    assert (mpeg.size, mpeg.rotation) == ((48, 64), 0)
+    mpeg, report = through(tmp_path, tiny, source, "out.mpg")
+    assert (mpeg.size, mpeg.rotation, report.size) == ((48, 64), 0, (48, 64))
     deblur_video(source, tmp_path / "frames", weights=tiny)
     with FolderReader(tmp_path / "frames") as reader:
         first, _ = next(reader.frames())
@@ -153,16 +156,20 @@ def test_what_cannot_be_read_is_refused_and_leaves_nothing(tmp_path, tiny):
         assert sorted(tmp_path.iterdir()) == before
 
 
-def test_mpeg2_of_a_variable_rate_is_refused_before_any_work(tmp_path, tiny):
+@pytest.mark.parametrize("of_motion", [False, True])
+def test_mpeg2_of_a_variable_rate_is_refused_before_any_work(tmp_path, tiny, of_motion):
     source = media.clip(
         tmp_path / "in.mp4",
         media.scene(20),
-        times=[40 * k + 13 * (k % 3) for k in range(20)],
-        time_base=Fraction(1, 1000),
+        times=[2 * k + (k == 5) for k in range(20)],  # on average MPEG-2 has this rate
+        time_base=Fraction(1, 50),
     )
-    with pytest.raises(UserError, match="MPEG-2|variable frame rate"):
-        deblur_video(source, tmp_path / "out.mpg", weights=tiny)
-    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+    mpeg, done = tmp_path / "out.mpg", []
+    output, motion = (tmp_path / "out.mp4", mpeg) if of_motion else (mpeg, None)
+    options = {"save_motion": motion, "progress": lambda *now: done.append(now)}
+    with pytest.raises(UserError, match="variable frame rate, which MPEG-2 cannot"):
+        deblur_video(source, output, weights=tiny, **options)
+    assert not done and [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_a_motion_video_has_the_same_frames_at_the_same_times(tmp_path, tiny):
@@ -171,6 +178,37 @@ def test_a_motion_video_has_the_same_frames_at_the_same_times(tmp_path, tiny):
     after, _ = through(tmp_path, tiny, source, save_motion=motion)
     assert seconds(media.probe(motion)) == seconds(after)
     assert media.probe(motion).size == (64, 48)
+
+
+def test_a_motion_video_is_written_whatever_the_input_and_output_are(
+    tmp_path, tiny, monkeypatch
+):
+    media.portrait(tmp_path / "in.mp4")
+    for name, output in (("in.mp4", "frames"), ("frames", "again"), ("in.mp4", "-")):
+        monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=io.BytesIO()))
+        written = output if output == "-" else tmp_path / output
+        motion = tmp_path / "motion.mp4"
+        options = {"save_motion": motion, "overwrite": True, "weights": tiny}
+        report = deblur_video(tmp_path / name, written, **options)
+        found = media.probe(motion)
+        assert (found.frames, found.size) == (report.frames, (48, 64))
+        assert len(sys.stdout.buffer.getvalue()) == (output == "-") * 20 * 48 * 64 * 3
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == ["again", "frames", "in.mp4", "motion.mp4"]
+
+
+def test_a_pipe_replaces_an_output_only_if_asked_to(tmp_path, tiny, monkeypatch):
+    output, options = tmp_path / "out.mkv", {"size": "64x48", "rate": 25}
+    for overwrite in (False, True):
+        output.write_text("old")
+        stdin = io.BytesIO(np.stack(media.scene(4)).tobytes())
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=stdin))
+        if overwrite:
+            deblur_video("-", output, weights=tiny, overwrite=True, **options)
+            continue
+        with pytest.raises(UserError, match="exists already"):
+            deblur_video("-", output, weights=tiny, **options)
+    assert len(media.decode(output)) == 4
 
 
 def test_a_network_of_patches_goes_the_whole_way(tmp_path, tiny):

@@ -22,14 +22,13 @@ from places import ROOT
 pytest.importorskip("grain")
 pytest.importorskip("orbax.checkpoint")
 
-from mtujax.cli.train import read_flags
+from mtujax.cli.configs import read_config
 from mtujax.config import PRESETS
 from mtujax.training.export import export_weights
 from mtujax.training.run import train
 from mtujax.training.run_folder import read_run
 from mtujax.weights.files import bundled, load
 
-CONFIGS = ROOT / "configs"
 SMALL = [
     "--config.model.channels=4",
     "--config.model.num_blocks=0",
@@ -39,7 +38,7 @@ SMALL = [
     "--config.validation.every=0",
     "--config.tensorboard=False",
 ]
-ARGV = ["train.py", "--config=configs/smoke.py", *SMALL]
+FILE = "configs/smoke.py"
 
 pytestmark = pytest.mark.usefixtures("in_the_clone")
 
@@ -63,7 +62,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def argv(photos):
-    return [*ARGV, f"--config.data.path={photos}"]
+    return [*SMALL, f"--config.data.path={photos}"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +72,7 @@ def trained(tmp_path_factory, argv):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         words = [*argv, "--config.train.steps=2", f"--config.run={folder}/run-001"]
-        train(read_flags(words, CONFIGS).config)
+        train(read_config([FILE], words))
     return folder
 
 
@@ -85,7 +84,7 @@ def folder(trained, tmp_path):
 @pytest.fixture
 def choose(scripts, folder, argv):
     def choose(*flags):
-        return scripts[1].choose(folder, [*argv, *flags], CONFIGS)
+        return scripts[1].choose(folder, FILE, [*argv, *flags])
 
     return choose
 
@@ -93,7 +92,7 @@ def choose(scripts, folder, argv):
 def finish(start, argv, *flags):
     """Trains as chosen, to so many updates."""
     words = [*argv, *flags, f"--config.run={start.run}", *start.flags]
-    return train(read_flags([*words, "--config.train.steps=4"], CONFIGS).config)
+    return train(read_config([FILE], [*words, "--config.train.steps=4"]))
 
 
 @pytest.mark.slow
@@ -178,12 +177,12 @@ def test_without_a_run_the_bundled_weights_of_the_network_begin(scripts, tmp_pat
     there = {w.name for w in bundled()}
     for name in there:  # which these are changes with time
         recipe = recipes.get(name, f"bundled_{name}")
-        words = ["train.py", f"--config=configs/{recipe}.py:gpu"]  # bfloat16
-        start = scripts[1].choose(tmp_path, words, CONFIGS)
+        file = f"configs/{recipe}.py:gpu"  # bfloat16
+        start = scripts[1].choose(tmp_path, file, [])
         assert start.run == tmp_path / "run-001"
         assert start.flags == (f"--config.init_from={name}",)
-        named = [*words, "--config.init_from=other.safetensors"]
-        assert scripts[1].choose(tmp_path, named, CONFIGS).flags == ()
+        named = ["--config.init_from=other.safetensors"]
+        assert scripts[1].choose(tmp_path, file, named).flags == ()
 
 
 def test_weights_of_no_other_network_are_taken(scripts):
@@ -294,7 +293,7 @@ def test_training_is_stopped_refused_exported_and_gone_on_with(
         reached = int(re.search(r"update (\d+) of 100000 is saved", log)[1])
         process.communicate()
         process = driven(*words)
-        wait_for(recipe / "log.txt", f"going on from update {reached}", process)
+        wait_for(recipe / "log.txt", f"resuming from update {reached}", process)
         driven("stop").communicate(timeout=120)
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
     finally:

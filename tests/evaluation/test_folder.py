@@ -15,6 +15,7 @@ from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation import api as evaluation
 from mtujax.evaluation.dataset import Videos
+from mtujax.evaluation.folder import EvaluationFolder
 from mtujax.evaluation.results import read_results
 
 gopro, run, whole = evaluated.gopro, evaluated.run, evaluated.whole
@@ -64,6 +65,23 @@ def test_a_record_that_does_not_name_its_machine_is_not_used(run, copied):
     seen = []
     run(out=copied, on_frames=lambda *at: seen.append(at))
     assert seen[-1] == (1, 1)
+
+
+def test_all_processes_stop_where_the_first_gets_no_lock(run, copied, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "mtujax.parallel.any_process", lambda flag: asked.append(flag) or True
+    )
+    (copied / "videos" / "GOPR4.json").unlink()
+    again = dict(out=copied, on_frames=lambda *at: pytest.fail("evaluated"))
+    with EvaluationFolder(copied).taken():
+        with pytest.raises(UserError, match="another evaluation is writing here"):
+            run(**again)
+        assert asked == [True]  # the others hear of it
+        monkeypatch.setattr("mtujax.parallel.is_first", lambda: False)
+        with pytest.raises(UserError, match="another process has failed"):
+            run(**again)
+        assert asked == [True, False]
 
 
 def test_frames_that_have_changed_are_another_evaluation(network, gopro, tmp_path):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 from networks import SMALLEST
+from places import ROOT
 
 from mtujax.errors import UserError
 from mtujax.evaluation.results import (
@@ -96,6 +97,32 @@ def test_a_report_reads_the_file(found, tmp_path):
     assert first.parameters == pytest.approx(1234e-6)
 
 
+KEPT = sorted((ROOT / "benchmarks/results").glob("bundled-*.json"))
+
+
+@pytest.mark.parametrize("file", KEPT, ids=lambda file: file.stem)
+def test_results_of_older_versions_are_read(file, tmp_path):
+    kept = json.loads(file.read_text())["evaluations"]
+    assert kept
+    for name, values in kept.items():
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(values))
+        found = read_results(path)
+        # What was averaged then is what the sums give now.
+        for protocol, scores in values["protocols"].items():
+            means = found.protocols[protocol].means
+            assert means == pytest.approx((scores["psnr"], scores["ssim"]), rel=1e-12)
+        for kind in ("motion", "consistency"):
+            if values[kind] is not None:
+                summary = getattr(found, f"{kind}_total").summary
+                for name, value in values[kind].items():
+                    if name != "by_video" and value is not None:
+                        assert summary[name] == pytest.approx(value, rel=1e-12)
+                    elif value is None:
+                        assert summary[name] is None
+        assert len(read_measured([path])) == len(values["protocols"])
+
+
 def without(*names):
     def cut(values):
         for name in names[:-1]:
@@ -123,9 +150,12 @@ def with_value(value, *names):
         (without("protocols", "rt-paper", "by_video"), "damaged, lacks by_video"),
         (
             with_value("x", "protocols", "rt-paper", "by_video", "a", "psnr"),
-            "damaged .*rt-paper a.psnr 'x'",
+            "damaged .*rt-paper.by_video.a.sums.psnr 'x'",
         ),
-        (with_value("median", "protocols", "rt-paper", "average"), "average 'median'"),
+        (
+            with_value("median", "protocols", "rt-paper", "average"),
+            "average 'median': must be 'frames' or 'videos'",
+        ),
         (with_value([], "motion"), "damaged"),
         (with_value({"channels": 0}, "method", "config"), "damaged"),
         (with_value(1, "dataset", "videos", 0, "name"), "damaged .*name 1"),
@@ -145,7 +175,7 @@ def test_what_is_no_result_is_refused_with_the_file_named(
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     path = tmp_path / "results.json"
-    with pytest.raises(UserError, match="results.json: cannot be read"):
+    with pytest.raises(UserError, match="results.json: no such file"):
         read_results(path)
     path.write_text('{"kind": "mtujax eval')
     with pytest.raises(UserError, match="results.json: damaged, no JSON"):

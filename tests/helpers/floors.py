@@ -17,13 +17,13 @@ FLOORS = [
 """Folders and top modules, from the ground up: each imports lower ones only."""
 
 ONLY = {
-    "absl": "cli data.pipeline",
+    "absl": "data.pipeline",
     "array_record": "data.builders data.tfds",
     "av": "video synthesis.host.sensor",
     "etils": "training.checkpoint_store training.run_folder",
     "grain": "data.pipeline",
     "matplotlib": "report data.contact_sheet",
-    "ml_collections": "cli.train training.config_dict",
+    "ml_collections": "cli.configs training.config_dict",
     "optax": "training",
     "orbax": "training.checkpoint_store",
     "rich": "common.progress training.progress",

@@ -1,4 +1,6 @@
-"""Videos in memory whose motion is known."""
+"""Videos in memory whose motion is known, and files of motion as others write them."""
+
+import struct
 
 import cv2
 import numpy as np
@@ -35,3 +37,10 @@ def panned(shifts, size, rng):
         frame = cv2.warpAffine(texture, matrix, (width, height), flags=cv2.INTER_CUBIC)
         frames.append(np.rint(frame.clip(0, 255)).astype(np.uint8))
     return np.stack(frames)
+
+
+def write_flo(path, flow, valid=True):
+    """Writes flow [H, W, 2] as Middlebury's .flo; unknown where not valid [H, W]."""
+    height, width = flow.shape[:2]
+    flow = np.where(np.asarray(valid)[..., None], flow, 1e10).astype("<f4")
+    path.write_bytes(b"PIEH" + struct.pack("<ii", width, height) + flow.tobytes())

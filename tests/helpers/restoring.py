@@ -9,16 +9,22 @@ from networks import TINY, lively_params
 
 from mtujax.model.network import MTUNet, inference_params
 from mtujax.model.stream import Stream
+from mtujax.video.scene_cuts import Decoded
 
 CUT = "cut"
 FRAMES = 14
 
 
-def drive(restorer, items):
-    out = []
+def decoded(items):
+    cut = False
     for item in items:
-        out += restorer.reset() if item is CUT else restorer.push(item)
-    return out + restorer.finish()
+        if item is not CUT:
+            yield Decoded(item, None, cut)
+        cut = item is CUT
+
+
+def drive(restorer, items):
+    return list(restorer.restore(decoded(items)))
 
 
 def streamed(network, items):
@@ -40,7 +46,7 @@ def assert_near(found, expected, least=45):
     """Every frame is there once, in order: each is the nearest to its own."""
     assert len(found) == len(expected)
     for k, a in enumerate(found):
-        near = [decibels(a.frame, b.restored) for b in expected]
+        near = [decibels(a.step.restored, b.restored) for b in expected]
         assert np.argmax(near) == k and near[k] > least, (k, near)
 
 

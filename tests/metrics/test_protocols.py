@@ -235,6 +235,12 @@ def test_what_cannot_be_compared_is_refused_in_one_line(pair):
         protocol.score(restored[:, :, :40], sharp)
     with pytest.raises(UserError, match="frames of uint16: scores need 8 bits"):
         protocol.score(sharp.astype(np.uint16), sharp)
+    for kind in (np.float32, np.uint16, bool):
+        name = np.dtype(kind).name
+        with pytest.raises(UserError, match=f"^sharp frames of {name}: scores need 8"):
+            protocol.score(restored, sharp.astype(kind))
+    with pytest.raises(UserError, match="^frames of bool: scores need 8 bits"):
+        protocol.score(sharp > 9, sharp)
     with pytest.raises(UsageError, match="no protocol 'psnr'; there are rt-paper, "):
         find_protocol("psnr")
 

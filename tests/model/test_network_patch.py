@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 from moving import decibels, panned
+from needs import step_bytes
 from networks import TINY, lively_params, slow
 from restoring import restored_by, steps_of
 
 from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
-from mtujax.deblur.memory import step_bytes
 from mtujax.deploy import export_step
 from mtujax.errors import UnknownWeightsError
 from mtujax.model.clip import restore_clip
@@ -257,13 +257,15 @@ def test_a_form_that_cannot_be_is_refused(field, message):
 
 @pytest.mark.parametrize(
     "form",
-    [{"patch": 2}, {"activation": "leaky"}, {"first_kernel": 3}, {"motion_samples": 2}],
+    [{"patch": 2}, {"activation": "leaky"}, {"first_kernel": 3}, {"motion_samples": 2}]
+    + [{"motion_samples": 2, "neighbour_samples": 1}],
 )
 def test_no_checkpoint_is_of_a_form_of_our_own(form, tmp_path, monkeypatch):
     target = tmp_path / "own.safetensors"
     own = dataclasses.replace(PRESETS["mtu2"], **form)
     monkeypatch.setitem(PRESETS, "own", own)
-    own_form = "'own': a form of our own .{}={!r}.,".format(*next(iter(form.items())))
+    given = ", ".join(f"{name}={value!r}" for name, value in form.items())
+    own_form = f"'own': a form of our own .{given}.,"
     with pytest.raises(UnknownWeightsError, match=own_form):
         convert_checkpoint(tmp_path / "any.pytorch", target, preset="own")
     # Nor is one taken for it that has the names of its tensors.

@@ -212,7 +212,8 @@ def test_an_iteration_solves_each_windows_equations(rng):
 
 
 @pytest.mark.parametrize("patch, lookahead", [(2, 1), (1, 0)])
-def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead):
+@pytest.mark.parametrize("nearby", [0, 1])
+def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead, nearby):
     frames = shifts((3, -2), (24, 32))
     window = np.stack(frames[: 2 + lookahead], axis=1)
     motion = window_motion(window, lookback=1, patch=patch)
@@ -220,24 +221,37 @@ def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead):
     alone = frame_motion(frames[0], frames[1], after, patch=patch)
     np.testing.assert_array_equal(motion, alone)
     along, features = steered_samples(
-        window, motion, lookback=1, samples=2, patch=patch
+        window,
+        motion,
+        lookback=1,
+        samples=2,
+        patch=patch,
+        neighbour_samples=nearby,
     )
     grey = frames[1] @ np.float32([0.299, 0.587, 0.114])
     wanted = [
         along_motion(grey[..., None], motion, jnp.asarray([step]))[0, ..., 0] - grey
         for step in (-1, -0.5, 0.5, 1)
     ]
-    np.testing.assert_allclose(along, np.stack(wanted, -1), atol=1e-5)
+    around = []
+    for neighbour, side in ((frames[0], -1), (after, 1)):
+        shades = (neighbour @ np.float32([0.299, 0.587, 0.114]))[..., None]
+        for k in range(-nearby, nearby + 1) if nearby else ():
+            step = jnp.asarray([side + k / 2])
+            around.append(along_motion(shades, motion, step)[0, ..., 0] - grey)
+    np.testing.assert_allclose(along, np.stack(wanted + around, -1), atol=1e-5)
     assert np.abs(along).max() > 0.05
     for neighbour, step in ((frames[0], -1), (after, 1)):
         (aligned,) = along_motion(neighbour, motion, jnp.asarray([float(step)]))
         wanted += list(np.moveaxis(aligned - frames[1], -1, 0))
-    values = 10 * patch**2
+    wanted += around
+    count = len(wanted)
+    values = count * patch**2
     pixels, rest = np.split(np.asarray(features), [values], axis=-1)
     assert features.shape == (1, 24 // patch, 32 // patch, values + 3)
     for y, x in np.ndindex(patch, patch):
         for k, plane in enumerate(wanted):
-            place = pixels[..., (patch * y + x) * 10 + k]
+            place = pixels[..., (patch * y + x) * count + k]
             expected = 4 * np.asarray(plane)[:, y::patch, x::patch]
             np.testing.assert_allclose(place, expected, atol=2e-5)
     length = np.minimum(np.hypot(*np.moveaxis(motion, -1, 0))[..., None] / 4, 1)

@@ -7,7 +7,7 @@ import shutil
 
 import evaluated
 import pytest
-from reported import bench, evaluation, method
+from reported import bench, evaluation, method, scores
 
 from mtujax.common.text import markdown
 from mtujax.config import PRESETS, ModelConfig
@@ -23,12 +23,8 @@ def test_a_time_joins_the_scores_of_its_method(tmp_path):
     files = [evaluation(tmp_path / "e.json"), bench(tmp_path / "b.json")]
     first, second = read_measured(files)
     assert (first.protocol, second.protocol) == ("rt-paper", "koehler")
-    assert (first.key, first.dataset, first.psnr, first.ssim) == (
-        "mtu2",
-        "dvd",
-        30.5,
-        0.925,
-    )
+    assert (first.key, first.dataset) == ("mtu2", "dvd")
+    assert (first.psnr, first.ssim) == pytest.approx((30.5, 0.925))
     assert first.parameters == pytest.approx(1.037325)
     assert (first.motion_psnr, first.motion_ssim) == (26.0, 0.85)
     assert first.milliseconds == second.milliseconds == 4.25
@@ -50,6 +46,27 @@ def test_a_time_of_another_precision_is_another_method(tmp_path):
         ("mtu2_hp", 4.25),
     ]
     assert [one.dataset for one in found[2:]] == ["dvd", "gopro"]
+
+
+def test_a_time_joins_only_the_scores_of_its_own_weights_and_precision(tmp_path):
+    halves = {
+        f"{name} {dtype}": method(name, dtype=dtype) | {"sha256": digit * 64}
+        for name, digit in (("one", "1"), ("two", "2"))
+        for dtype in ("float16", "bfloat16")
+    }
+    for number, about in enumerate(halves.values()):
+        evaluation(tmp_path / f"e{number}.json", about)
+    bench(tmp_path / "b.json", halves["two bfloat16"] | {"name": "a copy"})
+    drawn = {"sha256": None}
+    bench(tmp_path / "c.json", halves["one float16"] | drawn, step_ms={"p50": 8.0})
+    found = [one for one in read_measured([tmp_path]) if one.protocol == "rt-paper"]
+    times = {one.label: one.milliseconds for one in found}
+    assert times == {
+        "one (float16)": 8.0,
+        "one (bfloat16)": None,
+        "two (float16)": 8.0,
+        "two (bfloat16)": 4.25,
+    }
 
 
 def test_a_time_of_another_size_is_told_and_not_entered(tmp_path):
@@ -149,10 +166,9 @@ def test_networks_of_one_preset_are_labelled_by_their_weights(tmp_path):
 
 def test_a_set_without_counted_frames_is_blank_with_a_note(tmp_path):
     path = evaluation(tmp_path / "e.json", dataset="bsd", frames=0)
+    undefined = {"pairs": 3, "undefined": 3}
     data = json.loads(path.read_text())
-    for scores in data["protocols"].values():
-        scores |= {"psnr": "nan", "ssim": "nan", "videos": 0}
-    data["motion"] = {"psnr": "nan", "ssim": "nan", "pairs": 3, "undefined": 3}
+    data["motion"] = {"by_video": {"video 0": undefined}}
     path.write_text(json.dumps(data))
     first = read_measured([path])[0]
     assert (first.psnr, first.ssim, first.motion_psnr) == (None, None, None)
@@ -163,15 +179,17 @@ def test_a_set_without_counted_frames_is_blank_with_a_note(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"psnr": "abc"}, "protocols.rt-paper.psnr 'abc': must be a number"),
-        ({"psnr": [1]}, "protocols.rt-paper.psnr [1]: must be a number"),
-        ({"frames": "all"}, "protocols.rt-paper.frames 'all': must be a whole number"),
+        ({"psnr": "abc"}, "psnr 'abc': must be float"),
+        ({"psnr": [1]}, "psnr [1]: must be float"),
+        ({"frames": "all"}, "frames 'all': must be int"),
     ],
 )
 def test_scores_of_a_wrong_type_are_one_line(tmp_path, changes, words):
-    scores = {"psnr": 30.5, "ssim": 0.925, "frames": 990, "videos": 10}
-    path = evaluation(tmp_path / "e.json", protocols={"rt-paper": scores | changes})
-    with pytest.raises(UserError, match=re.escape(f"{path}: damaged ({words})")) as e:
+    one = scores(30.5, 0.925)
+    one["by_video"]["video 3"] |= changes
+    path = evaluation(tmp_path / "e.json", protocols={"rt-paper": one})
+    where = f"{path}: damaged (protocols.rt-paper.by_video.video 3.sums.{words})"
+    with pytest.raises(UserError, match=re.escape(where)) as e:
         read_measured([path])
     assert e.value.status == 1
 
@@ -185,7 +203,7 @@ def test_scores_of_a_wrong_type_are_one_line(tmp_path, changes, words):
         (evaluation, {"about": method() | {"config": {"channels": "x"}}}),
         (evaluation, {"about": method() | {"config": 7}}),
         (evaluation, {"dataset": 5}),
-        (evaluation, {"motion": {"psnr": {}, "ssim": 1}}),
+        (evaluation, {"motion": {"by_video": {"video 0": {"psnr": {}}}}}),
         (bench, {"size": 720}),
         (bench, {"size": ["wide", "high"]}),
         (bench, {"batch": "two"}),

@@ -104,6 +104,26 @@ def cell(table, row, column):
     return next(r for r in table.rows if r[0] == row)[heads.index(column)]
 
 
+@pytest.mark.parametrize(
+    "time, text",
+    [
+        (4.27, "4.27"),
+        (9.994, "9.99"),
+        (9.996, "10"),
+        (10.04, "10"),
+        (12.34, "12.3"),
+        (99.94, "99.9"),
+        (99.96, "100"),
+        (123.4, "123"),
+    ],
+)
+def test_a_time_has_three_digits(time, text):
+    table = comparison(
+        "dvd", "rt-paper", [dataclasses.replace(MTU2, milliseconds=time)]
+    )
+    assert cell(table, "Time (ms), measured", "MTU2") == text
+
+
 def test_a_measured_number_stands_under_the_reported_one():
     table = comparison("dvd", "rt-paper", [MTU2])
     assert "Table 3 of the paper" in table.caption and "rt-paper" in table.caption

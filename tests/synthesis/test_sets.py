@@ -72,7 +72,9 @@ def test_a_clip_does_not_depend_on_how_many_follow(photos, tmp_path):
 def test_a_set_is_only_replaced_when_told_and_nothing_else_ever(photos, tmp_path):
     output = tmp_path / "set"
     write_photos(photos, output, ONE)
-    with pytest.raises(UserError, match="exists already; --overwrite replaces it"):
+    with pytest.raises(
+        UserError, match="exists already; --overwrite .*another --split"
+    ):
         write_photos(photos, output, ONE)
     write_photos(photos, output, TWO, overwrite=True)
     assert len(list((output / "train").glob("*/"))) == 2
@@ -82,7 +84,9 @@ def test_a_set_is_only_replaced_when_told_and_nothing_else_ever(photos, tmp_path
     assert len(list((output / "train").glob("*/"))) == 2
     source = open_frames("pairs", output, split="test")
     assert [v.name for v in source.videos] == ["0000_a"]
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(
+        UserError, match="not replaced, as it holds more than synthesized sets"
+    ):
         write_photos(photos, photos, ONE, overwrite=True)
     assert len(list(photos.iterdir())) == 3
 

@@ -37,11 +37,11 @@ def channels_last(x):
 
 
 @pytest.mark.parametrize(
-    "size, patch",
-    [((72, 96), 2), ((8, 8), 1), slow((24, 60), 3), slow((104, 40), 1)]
-    + [slow((64, 96), 8)],
+    "size, patch, nearby",
+    [((72, 96), 2, 1), ((8, 8), 1, 0), slow((24, 60), 3, 2), slow((104, 40), 1, 0)]
+    + [slow((64, 96), 8, 1)],
 )
-def test_both_find_the_same_motion_and_samples(size, patch):
+def test_both_find_the_same_motion_and_samples(size, patch, nearby):
     frames = window(3, *size)
     there = torch.from_numpy(frames).permute(0, 1, 4, 2, 3)
     place = {"lookback": 1, "patch": patch}
@@ -51,26 +51,30 @@ def test_both_find_the_same_motion_and_samples(size, patch):
     # Where little is to be followed, iterations magnify rounding.
     error = np.abs(motion - channels_last(wanted))
     assert np.median(error) < 2e-5 and error.max() < 1e-2
+    place |= {"samples": 2, "neighbour_samples": nearby}
     found = steering.steered_samples(
-        frames, jnp.asarray(channels_last(wanted)), samples=2, **place
+        frames, jnp.asarray(channels_last(wanted)), **place
     )
-    wanted = torch_steering.steered_samples(there, samples=2, **place)
+    wanted = torch_steering.steered_samples(there, **place)
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_allclose(a, channels_last(b), atol=2e-4)
-    count = torch_steering.steered_channels(2, patch)
+    config = ModelConfig(patch=patch, motion_samples=2, neighbour_samples=nearby)
+    assert found[0].shape[-1] == config.filter_taps
+    count = torch_steering.steered_channels(config)
     assert found[1].shape[-1] == wanted[1].shape[1] == count
-    assert torch_steering.steered_channels(0, patch) == 0
+    assert torch_steering.steered_channels(ModelConfig(patch=patch)) == 0
 
 
 FORMS = {
     "patches of 2": {"patch": 2, "first_kernel": 3, "activation": "leaky"},
     "no patches": {"first_kernel": 3},
     "the first layer as published": {"patch": 2, "last_unit_reads_warped": True},
+    "with the neighbours": {"patch": 2, "first_kernel": 3, "neighbour_samples": 2},
     "causal": {"patch": 2, "lookback": 1, "lookahead": 0, "first_kernel": 1},
     "no samples": {"patch": 2, "first_kernel": 3, "motion_samples": 0},
     "an image, not a residual": {"residual_learning": False, "num_units": 1},
 }
-QUICK = "patches of 2", "no patches"
+QUICK = "with the neighbours", "no patches"
 
 
 @pytest.mark.parametrize("form", [n if n in QUICK else slow(n) for n in FORMS])

@@ -3,9 +3,11 @@
 import errno
 import os
 import resource
+import sys
 import threading
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import saving
 from saving import EXTRA, save_all
@@ -14,6 +16,7 @@ from states import assert_same, like, make_state
 from mtujax.errors import UserError
 from mtujax.training import checkpoint_store as orbax_store
 from mtujax.training.checkpoints import Checkpoints
+from mtujax.training.export import pack, unpack
 
 two, copy = saving.two, saving.copy
 
@@ -134,10 +137,18 @@ def test_remote_folders_reach_orbax_as_they_are(folder, monkeypatch):
             return []
 
     given = []
-    monkeypatch.setattr(orbax_store.ocp, "CheckpointManager", Manager)
+    monkeypatch.setattr(ocp, "CheckpointManager", Manager)
     monkeypatch.setattr(orbax_store, "_unfinished", lambda folder: given.append(folder))
     Checkpoints(folder)
     assert given == [folder, folder]
+
+
+def test_only_checkpoints_need_orbax(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
+    with pytest.raises(UserError, match=r"^orbax.checkpoint is not installed; pip ins"):
+        Checkpoints(str(tmp_path))
+    pack(make_state(1), {}, tmp_path / "state")
+    assert_same(unpack(tmp_path / "state", like())[0], make_state(1))
 
 
 def test_relative_folders_mean_where_one_is(tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from mtujax.training.config import (
     TrainConfig,
     fixed_fields,
 )
-from mtujax.training.config_dict import field_names
+from mtujax.training.config_dict import field_types
 
 RUN = RunConfig(PRESETS["mtu2"], TrainConfig(steps=10))
 
@@ -113,7 +113,7 @@ def test_a_field_of_before_is_refused_by_its_new_name(old, new):
     (values[part] if part else values)[old.rpartition(".")[2]] = 1
     with pytest.raises(UsageError, match=f"^{old}: is called {new} now$"):
         from_dict(values, RunConfig, renamed=RENAMED)
-    assert new in field_names(RunConfig) and old not in field_names(RunConfig)
+    assert new in field_types(RunConfig) and old not in field_types(RunConfig)
 
 
 def test_what_must_be_given_is_named():

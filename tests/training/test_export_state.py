@@ -102,7 +102,7 @@ def test_a_damaged_manifest_is_named(copy, damage):
     path = copy / MANIFEST
     text = path.read_text().replace('"batches": 7', '"batches": 8')
     path.write_text(text if damage == "other" else damage)
-    with pytest.raises(UserError, match=r"manifest.json: damaged .*copy it anew"):
+    with pytest.raises(UserError, match=r"manifest.json: damaged .*copy it again"):
         unpack(copy, like())
 
 
@@ -129,7 +129,7 @@ def test_what_stands_there_is_kept(copy, tmp_path):
     with pytest.raises(UserError, match="exists already"):
         pack(make_state(2), {}, copy)
     (copy / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="no archive: notes.txt"):
+    with pytest.raises(UserError, match="more than an archive: notes.txt"):
         pack(make_state(2), {}, copy, overwrite=True)
     (copy / "notes.txt").unlink()
     assert (copy / MANIFEST).read_bytes() == before

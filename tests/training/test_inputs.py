@@ -133,6 +133,8 @@ def test_what_cannot_be_trained_on_is_named(tmp_path, photos):
         open_feed(config(photos, crop=112))
     with pytest.raises(UserError, match="as large as 112x112"):
         open_feed(config(photos, crop=112, made_on="device"))
+    with pytest.raises(UserError, match="a, .* data.max_side=40, is smaller than 32x3"):
+        open_feed(config(photos, max_side=40, made_on="device"))
     cv2.imwrite(str(photos / "small.png"), np.zeros((20, 20, 3), np.uint8))
     with pytest.raises(UserError, match="small.png is 20x20"):
         open_feed(config(photos))

@@ -36,7 +36,7 @@ def column(folder, name, kind=float):
 
 
 def test_a_table_has_what_a_line_has_in_float32s_digits(book, run):
-    with book(rates={"learning_rate": lambda made: 1e-4}) as log:
+    with book(rates=lambda: {"learning_rate": lambda made: 1e-4}) as log:
         third = jnp.float32(1 / 3)
         log.update(10, {"deblur": third, "grad_norm_total": 2.0}, {"skipped": 1})
     row = table(run)[0]

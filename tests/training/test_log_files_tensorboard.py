@@ -73,7 +73,7 @@ def scalars(found):
 def test_tensorboard_has_curves_and_images(book, run, rng):
     image = rng.integers(0, 256, (8, 24, 3), dtype=np.uint8)
     rates = {"learning_rate": lambda made: 0.5}
-    with book(rates=rates) as log:
+    with book(rates=lambda: rates) as log:
         train(log, [10], 1.5, grad_norm_total=2.0)
         scores = {"psnr": 30.25, "dead_channels": 0.5}
         log.validation(10, scores, {"mug": image})

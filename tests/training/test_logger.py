@@ -54,7 +54,7 @@ def test_names_are_shown_where_there_are_several(book, stream):
         "learning_rate_deblur": lambda n: 1e-4,
         "learning_rate_motion": lambda n: 0.0,
     }
-    with book(every=1, rates=rates) as log:
+    with book(every=1, rates=lambda: rates) as log:
         log.update(1, terms)
     assert lines(stream) == [
         "update   1/100: deblur 0.2500 | gradient deblur 1.000, motion 12.00 | "
@@ -92,16 +92,34 @@ def test_a_run_that_goes_on_does_not_count_the_old_ones_as_new(book, stream):
 
 def test_a_rate_is_that_of_the_last_update_that_was_made(book, stream):
     """Update n had the rate after n - 1; one that was skipped moved no schedule."""
-    with book(rates={"learning_rate": lambda made: made / 1000}) as log:
+    rates = {"learning_rate": lambda made: made / 1000}
+    with book(rates=lambda: rates) as log:
         log.update(10, {"deblur": 1.0}, {"skipped": 0})
         log.update(20, {"deblur": 1.0}, {"skipped": 4})
     assert re.findall(r"rate (\S+)", stream.getvalue()) == ["9.00e-03", "1.50e-02"]
 
 
+def test_a_rate_is_that_of_its_update_however_late_its_line_is_written(book, stream):
+    """The schedule may change while a line waits for the device."""
+    peak, loss = 0.0, Underway(1.0)
+
+    def rates():
+        return {"learning_rate": lambda made, peak=peak: peak + made / 1000}
+
+    with book(rates=rates) as log:
+        peak = 0.5
+        log.update(10, {"deblur": loss})
+        peak = 0.75
+        log.update(11, {"deblur": 1.0})
+        loss.finished = True
+        log.update(20, {"deblur": 1.0})
+    assert re.findall(r"rate (\S+)", stream.getvalue()) == ["5.09e-01", "7.69e-01"]
+
+
 def test_schedules_of_the_optimisers_are_taken_as_they_are(book, stream):
     config = TrainConfig(steps=100, scheme="release", schedule="drops", warmup=0)
     rates = {f"learning_rate_{n}": r for n, r in learning_rates(config).items()}
-    with book(rates=rates) as log:
+    with book(rates=lambda: rates) as log:
         log.update(10, {"deblur": jnp.float32(1.0)})
     assert lines(stream)[0].endswith("| rate deblur 1.00e-04, motion 1.00e-06")
 

@@ -115,5 +115,5 @@ def test_a_run_ends_with_its_time_and_goes_on_with_more(tmp_path, rng, capsys):
     again = runs.train(config)
     assert again.complete and again.updates == 60
     out = capsys.readouterr().out
-    assert f"going on from update {done.updates}" in out
+    assert f"resuming from update {done.updates}" in out
     assert "update" in out and "/4: deblur" not in out  # `steps` says nothing here

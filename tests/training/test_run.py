@@ -115,7 +115,7 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
     monkeypatch.undo()
     runs.train(config)
     assert_same(final_state(config), final_state(whole))
-    assert "going on from update 3" in capsys.readouterr().out
+    assert "resuming from update 3" in capsys.readouterr().out
     # What is finished is not begun again.
     assert runs.train(config).updates == 6
     said = capsys.readouterr().out
@@ -286,7 +286,7 @@ def test_a_state_goes_on_with_other_data_but_not_with_another_network(
     # What was refused is no obstacle to another try.
     assert runs.train(other).updates == 6
     said = capsys.readouterr().out
-    assert f"note: going on from {parts}\n" in said
+    assert f"note: resuming from {parts}\n" in said
     assert "note: batch: 2 there, 4 here\nnote: data.crop: 16 there, 32 here" in said
 
 

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from ports import coordinator
 
-from mtujax.common.dataclass_json import differing_fields
 from mtujax.errors import UserError
 from mtujax.training.run_folder import RunFolder, open_run
 
@@ -94,10 +94,61 @@ def test_only_the_first_process_of_a_run_takes_and_writes_its_folder(
     folder = str(tmp_path / "run")
     with open_run(folder) as first:
         first.write_config(CONFIG)
-        monkeypatch.setattr("mtujax.training.run_folder.is_first", lambda: False)
+        monkeypatch.setattr("mtujax.parallel.is_first", lambda: False)
         with open_run(folder) as second:
             second.write_config({})
             assert second.read_config() == CONFIG
+
+
+def test_all_processes_of_a_run_stop_where_the_first_gets_no_lock(
+    tmp_path, monkeypatch
+):
+    folder, asked = str(tmp_path / "run"), []
+    with open_run(folder):
+        monkeypatch.setattr(
+            "mtujax.parallel.any_process", lambda flag: asked.append(flag) or True
+        )
+        with pytest.raises(UserError, match="run folder in use by another process"):
+            with open_run(folder):
+                pass
+        assert asked == [True]  # the others hear of it
+        monkeypatch.setattr("mtujax.parallel.is_first", lambda: False)
+        with pytest.raises(UserError, match="another process has failed"):
+            with open_run(folder):
+                pass
+        assert asked == [True, False]
+
+
+STARTS = """
+import sys
+import jax
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+from mtujax import parallel
+from mtujax.training.run_folder import open_run
+parallel.start(sys.argv[1], 2, int(sys.argv[2]))
+with open_run(sys.argv[3]):
+    print("went on")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_neither_go_on_nor_hang_without_the_lock(tmp_path):
+    address = coordinator()
+    with open_run(str(tmp_path)):
+        workers = [
+            subprocess.Popen(
+                [sys.executable, "-c", STARTS, address, str(k), str(tmp_path)],
+                env=os.environ | {"JAX_PLATFORMS": "cpu"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for k in range(2)
+        ]
+        said = [worker.communicate(timeout=120) for worker in workers]
+    assert not any("went on" in out for out, _ in said)
+    assert "run folder in use by another process" in said[0][1]
+    assert "another process has failed" in said[1][1]
 
 
 def test_a_remote_folder_is_neither_locked_nor_made_local(tmp_path, monkeypatch):
@@ -117,8 +168,8 @@ def test_a_remote_configuration_goes_through_its_storage(monkeypatch):
         def write_text(self, text):
             kept[self.path] = text
 
-        def read_text(self):
-            return kept[self.path]
+        def read_bytes(self):
+            return kept[self.path].encode()
 
     kept = {}
     monkeypatch.setattr(epath, "Path", Remote)
@@ -126,24 +177,6 @@ def test_a_remote_configuration_goes_through_its_storage(monkeypatch):
     run.write_config(CONFIG)
     assert list(kept) == ["gs://bucket/run/config.json"]
     assert run.read_config() == CONFIG
-
-
-def test_differences_have_dotted_names_and_both_values():
-    old = {"train": {"learning_rate": 1e-4, "drops": [[1, 2]]}, "seed": 0, "old": {}}
-    new = {"train": {"learning_rate": 2e-4, "drops": ((1, 2),)}, "seed": 0, "new": 1}
-    assert differing_fields(old, new) == [
-        "new: - there, 1 here",
-        "old: {} there, - here",
-        "train.learning_rate: 0.0001 there, 0.0002 here",
-    ]
-    assert differing_fields(old, old) == []
-
-
-def test_a_part_that_was_left_out_differs_as_a_whole():
-    assert differing_fields({"a": {"b": {"c": 1}}}, {"a": {"b": None}}) == [
-        "a.b: - there, null here",
-        "a.b.c: 1 there, - here",
-    ]
 
 
 def test_a_folder_of_an_unknown_kind_is_one_line():

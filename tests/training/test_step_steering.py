@@ -17,7 +17,12 @@ from mtujax.training.step import make_step, train_step
 from mtujax.weights.files import save_weights
 
 CONFIG = dataclasses.replace(
-    SMALLEST, patch=2, activation="leaky", first_kernel=3, motion_samples=2
+    SMALLEST,
+    patch=2,
+    activation="leaky",
+    first_kernel=3,
+    motion_samples=2,
+    neighbour_samples=1,
 )
 MODEL = MTUNet(CONFIG)
 
@@ -42,7 +47,8 @@ def test_both_schemes_lower_the_loss(scheme):
     kernels = (p["unit_0"]["deblur"]["layer"]["conv"] for p in (state.params, start))
     change = [x - y for x, y in zip(*map(jax.tree.leaves, kernels), strict=True)]
     # The weights of the samples learn as well: of each pixel the channels behind RGB.
-    assert all(np.abs(c.reshape(-1, 4, 7)[..., 3:]).max() > 0 for c in change)
+    shape = -1, 4, 3 + CONFIG.filter_taps
+    assert all(np.abs(c.reshape(shape)[..., 3:]).max() > 0 for c in change)
 
 
 @pytest.mark.slow
@@ -69,7 +75,7 @@ def test_two_devices_and_wider_channels_update_as_one_narrow_does(scheme):
 @pytest.mark.parametrize(
     "field, message",
     [
-        ({"motion_samples": 0}, "of this network: motion_samples: 2 there, 0 here$"),
+        ({"neighbour_samples": 0}, "network: neighbour_samples: 1 there, 0 here$"),
         ({"motion_samples": 3}, "of this network: motion_samples: 2 there, 3 here$"),
         ({"first_kernel": 5}, "of this network: first_kernel: 3 there, 5 here$"),
     ],

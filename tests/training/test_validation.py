@@ -75,6 +75,10 @@ def test_clips_that_cannot_be_had_are_named(tmp_path, photos):
         UserError, match="32x24, smaller than the 48x48 .*size=.\\(24, 32"
     ):
         open_clips(config(DataConfig("gopro", str(root)), size=(48, 48)))
+    coarse = config(DataConfig("gopro", str(root)), size=(48, 48))
+    coarse = dataclasses.replace(coarse, model=dataclasses.replace(SMALLEST, patch=4))
+    with pytest.raises(UserError, match="size=.\\(16, 32"):
+        open_clips(coarse)
 
 
 def test_the_scores_are_those_of_eight_bit_frames(tiny, rng):

@@ -4,7 +4,7 @@ import pytest
 
 from mtujax.common.files import natural_key
 from mtujax.errors import UserError
-from mtujax.video.image_folder import FolderReader, FolderWriter
+from mtujax.video.image_folder import FolderReader, FolderWriter, ImageKind
 
 
 def folder(path, **images):
@@ -19,7 +19,7 @@ def copy(source, target):
     with FolderReader(source) as reader, FolderWriter(target) as writer:
         for frame, kind in reader.frames():
             writer.write(frame, kind)
-    return reader.info
+    return reader
 
 
 def test_numbers_in_names_sort_by_value():
@@ -32,7 +32,7 @@ def test_numbers_in_names_sort_by_value():
 @pytest.mark.parametrize("shape", [(5, 3), (5, 3, 3), (5, 3, 4), (1, 1, 3)])
 def test_png_of_every_kind_comes_back_equal(tmp_path, rng, shape, dtype):
     image = rng.integers(0, np.iinfo(dtype).max, shape, endpoint=True).astype(dtype)
-    info = copy(folder(tmp_path / "in", a_png=image), tmp_path / "out")
+    info = copy(folder(tmp_path / "in", a_png=image), tmp_path / "out").info
     assert (info.width, info.height, info.frames) == (shape[1], shape[0], 1)
     found = cv2.imread(str(tmp_path / "out" / "a.png"), cv2.IMREAD_UNCHANGED)
     assert found.dtype == dtype
@@ -104,6 +104,13 @@ def test_a_png_under_the_name_of_a_jpeg_is_said_to_become_one(tmp_path):
     _, data = cv2.imencode(".png", np.full((8, 8, 4), 99, np.uint8))
     (tmp_path / "in" / "a.jpg").write_bytes(data.tobytes())
     with FolderReader(tmp_path / "in") as reader:
-        assert "a.jpg" in reader.info.notes[0] and reader.info.alpha
+        assert "a.jpg" in reader.info.notes[0] and "alpha" in reader.video_notes[1]
         (frame, kind) = next(reader.frames())
     assert frame.shape == (8, 8, 3) and kind.alpha is None
+
+
+def test_a_frame_that_a_format_cannot_hold_is_no_empty_file(tmp_path):
+    frame = np.zeros((1, 70000, 3), np.uint8)  # JPEG counts to 65535
+    with pytest.raises(UserError, match=r"a\.jpg: cannot hold a frame of 70000x1"):
+        FolderWriter(tmp_path).write(frame, ImageKind("a.jpg"))
+    assert not list(tmp_path.iterdir())

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mtujax.video.scene_cuts import DEFAULT_THRESHOLD, MEMORY, PATIENCE, shots
+from mtujax.config import SCENE_THRESHOLD
+from mtujax.video.scene_cuts import MEMORY, PATIENCE, shots
 
 HEIGHT, WIDTH = 90, 160
 
@@ -40,7 +41,7 @@ def pan(picture, count, speed=2, first=(20, 20)):
     return [picture[top : top + HEIGHT, x : x + WIDTH] for x in starts]
 
 
-def cuts(frames, threshold=DEFAULT_THRESHOLD, **options):
+def cuts(frames, threshold=SCENE_THRESHOLD, **options):
     tagged = ((frame, number) for number, frame in enumerate(frames))
     return [number for _, number, cut in shots(tagged, threshold, **options) if cut]
 
@@ -181,13 +182,13 @@ def test_a_threshold_of_zero_finds_nothing_and_reads_nothing_ahead(shot):
 def test_frames_and_tags_come_back_as_they_went_in(shot):
     frames = [*shot[:5], FLASHES["white"](shot[5]), *shot[6:]]
     tags = [object() for _ in frames]
-    found = list(shots(zip(frames, tags, strict=True), DEFAULT_THRESHOLD))
+    found = list(shots(zip(frames, tags, strict=True), SCENE_THRESHOLD))
     assert len(found) == len(frames)
     for frame, tag, (found_frame, found_tag, _) in zip(
         frames, tags, found, strict=True
     ):
         assert found_frame is frame and found_tag is tag
-    assert list(shots([], DEFAULT_THRESHOLD)) == []
+    assert list(shots([], SCENE_THRESHOLD)) == []
 
 
 def mixture(rng, shot, count=30):
@@ -212,7 +213,7 @@ def test_no_more_than_patience_frames_are_read_ahead(rng, shot, patience):
             yield frame, None
 
     ahead = []
-    for _ in shots(source(), DEFAULT_THRESHOLD, patience=patience):
+    for _ in shots(source(), SCENE_THRESHOLD, patience=patience):
         given += 1
         ahead.append(read - given)
     assert max(ahead) == patience
@@ -227,7 +228,7 @@ def test_within_a_shot_and_at_a_plain_cut_nothing_is_read_ahead(shot):
             read.append(number)
             yield frame, number
 
-    for _, number, cut in shots(source(), DEFAULT_THRESHOLD):
+    for _, number, cut in shots(source(), SCENE_THRESHOLD):
         assert read[-1] == number and cut == (number == 5)
 
 
