@@ -177,7 +177,7 @@ def test_kept_motion_that_is_stale_or_incomplete_is_not_passed_over(own, tmp_pat
     shutil.move(tmp_path / "aside", kept / "long")
     manifest = kept / "manifest.json"
     manifest.write_text(manifest.read_text().replace("6", "7"))
-    with pytest.raises(UserError, match="stale, as it was made of long"):
+    with pytest.raises(UserError, match="holds other motion: videos.long"):
         looks_of_set("pairs", raw, split="train", count=1)
     shutil.rmtree(kept)
     assert looks_of_set("pairs", raw, split="train", count=1)[1] == "DIS flow"

@@ -214,7 +214,7 @@ def test_motion_is_computed_by_the_teacher_and_kept(own, file, capsys, monkeypat
     status, said, _ = run(capsys, *args, "--teacher", file)
     assert status == 0 and "2 of them there already" in said and len(given) == count
     status, _, told = run(capsys, *args)
-    assert status == 1 and "was made by teacher" in told and "--overwrite" in told
+    assert status == 1 and 'method: "teacher' in told and "--overwrite" in told
 
 
 def test_a_teacher_that_is_missing_or_not_wanted_is_told(own, file, tmp_path, capsys):
