@@ -319,16 +319,16 @@ def show(
     motion from frame to frame) and of the blurry frames' PSNR. Needs matplotlib, the
     extra `plots`.
     """
-    from mtujax.data.contact_sheet import looks_of_set, write_sheet
-    from mtujax.synthesis.sets import looks_of_photos
+    from mtujax.data.contact_sheet import clips_of_set, write_sheet
+    from mtujax.synthesis.sets import clips_of_photos
     from mtujax.video.inputs import parse_size
 
     drawn = dict(count=clips, seed=seed)
     if name == "photos":
         drawn |= dict(size=parse_size(size), cutouts=cutouts)
-        looks, origin = looks_of_photos(path, **drawn)
+        looks, origin = clips_of_photos(path, **drawn)
     else:
-        looks, origin = looks_of_set(name, path, split=split, config=config, **drawn)
+        looks, origin = clips_of_set(name, path, split=split, config=config, **drawn)
     for line in write_sheet(looks, output).lines:
         print(line)
     print(f"{output}: {len(looks)} clips, motion: {origin}")

@@ -81,7 +81,7 @@ def report(
 def _figures(measured, shown, crops):
     """Functions that draw the figures into a folder; all mistakes are found before."""
     from mtujax.report.crops import (
-        Shown,
+        FigureSettings,
         draw_folders,
         draw_pictures,
         look,
@@ -96,7 +96,8 @@ def _figures(measured, shown, crops):
     size = parse_size(size)
     strips = read_folders(folders, number, box) if folders else None
     seen = look(
-        Shown(tuple(weights or (DEFAULT_WEIGHTS,)), without, photo, size), to_stderr
+        FigureSettings(tuple(weights or (DEFAULT_WEIGHTS,)), without, photo, size),
+        to_stderr,
     )
     draw = [
         lambda out: draw_efficiency(measured, out / "efficiency"),

@@ -77,7 +77,7 @@ _COLUMN = 480  # largest width of a shown image, in pixels
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class SheetClip:
     """A clip to look at.
 
     Attributes:
@@ -131,7 +131,7 @@ class Statistics:
         ]
 
 
-def statistics(looks: Sequence[Look]) -> Statistics:
+def statistics(looks: Sequence[SheetClip]) -> Statistics:
     """Measures valid motion and PSNR of at least one clip of at least two frames."""
     exposed = all(look.duty is not None for look in looks)
     lengths, scores = [], []
@@ -146,7 +146,7 @@ def statistics(looks: Sequence[Look]) -> Statistics:
     return Statistics(np.concatenate(lengths), exposed, np.minimum(scores, 60.0))
 
 
-def contact_sheet(looks: Sequence[Look]) -> np.ndarray:
+def contact_sheet(looks: Sequence[SheetClip]) -> np.ndarray:
     """Shows the middle of each clip, of at least two frames, one row each, at most 12.
 
     Clips of any sizes -> [height, width, 3] uint8.
@@ -174,7 +174,7 @@ def _as_wide(row, width):
     return cv2.resize(row, (width, height), interpolation=kind)
 
 
-def write_sheet(looks: Sequence[Look], path: str | os.PathLike) -> Statistics:
+def write_sheet(looks: Sequence[SheetClip], path: str | os.PathLike) -> Statistics:
     """Writes the contact sheet with its histograms, whose data it returns.
 
     The suffix of `path` sets the format, such as .png, .jpg, .pdf or .svg; a UserError
@@ -223,7 +223,7 @@ def _figure(sheet, found):
 SHOWN_FRAMES = 5
 
 
-def looks_of_set(
+def clips_of_set(
     name: str,
     path: str | os.PathLike,
     *,
@@ -231,7 +231,7 @@ def looks_of_set(
     config: str | None = None,
     count: int = 8,
     seed: int = 0,
-) -> tuple[list[Look], str]:
+) -> tuple[list[SheetClip], str]:
     """Draws `count` clips of a dataset, or all; also says where their motion is from.
 
     `path` is in any form that `open_frames` reads. DIS flow is computed where none is
@@ -257,7 +257,7 @@ def _look(clips, motion, index):
     found += [motion.motion(video, start + t) for t in range(1, SHOWN_FRAMES)]
     flow, valid = (np.stack(part) for part in zip(*found, strict=True))
     title = f"{clips.source.videos[video].name} {start + SHOWN_FRAMES // 2}"
-    return Look(title, clip["blurry"], clip["sharp"], flow, valid)
+    return SheetClip(title, clip["blurry"], clip["sharp"], flow, valid)
 
 
 def check_count(count: int):

@@ -12,7 +12,7 @@ from mtujax.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class PublishedCounts:
     """What a published split holds.
 
     Attributes:
@@ -33,12 +33,12 @@ def _lengths(text):
 
 
 def _listed(lengths):
-    return Known(len(lengths), lengths)
+    return PublishedCounts(len(lengths), lengths)
 
 
 def _numbered(videos, each):
     lengths = {f"{n:03d}": each for n in range(videos)}
-    return Known(videos, lengths, each)
+    return PublishedCounts(videos, lengths, each)
 
 
 _GOPRO_TRAIN = _lengths(
@@ -79,9 +79,9 @@ REDS_COUNTS = {"train": _numbered(240, 100), "test": _numbered(30, 100)}
 
 # The names of BSD's videos differ from exposure to exposure.
 BSD_COUNTS = {
-    "train": Known(60, each=100),
-    "valid": Known(20, each=100),
-    "test": Known(20, each=150),
+    "train": PublishedCounts(60, each=100),
+    "valid": PublishedCounts(20, each=100),
+    "test": PublishedCounts(20, each=150),
 }
 
 
@@ -135,7 +135,7 @@ class Dataset:
     layouts: tuple[Layout, ...] = ()
     configs: dict[str, str] = dataclasses.field(default_factory=dict)
     prefixes: tuple[str, ...] = ("",)
-    known: dict[str, Known] = dataclasses.field(default_factory=dict)
+    known: dict[str, PublishedCounts] = dataclasses.field(default_factory=dict)
     image_format: str | None = "png"
 
 

@@ -22,7 +22,7 @@ from mtujax.evaluation.dataset import ResultFrames, Videos
 from mtujax.evaluation.folder import FRAMES, RESULTS, TABLE, VIDEOS, EvaluationFolder
 from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import Evaluation, Method, Scored, to_json, write_results
-from mtujax.evaluation.runner import Clocks, Work, work_off
+from mtujax.evaluation.runner import Clocks, Work, evaluate_share
 from mtujax.evaluation.schedule import share_out
 from mtujax.evaluation.scores import ProtocolScores, Video
 from mtujax.evaluation.step import Setup
@@ -264,7 +264,7 @@ def _restore_share(work, clocks, note):
     kept = {number for number in share if work.finished(number) is not None}
     if kept:
         note(f"{len(kept)} of {len(share)} videos are finished already")
-    work_off(work, share, kept, clocks)
+    evaluate_share(work, share, kept, clocks)
 
 
 def _merged(work, found):

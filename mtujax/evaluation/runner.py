@@ -18,7 +18,7 @@ from mtujax.common.threads import Behind, in_order
 from mtujax.data.flow import FlowFiles
 from mtujax.evaluation.dataset import LaneReader, ResultFrames, Videos
 from mtujax.evaluation.folder import EvaluationFolder
-from mtujax.evaluation.schedule import moments
+from mtujax.evaluation.schedule import schedule_moments
 from mtujax.evaluation.scores import Tally, Video, VideoRecord
 from mtujax.evaluation.step import Setup, lane_map
 
@@ -86,7 +86,7 @@ class Clocks:
             self.seconds["all"] = now - self._begun
 
 
-def work_off(
+def evaluate_share(
     work: Work, share: Sequence[int], kept: Collection[int], clocks: Clocks
 ) -> None:
     """Evaluates the videos of `share` not in `kept`, and saves each when finished."""
@@ -118,7 +118,7 @@ def _run(work, group, count, lanes, recorder, clocks):
         flow=work.setup.consistency,
         exact=work.exact if work.setup.exact else None,
     )
-    plan = moments(reader.lengths, count, lookahead=lookahead)
+    plan = schedule_moments(reader.lengths, count, lookahead=lookahead)
     threads = min(os.cpu_count() or 1, _STEPS_AHEAD)
     read = in_order(reader, plan, threads=threads, ahead=_STEPS_AHEAD)
     with contextlib.closing(read):

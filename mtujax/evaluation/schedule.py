@@ -40,7 +40,7 @@ def share_out(lengths: Mapping[int, int], parts: int) -> list[list[int]]:
     return shares
 
 
-def moments(
+def schedule_moments(
     lengths: Mapping[int, int], lanes: int, *, lookahead: int = 0
 ) -> Iterator[Moment]:
     """Plans the steps that take every frame of every video once.

@@ -206,8 +206,8 @@ class Stream:
         frame = np.array(frame) if kind.numpy else frame
         self._waiting.append(jax.device_put(frame.reshape(kind.batched)))
         if len(self._waiting) > self._model.config.lookahead:
-            self._take_off()
-        return [self._land() for _ in range(len(self._flying) - self._in_flight)]
+            self._dispatch()
+        return [self._collect() for _ in range(len(self._dispatched) - self._in_flight)]
 
     def flush(self) -> list[Frame]:
         """Ends the video and returns all frames still pending.
@@ -233,16 +233,16 @@ class Stream:
         Yields:
             The `Step`s of `finish`; take all of them before the next `push`.
         """
-        while self._waiting or self._flying:
+        while self._waiting or self._dispatched:
             try:
                 if self._waiting:
-                    self._take_off()
-                full = len(self._flying) > self._in_flight
-                step = self._land() if full or not self._waiting else None
+                    self._dispatch()
+                full = len(self._dispatched) > self._in_flight
+                step = self._collect() if full or not self._waiting else None
             except Exception:
                 self._start()  # a step that failed has used up the state
                 raise
-            if not (self._waiting or self._flying):
+            if not (self._waiting or self._dispatched):
                 self._start()  # first: nothing runs after the last one
             if step is not None:
                 yield step
@@ -293,7 +293,7 @@ class Stream:
         self._state: RecurrentState | None = None
         self._past = collections.deque(maxlen=self._model.config.lookback)
         self._waiting = collections.deque()  # the target, then the frames after it
-        self._flying = collections.deque()  # steps, maybe still being computed
+        self._dispatched = collections.deque()  # steps, maybe still being computed
 
     def _begin(self, kind):
         """Makes the first frame's kind that of the video."""
@@ -309,7 +309,7 @@ class Stream:
             self._state = _first_state(self._model, *kind.batched[:3])
         self._kind = kind
 
-    def _take_off(self):
+    def _dispatch(self):
         """Starts restoring the next frame, without waiting for anything."""
         cfg = self._model.config
         # At either end of the video the window repeats the outermost frame.
@@ -322,11 +322,11 @@ class Stream:
             step = jax.tree.map(lambda batch: batch.reshape(batch.shape[1:]), step)
         if self._kind.numpy:
             jax.tree.map(lambda array: array.copy_to_host_async(), step)
-        self._flying.append(step)
+        self._dispatched.append(step)
 
-    def _land(self):
+    def _collect(self):
         """Returns the oldest step, on the host if its frame came from there."""
-        step = self._flying.popleft()
+        step = self._dispatched.popleft()
         if not self._kind.numpy:
             return step
         # Copies, which unlike views of JAX's memory can be written to.

@@ -143,7 +143,7 @@ _FRAMES, _AT = 7, 4  # frames of a clip, and the one shown, with all its look-ah
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class FigureSettings:
     """Settings of the figures.
 
     Attributes:
@@ -160,7 +160,7 @@ class Shown:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class FrameViews:
     """Content of the figures, all computed.
 
     Attributes:
@@ -176,7 +176,7 @@ class Seen:
     strips: list[Strip]
 
 
-def look(shown: Shown, say: Callable[[str], None]) -> Seen:
+def look(shown: FigureSettings, say: Callable[[str], None]) -> FrameViews:
     """Makes clips and runs the networks; calls `say` with a line before slow steps."""
     photo = _read(shown)
     model, params = _network(shown.weights[0])
@@ -203,10 +203,10 @@ def look(shown: Shown, say: Callable[[str], None]) -> Seen:
         strips.append(_strip(name, clip_features(*loaded, clip.blurry, _AT)))
     strips.append(Strip("sharp", pair.sharp))
     check_strips(strips)
-    return Seen(pairs, model.config.search_radius, other, strips)
+    return FrameViews(pairs, model.config.search_radius, other, strips)
 
 
-def draw_pictures(seen: Seen, folder: Path) -> list[Path]:
+def draw_pictures(seen: FrameViews, folder: Path) -> list[Path]:
     """Draws the figures of motion, features and crops into an existing folder."""
     pairs, radius, path = seen.pairs, seen.radius, folder / "features"
     files = draw_alignment(pairs[FAST], folder / "alignment", radius=radius)

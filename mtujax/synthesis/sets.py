@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from mtujax.common.files import check_free, check_only, check_place, whole_output
-from mtujax.data.contact_sheet import SHOWN_FRAMES, Look, check_count
+from mtujax.data.contact_sheet import SHOWN_FRAMES, SheetClip, check_count
 from mtujax.data.flow import write_npz
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.averaging import QUICK, clips_of_video, video_rate
@@ -271,14 +271,14 @@ def write_validation(
     return write_set(clips(), output, about=about, total=total, **options), notes
 
 
-def looks_of_photos(
+def clips_of_photos(
     folder: str | os.PathLike,
     *,
     size: tuple[int, int],
     cutouts: str | os.PathLike | None = None,
     count: int = 8,
     seed: int = 0,
-) -> tuple[list[Look], str]:
+) -> tuple[list[SheetClip], str]:
     """Makes `count` clips as training does, from different photographs if possible.
 
     `size` is (width, height) of the frames in pixels; smaller photographs are left out.
@@ -302,5 +302,5 @@ def looks_of_photos(
             cutouts=shapes,
         )
         frames = clip.blurry, clip.sharp, clip.flow, clip.valid
-        looks.append(Look(title[:24], *frames, clip.duty))
+        looks.append(SheetClip(title[:24], *frames, clip.duty))
     return looks, "exact flow"

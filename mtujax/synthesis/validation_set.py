@@ -51,7 +51,7 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class ValidationClip:
     """A clip of the set as this machine makes it.
 
     Attributes:
@@ -77,7 +77,7 @@ def recipe() -> tuple[list[Entry], dict[str, dict]]:
     return entries, content["recorded"]
 
 
-def make(entry: Entry, photo: np.ndarray) -> Made:
+def make(entry: Entry, photo: np.ndarray) -> ValidationClip:
     """Makes one clip from photo [H', W', 3] uint8, without a check of its checksums."""
     count = (entry.objects, entry.objects)
     clip = synthesize(
@@ -92,7 +92,7 @@ def make(entry: Entry, photo: np.ndarray) -> Made:
             Exposure(duty=entry.duty, **(_NOISY if entry.noisy else _CLEAN)),
         ),
     )
-    return Made(entry, clip, input_psnr(clip))
+    return ValidationClip(entry, clip, input_psnr(clip))
 
 
 def input_psnr(clip: BlurredClip) -> float:
@@ -116,7 +116,7 @@ def is_validation_folder(folder: str | os.PathLike) -> bool:
     return wanted <= {path.stem for path in images_in(folder)}
 
 
-def validation_clips(folder: str | os.PathLike) -> Iterator[Made]:
+def validation_clips(folder: str | os.PathLike) -> Iterator[ValidationClip]:
     """Makes the set clip by clip; UserError for a wrong photograph or score.
 
     The bytes may differ from the recorded ones where OpenCV or x264 round differently;

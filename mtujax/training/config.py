@@ -52,7 +52,7 @@ class TrainConfig:
         motion_weight: alpha, the weight of the motion loss; with 0 it needs no labels.
         ema_decay: of the moving average of the parameters.
         loss_scale: factor of the losses in the beginning, where the network computes in
-            float16; `training.optimizers.adjusted` changes it from then on.
+            float16; `training.optimizers.adjusted_loss_scale` changes it from then on.
     """
 
     steps: int

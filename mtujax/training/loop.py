@@ -22,7 +22,7 @@ from mtujax.training.interrupts import Stopper
 from mtujax.training.logger import Logbook
 from mtujax.training.progress import dead_lines, worst_share
 from mtujax.training.step import TrainState, make_step
-from mtujax.training.validation import Judge, Verdict
+from mtujax.training.validation import ValidationResult, Validator
 
 _FIRST = 3  # batches: the first one compiles, the next ones are waited for
 
@@ -97,7 +97,7 @@ class Loop:
         config: RunConfig,
         feed: Feed,
         checkpoints: Checkpoints,
-        judge: Judge | None,
+        judge: Validator | None,
     ):
         """Builds the step, which compiles on first use; no `judge`, no validation."""
         self._config, self._feed = config, feed
@@ -110,7 +110,7 @@ class Loop:
         self._updates = updates_of_batch(config)
         most = config.max_skipped_updates // self._updates + 2
         self._records = collections.deque(maxlen=most)
-        self._verdict: Verdict | None = None
+        self._verdict: ValidationResult | None = None
 
     @staticmethod
     def position(state: TrainState) -> int:

@@ -204,7 +204,7 @@ class LossScale:
     steady: jax.Array
 
 
-def first_scale(factor: float) -> LossScale:
+def initial_loss_scale(factor: float) -> LossScale:
     """The scale before the first update.
 
     Args:
@@ -216,7 +216,7 @@ def first_scale(factor: float) -> LossScale:
     return LossScale(jnp.float32(factor), jnp.int32(0))
 
 
-def adjusted(scale: LossScale, finite: jax.Array) -> LossScale:
+def adjusted_loss_scale(scale: LossScale, finite: jax.Array) -> LossScale:
     """The scale after an update.
 
     Args:

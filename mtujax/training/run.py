@@ -36,7 +36,7 @@ from mtujax.training.run_folder import (
     state_like,
 )
 from mtujax.training.step import TrainState, init_train_state
-from mtujax.training.validation import Judge, open_clips
+from mtujax.training.validation import Validator, open_clips
 from mtujax.weights.files import is_run, load
 from mtujax.weights.safetensors_io import shape_findings
 
@@ -169,7 +169,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
 def _judge(config, clips):
     if not clips:
         return None
-    return Judge(MTUNet(config.model), clips, images=config.validation.images)
+    return Validator(MTUNet(config.model), clips, images=config.validation.images)
 
 
 def _work(config, feed, done):

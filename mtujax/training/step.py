@@ -21,8 +21,8 @@ from mtujax.training.config import TrainConfig
 from mtujax.training.gradients import Batch, gradients, read_batch
 from mtujax.training.optimizers import (
     LossScale,
-    adjusted,
-    first_scale,
+    adjusted_loss_scale,
+    initial_loss_scale,
     make_optimizers,
     reads_labels,
 )
@@ -67,7 +67,9 @@ def init_train_state(config: TrainConfig, params: dict) -> TrainState:
     optimizers = make_optimizers(config)
     opt_state = {name: tx.init(params) for name, tx in optimizers.items()}
     zeros = (jnp.zeros((), jnp.int32) for _ in range(3))
-    return TrainState(*zeros, params, ema, opt_state, first_scale(config.loss_scale))
+    return TrainState(
+        *zeros, params, ema, opt_state, initial_loss_scale(config.loss_scale)
+    )
 
 
 def apply_gradients(
@@ -171,7 +173,7 @@ def clip_step(
         state = apply_gradients(before, grads, terms, config, end)
         if scaled:
             finite = state.step > before.step
-            state = state.replace(scale=adjusted(before.scale, finite))
+            state = state.replace(scale=adjusted_loss_scale(before.scale, finite))
         return (state, recurrent), terms
 
     carry = state, initial_state(model, count, height, width)

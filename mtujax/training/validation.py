@@ -37,7 +37,7 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class ValidationResult:
     """How well the clips are restored.
 
     Attributes:
@@ -131,7 +131,7 @@ def _middle(clip, frames, size, cell):
     return Clip(clip.name, clip.blurry[part], clip.sharp[part])
 
 
-class Judge:
+class Validator:
     """Restores the validation clips and scores them."""
 
     def __init__(self, model: MTUNet, clips: list[Clip], *, images: int = 0):
@@ -139,7 +139,7 @@ class Judge:
         self._model, self._clips, self._images = model, clips, images
         self._blurry = {c.name: _mean_psnr(c.blurry, c.sharp) for c in clips}
 
-    def __call__(self, params: dict) -> Verdict:
+    def __call__(self, params: dict) -> ValidationResult:
         """Scores parameters by 8-bit frames; training-only ones are ignored."""
         params, scores, images = inference_params(params), {}, {}
         for clip in self._clips:
@@ -153,7 +153,7 @@ class Judge:
         blurry = float(np.mean(list(self._blurry.values())))
         seen = [clip.blurry[:_LOOKED_AT] for clip in self._clips]
         dead = dead_channels(self._model, params, seen)
-        return Verdict(mean, blurry, scores, images, dead)
+        return ValidationResult(mean, blurry, scores, images, dead)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -13,9 +13,9 @@ from mtujax.cli.app import app
 from mtujax.common.flow_color import flow_colours
 from mtujax.data import contact_sheet as contact_sheet_module
 from mtujax.data.contact_sheet import (
-    Look,
+    SheetClip,
+    clips_of_set,
     contact_sheet,
-    looks_of_set,
     statistics,
     warped_difference,
     write_sheet,
@@ -24,7 +24,7 @@ from mtujax.data.flow_cache import compute_motion
 from mtujax.data.locate import flow_folder, open_frames
 from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
-from mtujax.synthesis.sets import looks_of_photos
+from mtujax.synthesis.sets import clips_of_photos
 
 
 def shifted(step, frames=3, height=24, width=40, duty=None, title="clip"):
@@ -36,7 +36,7 @@ def shifted(step, frames=3, height=24, width=40, duty=None, title="clip"):
     valid = np.ones((frames, height, width), bool)
     valid[:, :, :step] = False
     duty = None if duty is None else np.full(frames, duty)
-    return Look(title, sharp + np.uint8(5), sharp, flow, valid, duty)
+    return SheetClip(title, sharp + np.uint8(5), sharp, flow, valid, duty)
 
 
 def test_the_warped_difference_is_grey_where_the_flow_is_right():
@@ -80,7 +80,7 @@ def test_the_score_is_that_of_each_frame():
 
 def test_equal_frames_have_a_score_that_can_be_drawn():
     sample = shifted(2)
-    same = Look("same", sample.sharp, sample.sharp, sample.flow, sample.valid)
+    same = SheetClip("same", sample.sharp, sample.sharp, sample.flow, sample.valid)
     assert (statistics([same]).psnr == 60).all()
 
 
@@ -135,7 +135,7 @@ def own(tmp_path):
 
 
 def test_clips_of_a_set_come_with_dis_flow_or_with_flow_that_is_kept(own):
-    looks, origin = looks_of_set("pairs", own, split="train", count=9)
+    looks, origin = clips_of_set("pairs", own, split="train", count=9)
     assert [look.title for look in looks] == ["long 2", "long 3"]
     assert origin == "DIS flow" and looks[0].duty is None
     assert looks[0].sharp.shape == (5, 64, 96, 3)
@@ -148,7 +148,7 @@ def test_clips_of_a_set_come_with_dis_flow_or_with_flow_that_is_kept(own):
             flow = np.full((64, 96, 2), 7, np.float32)
             valid = np.ones((64, 96), bool)
             np.savez(folder / f"{number:04d}.npz", flow=flow, valid=valid)
-    looks, origin = looks_of_set("pairs", own, split="train", count=1)
+    looks, origin = clips_of_set("pairs", own, split="train", count=1)
     assert origin == "kept flow" and (looks[0].flow[1] == 7).all()
 
 
@@ -160,7 +160,7 @@ def test_no_motion_is_estimated_for_the_first_frame_of_a_clip(own, monkeypatch):
         return np.ones((64, 96, 2), np.float32)
 
     monkeypatch.setattr(contact_sheet_module, "dis_flow", estimate)
-    [look], _ = looks_of_set("pairs", own, split="train", count=1)
+    [look], _ = clips_of_set("pairs", own, split="train", count=1)
     assert len(pairs) == 2 * 4  # there and back, for all frames but the first
     assert not look.valid[0].any() and (look.flow[1:] == 1).all()
 
@@ -170,41 +170,41 @@ def test_kept_motion_that_is_stale_or_incomplete_is_not_passed_over(own, tmp_pat
     kept = flow_folder("pairs", own, output=own.parent) / "train"
     compute_motion(source, kept)
     raw = prepare_dataset("pairs", own, own.parent, raw=True).folder
-    assert looks_of_set("pairs", raw, split="train", count=1)[1] == "kept flow"
+    assert clips_of_set("pairs", raw, split="train", count=1)[1] == "kept flow"
     shutil.move(kept / "long", tmp_path / "aside")
     with pytest.raises(UserError, match="lacks 1 of 2 videos, as long"):
-        looks_of_set("pairs", raw, split="train", count=1)
+        clips_of_set("pairs", raw, split="train", count=1)
     shutil.move(tmp_path / "aside", kept / "long")
     manifest = kept / "manifest.json"
     manifest.write_text(manifest.read_text().replace("6", "7"))
     with pytest.raises(UserError, match="holds other motion: videos.long"):
-        looks_of_set("pairs", raw, split="train", count=1)
+        clips_of_set("pairs", raw, split="train", count=1)
     shutil.rmtree(kept)
-    assert looks_of_set("pairs", raw, split="train", count=1)[1] == "DIS flow"
+    assert clips_of_set("pairs", raw, split="train", count=1)[1] == "DIS flow"
 
 
 def test_clips_of_photographs_are_those_of_the_synthesis(tmp_path):
     photo = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
     for name, image in (("a", photo), ("b", photo[::-1]), ("tiny", photo[:20])):
         cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.blur(image, (5, 5)))
-    looks, origin = looks_of_photos(tmp_path, size=(64, 48), count=3)
+    looks, origin = clips_of_photos(tmp_path, size=(64, 48), count=3)
     assert origin == "exact flow" and looks[0].blurry.shape == (5, 48, 64, 3)
     assert {look.title for look in looks} == {"a", "b"}
     assert statistics(looks).exposed
-    again, _ = looks_of_photos(tmp_path, size=(64, 48), count=3)
+    again, _ = clips_of_photos(tmp_path, size=(64, 48), count=3)
     np.testing.assert_array_equal(looks[2].blurry, again[2].blurry)
 
 
 def test_what_cannot_be_shown_is_one_line(tmp_path, own):
     with pytest.raises(UsageError, match="clips 0: at least 1"):
-        looks_of_set("pairs", own, split="train", count=0)
+        clips_of_set("pairs", own, split="train", count=0)
     with pytest.raises(UserError, match="none: no such folder"):
-        looks_of_photos(tmp_path / "none", size=(64, 48))
+        clips_of_photos(tmp_path / "none", size=(64, 48))
     with pytest.raises(UserError, match="set: has no PNG or JPEG file"):
-        looks_of_photos(own, size=(64, 48))
+        clips_of_photos(own, size=(64, 48))
     folder = own / "train" / "long" / "blur"
     with pytest.raises(UserError, match="no photograph is as large as 640x360"):
-        looks_of_photos(folder, size=(640, 360))
+        clips_of_photos(folder, size=(640, 360))
 
 
 def test_the_command_says_what_it_has_drawn(own, tmp_path):

@@ -11,7 +11,11 @@ from sharing import CONFIGS, MODEL, make_batch
 
 from mtujax.model.network import MTUNet, init_params, initial_state
 from mtujax.training.gradients import gradients, read_batch
-from mtujax.training.optimizers import LossScale, adjusted, first_scale
+from mtujax.training.optimizers import (
+    LossScale,
+    adjusted_loss_scale,
+    initial_loss_scale,
+)
 from mtujax.training.step import init_train_state, train_step
 
 CONFIG = CONFIGS["paper"]
@@ -65,15 +69,17 @@ def test_half_precision_takes_the_gradient_of_float32(params):
 
 
 def test_the_scale_halves_on_overflow_and_doubles_after_long_without():
-    scale = first_scale(2.0**15)
-    scale = adjusted(scale, jnp.bool_(False))
+    scale = initial_loss_scale(2.0**15)
+    scale = adjusted_loss_scale(scale, jnp.bool_(False))
     assert (float(scale.factor), int(scale.steady)) == (2.0**14, 0)
     for _ in range(3):
-        scale = adjusted(scale, jnp.bool_(True))
+        scale = adjusted_loss_scale(scale, jnp.bool_(True))
     assert (float(scale.factor), int(scale.steady)) == (2.0**14, 3)
-    late = adjusted(LossScale(scale.factor, jnp.int32(1999)), jnp.bool_(True))
+    late = adjusted_loss_scale(
+        LossScale(scale.factor, jnp.int32(1999)), jnp.bool_(True)
+    )
     assert (float(late.factor), int(late.steady)) == (2.0**15, 0)
-    lowest = adjusted(first_scale(1.0), jnp.bool_(False))
+    lowest = adjusted_loss_scale(initial_loss_scale(1.0), jnp.bool_(False))
     assert float(lowest.factor) == 1.0
 
 
@@ -95,7 +101,9 @@ def test_an_overflow_skips_the_update_and_the_next_one_is_made(params):
 def test_float32_does_not_look_at_the_scale(params):
     ends = []
     for factor in (1.0, 2.0**15):
-        state = init_train_state(CONFIG, params).replace(scale=first_scale(factor))
+        state = init_train_state(CONFIG, params).replace(
+            scale=initial_loss_scale(factor)
+        )
         state, _ = train_step(state, make_batch(), model=MODEL, config=CONFIG)
         ends.append(state)
         assert float(state.scale.factor) == factor

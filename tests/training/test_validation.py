@@ -16,7 +16,7 @@ from mtujax.model.activity import dead_channels
 from mtujax.model.clip import restore_clip
 from mtujax.model.network import inference_params
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
-from mtujax.training.validation import Clip, Judge, open_clips
+from mtujax.training.validation import Clip, Validator, open_clips
 
 
 def config(data, **validation):
@@ -86,7 +86,7 @@ def test_the_scores_are_those_of_eight_bit_frames(tiny, rng):
     sharp = rng.integers(0, 256, (3, 16, 24, 3), np.uint8)
     blurry = np.clip(sharp + rng.normal(0, 9, sharp.shape), 0, 255).astype(np.uint8)
     clips = [Clip("noise", blurry, sharp), Clip("same", sharp, sharp)]
-    verdict = Judge(model, clips, images=1)(params)
+    verdict = Validator(model, clips, images=1)(params)
     restored = restore_clip(model, inference_params(params), blurry[None] / 255.0)[1]
     restored = np.rint(255 * np.clip(restored[0], 0, 1)).astype(np.uint8)
     expected = [

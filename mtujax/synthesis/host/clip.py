@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mtujax.synthesis.host.scene import Scene, backward_flow, draw_scene
-from mtujax.synthesis.host.sensor import Sensor, moments, through_h264
+from mtujax.synthesis.host.sensor import Sensor, subframe_times, through_h264
 from mtujax.synthesis.settings import BlurSettings
 
 UNSEEN = 0.1  # pixels of smear that do not show
@@ -128,7 +128,7 @@ def _expose(scene, time, duty, longest):
         duty *= longest / travel
         travel = scene.travel(time + duty * joints)
     count = max(int(np.ceil(travel)), 3 if travel > UNSEEN else 1) | 1
-    poses = scene.poses(moments(time, duty, count))
+    poses = scene.poses(subframe_times(time, duty, count))
     total, middle, labels = None, None, None
     for number, pose in enumerate(poses):
         if number == count // 2:

@@ -189,7 +189,7 @@ def srgb_from_linear(light: np.ndarray) -> np.ndarray:
     return xp.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055)
 
 
-def moments(time: float, duty: float, count: int) -> np.ndarray:
+def subframe_times(time: float, duty: float, count: int) -> np.ndarray:
     """When the sub-frames of an exposure are taken, evenly; the middle one at `time`.
 
     Args:

@@ -49,7 +49,7 @@ def host_scene(seed):
     return scene, settings.duty
 
 
-def moments(duty, count):
+def subframe_times(duty, count):
     return np.linspace(-0.5, 0.5, count + 2)[1:-1] * duty
 
 
@@ -60,7 +60,7 @@ def agreement():
     count = len(SEEDS), FRAMES, SUBFRAMES
     poses = np.stack(
         [
-            [scene.poses(t + moments(d, SUBFRAMES)) for t, d in enumerate(duty)]
+            [scene.poses(t + subframe_times(d, SUBFRAMES)) for t, d in enumerate(duty)]
             for scene, duty in scenes
         ]
     )

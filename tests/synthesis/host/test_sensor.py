@@ -12,8 +12,8 @@ from mtujax.synthesis.host.clip import film
 from mtujax.synthesis.host.sensor import (
     Sensor,
     linear_from_srgb,
-    moments,
     srgb_from_linear,
+    subframe_times,
     through_h264,
 )
 from mtujax.synthesis.settings import Exposure
@@ -99,7 +99,7 @@ def test_what_is_exposed_for_the_shortest_time_moves_and_does_not_smear():
 
 def test_the_middle_sub_frame_is_the_frame_s_own_moment():
     for count in (1, 3, 9):
-        times = moments(5.0, 0.6, count)
+        times = subframe_times(5.0, 0.6, count)
         assert times[count // 2] == pytest.approx(5.0)
         assert np.mean(times) == pytest.approx(5.0)
         np.testing.assert_allclose(np.diff(times), 0.6 / count)
