@@ -53,7 +53,7 @@ def test_an_interrupted_job_is_not_thrown_away_by_forgetting_a_word(tmp_path):
     interrupt(tmp_path / "out.mp4")
     with pytest.raises(UserError, match="--resume continues.*--overwrite starts over"):
         Job(tmp_path / "out.mp4", SETTINGS)
-    with Job(tmp_path / "out.mp4", SETTINGS, anew=True) as job:
+    with Job(tmp_path / "out.mp4", SETTINGS, start_over=True) as job:
         assert job.frames == 0
         assert not (job.folder / "part-0").exists()
 
@@ -76,7 +76,7 @@ def test_resuming_without_anything_to_resume_begins(tmp_path):
 def test_two_jobs_do_not_write_the_same_output(tmp_path):
     with Job(tmp_path / "out.mp4", SETTINGS) as first:
         first.finish({"frames": 10}, {"x": np.zeros(3)})
-        for how in ({"resume": True}, {"anew": True}):
+        for how in ({"resume": True}, {"start_over": True}):
             with pytest.raises(UserError, match="another process is writing"):
                 Job(tmp_path / "out.mp4", SETTINGS, **how)
         assert first.folder.exists()
@@ -85,7 +85,7 @@ def test_two_jobs_do_not_write_the_same_output(tmp_path):
 def test_a_folder_that_is_no_job_is_never_touched(tmp_path):
     (tmp_path / "out.mp4.part").mkdir()
     (tmp_path / "out.mp4.part" / "thesis.txt").write_text("mine")
-    for how in ({}, {"anew": True}, {"resume": True}):
+    for how in ({}, {"start_over": True}, {"resume": True}):
         with pytest.raises(UserError, match="in the way"):
             Job(tmp_path / "out.mp4", SETTINGS, **how)
     assert (tmp_path / "out.mp4.part" / "thesis.txt").read_text() == "mine"

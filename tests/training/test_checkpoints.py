@@ -193,7 +193,7 @@ def test_if_none_can_be_read_the_folder_is_named_with_the_way_out(copy):
         with pytest.raises(UserError, match="no checkpoint in it can be read") as told:
             checkpoints.restore(like())
     assert str(told.value).startswith(str(copy)) and "\n" not in str(told.value)
-    assert "take another run folder" in str(told.value)
+    assert "use a new run directory" in str(told.value)
 
 
 def test_one_that_is_asked_for_by_its_number_is_not_replaced_by_another(copy):

@@ -129,7 +129,7 @@ def test_a_full_disk_is_one_line_that_says_how_to_go_on(book, run):
             train(log, range(21, 31))
     assert str(caught.value) == (
         f"{run}/log.csv: the log cannot be written (File too large); when it can, the "
-        "same command goes on from the last checkpoint"
+        "same command resumes from the last checkpoint"
     )
     with book(start=20) as log:  # half a line was written
         train(log, range(21, 41))
