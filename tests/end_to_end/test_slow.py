@@ -119,6 +119,6 @@ def test_a_killed_run_goes_on_to_the_same_file(tmp_path):
         process.kill()
         process.wait()
         assert not out.exists()
-    assert "goes on after 750 frames" in run(*words, "--resume")
+    assert "resumes after 750 frames" in run(*words, "--resume")
     assert out.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "out.mp4.part").exists()
