@@ -60,10 +60,13 @@ def test_the_core_holds_under_python_312_with_the_newest_jax(tmp_path):
     run(python, "-m", "venv", tmp_path / "venv")
     inside = tmp_path / "venv" / "bin" / "python"
     run(inside, "-m", "pip", "install", "--quiet", "--editable", ".[test]")
-    tests = ("parity", "recurrent", "network", "training", "through", "cli", "demo")
+    tests = """
+        end_to_end/test_parity end_to_end/test_through model/test_clip model/test_network
+        training/test_step cli/test_app cli/test_demo
+    """.split()
     # Compiled as quick tests are.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    files = (f"tests/test_{name}.py" for name in tests)
+    files = (f"tests/{name}.py" for name in tests)
     run(inside, "-m", "pytest", *files, env=environment)
 
 
