@@ -61,8 +61,8 @@ def test_the_core_holds_under_python_312_with_the_newest_jax(tmp_path):
     inside = tmp_path / "venv" / "bin" / "python"
     run(inside, "-m", "pip", "install", "--quiet", "--editable", ".[test]")
     tests = """
-        end_to_end/test_parity end_to_end/test_through model/test_clip model/test_network
-        training/test_step cli/test_app cli/test_demo
+        end_to_end/test_parity end_to_end/test_through model/test_clip
+        model/test_network training/test_step cli/test_app cli/test_demo
     """.split()
     # Compiled as quick tests are.
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
