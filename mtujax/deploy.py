@@ -80,11 +80,11 @@ def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
 
     def step(state, window):
         state, outputs = model.apply(
-            {"params": params}, _unnamed(state), to_unit_range(window)
+            {"params": params}, RecurrentState.of_arrays(state), to_unit_range(window)
         )
-        return _named(state), from_unit_range(outputs["restored"], jnp.uint8)
+        return state.as_arrays(), from_unit_range(outputs["restored"], jnp.uint8)
 
-    state = jax.eval_shape(lambda: _named(initial_state(model, *size)))
+    state = jax.eval_shape(lambda: initial_state(model, *size).as_arrays())
     shape = (size[0], model.config.window, *size[1:], 3)
     window = jax.ShapeDtypeStruct(shape, jnp.uint8)
     return jax.export.export(jax.jit(step), platforms=PLATFORMS)(state, window)
@@ -95,24 +95,12 @@ def _least(config):
     return max(_LEAST, -(-PYRAMID_SIDE // config.cell) * bool(config.motion_samples))
 
 
-def _named(state):
-    """The state as a dict, which every reader understands."""
-    motion = {f"motion_{n}": x for n, x in enumerate(state.motion)}
-    rest = {name: getattr(state, name) for name in ("detail", "restored", "is_first")}
-    return motion | rest
-
-
-def _unnamed(arrays):
-    rest = dict(arrays)
-    count = sum(name.startswith("motion_") for name in arrays)
-    motion = tuple(rest.pop(f"motion_{n}") for n in range(count))
-    return RecurrentState(motion=motion, **rest)
-
-
 def _manifest(config: ModelConfig, about):
     b, h, w = jax.export.symbolic_shape("b, h, w")
     model, cell = MTUNet(config), config.cell
-    state = jax.eval_shape(lambda: _named(initial_state(model, b, cell * h, cell * w)))
+    state = jax.eval_shape(
+        lambda: initial_state(model, b, cell * h, cell * w).as_arrays()
+    )
     content = {
         "format": 1,
         "lookback": config.lookback,

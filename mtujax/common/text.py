@@ -156,7 +156,8 @@ def _escaped(text):
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Suggests the closest choice for a message, or lists all choices."""
-    near = difflib.get_close_matches(str(name), list(choices), n=1)
+    choices = list(choices)
+    near = difflib.get_close_matches(str(name), choices, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
 
 

@@ -40,6 +40,25 @@ class RecurrentState:
     restored: jax.Array
     is_first: jax.Array
 
+    def as_arrays(self) -> dict[str, jax.Array]:
+        """Names each array, `motion_0` and so on, for files and for other runtimes.
+
+        Returns:
+            The arrays by name, motion_N [B, h, w, 2C] and the others as above;
+            `of_arrays` undoes it.
+        """
+        motion = {f"motion_{n}": x for n, x in enumerate(self.motion)}
+        rest = {k: getattr(self, k) for k in ("detail", "restored", "is_first")}
+        return motion | rest
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, jax.Array]) -> "RecurrentState":
+        """The state whose arrays `as_arrays` has named."""
+        rest = dict(arrays)
+        count = sum(name.startswith("motion_") for name in arrays)
+        motion = tuple(rest.pop(f"motion_{n}") for n in range(count))
+        return cls(motion=motion, **rest)
+
 
 class MTUNet(nn.Module):
     """The whole network, applied to one frame.

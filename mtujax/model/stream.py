@@ -47,7 +47,7 @@ def check_frame(frame: Frame) -> None:
 
 def pack(state: RecurrentState, past: Sequence[jax.Array]) -> dict[str, np.ndarray]:
     """Copies a state and its past frames [B, H, W, 3], oldest first, to the host."""
-    arrays = _named(state) | {f"past_{k}": frame for k, frame in enumerate(past)}
+    arrays = state.as_arrays() | {f"past_{k}": frame for k, frame in enumerate(past)}
     return {name: _storable(array) for name, array in arrays.items()}
 
 
@@ -57,7 +57,8 @@ def unpack(
     """Undoes `pack`, onto the device; ValueError names an array that does not fit."""
     past = _past(snapshot, model.config.lookback)
     batch, height, width, _ = past[0].shape
-    like = _named(jax.eval_shape(lambda: initial_state(model, batch, height, width)))
+    like = jax.eval_shape(lambda: initial_state(model, batch, height, width))
+    like = like.as_arrays()
     unknown = snapshot.keys() - like.keys() - {f"past_{k}" for k in range(len(past))}
     if unknown:
         raise ValueError(f"snapshot: {min(unknown)} is of another network")
@@ -69,14 +70,7 @@ def unpack(
                 f"snapshot: {name} is {found.dtype} {found.shape}, and with this "
                 f"network {wanted.dtype} {wanted.shape}"
             )
-    motion = tuple(arrays.pop(name) for name in like if name.startswith("motion_"))
-    return RecurrentState(motion=motion, **arrays), past
-
-
-def _named(state):
-    motion = {f"motion_{k}": features for k, features in enumerate(state.motion)}
-    rest = {k: getattr(state, k) for k in ("detail", "restored", "is_first")}
-    return motion | rest
+    return RecurrentState.of_arrays(arrays), past
 
 
 def _past(snapshot, lookback):

@@ -54,19 +54,17 @@ def steered_samples(
     grey = _grey(current)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     along = along_motion(grey[..., None], motion, jnp.asarray(steps))
-    found = [along[..., 0] - grey[None]]
+    found, nearby = [along[..., 0] - grey[None]], []
+    reach = range(-neighbour_samples, neighbour_samples + 1)
     for neighbour, step in ((before, -1.0), (after, 1.0)):
         (aligned,) = along_motion(neighbour, motion, jnp.asarray([step]))
         found.append(jnp.moveaxis(aligned - current, -1, 0))
-    reach = (
-        range(-neighbour_samples, neighbour_samples + 1) if neighbour_samples else ()
-    )
-    for neighbour, step in ((before, -1.0), (after, 1.0)) if reach else ():
-        steps = jnp.asarray([step + k / samples for k in reach])
-        nearby = along_motion(_grey(neighbour)[..., None], motion, steps)
-        found.append(nearby[..., 0] - grey[None])
+        if neighbour_samples:
+            steps = jnp.asarray([step + k / samples for k in reach])
+            around = along_motion(_grey(neighbour)[..., None], motion, steps)
+            nearby.append(around[..., 0] - grey[None])
     # Stored once: read through a transposition, each sample would be computed again.
-    pixels = lax.optimization_barrier(jnp.concatenate(found))
+    pixels = lax.optimization_barrier(jnp.concatenate(found + nearby))
     pixels = lax.stop_gradient(jnp.moveaxis(pixels, 0, -1))
     motion = lax.stop_gradient(motion)
     length = jnp.linalg.norm(motion, axis=-1, keepdims=True)

@@ -38,12 +38,14 @@ class SaysWhatIsDrawn:
 def drawn(monkeypatch):
     """`flow` and `label_motion`, run by that network."""
 
-    def anew(compiled, **options):  # what was compiled with the real one is not it
+    def compiled_again(
+        compiled, **options
+    ):  # what was compiled with the real one is not it
         return jax.jit(functools.partial(compiled.__wrapped__), **options)
 
     monkeypatch.setattr(teacher, "LiteFlowNet", SaysWhatIsDrawn)
-    monkeypatch.setattr(teacher, "flow", anew(teacher.flow))
-    return teacher.flow, anew(
+    monkeypatch.setattr(teacher, "flow", compiled_again(teacher.flow))
+    return teacher.flow, compiled_again(
         label_motion, static_argnames=("radius", "label_all_cells")
     )
 

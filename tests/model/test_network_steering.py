@@ -213,7 +213,7 @@ def test_the_exported_step_does_the_same_from_the_least_size_on(patch, least):
         size = cell * rows, cell * columns
         window = panned(5, *size)[None].repeat(2, 0)
         state = initial_state(model, 2, *size)
-        _, found = exported.call(stablehlo._named(state), window)
+        _, found = exported.call(state.as_arrays(), window)
         _, outputs = apply(model, params, state, window / np.float32(255))
         wanted = np.clip(np.rint(outputs["restored"] * 255), 0, 255)
         error = np.abs(np.asarray(found, int) - wanted)
