@@ -62,14 +62,14 @@ ifneq ($(PHOTOS),)
 endif
 
 bench: $(READY)
-	$(BIN)/python benchmarks/speed.py --json benchmarks/results
-	$(BIN)/python benchmarks/start.py --json benchmarks/results
-	$(BIN)/python benchmarks/growth.py --json benchmarks/results
-	$(BIN)/python benchmarks/core.py --json benchmarks/results
-	$(BIN)/python benchmarks/video.py --json benchmarks/results
-	$(BIN)/python benchmarks/data.py --json benchmarks/results
-	$(BIN)/python benchmarks/train.py --json benchmarks/results
-	$(BIN)/python benchmarks/eval.py --json benchmarks/results
+	$(BIN)/python -m benchmarks.speed.speed --json benchmarks/results
+	$(BIN)/python -m benchmarks.pipelines.start --json benchmarks/results
+	$(BIN)/python -m benchmarks.speed.growth --json benchmarks/results
+	$(BIN)/python -m benchmarks.speed.core --json benchmarks/results
+	$(BIN)/python -m benchmarks.pipelines.video --json benchmarks/results
+	$(BIN)/python -m benchmarks.pipelines.data --json benchmarks/results
+	$(BIN)/python -m benchmarks.training.train --json benchmarks/results
+	$(BIN)/python -m benchmarks.pipelines.eval --json benchmarks/results
 
 weights: $(READY)
 	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/training.md" >&2; exit 2; }
@@ -95,12 +95,12 @@ score: $(READY)
 	mkdir -p scores
 ifneq ($(HELD_OUT),)
 	test -d scores/validation || $(BIN)/mtujax data synthesize --validation '$(HELD_OUT)' scores/validation
-	test -d scores/frames/richardson_lucy_motion || $(BIN)/python benchmarks/classical.py scores/validation scores/frames --json benchmarks/results
+	test -d scores/frames/richardson_lucy_motion || $(BIN)/python -m benchmarks.weights.classical scores/validation scores/frames --json benchmarks/results
 endif
 ifneq ($(REAL),)
-	test -d scores/real/richardson_lucy_motion || $(BIN)/python benchmarks/classical.py '$(REAL)' scores/real --methods richardson_lucy_motion
+	test -d scores/real/richardson_lucy_motion || $(BIN)/python -m benchmarks.weights.classical '$(REAL)' scores/real --methods richardson_lucy_motion
 endif
-	$(BIN)/python benchmarks/bundled.py $(if $(HELD_OUT),scores/validation --beside scores/frames) $(if $(REAL),--real '$(REAL)' --real-beside scores/real) --weights $(WEIGHTS) --json benchmarks/results
+	$(BIN)/python -m benchmarks.weights.bundled $(if $(HELD_OUT),scores/validation --beside scores/frames) $(if $(REAL),--real '$(REAL)' --real-beside scores/real) --weights $(WEIGHTS) --json benchmarks/results
 
 lint: $(READY)
 	$(BIN)/ruff check .

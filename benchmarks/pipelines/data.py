@@ -1,6 +1,6 @@
 """Times the ways to training clips: decoded PNG, cached arrays, synthesis; prints only.
 
-    python benchmarks/data.py [--quick] [--json FOLDER]
+    python -m benchmarks.pipelines.data [--quick] [--json FOLDER]
 
 Batches are 8 clips of 13 frames of 256x256. PNG and cache hold the same two videos of
 1280x720 in GoPro's layout, cropped at random as in training; synthesis films a
@@ -12,17 +12,16 @@ import argparse
 import itertools
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
 import cv2
 import jax
 import numpy as np
-import record
 
 import mtujax
+from benchmarks.helpers import record
+from benchmarks.helpers.runs import peak_memory
 from mtujax.data.clips import ClipSpec
 from mtujax.data.locate import open_frames
 from mtujax.data.pipeline import BatchSpec, training_batches
@@ -37,6 +36,12 @@ PHOTO = pathlib.Path(mtujax.__file__).parent / "assets" / "arches.jpg"
 LENGTHS = (10, 100, 1000)
 # Batches of a round: several times as many as threads keep ready.
 AHEAD = {"png": 16, "cache": 64}
+READING = """
+import sys
+from benchmarks.pipelines.data import batches
+source = batches(sys.argv[1])
+for _ in range(int(sys.argv[2])): next(source)
+"""
 
 
 def main():
@@ -57,7 +62,7 @@ def main():
         results["clips_per_second"] = paces(ways, rounds)
         results["memory"] = []
         for count in () if args.quick else LENGTHS:
-            peak = peak_memory(cache, count)
+            peak = peak_memory(READING, cache, count)
             results["memory"].append({"batches": count, "peak_mb": peak})
             print(f"peak memory, {count} cached batches: {peak:.0f} MB", flush=True)
     record.write(results, "data", args.json)
@@ -127,20 +132,6 @@ def paces(ways, rounds):
     for name, pace in found.items():
         print(f"{name}: {pace:.2f} clips/s", flush=True)
     return found
-
-
-def peak_memory(path, count):
-    """Peak resident memory in MB of a process that reads `count` batches."""
-    code = (
-        "import sys; from data import batches; source = batches(sys.argv[1])\n"
-        "for _ in range(int(sys.argv[2])): next(source)\n"
-        # Not getrusage: a child's maximum starts at its parent's.
-        "print(next(x.split()[1] for x in open('/proc/self/status') if 'VmHWM' in x))"
-    )
-    words = [sys.executable, "-c", code, str(path), str(count)]
-    here = pathlib.Path(__file__).parent
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=here)
-    return int(done.stdout) / 1024
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Times the metrics of a frame, and an evaluation beside its stages alone.
 
-    python benchmarks/eval.py [--quick] [--json FOLDER]
+    python -m benchmarks.pipelines.eval [--quick] [--json FOLDER]
 
 Prints tables, never asserts. The evaluation's frames are drawn and lie on disk as PNG
 in the layout of GoPro; weights are drawn: neither changes the work done.
@@ -15,8 +15,8 @@ import time
 import cv2
 import jax
 import numpy as np
-import record
 
+from benchmarks.helpers import record
 from mtujax import PRESETS, MTUNet, inference_params, init_params
 from mtujax.data.locate import open_frames
 from mtujax.evaluation.api import evaluate

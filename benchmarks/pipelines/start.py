@@ -1,6 +1,6 @@
 """Times a start of `mtujax deblur`: with nothing kept from before, and again.
 
-    python benchmarks/start.py [--quick] [--json FOLDER]
+    python -m benchmarks.pipelines.start [--quick] [--json FOLDER]
 
 Each start is a process of its own. The first one finds no compiled programs on disk;
 the later ones find what it left. Seconds count from the moment the process is asked
@@ -30,7 +30,7 @@ def main():
     args = arguments()
     if args.child:
         return child(*args.child)
-    import record
+    from benchmarks.helpers import record
 
     results = {"machine": record.machine_printed(), "frames": args.frames, "rows": []}
     sizes = {"64x32": (64, 32)} if args.quick else SIZES
@@ -59,7 +59,7 @@ def arguments():
 
 def starts(weights, size, args):
     """Times of the first start, and medians of the later ones."""
-    from video import write_clip
+    from benchmarks.pipelines.video import write_clip
 
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

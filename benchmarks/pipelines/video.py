@@ -1,6 +1,6 @@
 """Times decoder, network, encoder and all of them together; prints, never asserts.
 
-    python benchmarks/video.py [--quick] [--json FOLDER]
+    python -m benchmarks.pipelines.video [--quick] [--json FOLDER]
 
 The clip is a photograph under a moving camera, in H.264. Each stage runs alone first,
 then `deblur_video` runs all three; "overhead" is its time over that of the slowest
@@ -10,17 +10,16 @@ stage alone. Peak memory is that of a process of its own, over clips of growing 
 import argparse
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from fractions import Fraction
 
 import cv2
 import numpy as np
-import record
 
 import mtujax
+from benchmarks.helpers import record
+from benchmarks.helpers.runs import peak_memory
 from mtujax import deblur_video, load
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.deblur.output import VideoSink
@@ -48,7 +47,7 @@ def main():
         results["stages"].append({"size": size, "frames": count, **row})
         print(f"{size}: " + " | ".join(f"{k} {v:.2f}" for k, v in row.items()))
     for frames in LENGTHS[: 2 if args.quick else None]:
-        peak = peak_memory(frames)
+        peak = deblurred(frames)
         results["memory"].append({"frames": frames, "peak_mb": peak})
         print(f"peak memory, mtu2, 128x96, {frames} frames: {peak:.0f} MB", flush=True)
     record.write(results, "video", args.json)
@@ -115,20 +114,13 @@ def encode(folder, frames, info):
     sink.publish(pathlib.Path(folder) / "encoded.mp4", overwrite=True)
 
 
-def peak_memory(frames):
-    """Peak resident memory in MB of a process of its own that deblurs `frames`."""
-    code = (
-        "import sys; from mtujax import deblur_video\n"
-        "deblur_video(sys.argv[1], sys.argv[2])\n"
-        # Not getrusage: a child's maximum starts at its parent's.
-        "print(next(x.split()[1] for x in open('/proc/self/status') if 'VmHWM' in x))"
-    )
+def deblurred(frames):
+    """Peak resident memory in MB of a process that deblurs `frames`."""
+    code = "import sys; from mtujax import deblur_video; deblur_video(*sys.argv[1:])\n"
     with tempfile.TemporaryDirectory() as folder:
         clip = pathlib.Path(folder) / "clip.mp4"
         write_clip(clip, 128, 96, frames)
-        words = [sys.executable, "-c", code, clip, clip.with_name("out.mp4")]
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return int(done.stdout) / 1024
+        return peak_memory(code, clip, clip.with_name("out.mp4"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Times the network of one frame, the matcher and memory; prints tables, never asserts.
 
-    python benchmarks/core.py [--quick] [--json FOLDER]
+    python -m benchmarks.speed.core [--quick] [--json FOLDER]
 
 Everything compared is run alternately in one process, so that a machine whose speed
 drifts does not decide. The PyTorch twin (`mtujax[torch]`) is left out where torch is
@@ -9,16 +9,13 @@ not installed. Frames are random; weights are drawn: neither changes the work do
 
 import argparse
 import functools
-import statistics
-import subprocess
-import sys
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import record
 
+from benchmarks.helpers import record
+from benchmarks.helpers.runs import compare, peak_memory, torch_module
 from mtujax import PRESETS, MTUNet, inference_params, init_params, initial_state, match
 from mtujax.ops.matching import IMPLEMENTATIONS
 
@@ -47,18 +44,10 @@ def main():
         results["matcher"].append({"size": size, **row})
         show(f"matcher {size}", row)
     for frames in (100, 1000):
-        peak = peak_memory(frames)
+        peak = streamed(frames)
         results["memory"].append({"frames": frames, "peak_mb": peak})
         print(f"peak memory, mtu1 320x180 stream of {frames} frames: {peak:.0f} MB")
     record.write(results, "core", args.json)
-
-
-def torch_module():
-    try:
-        import torch
-    except ImportError:
-        return None
-    return torch
 
 
 def step_runners(preset, height, width):
@@ -135,29 +124,6 @@ def run_matcher(torch, function, pair):
         torch.cuda.synchronize()
 
 
-def compare(runners, rounds):
-    """Median milliseconds of each, and the median of its ratio to the first."""
-    for run in runners.values():
-        run()  # compiles, warms up
-    times = {name: [] for name in runners}
-    for _ in range(rounds):
-        for name, run in runners.items():
-            begun = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - begun))
-    first = next(iter(times.values()))
-    return {
-        name: {
-            "ms": statistics.median(values),
-            "min_ms": min(values),
-            "ratio": statistics.median(
-                a / b for a, b in zip(values, first, strict=True)
-            ),
-        }
-        for name, values in times.items()
-    }
-
-
 def show(title, row):
     parts = [
         f"{name} {r['ms']:.0f} ms (min {r['min_ms']:.0f}, x{r['ratio']:.2f})"
@@ -166,9 +132,9 @@ def show(title, row):
     print(f"{title}: " + " | ".join(parts), flush=True)
 
 
-def peak_memory(frames):
-    """Peak resident memory in MB of a process of its own that streams `frames`."""
-    code = (
+def streamed(frames):
+    """Peak resident memory in MB of a process that streams `frames`."""
+    return peak_memory(
         "import numpy as np, jax\n"
         "from mtujax import *\n"
         "model = MTUNet(PRESETS['mtu1'])\n"
@@ -177,13 +143,7 @@ def peak_memory(frames):
         f"for _ in range({frames}):\n"
         "    stream.push(rng.integers(0, 256, (180, 320, 3), np.uint8))\n"
         "stream.flush()\n"
-        # Not getrusage: a child's maximum starts at its parent's.
-        "print(next(x.split()[1] for x in open('/proc/self/status') if 'VmHWM' in x))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    return int(done.stdout) / 1024
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How time and memory grow with pixels, units, channels and videos; fitted, drawn.
 
-    python benchmarks/growth.py [--quick] [--json FOLDER]
-    python benchmarks/growth.py --table RESULTS.json [--page docs/speed.md]
+    python -m benchmarks.speed.growth [--quick] [--json FOLDER]
+    python -m benchmarks.speed.growth --table RESULTS.json [--page docs/speed.md]
 
 The networks of a series are timed in turn, float32 on a CPU and bfloat16 elsewhere;
 of the inference form, whose channels are padded, except where a series says "plain".
@@ -16,11 +16,11 @@ import time
 
 import jax
 import numpy as np
-import record
-from core import compare
-from speed_row import OURS, PLAIN, both_forms
-from speed_text import device, ms, versions
 
+from benchmarks.helpers import record
+from benchmarks.helpers.runs import compare
+from benchmarks.speed.speed_row import OURS, PLAIN, both_forms
+from benchmarks.speed.speed_text import device, ms, versions
 from mtujax import PRESETS
 from mtujax.bench.timing import Network
 from mtujax.common.hardware import out_of_memory
@@ -235,7 +235,7 @@ def tell(args):
     text = markdown([table(results)])
     if args.page is None:
         return print(text)
-    from speed_chart import draw_growth
+    from benchmarks.speed.speed_chart import draw_growth
 
     page = record.with_text(args.page, text, MARK)
     chart = args.page.with_name("growth.png")

@@ -1,8 +1,8 @@
 """Times the network on this device, beside PyTorch and beside what the device can do.
 
-    python benchmarks/speed.py [--quick] [--json FOLDER] [--models mtu2 ...]
-    python benchmarks/speed.py --add-to RESULTS.json [--minutes 8] ...
-    python benchmarks/speed.py --table RESULTS.json ... [--page docs/speed.md]
+    python -m benchmarks.speed.speed [--quick] [--json FOLDER] [--models mtu2 ...]
+    python -m benchmarks.speed.speed --add-to RESULTS.json [--minutes 8] ...
+    python -m benchmarks.speed.speed --table RESULTS.json ... [--page docs/speed.md]
 
 Every network, precision, size and batch that is asked for gets a row: times of the
 step in both forms, frames per second, memory, compilation, the floor and the share of
@@ -27,17 +27,16 @@ import time
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
-import record
-import speed_text
-from speed_floor import floor
 
+from benchmarks.helpers import record
+from benchmarks.speed import speed_text
+from benchmarks.speed.speed_floor import floor
 from mtujax import PRESETS
 from mtujax.common.hardware import load_average
 from mtujax.config import DTYPES
 from mtujax.model.cost import achieved
 from mtujax.model.inference import needed_operations
 
-HERE = pathlib.Path(__file__).parent
 SIZES = {
     "360p": (640, 360),
     "720p": (1280, 720),
@@ -174,7 +173,7 @@ def cases(args):
 def rates(dtypes, args):
     """What the device can do at best, found in a process of its own."""
     words = ["--dtypes", *dtypes] + ["--quick"] * args.quick + ["--out"]
-    return in_process("speed_floor.py", words, args.row_seconds)
+    return in_process("benchmarks.speed.speed_floor", words, args.row_seconds)
 
 
 def one_row(case, args, left):
@@ -184,14 +183,14 @@ def one_row(case, args, left):
     settings = dict(case, repeats=args.repeats, seconds=args.seconds)
     settings.update(twin=args.twin, trace=args.trace)
     limit = min(left, args.row_seconds)
-    return in_process("speed_row.py", [json.dumps(settings)], limit)
+    return in_process("benchmarks.speed.speed_row", [json.dumps(settings)], limit)
 
 
-def in_process(script, words, limit):
-    """Runs a script that writes JSON to the file named last."""
+def in_process(module, words, limit):
+    """Runs a module that writes JSON to the file named last."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "found.json"
-        command = [sys.executable, str(HERE / script), *words, str(out)]
+        command = [sys.executable, "-m", module, *words, str(out)]
         try:
             code, said = output_of(command, limit)
         except subprocess.TimeoutExpired:
@@ -253,7 +252,7 @@ def tell(args):
     text = speed_text.all_tables(files)
     if args.page is None:
         return print(text)
-    from speed_chart import draw
+    from benchmarks.speed.speed_chart import draw
 
     page = record.with_text(args.page, text, speed_text.MARK)
     chart = args.page.with_suffix(".png")

@@ -5,9 +5,8 @@ import pathlib
 import shutil
 import tempfile
 
-from speed_text import device, fastest_twin
-from speed_trace import PARTS
-
+from benchmarks.speed.speed_text import device, fastest_twin
+from benchmarks.speed.speed_trace import PARTS
 from mtujax.common.files import whole_output
 from mtujax.report.style import COLOURS, TEXT_WIDTH, printed
 

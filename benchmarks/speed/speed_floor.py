@@ -1,6 +1,6 @@
 """What a device can do at best, measured: matrix products and memory.
 
-    python benchmarks/speed_floor.py [--dtypes float32 ...] [--quick]
+    python -m benchmarks.speed.speed_floor [--dtypes float32 ...] [--quick]
 
 The floor of a step is the longer of two times: its multiply-adds at the rate of the
 best matrix product, and its bytes at the rate of the best copy. Left out are what fits
@@ -16,7 +16,8 @@ import time
 
 import jax
 import jax.numpy as jnp
-from core import torch_module
+
+from benchmarks.helpers.runs import torch_module
 
 SIZES = {"cpu": (512, 1024, 2048), "other": (2048, 4096, 8192, 16384)}
 VALUES = {"cpu": 2**26, "other": 2**28}  # float32 in each array that is copied

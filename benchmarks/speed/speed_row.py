@@ -14,9 +14,10 @@ import sys
 
 import jax
 import numpy as np
-import speed_trace
-from core import compare, matcher_runners, torch_module
 
+from benchmarks.helpers.runs import compare, device_peak, torch_module
+from benchmarks.speed import speed_trace
+from benchmarks.speed.core import matcher_runners
 from mtujax import PRESETS, MTUNet, inference_params, init_params
 from mtujax.bench.timing import Network, measure, peak_memory, ratio, statistics, timed
 from mtujax.common.files import whole_output
@@ -159,10 +160,6 @@ def first_frame(subject, frame):
     return subject.get(restored)
 
 
-def device_peak():
-    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-
-
 def about(network, model, params, shape, before):
     """What is known of a form without timing it."""
     memory = peak_memory(network.compiled)
@@ -187,7 +184,8 @@ def twins_of(config, unmatched, shape):
     if torch_module() is None:
         return {}, {"twin": "PyTorch is not installed"}
     import torch
-    from speed_twin import make_twin
+
+    from benchmarks.speed.speed_twin import make_twin
 
     on_gpu = torch.cuda.is_available()
     if jax.default_backend() != "cpu" and not on_gpu:

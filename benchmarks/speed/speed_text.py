@@ -3,9 +3,8 @@
 import dataclasses
 import math
 
-from bundled_text import Limit, limit_table
-from speed_trace import PARTS
-
+from benchmarks.helpers.limits import Limit, limit_table
+from benchmarks.speed.speed_trace import PARTS
 from mtujax.bench.run import BUSY
 from mtujax.common.text import Column, Table, markdown, readable
 

@@ -1,6 +1,6 @@
 """Times training steps beside the PyTorch twin's; prints a table, never asserts.
 
-    python benchmarks/train.py [--quick] [--json FOLDER] [--models mtu2 ...]
+    python -m benchmarks.training.train [--quick] [--json FOLDER] [--models mtu2 ...]
 
 Ours and the twin's steps (`mtujax[torch]`; left out where torch is not installed) run
 alternately in one process, on the same weights and clips, after a check that both have
@@ -17,10 +17,10 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-import record
-from core import torch_module
 
 import mtujax
+from benchmarks.helpers import record
+from benchmarks.helpers.runs import device_peak, torch_module
 from mtujax import PRESETS, MTUNet, init_params, parallel
 from mtujax.model.cost import compiled_memory
 from mtujax.training.config import RELEASE, DataConfig, RunConfig
@@ -69,7 +69,7 @@ def main():
             results[part].append(measure(case, args))
             record.keep(results, "train", args.json)
     if peak := device_peak():
-        results["device_peak_mb"] = peak
+        results["device_peak_mb"] = peak / 1e6
         print(f"\nmost device memory in use by JAX at any time: {peak:.0f} MB")
     record.write(results, "train", args.json)
 
@@ -112,7 +112,7 @@ def beside_twin(case, args):
     step, row = compiled(step)
     runners = {"mtujax": ours(step, state, batch)}
     if args.twin:
-        from torch_step import TorchStep
+        from benchmarks.training.torch_step import TorchStep
 
         for name, last in (("twin", False), ("twin channels_last", True)):
             twin = TorchStep(model.config, config, params, channels_last=last)
@@ -205,11 +205,6 @@ def theirs(step, batch):
     """The same of the twin."""
     batch = step.to_device(batch)
     return lambda: {name: value.item() for name, value in step(batch).items()}
-
-
-def device_peak():
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("peak_bytes_in_use", 0) / 1e6
 
 
 def compare(runners, args, config):

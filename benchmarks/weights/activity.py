@@ -1,7 +1,7 @@
 """Which channels of a network carry nothing, layer by layer, on real frames.
 
-    python benchmarks/activity.py FOLDER_OR_VIDEO ... [--weights mtu2] [--frames 15]
-        [--json FOLDER]
+    python -m benchmarks.weights.activity FOLDER_OR_VIDEO ... [--weights mtu2]
+        [--frames 15] [--json FOLDER]
 
 A channel is dead if it is above zero in less than 0.1 % of the pixels of all frames
 given; in a network with a slope below zero, if it has the same value everywhere.
@@ -10,8 +10,8 @@ given; in a network with a slope below zero, if it has the same value everywhere
 import argparse
 
 import numpy as np
-import record
 
+from benchmarks.helpers import record
 from mtujax.cli.script import run_script
 from mtujax.common.text import Column, Table, markdown
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES

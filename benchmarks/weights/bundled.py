@@ -1,7 +1,8 @@
 """All figures of a model card, from one command; prints Markdown.
 
-    python benchmarks/bundled.py SET [--weights mtu2] [--beside FRAMES] [--json FOLDER]
-    python benchmarks/bundled.py [SET] --real FOLDER [--real-beside FRAMES] ...
+    python -m benchmarks.weights.bundled SET [--weights mtu2] [--beside FRAMES]
+        [--json FOLDER]
+    python -m benchmarks.weights.bundled [SET] --real FOLDER [--real-beside FRAMES] ...
 
 SET is the fixed validation set (docs/validation.md), or any in the layout `pairs`; its
 split `test` counts. Scored by `mtujax.evaluate`, with PSNR by `rt-paper`:
@@ -25,18 +26,18 @@ import pathlib
 import tempfile
 
 import jax.numpy as jnp
-import record
-from bundled_text import (
+
+from benchmarks.helpers import record
+from benchmarks.helpers.limits import limit_table
+from benchmarks.weights.bundled_text import (
     ALL_FRAMES,
     PAPER,
     Scores,
     clip_table,
     gain_table,
-    limit_table,
     limits,
     method_table,
 )
-
 from mtujax import restore_clip
 from mtujax.cli.script import run_script
 from mtujax.common.dataclass_json import plain

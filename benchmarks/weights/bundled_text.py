@@ -5,10 +5,10 @@ of real scenes likewise, but for "sharp".
 """
 
 import dataclasses
-import math
 
 import numpy as np
 
+from benchmarks.helpers.limits import Limit, number
 from mtujax.common.text import Column, Table
 
 PAPER, KOEHLER = "rt-paper", "koehler"
@@ -16,40 +16,6 @@ ALL_FRAMES = "kair"  # the protocol of the real scenes
 LEVEL = 1 / 255  # of 8 bits
 TOTAL = "all clips"
 WORST = 3  # clips that are named
-
-
-@dataclasses.dataclass(frozen=True)
-class Limit:
-    """What is asked of a number: to be at least, or at most, a limit.
-
-    Attributes:
-        what: is measured.
-        measured: the number found.
-        limit: it is asked to keep.
-        unit: of both, with a space before it.
-        at_least: whether the limit is the least; else it is the most.
-    """
-
-    what: str
-    measured: float
-    limit: float
-    unit: str = ""
-    at_least: bool = True
-
-    @property
-    def missing(self):
-        """By how much it falls short; 0 if it is reached, NaN if nothing is known."""
-        missing = self.limit - self.measured
-        return max(missing if self.at_least else -missing, 0.0)
-
-    @property
-    def verdict(self):
-        """Reached, or by how much not."""
-        if math.isnan(self.measured):
-            return "not known"
-        if not self.missing:
-            return "reached"
-        return f"falls short by {number(self.missing)}{self.unit}"
 
 
 @dataclasses.dataclass
@@ -74,11 +40,6 @@ class Scores:
             "real scenes": (self.real, ALL_FRAMES),
         }
         return {name: gains(*of) for name, of in sets.items() if of[0]}
-
-
-def number(value):
-    """Three digits after the point, or three that count of what is small."""
-    return f"{value:.3g}" if 0 < abs(value) < 0.01 else f"{value:.3f}"
 
 
 def by_clip(found, *, protocol=PAPER):
@@ -272,19 +233,3 @@ def gain_table(scores):
         tuple(rows),
         breaks=(len(scores.gains["real scenes"]) - 1,),
     )
-
-
-def limit_table(rows):
-    """A row for each thing that is asked."""
-    columns = Column("asked of", align="l"), Column("measured"), Column("limit")
-    cells = (
-        (
-            row.what,
-            number(row.measured) + row.unit,
-            f"{'≥' if row.at_least else '≤'} {number(row.limit)}{row.unit}",
-            row.verdict,
-        )
-        for row in rows
-    )
-    columns = (*columns, Column("", align="l"))
-    return Table("limits", "What is asked", columns, tuple(cells))

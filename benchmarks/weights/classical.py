@@ -1,6 +1,7 @@
 """Restores a set by classical methods, which a network must beat.
 
-    python benchmarks/classical.py SET OUT [--methods unsharp ...] [--json FOLDER]
+    python -m benchmarks.weights.classical SET OUT [--methods unsharp ...]
+        [--json FOLDER]
     python eval.py --results=OUT/unsharp --dataset=pairs --path=SET
 
 Reads the split `test` of a set in the layout `pairs`, or all of one without splits, and
@@ -31,12 +32,12 @@ from collections.abc import Callable
 import cv2
 import jax.numpy as jnp
 import numpy as np
-import record
 import skimage
-from bundled import split_of
 from skimage.filters import unsharp_mask
 from skimage.restoration import richardson_lucy
 
+from benchmarks.helpers import record
+from benchmarks.weights.bundled import split_of
 from mtujax import psnr
 from mtujax.cli.script import run_script
 from mtujax.common.files import whole_output

@@ -1,6 +1,6 @@
 """How much less wrong frames would have to be to be as steady as sharp ones.
 
-    python benchmarks/steadiness.py SET [--weights mtu2] [--shares 1 0.5]
+    python -m benchmarks.weights.steadiness SET [--weights mtu2] [--shares 1 0.5]
         [--json FOLDER]
 
 Restores the split `test` of a set in the layout `pairs`. Of what is wrong in each frame
@@ -15,10 +15,10 @@ import tempfile
 
 import jax.numpy as jnp
 import numpy as np
-import record
-from bundled import Clips
-from bundled_text import PAPER, TOTAL, psnr_of, ratios
 
+from benchmarks.helpers import record
+from benchmarks.weights.bundled import Clips
+from benchmarks.weights.bundled_text import PAPER, TOTAL, psnr_of, ratios
 from mtujax.cli.script import run_script
 from mtujax.common.dataclass_json import plain
 from mtujax.common.progress import FrameProgress

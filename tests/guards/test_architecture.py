@@ -231,7 +231,7 @@ def test_every_test_file_is_of_a_module():
     astray = []
     for path in TESTS.rglob("test_*.py"):
         folder = path.parent.relative_to(TESTS).as_posix().removeprefix(".")
-        if folder in ("end_to_end", "benchmarks", "guards"):
+        if folder.split("/")[0] in ("end_to_end", "benchmarks", "guards"):
             continue
         words = path.stem.removeprefix("test_").split("_")
         ways = ("_".join(words[:n]) for n in range(1, len(words) + 1))

@@ -1,7 +1,6 @@
 """Dead channels: counted by layer, and told of in the log."""
 
 import dataclasses
-import importlib
 import json
 import sys
 
@@ -12,8 +11,8 @@ import sets
 from flax.traverse_util import flatten_dict, unflatten_dict
 from moving import panned
 from networks import SMALLEST, TINY, lively_params
-from places import ROOT
 
+from benchmarks.weights import activity
 from mtujax.model.activity import dead_channels
 from mtujax.model.network import MTUNet, init_params
 from mtujax.training.config import TrainConfig
@@ -173,8 +172,6 @@ def test_more_than_a_fifth_in_a_layer_is_warned_of_with_what_helps():
 def test_the_benchmark_prints_the_layers_with_dead_channels(
     tiny, frames, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    benchmark = importlib.import_module("activity")
     model, params = tiny
     params = with_channels(params, "temporal", 0.0, -1.0, [0, 2, 3])
     params = with_channels(params, "temporal", 0.0, 1.0, [1])
@@ -186,7 +183,7 @@ def test_the_benchmark_prints_the_layers_with_dead_channels(
     words += ["--frames", 1, "--json", tmp_path / "out"]
     monkeypatch.setattr(sys, "argv", ["activity.py", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
-        benchmark.main()
+        activity.main()
     said = capsys.readouterr().out
     assert not ended.value.code
     assert "**mine, 1 frames**" in said and "| temporal | 3 of 4 | 75% |" in said

@@ -1,6 +1,5 @@
 """The speed benchmark: what is timed, and what becomes of a row; never how fast."""
 
-import importlib
 import json
 import pathlib
 import subprocess
@@ -14,20 +13,13 @@ import pytest
 from networks import SMALLEST
 from places import ROOT
 
+from benchmarks.speed import growth, speed, speed_floor
+from benchmarks.speed import speed_row as row
 from mtujax.bench.timing import STAGES, Network, measure
 from mtujax.model.cost import compiled_bytes
 from mtujax.model.network import MTUNet, inference_params, init_params
 
 SHAPE = (1, 16, 24, 3)
-
-
-@pytest.fixture(scope="module")
-def modules():
-    """The benchmark's files, as their scripts find each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        names = ("speed", "speed_floor", "speed_row", "speed_text", "speed_trace")
-        yield {name: importlib.import_module(name) for name in (*names, "growth")}
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +29,23 @@ def network():
     return Network(model, params, SHAPE)
 
 
-def test_the_floor_is_the_longer_of_two_times(modules):
-    floor = modules["speed_floor"].floor
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Where to write one that Python finds by its name."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "a_module.py"
+
+
+def test_the_floor_is_the_longer_of_two_times():
+    floor = speed_floor.floor
     assert floor(4e9, 1e9, 1e12, 1e11) == (10.0, "memory")
     assert floor(4e10, 1e9, 1e12, 1e11) == (40.0, "products")
     assert floor(4e9, None, 1e12, 1e11) == (4.0, "products")
 
 
-def test_the_best_of_all_that_was_tried_is_the_rate(modules, monkeypatch):
-    monkeypatch.setattr(modules["speed_floor"], "torch_module", lambda: None)
-    found = modules["speed_floor"].rates(["float32", "bfloat16"], quick=True)
+def test_the_best_of_all_that_was_tried_is_the_rate(monkeypatch):
+    monkeypatch.setattr(speed_floor, "torch_module", lambda: None)
+    found = speed_floor.rates(["float32", "bfloat16"], quick=True)
     for dtype in ("float32", "bfloat16"):
         tried = [p for p in found["products"] if p["dtype"] == dtype]
         assert {p["size"] for p in tried} == {64, 128}
@@ -72,8 +71,7 @@ def test_frames_need_not_be_pushed_at_a_stretch(network):
     assert all(len(samples) == 2 for samples in taken["a"].values())
 
 
-def test_what_needs_more_memory_than_there_is_does_not_run(modules, monkeypatch):
-    row = modules["speed_row"]
+def test_what_needs_more_memory_than_there_is_does_not_run(monkeypatch):
     monkeypatch.setattr(row, "available_bytes", lambda: 1000)
     with pytest.raises(row.TooLarge, match=r"needs \d+ MB, 0 MB are free"):
         row.ready(*row.both_forms(SMALLEST)["plain"], SHAPE, np.zeros(SHAPE, np.uint8))
@@ -87,12 +85,9 @@ def test_what_needs_more_memory_than_there_is_does_not_run(modules, monkeypatch)
         ("import time; time.sleep(60)", 1.0, "not in time", "not done after 1 s"),
     ],
 )
-def test_a_row_that_comes_to_nothing_says_why(
-    modules, tmp_path, code, limit, status, why
-):
-    script = tmp_path / "script.py"
-    script.write_text(code)
-    found = modules["speed"].in_process(script, [], limit)
+def test_a_row_that_comes_to_nothing_says_why(module, code, limit, status, why):
+    module.write_text(code)
+    found = speed.in_process(module.stem, [], limit)
     assert found == {"status": status, "why": why}
 
 
@@ -104,15 +99,15 @@ def gone(process):
     return state.split()[2] in "ZX"
 
 
-def test_nothing_outlives_a_row_that_is_not_done_in_time(modules, tmp_path):
-    script, told = tmp_path / "script.py", tmp_path / "worker"
-    script.write_text(
+def test_nothing_outlives_a_row_that_is_not_done_in_time(module, tmp_path):
+    told = tmp_path / "worker"
+    module.write_text(
         "import pathlib, subprocess, time\n"
         "worker = subprocess.Popen(['sleep', '600'])\n"
         f"pathlib.Path({str(told)!r}).write_text(str(worker.pid))\n"
         "time.sleep(600)\n"
     )
-    found = modules["speed"].in_process(script, [], 10.0)
+    found = speed.in_process(module.stem, [], 10.0)
     assert found["status"] == "not in time"
     worker = told.read_text()
     for _ in range(1000):  # it is killed, and dies when the system comes to it
@@ -122,9 +117,7 @@ def test_nothing_outlives_a_row_that_is_not_done_in_time(modules, tmp_path):
     assert gone(worker)
 
 
-def test_a_trace_that_fails_leaves_the_times(modules, monkeypatch):
-    row = modules["speed_row"]
-
+def test_a_trace_that_fails_leaves_the_times(monkeypatch):
     def fails(*_):
         raise ValueError("no such\noption")
 
@@ -132,14 +125,12 @@ def test_a_trace_that_fails_leaves_the_times(modules, monkeypatch):
     assert row.told_parts(None, None, SHAPE) == {"why": "ValueError: no such"}
 
 
-def test_what_a_row_finds_is_handed_over(modules, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text("import sys; open(sys.argv[-1], 'w').write(sys.argv[1])")
-    assert modules["speed"].in_process(script, ['{"a": 1}'], 30) == {"a": 1}
+def test_what_a_row_finds_is_handed_over(module):
+    module.write_text("import sys; open(sys.argv[-1], 'w').write(sys.argv[1])")
+    assert speed.in_process(module.stem, ['{"a": 1}'], 30) == {"a": 1}
 
 
-def test_the_grid_has_every_combination(modules):
-    speed = modules["speed"]
+def test_the_grid_has_every_combination():
     words = "--models mtu2 mtu1 --dtypes float32 bfloat16 --sizes 360p 2160p"
     args = speed.arguments([*words.split(), "--batches", "1", "8"])
     found = [tuple(case.values()) for case in speed.cases(args)]
@@ -152,12 +143,12 @@ ABOUT = {"preset": "mtu1", "dtype": "float32", "batch": 1}
 
 
 @pytest.fixture
-def partly(modules, monkeypatch):
+def partly(monkeypatch):
     """A benchmark of three sizes whose processes find what a test says."""
-    speed, asked, found = modules["speed"], [], {}
+    asked, found = [], {}
 
-    def in_process(script, words, limit):
-        if script == "speed_floor.py":
+    def in_process(module, words, limit):
+        if module == "benchmarks.speed.speed_floor":
             return {"flops_per_s": dict.fromkeys(words[1:-1], 1e12)}
         size = tuple(json.loads(words[0])["size"])
         asked.append(size)
@@ -201,17 +192,15 @@ def test_a_file_is_gone_on_with_and_saved_after_each_row(partly, tmp_path, capsy
         ),
     ],
 )
-def test_a_file_that_cannot_be_gone_on_with_is_refused(
-    modules, tmp_path, content, said
-):
+def test_a_file_that_cannot_be_gone_on_with_is_refused(tmp_path, content, said):
     file = tmp_path / "found.json"
     file.write_text(content)
     with pytest.raises(SystemExit, match=rf"error: \S+found.json: {said}$"):
-        modules["speed"].earlier(file, {"machine": {"jax": "2"}})
+        speed.earlier(file, {"machine": {"jax": "2"}})
 
 
-def test_fits_find_the_curve_that_points_lie_on(modules):
-    fits = modules["growth"].fits
+def test_fits_find_the_curve_that_points_lie_on():
+    fits = growth.fits
     power = fits([{"x": x, "y": 3 * x**1.5} for x in (1, 2, 5)])["power"]
     assert power["exponent"] == pytest.approx(1.5)
     assert power["factor"] == pytest.approx(3) and power["residual"] < 1e-9
@@ -221,9 +210,10 @@ def test_fits_find_the_curve_that_points_lie_on(modules):
     assert line["residual"] < 1e-9 < found["power"]["residual"]
 
 
-def run(folder, script, *words):
-    words = [sys.executable, f"benchmarks/{script}", "--quick", "--json", folder]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+def run(folder, name):
+    words = "-m", f"benchmarks.speed.{name}", "--quick", "--json", folder
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (file,) = folder.iterdir()
     return json.loads(file.read_text()), done.stdout
@@ -231,7 +221,7 @@ def run(folder, script, *words):
 
 @pytest.mark.slow
 def test_a_quick_run_measures_a_row(tmp_path):
-    told, printed = run(tmp_path, "speed.py")
+    told, printed = run(tmp_path, "speed")
     (found,) = told["rows"]
     assert found["status"] == "measured" and {"date", "jax"} <= told["machine"].keys()
     for form in found["forms"].values():
@@ -249,7 +239,7 @@ def test_a_quick_run_measures_a_row(tmp_path):
 
 @pytest.mark.slow
 def test_a_quick_run_measures_growth(tmp_path):
-    told, printed = run(tmp_path, "growth.py")
+    told, printed = run(tmp_path, "growth")
     assert all(len(one["points"]) > 1 and one["fits"] for one in told["series"])
     names = [one["what"] for one in told["series"]]
     assert "time, channels" in names and "memory, pixels" in names

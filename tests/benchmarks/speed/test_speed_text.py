@@ -1,24 +1,15 @@
 """What the speed benchmark says of its figures, which are made up here."""
 
-import importlib
 import json
 import re
 
 import pytest
 from places import ROOT
 
+from benchmarks.speed import growth, speed
+from benchmarks.speed import speed_text as text
 from mtujax.config import PRESETS
 from mtujax.model.inference import needed_operations
-
-NAMES = ("speed", "speed_text", "growth")
-
-
-@pytest.fixture(scope="module")
-def modules():
-    """The benchmark's files, as their scripts find each other."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield {n: importlib.import_module(n) for n in NAMES}
 
 
 def times(p50):
@@ -29,7 +20,7 @@ def times(p50):
     }
 
 
-def row(speed, preset, size, dtype="float32", *, ours=10.0, ratio=2.0, alone=0.5):
+def row(preset, size, dtype="float32", *, ours=10.0, ratio=2.0, alone=0.5):
     """Made-up figures: PyTorch takes `ratio` times as long, and `alone` unmatched."""
     form = {
         **times(ours),
@@ -69,8 +60,8 @@ def row(speed, preset, size, dtype="float32", *, ours=10.0, ratio=2.0, alone=0.5
     return found, best
 
 
-def results(modules, backend="cpu", rows=()):
-    found, best = row(modules["speed"], "mtu2", [640, 360])
+def results(backend="cpu", rows=()):
+    found, best = row("mtu2", [640, 360])
     about = {"date": "2000-01-02", "device": "made-up H100", "cpu": "made-up CPU"}
     return {
         "machine": {**about, "threads": 2, "jax": "1.2"},
@@ -80,8 +71,8 @@ def results(modules, backend="cpu", rows=()):
     }
 
 
-def test_the_floor_is_that_of_the_work_that_is_needed(modules):
-    found, _ = row(modules["speed"], "mtu2", [640, 360])
+def test_the_floor_is_that_of_the_work_that_is_needed():
+    found, _ = row("mtu2", [640, 360])
     needed = found["needed_multiply_adds"]
     assert needed == needed_operations(PRESETS["mtu2"], 1, 360, 640)
     assert found["floor_ms"] == pytest.approx(2e3 * needed / 5e12)
@@ -92,47 +83,45 @@ def test_the_floor_is_that_of_the_work_that_is_needed(modules):
     assert found["forms"]["plain"]["gbytes_per_s"] == pytest.approx(0.1)
 
 
-def test_company_on_a_cpu_is_told(modules):
-    found = results(modules) | {"load_average": 0.4}
-    assert "load average" not in modules["speed_text"].all_tables([found])
+def test_company_on_a_cpu_is_told():
+    found = results() | {"load_average": 0.4}
+    assert "load average" not in text.all_tables([found])
     found["load_average"] = 3.7
-    assert "load average was 3.7 on 2" in modules["speed_text"].all_tables([found])
+    assert "load average was 3.7 on 2" in text.all_tables([found])
 
 
-def test_rows_that_were_not_measured_are_named_in_the_tables(modules):
+def test_rows_that_were_not_measured_are_named_in_the_tables():
     lost = dict(preset="mtu10", dtype="float32", size=[1280, 720], batch=8)
     lost |= {"status": "does not fit", "why": "needs 9.0 GB, 1.0 GB are free"}
-    text = modules["speed_text"].all_tables([results(modules, rows=[lost])])
-    assert "| MTU10 | float32 | 1280x720 | 8 | does not fit | " in text
-    assert "| does not fit: needs 9.0 GB, 1.0 GB are free | " in text
-    assert "does not fit (needs" in modules["speed_text"].line(lost)
+    tables = text.all_tables([results(rows=[lost])])
+    assert "| MTU10 | float32 | 1280x720 | 8 | does not fit | " in tables
+    assert "| does not fit: needs 9.0 GB, 1.0 GB are free | " in tables
+    assert "does not fit (needs" in text.line(lost)
 
 
-def test_a_gpus_columns_are_blank_without_its_file(modules):
-    text = modules["speed_text"]
-    alone = text.all_tables([results(modules)]).splitlines()
+def test_a_gpus_columns_are_blank_without_its_file():
+    alone = text.all_tables([results()]).splitlines()
     measured = next(one for one in alone if one.startswith("| MTU2 | float32"))
     assert "| 10.0 | 100 | 20.0 | 2.00 | 13.0 |" + "  |" * 5 in measured
     blank = next(one for one in alone if one.startswith("| MTU2 | bfloat16"))
     assert set(blank.split("| 1 |")[1]) == {" ", "|"}
-    both = [results(modules), results(modules, "gpu")]
+    both = [results(), results("gpu")]
     table = text.device_table(both)
     assert table.rows[0][4:9] == table.rows[0][9:]
     assert "GPU: made-up H100; 2000-01-02, jax 1.2." in table.notes
 
 
-def test_what_is_asked_is_reached_or_missed_by_so_much(modules):
-    text = modules["speed_text"]
-    found = {one["what"]: one["verdict"] for one in text.verdicts(results(modules))}
+def test_what_is_asked_is_reached_or_missed_by_so_much():
+    found = {one["what"]: one["verdict"] for one in text.verdicts(results())}
     name = "mtu2 float32 640x360 batch 1"
     assert found == {
         # PyTorch takes half of our time, so that we take twice its.
         f"{name}, without matching: time over PyTorch's": "falls short by 0.500",
         f"{name}, matcher: time over PyTorch's": "reached",
     }
-    half, _ = row(modules["speed"], "mtu2", [1280, 720], "bfloat16", ours=4.0)
-    large, _ = row(modules["speed"], "mtu10_l", [1280, 720], "bfloat16", ours=10.0)
-    of_gpu = results(modules, "gpu", [half, large])
+    half, _ = row("mtu2", [1280, 720], "bfloat16", ours=4.0)
+    large, _ = row("mtu10_l", [1280, 720], "bfloat16", ours=10.0)
+    of_gpu = results("gpu", [half, large])
     found = {one["what"]: one["verdict"] for one in text.verdicts(of_gpu)}
     name = "mtu2 bfloat16 1280x720 batch 1"
     assert found[f"{name}: step"] == "falls short by 1.000 ms"
@@ -141,21 +130,20 @@ def test_what_is_asked_is_reached_or_missed_by_so_much(modules):
     assert found["mtu10_l bfloat16 1280x720 batch 1: frames/s"] == "reached"
 
 
-def test_the_faster_twin_counts(modules):
-    found, _ = row(modules["speed"], "mtu2", [640, 360])
-    assert modules["speed_text"].fastest_twin(found)["name"] == "twin"
+def test_the_faster_twin_counts():
+    found, _ = row("mtu2", [640, 360])
+    assert text.fastest_twin(found)["name"] == "twin"
     found["ratios"]["twin compiled"] = 1.5
-    assert modules["speed_text"].fastest_twin(found)["name"] == "twin compiled"
+    assert text.fastest_twin(found)["name"] == "twin compiled"
     found["others"] = {}
-    assert modules["speed_text"].fastest_twin(found) is None
+    assert text.fastest_twin(found) is None
 
 
-def test_a_page_gets_tables_and_a_chart_from_the_file_alone(modules, tmp_path):
+def test_a_page_gets_tables_and_a_chart_from_the_file_alone(tmp_path):
     file, page = tmp_path / "speed.json", tmp_path / "page.md"
-    made_up = results(modules)
+    made_up = results()
     file.write_text(json.dumps(made_up))
     page.write_text("before\n<!-- speed -->\nold\n<!-- speed -->\nafter\n")
-    speed = modules["speed"]
     speed.tell(speed.arguments(["--table", str(file), "--page", str(page)]))
     told = page.read_text()
     assert told.startswith("before\n<!-- speed -->\n\n**Speed of one step**")
@@ -167,25 +155,25 @@ def test_a_page_gets_tables_and_a_chart_from_the_file_alone(modules, tmp_path):
 
 
 @pytest.mark.parametrize("script, entry", [("speed", "rows"), ("growth", "series")])
-def test_what_no_page_can_be_made_from_is_one_line(modules, tmp_path, script, entry):
+def test_what_no_page_can_be_made_from_is_one_line(tmp_path, script, entry):
     file, page = tmp_path / "results.json", tmp_path / "page.md"
     page.write_text("no marks")
-    made_up = results(modules) | {"dtype": "float32", "series": []}
+    made_up = results() | {"dtype": "float32", "series": []}
 
     def fails(match, *, path=file, page=page):
-        read = modules[script]
+        read = {"speed": speed, "growth": growth}[script]
         words = ["--table", str(path), "--page", str(page)]
         with pytest.raises(SystemExit, match=f"^error: {re.escape(match)}$"):
             read.tell(read.arguments(words))
         assert not list(tmp_path.glob("*.png"))
 
     fails(f"{file}: No such file or directory")
-    for text in (
+    for content in (
         "{",
         "[1]",
         json.dumps({k: made_up[k] for k in made_up if k != entry}),
     ):
-        file.write_text(text)
+        file.write_text(content)
         fails(f"{file}: no results of this benchmark")
     file.write_text(json.dumps(made_up))
     mark = f"<!-- {script} -->"

@@ -1,26 +1,17 @@
 """Which part of the network a traced operation is of, and that no moment is lost."""
 
-import importlib
 import re
 
 import jax
 import numpy as np
 import pytest
 from networks import TINY
-from places import ROOT
 
+from benchmarks.speed import speed_trace as trace
 from mtujax.bench.timing import Network
 from mtujax.model.network import MTUNet, inference_params, init_params
 
-BENCHMARKS = ROOT / "benchmarks"
 SHAPE = (1, 16, 24, 3)
-
-
-@pytest.fixture(scope="module")
-def trace():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        yield importlib.import_module("speed_trace")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +28,7 @@ def instructions(hlo, opcode):
     return found
 
 
-def test_each_kind_of_operation_is_of_its_part(trace, network):
+def test_each_kind_of_operation_is_of_its_part(network):
     hlo = network.compiled.as_text()
     parts = trace.parts_of(hlo)
     kinds = {"convolution": "convolutions", "while": "matcher", "gather": "warp"}
@@ -47,7 +38,7 @@ def test_each_kind_of_operation_is_of_its_part(trace, network):
     assert set(instructions(hlo, "fusion")) < set(parts)
 
 
-def test_the_parts_of_a_real_trace_sum_to_the_whole(trace, network):
+def test_the_parts_of_a_real_trace_sum_to_the_whole(network):
     frame = network.put(np.zeros(SHAPE, np.uint8))
 
     def step():
@@ -104,7 +95,7 @@ metadata={op_name="jit(step)/unit_0/conv/conv_general_dilated" stack_frame_id=3}
 
 
 @pytest.mark.parametrize("parents", [(0, 1, 1), (1, 2, 2)])
-def test_the_programs_text_tells_who_asked_for_an_operation(trace, parents):
+def test_the_programs_text_tells_who_asked_for_an_operation(parents):
     """Also where a parent's number is printed plus one."""
     parts = trace.parts_of(HLO % parents)
     assert parts["moved"] == "warp"  # something in it is
@@ -114,7 +105,7 @@ def test_the_programs_text_tells_who_asked_for_an_operation(trace, parents):
     assert parts["copy"] == "rest"
 
 
-def test_every_moment_counts_once_for_the_innermost_operation(trace, rng):
+def test_every_moment_counts_once_for_the_innermost_operation(rng):
     """Beside a loop over whole nanoseconds and the events that cover each."""
     threads = []
     for _ in range(3):

@@ -14,8 +14,9 @@ pytestmark = pytest.mark.slow
 def results(tmp_path_factory):
     """What `--quick` prints and writes."""
     folder = tmp_path_factory.mktemp("results")
-    words = [sys.executable, "benchmarks/train.py", "--quick", "--json", str(folder)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    words = "-m", "benchmarks.training.train", "--quick", "--json", folder
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (file,) = folder.glob("train-*.json")
     return done.stdout, json.loads(file.read_text())

@@ -1,7 +1,6 @@
 """The figures of a model card: what is asked of them, and one run from end to end."""
 
 import dataclasses
-import importlib
 import json
 import subprocess
 import sys
@@ -12,19 +11,13 @@ import pytest
 import sets
 from places import ROOT
 
+from benchmarks.weights import bundled_text as text
 from mtujax.common.text import markdown
 from mtujax.config import PRESETS
 from mtujax.evaluation.results import Evaluation, Method, Scored
 from mtujax.evaluation.scores import ConsistencySums, ProtocolScores, Sums, VideoScores
 
 DEVICES = "a CPU alone", "half an hour of a GPU"
-
-
-@pytest.fixture(scope="module")
-def text():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("bundled_text")
 
 
 def evaluation(psnr, errors=(4.0, 4.0)):
@@ -57,7 +50,7 @@ def found():
 REST = {"one": {"largest": 0.002, "mean": 1e-5}, "two": {"largest": 0.02, "mean": 1e-4}}
 
 
-def verdicts(text, found, rest=REST, real=None):
+def verdicts(found, rest=REST, real=None):
     scores = text.Scores(found, rest, real or {})
     return {row.what: row.verdict for row in text.limits(scores)}
 
@@ -65,8 +58,8 @@ def verdicts(text, found, rest=REST, real=None):
 CPU, GPU = (f"mean gain, after training on {device}" for device in DEVICES)
 
 
-def test_each_limit_is_reached_or_missed_by_so_much(text, found):
-    assert verdicts(text, found) == {
+def test_each_limit_is_reached_or_missed_by_so_much(found):
+    assert verdicts(found) == {
         f"fixed set: {CPU}": "reached",  # 1.9 dB
         f"fixed set: {GPU}": "falls short by 0.600 dB",
         "least gain of a clip": "falls short by 0.100 dB",
@@ -78,17 +71,17 @@ def test_each_limit_is_reached_or_missed_by_so_much(text, found):
     }
 
 
-def test_better_figures_reach_all(text, found):
+def test_better_figures_reach_all(found):
     found["restored"] = evaluation((29.0, 30.0), errors=(3.2, 4.0))
     found["sharp"] = evaluation((39, 33.0))
     rest = {"one": {"largest": 0.002, "mean": 1e-5}}
-    assert set(verdicts(text, found, rest).values()) == {"reached"}
+    assert set(verdicts(found, rest).values()) == {"reached"}
 
 
-def test_what_is_not_known_is_not_reached(text, found):
+def test_what_is_not_known_is_not_reached(found):
     found["sharp"] = evaluation((39, float("nan")))
     found["restored"] = evaluation((29.0, 30.0), errors=(1.0, float("nan")))
-    told = verdicts(text, found)
+    told = verdicts(found)
     assert told["sharp input: mean PSNR"] == "not known"
     assert told["the same, most of a clip"] == "not known"
     assert told["warping error, of the blurry frames'"] == "not known"
@@ -107,8 +100,8 @@ def real():
     return {name: of_all_frames(psnr) for name, psnr in names.items()}
 
 
-def test_real_scenes_are_asked_for_their_own_gain(text, found, real):
-    alone = verdicts(text, {}, {}, real)
+def test_real_scenes_are_asked_for_their_own_gain(found, real):
+    alone = verdicts({}, {}, real)
     assert alone == {
         f"real scenes: {CPU}": "reached",  # 1.5 dB
         f"real scenes: {GPU}": "falls short by 1.000 dB",
@@ -116,12 +109,12 @@ def test_real_scenes_are_asked_for_their_own_gain(text, found, real):
         "real scenes: PSNR beside deconvolved": "reached",
     }
     real["restored"] = of_all_frames((21.5, 26))
-    both = verdicts(text, found, real=real)
+    both = verdicts(found, real=real)
     assert both["least gain of a clip"] == "falls short by 0.400 dB"
-    assert {*alone} < {*both} and {*verdicts(text, found)} < {*both}
+    assert {*alone} < {*both} and {*verdicts(found)} < {*both}
 
 
-def test_the_table_of_gains_has_each_scene_and_both_means(text, found, real):
+def test_the_table_of_gains_has_each_scene_and_both_means(found, real):
     table = text.gain_table(text.Scores(found, REST, real))
     assert table.rows == (
         ("one", "22.00", "24.00", "23.00", "+1.00"),
@@ -134,7 +127,7 @@ def test_the_table_of_gains_has_each_scene_and_both_means(text, found, real):
     assert alone.rows == table.rows[:3]
 
 
-def test_the_table_has_a_row_for_each_clip_and_names_the_worst(text, found):
+def test_the_table_has_a_row_for_each_clip_and_names_the_worst(found):
     table = text.clip_table(found, REST)
     assert [row[0] for row in table.rows] == ["one", "two", text.TOTAL]
     assert table.rows[2][1:4] == ("27.90", "+1.90", "0.9000")
@@ -163,8 +156,8 @@ def own_set(tmp_path_factory):
     return root
 
 
-def run(*words, script="bundled.py"):
-    words = [sys.executable, f"benchmarks/{script}", *map(str, words)]
+def run(*words, name="bundled"):
+    words = [sys.executable, "-m", f"benchmarks.weights.{name}", *map(str, words)]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
 
 
@@ -245,7 +238,7 @@ def test_a_set_that_is_none_takes_one_line(tmp_path):
 @pytest.mark.slow
 def test_half_of_the_errors_is_six_decibels_less(own_set, weights_file, tmp_path):
     words = "--weights", weights_file, "--shares", 1, 0.5, 1, "--json", tmp_path
-    done = run(own_set, *words, script="steadiness.py")
+    done = run(own_set, *words, name="steadiness")
     assert done.returncode == 0, done.stderr
     (file,) = tmp_path.glob("steadiness-*.json")
     whole, half = json.loads(file.read_text())["shares"]
@@ -259,6 +252,6 @@ def test_half_of_the_errors_is_six_decibels_less(own_set, weights_file, tmp_path
 @pytest.mark.slow
 def test_a_share_of_the_errors_must_be_one(tmp_path):
     for share in "0", "1.5", "half":
-        done = run(tmp_path, "--shares", share, script="steadiness.py")
+        done = run(tmp_path, "--shares", share, name="steadiness")
         assert done.returncode == 2
         assert f"{share}: must be above 0 and at most 1" in done.stderr

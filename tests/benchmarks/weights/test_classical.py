@@ -1,6 +1,5 @@
 """The classical methods that a network must beat: settings chosen, frames written."""
 
-import importlib
 import json
 import sys
 
@@ -8,19 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import sets
-from places import ROOT
 
+from benchmarks.weights import classical
 from mtujax.evaluation.api import evaluate
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 
 SIGMA = 1.4
-
-
-@pytest.fixture(scope="module")
-def classical():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("classical")
 
 
 def texture(rows, columns, seed=0):
@@ -65,7 +57,7 @@ def fewer(method, **grid):
     return type(method)(method.restore, grid)
 
 
-def test_deconvolution_finds_the_gaussian_that_blurred_a_clip(classical, soft):
+def test_deconvolution_finds_the_gaussian_that_blurred_a_clip(soft):
     method = classical.METHODS["richardson_lucy"]
     method = fewer(method, sigma=(0.7, SIGMA, 2.8), iterations=(2, 10))
     alike, each = classical.choose(method, classical.Clips(soft), 3)
@@ -78,7 +70,7 @@ def test_deconvolution_finds_the_gaussian_that_blurred_a_clip(classical, soft):
     assert alike["searched_psnr"] <= mean
 
 
-def test_the_straight_line_of_a_pan_is_found(classical, tmp_path):
+def test_the_straight_line_of_a_pan_is_found(tmp_path):
     """It moves by (6, 2) pixels a frame and is exposed for 2/3 of that."""
     wide = texture(140, 200)
     light, pairs = linear_from_srgb(wide), []
@@ -104,7 +96,7 @@ def test_the_straight_line_of_a_pan_is_found(classical, tmp_path):
 
 
 @pytest.mark.parametrize("motion", [(0, 0), (7.3, 0), (-4, 9.5), (0.4, -0.2)])
-def test_a_line_has_the_length_and_direction_of_the_motion(classical, motion):
+def test_a_line_has_the_length_and_direction_of_the_motion(motion):
     """Its moments: those of a straight stretch, widened by the interpolation."""
     spread = classical.line(np.array(motion))
     assert spread.sum() == pytest.approx(1, abs=1e-5)
@@ -119,7 +111,7 @@ def test_a_line_has_the_length_and_direction_of_the_motion(classical, motion):
         assert -1e-3 <= variance <= 0.25 + 1e-3
 
 
-def run(classical, monkeypatch, *words):
+def run(monkeypatch, *words):
     """The script's exit status."""
     monkeypatch.setattr(sys, "argv", ["classical.py", *map(str, words)])
     with pytest.raises(SystemExit) as ended:
@@ -127,14 +119,12 @@ def run(classical, monkeypatch, *words):
     return ended.value.code
 
 
-def test_frames_are_found_and_scored_by_an_evaluation(
-    classical, soft, tmp_path, monkeypatch
-):
+def test_frames_are_found_and_scored_by_an_evaluation(soft, tmp_path, monkeypatch):
     for name, method in classical.METHODS.items():
         grid = {key: values[2:3] for key, values in method.grid.items()}
         monkeypatch.setitem(classical.METHODS, name, fewer(method, **grid))
     out = tmp_path / "frames"
-    assert run(classical, monkeypatch, soft, out) == 0
+    assert run(monkeypatch, soft, out) == 0
     assert sorted(p.name for p in out.iterdir()) == sorted(classical.METHODS)
     for name in classical.METHODS:
         told = json.loads((out / name / "chosen.json").read_text())
@@ -152,20 +142,18 @@ def test_frames_are_found_and_scored_by_an_evaluation(
             assert one.sums.means[0] == pytest.approx(psnr, abs=1e-4)
 
 
-def test_a_clip_that_nothing_helps_is_left_as_it_is(
-    classical, soft, tmp_path, monkeypatch
-):
-    assert run(classical, monkeypatch, soft, tmp_path, "--methods", "unsharp") == 0
+def test_a_clip_that_nothing_helps_is_left_as_it_is(soft, tmp_path, monkeypatch):
+    assert run(monkeypatch, soft, tmp_path, "--methods", "unsharp") == 0
     for path in (soft / "test" / "crisp" / "blur").iterdir():
         written = sets.rgb(tmp_path / "unsharp" / "crisp" / path.name)
         assert (written == sets.rgb(path)).all()
-    status = run(classical, monkeypatch, soft, tmp_path, "--methods", "unsharp")
+    status = run(monkeypatch, soft, tmp_path, "--methods", "unsharp")
     assert status == 1
 
 
-def test_a_set_that_is_none_takes_one_line(classical, tmp_path, monkeypatch, capsys):
-    assert run(classical, monkeypatch, tmp_path / "nowhere", tmp_path / "out") == 1
+def test_a_set_that_is_none_takes_one_line(tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, tmp_path / "nowhere", tmp_path / "out") == 1
     told = capsys.readouterr().err.splitlines()[0]  # how a set looks follows
     assert told.startswith("classical.py: error: ") and "nowhere: no such" in told
     assert not (tmp_path / "out").exists()
-    assert run(classical, monkeypatch, tmp_path, tmp_path, "--searched", 0) == 2
+    assert run(monkeypatch, tmp_path, tmp_path, "--searched", 0) == 2
