@@ -55,12 +55,12 @@ def metric_times(height, width, *, rounds):
     pair = [jax.device_put(image[None]) for image in (restored, sharp)]
     times = {}
     for names in (DEFAULT, *((name,) for name in PROTOCOLS)):
-        taken = []
+        milliseconds = []
         for _ in range(rounds + 1):
             begun = time.perf_counter()
             jax.block_until_ready([PROTOCOLS[name].score(*pair) for name in names])
-            taken.append(1e3 * (time.perf_counter() - begun))
-        times[" + ".join(names)] = taken[0], statistics.median(taken[1:])
+            milliseconds.append(1e3 * (time.perf_counter() - begun))
+        times[" + ".join(names)] = milliseconds[0], statistics.median(milliseconds[1:])
     return times
 
 

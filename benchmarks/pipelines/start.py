@@ -98,7 +98,7 @@ def child(clip, out, cache, weights):
 
     use_cache(cache)
     counts = dict.fromkeys(EVENTS.values(), 0)
-    moments = []
+    seconds = []
 
     def count(event, **_):
         if event in EVENTS:
@@ -108,12 +108,12 @@ def child(clip, out, cache, weights):
     jax.devices()
 
     def now(*_):
-        moments.append(time.time() - spawned)
+        seconds.append(time.time() - spawned)
 
     now()
     deblur_video(clip, out, weights=weights, overwrite=True, progress=now)
     now()
-    found = dict(zip(TIMES, (*moments[:2], moments[-1]), strict=True))
+    found = dict(zip(TIMES, (*seconds[:2], seconds[-1]), strict=True))
     found["compiled"] = counts.pop("asked for") - counts["from disk"]
     print(json.dumps(found | counts))
 

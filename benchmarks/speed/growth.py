@@ -67,7 +67,7 @@ class Case:
 def main():
     args = arguments()
     if args.table:
-        return tell(args)
+        return show_tables(args)
     results = {
         "machine": record.machine_printed(),
         "backend": jax.default_backend(),
@@ -229,7 +229,7 @@ def table(results):
     return Table("growth", caption, tuple(columns), tuple(rows), notes=(note,))
 
 
-def tell(args):
+def show_tables(args):
     """Prints the table of a file of results, or writes it and the chart to a page."""
     results = record.load(args.table, "machine", "dtype", "series")
     text = markdown([table(results)])

@@ -48,7 +48,7 @@ SIZES = {
 def main():
     args = arguments()
     if args.table:
-        return tell(args)
+        return show_tables(args)
     results = {
         "machine": record.machine_printed(),
         "backend": jax.default_backend(),
@@ -245,7 +245,7 @@ def add_floor(row, best):
         form["of_floor"] = least / form["step_ms"]["p50"]
 
 
-def tell(args):
+def show_tables(args):
     """Prints tables of files of results; with a page, also writes page and chart."""
     names = ("machine", "backend", "rates", "rows")
     files = [record.load(path, *names) for path in args.table]

@@ -103,19 +103,19 @@ def measure_row(
     def run(makers, ours):
         """Adds the times of these twins, beside ours."""
         made = add_twins(makers, frames[0], firsts, left_out)
-        taken = in_turn({**ours, **made}, frames, repeats, seconds)
-        others = {name: times(taken[name], batch) for name in made}
-        row["others"] = {ALONE: times(taken[ALONE], batch)} | row["others"] | others
-        row["ratios"] |= ratios(taken)
+        measured = in_turn({**ours, **made}, frames, repeats, seconds)
+        others = {name: times(measured[name], batch) for name in made}
+        row["others"] = {ALONE: times(measured[ALONE], batch)} | row["others"] | others
+        row["ratios"] |= ratios(measured)
         row["largest_difference"] = differences(firsts)
-        return taken
+        return measured
 
-    taken = run({n: m for n, m in twins.items() if COMPILED not in n}, subjects)
+    measured = run({n: m for n, m in twins.items() if COMPILED not in n}, subjects)
     for name in forms:
-        found[name] |= times(taken[name], batch)
+        found[name] |= times(measured[name], batch)
         found[name]["parts_ms"] = None
         if trace:
-            found[name]["parts_ms"] = told_parts(subjects[name], forms[name], shape)
+            found[name]["parts_ms"] = try_parts(subjects[name], forms[name], shape)
     row["matcher"] = matcher(shape, config) if config.matching_units else None
     save(row)
     if late := {n: m for n, m in twins.items() if COMPILED in n}:
@@ -227,17 +227,17 @@ def times(samples, batch):
     }
 
 
-def ratios(taken):
+def ratios(samples):
     """Median by rounds of each subject's time over that of the optimized form.
 
     Networks without matching are beside ours without it.
     """
     return {
-        name: ratio(samples, taken[like(name, OURS)]) for name, samples in taken.items()
+        name: ratio(own, samples[like(name, OURS)]) for name, own in samples.items()
     }
 
 
-def told_parts(*of):
+def try_parts(*of):
     """What `parts` finds, or why it cannot: times stand without a trace."""
     try:
         return parts(*of)

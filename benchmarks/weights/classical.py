@@ -230,7 +230,7 @@ def restore(method, clips, clip, settings, folder):
     return scores
 
 
-def work_off(name, clips, out, searched):
+def run_method(name, clips, out, searched):
     """Chooses a method's settings, restores the clips; gives what was chosen."""
     method = METHODS[name]
     alike, each = choose(method, clips, searched)
@@ -279,7 +279,7 @@ def classical(args):
     args.out.mkdir(parents=True, exist_ok=True)
     results = {"machine": record.machine_printed()}
     for name in args.methods:
-        results[name] = work_off(name, clips, args.out, args.searched)
+        results[name] = run_method(name, clips, args.out, args.searched)
     record.write(results, "classical", args.json)
     return 0
 

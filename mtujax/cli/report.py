@@ -82,9 +82,9 @@ def _figures(measured, shown, crops):
     """Functions that draw the figures into a folder; all mistakes are found before."""
     from mtujax.report.crops import (
         FigureSettings,
+        compute_views,
         draw_folders,
         draw_pictures,
-        look,
         read_folders,
     )
     from mtujax.report.efficiency import draw_efficiency
@@ -95,7 +95,7 @@ def _figures(measured, shown, crops):
     (weights, without, photo, size), (folders, number, box) = shown, crops
     size = parse_size(size)
     strips = read_folders(folders, number, box) if folders else None
-    seen = look(
+    seen = compute_views(
         FigureSettings(tuple(weights or (DEFAULT_WEIGHTS,)), without, photo, size),
         to_stderr,
     )

@@ -186,7 +186,7 @@ def read_manifest(folder: Path) -> dict:
         manifest = json.loads(path.read_text())
         version = manifest["version"]
         if version == VERSION:
-            _look_up_all(manifest)
+            _check_entries(manifest)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged; {_AGAIN}") from error
     if version != VERSION:
@@ -197,7 +197,7 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 
-def _look_up_all(manifest):
+def _check_entries(manifest):
     """Looks up every field, which raises where one is missing."""
     itemgetter("set", "built")(manifest)
     for video in itertools.chain(*manifest["splits"].values()):

@@ -107,8 +107,8 @@ def _rows(found, sizes):
 def _read_all(found, quick, threads, progress):
     """Sizes (rows, columns) by video, and a line for each unusable frame."""
     jobs = [(video, n) for video in found.videos for n in range(len(video.pairs))]
-    look = _look if quick else _read
-    results = in_threads(lambda job: look(*job), jobs, threads=threads)
+    read = _read_first if quick else _read
+    results = in_threads(lambda job: read(*job), jobs, threads=threads)
     sizes, findings = {}, []
     for done, ((video, n), (size, wrong)) in enumerate(
         zip(jobs, results, strict=True), 1
@@ -126,7 +126,7 @@ def _read_all(found, quick, threads, progress):
     return sizes, findings
 
 
-def _look(video, n):
+def _read_first(video, n):
     """Size of a video's first pair, else None, and findings; decodes that pair only."""
     paths = video.paths(n)
     findings = [f"{path}: empty file" for path in paths if not path.stat().st_size]

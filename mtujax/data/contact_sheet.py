@@ -131,37 +131,37 @@ class Statistics:
         ]
 
 
-def statistics(looks: Sequence[SheetClip]) -> Statistics:
+def statistics(clips: Sequence[SheetClip]) -> Statistics:
     """Measures valid motion and PSNR of at least one clip of at least two frames."""
-    exposed = all(look.duty is not None for look in looks)
+    exposed = all(clip.duty is not None for clip in clips)
     lengths, scores = [], []
-    for look in looks:
-        for t in range(len(look.sharp)):
-            scores.append(cv2.PSNR(look.blurry[t], look.sharp[t]))
+    for clip in clips:
+        for t in range(len(clip.sharp)):
+            scores.append(cv2.PSNR(clip.blurry[t], clip.sharp[t]))
             if t:
-                valid = look.valid[t, ::_EVERY, ::_EVERY]
-                flow = look.flow[t, ::_EVERY, ::_EVERY][valid]
-                share = look.duty[t] if exposed else 1.0
+                valid = clip.valid[t, ::_EVERY, ::_EVERY]
+                flow = clip.flow[t, ::_EVERY, ::_EVERY][valid]
+                share = clip.duty[t] if exposed else 1.0
                 lengths.append(share * np.linalg.norm(flow, axis=-1))
     return Statistics(np.concatenate(lengths), exposed, np.minimum(scores, 60.0))
 
 
-def contact_sheet(looks: Sequence[SheetClip]) -> np.ndarray:
+def contact_sheet(clips: Sequence[SheetClip]) -> np.ndarray:
     """Shows the middle of each clip, of at least two frames, one row each, at most 12.
 
     Clips of any sizes -> [height, width, 3] uint8.
     """
-    shown = looks[:_ROWS]
-    middles = [max(len(look.sharp) // 2, 1) for look in shown]
+    shown = clips[:_ROWS]
+    middles = [max(len(clip.sharp) // 2, 1) for clip in shown]
     longest = max(
-        np.percentile(np.linalg.norm(look.flow[t], axis=-1), 99)
-        for look, t in zip(shown, middles, strict=True)
+        np.percentile(np.linalg.norm(clip.flow[t], axis=-1), 99)
+        for clip, t in zip(shown, middles, strict=True)
     )
     rows = []
-    for look, t in zip(shown, middles, strict=True):
-        pair = look.sharp[t - 1], look.sharp[t]
-        motion = look.flow[t], look.valid[t]
-        rows.append(contact_row(look.blurry[t], pair, *motion, longest=longest))
+    for clip, t in zip(shown, middles, strict=True):
+        pair = clip.sharp[t - 1], clip.sharp[t]
+        motion = clip.flow[t], clip.valid[t]
+        rows.append(contact_row(clip.blurry[t], pair, *motion, longest=longest))
     width = min(len(COLUMNS) * _COLUMN, max(row.shape[1] for row in rows))
     return np.concatenate([_as_wide(row, width) for row in rows])
 
@@ -174,15 +174,15 @@ def _as_wide(row, width):
     return cv2.resize(row, (width, height), interpolation=kind)
 
 
-def write_sheet(looks: Sequence[SheetClip], path: str | os.PathLike) -> Statistics:
+def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statistics:
     """Writes the contact sheet with its histograms, whose data it returns.
 
     The suffix of `path` sets the format, such as .png, .jpg, .pdf or .svg; a UserError
     without matplotlib, or if it cannot write the file.
     """
     path = Path(path)
-    figure = _figure(sheet := contact_sheet(looks), found := statistics(looks))
-    titles = [look.title for look in looks[:_ROWS]]
+    figure = _figure(sheet := contact_sheet(clips), found := statistics(clips))
+    titles = [clip.title for clip in clips[:_ROWS]]
     places = (np.arange(len(titles)) + 0.5) * sheet.shape[0] / len(titles)
     figure.axes[0].set_yticks(places, titles, rotation=90, va="center")
     try:
@@ -247,10 +247,10 @@ def clips_of_set(
     clips = Clips(source, ClipSpec(frames=SHOWN_FRAMES, lookback=0, lookahead=0))
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(clips), min(count, len(clips)), replace=False)
-    return [_look(clips, motion, int(index)) for index in sorted(chosen)], origin
+    return [_clip_at(clips, motion, int(index)) for index in sorted(chosen)], origin
 
 
-def _look(clips, motion, index):
+def _clip_at(clips, motion, index):
     video, start = clips.place(index)
     clip = clips[index]
     found = [no_motion(*clip["sharp"].shape[1:3], None)]

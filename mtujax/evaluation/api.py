@@ -34,10 +34,10 @@ SETTINGS_KIND, SETTINGS_VERSION = "mtujax evaluation settings", 2
 """Kind and version of `settings.json`; version 1 had the kind of results."""
 
 
-_WAY_OUT = "name another folder with --out, or delete this one"
+_REMEDY = "name another folder with --out, or delete this one"
 
 
-def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
+def check_settings(work: Work, method: Method, about: Scored, *, first: bool) -> None:
     """Writes the settings to the folder; refuses one that holds another evaluation."""
     settings, old = _settings(work, method, about), work.folder.settings()
     if old is None:
@@ -49,11 +49,11 @@ def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
     if not isinstance(old, dict) or (old.get("kind"), old.get("version")) != kind:
         raise UserError(
             f"{place}: holds an evaluation of another version of mtujax, which this "
-            f"one cannot continue; {_WAY_OUT}"
+            f"one cannot continue; {_REMEDY}"
         )
     theirs = {name: old.pop(name, None) for name in ("frames", "results")}
     ours = {name: settings.pop(name) for name in theirs}
-    check_same(old, settings, f"{place}: holds another evaluation", _WAY_OUT)
+    check_same(old, settings, f"{place}: holds another evaluation", _REMEDY)
     places = {"frames": work.videos.path}
     if work.results is not None:
         places["results"] = work.results.folder
@@ -61,7 +61,7 @@ def agree(work: Work, method: Method, about: Scored, *, first: bool) -> None:
         if theirs[name] != ours[name]:
             raise UserError(
                 f"{place}: holds an evaluation of other {name}: those in {where} are "
-                f"not the same, or have changed since; {_WAY_OUT}"
+                f"not the same, or have changed since; {_REMEDY}"
             )
 
 
@@ -183,8 +183,8 @@ def _evaluate(work, subject, note):
     first, about, clocks = parallel.is_first(), _about(work.videos), Clocks()
     with contextlib.ExitStack() as stack:
         with parallel.failing_together():
-            stack.enter_context(work.folder.taken(first=first))
-            agree(work, subject.method, about, first=first)
+            stack.enter_context(work.folder.locked(first=first))
+            check_settings(work, subject.method, about, first=first)
         with parallel.failing_together():
             _restore_share(work, clocks, note)
         found, records = _merged(work, Evaluation(subject.method, about, {}))

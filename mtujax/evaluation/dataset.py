@@ -21,7 +21,7 @@ from mtujax.data.frames import FolderFrames, FrameSource, VideoInfo
 from mtujax.data.images import decode
 from mtujax.data.locate import open_frames
 from mtujax.errors import UserError
-from mtujax.evaluation.schedule import Moment, window_ends
+from mtujax.evaluation.schedule import LaneStep, window_ends
 
 _ARRAY = ".npy"
 _PNG_DEPTH = 24  # byte of a PNG with the number of bits of a channel
@@ -295,18 +295,18 @@ class LaneReader:
         self._motion = ComputedMotion(source, dis_flow) if flow else None
         self._exact = exact
 
-    def __call__(self, moment: Moment) -> tuple[Moment, dict[str, np.ndarray]]:
+    def __call__(self, step: LaneStep) -> tuple[LaneStep, dict[str, np.ndarray]]:
         """Reads what `evaluation.step.lane_step` is given; zeros in idle lanes."""
-        lanes, (back, ahead) = len(moment.targets), self._reach
+        lanes, (back, ahead) = len(step.targets), self._reach
         low, high = window_ends(
-            moment.targets, self.lengths, lookback=back, lookahead=ahead
+            step.targets, self.lengths, lookback=back, lookahead=ahead
         )
         given = {
             "fresh": np.zeros((lanes, *self._size, 3), self._dtype),
             "sharp": np.zeros((lanes, *self._size, 3), np.uint8),
             "low": low,
             "high": high,
-            "start": np.array([t is None or t.frame == 0 for t in moment.targets]),
+            "start": np.array([t is None or t.frame == 0 for t in step.targets]),
         }
         if self._motion:
             given["flow"] = np.zeros((lanes, *self._size, 2), np.float32)
@@ -314,9 +314,9 @@ class LaneReader:
         if self._exact is not None:
             given["exact"] = np.zeros((lanes, *self._size, 2), np.float32)
             given["known"] = np.zeros((lanes, *self._size), bool)
-        for lane, (target, fresh) in enumerate(zip(*moment, strict=True)):
+        for lane, (target, fresh) in enumerate(zip(*step, strict=True)):
             self._fill(given, lane, target, fresh)
-        return moment, given
+        return step, given
 
     def _fill(self, given, lane, target, fresh):
         if fresh is not None:

@@ -44,7 +44,7 @@ class EvaluationFolder:
             ) from error
 
     @contextlib.contextmanager
-    def taken(self, *, first: bool = True) -> Iterator[None]:
+    def locked(self, *, first: bool = True) -> Iterator[None]:
         """Keeps other evaluations out; the first process locks for all."""
         if not first:
             yield

@@ -18,7 +18,7 @@ from mtujax.common.threads import Behind, in_order
 from mtujax.data.flow import FlowFiles
 from mtujax.evaluation.dataset import LaneReader, ResultFrames, Videos
 from mtujax.evaluation.folder import EvaluationFolder
-from mtujax.evaluation.schedule import schedule_moments
+from mtujax.evaluation.schedule import schedule_steps
 from mtujax.evaluation.scores import Tally, Video, VideoRecord
 from mtujax.evaluation.step import Setup, lane_map
 
@@ -118,18 +118,18 @@ def _run(work, group, count, lanes, recorder, clocks):
         flow=work.setup.consistency,
         exact=work.exact if work.setup.exact else None,
     )
-    plan = schedule_moments(reader.lengths, count, lookahead=lookahead)
+    plan = schedule_steps(reader.lengths, count, lookahead=lookahead)
     threads = min(os.cpu_count() or 1, _STEPS_AHEAD)
     read = in_order(reader, plan, threads=threads, ahead=_STEPS_AHEAD)
     with contextlib.closing(read):
         primed = [next(read)[1]["fresh"] for _ in range(lookahead)]
         memory, waiting = None, deque()
-        for moment, given in _timed(read, clocks):
+        for step, given in _timed(read, clocks):
             with clocks.stage("compile") if memory is None else _nothing():
                 if memory is None:
                     memory = _first(lanes, primed, given["fresh"])
                 memory, found = lanes.step(work.params, memory, given)
-            waiting.append((moment.targets, found))
+            waiting.append((step.targets, found))
             if len(waiting) > _STEPS_BEHIND:
                 _fetch(waiting.popleft(), lanes, recorder, clocks)
         while waiting:
@@ -158,7 +158,7 @@ def _fetch(step, lanes, recorder, clocks):
     targets, found = step
     with clocks.stage("device"):
         found = lanes.gather(found)
-    recorder.take(targets, found)
+    recorder.add(targets, found)
 
 
 class Recorder:
@@ -179,8 +179,8 @@ class Recorder:
         """Waits until all is saved on disk."""
         self._saver.__exit__(*error)
 
-    def take(self, targets: Sequence, found: dict) -> None:
-        """Takes the scores of a step: B `targets`, None for idle lanes, and `found`.
+    def add(self, targets: Sequence, found: dict) -> None:
+        """Adds the scores of a step: B `targets`, None for idle lanes, and `found`.
 
         `found` has scores by kind and name, [B] each, and "restored" [B, H, W, 3].
         """
@@ -190,11 +190,11 @@ class Recorder:
             if target is not None:
                 one = jax.tree.map(lambda values, lane=lane: values[lane], scores)
                 frame = None if frames is None else frames[lane]
-                self._add(target, one, frame)
+                self._add_frame(target, one, frame)
         self._done += sum(target is not None for target in targets)
         self._work.on_frames(self._done, self._total)
 
-    def _add(self, target, scores, frame):
+    def _add_frame(self, target, scores, frame):
         videos, number = self._work.videos, target.video
         if target.frame == 0:
             info = videos.source.videos[number]

@@ -18,7 +18,7 @@ class Place(NamedTuple):
     frame: int
 
 
-class Moment(NamedTuple):
+class LaneStep(NamedTuple):
     """What all lanes do in one step; None for a lane that has nothing left.
 
     Attributes:
@@ -40,9 +40,9 @@ def share_out(lengths: Mapping[int, int], parts: int) -> list[list[int]]:
     return shares
 
 
-def schedule_moments(
+def schedule_steps(
     lengths: Mapping[int, int], lanes: int, *, lookahead: int = 0
-) -> Iterator[Moment]:
+) -> Iterator[LaneStep]:
     """Plans the steps that take every frame of every video once.
 
     In the first `lookahead` steps no lane has a target. While a video ends in a lane,
@@ -60,7 +60,7 @@ def schedule_moments(
         )
 
     for step in range(-lookahead, max(map(len, streams), default=0)):
-        yield Moment(at(step), at(step + lookahead))
+        yield LaneStep(at(step), at(step + lookahead))
 
 
 def window_ends(

@@ -176,7 +176,7 @@ class FrameViews:
     strips: list[Strip]
 
 
-def look(shown: FigureSettings, say: Callable[[str], None]) -> FrameViews:
+def compute_views(shown: FigureSettings, say: Callable[[str], None]) -> FrameViews:
     """Makes clips and runs the networks; calls `say` with a line before slow steps."""
     photo = _read(shown)
     model, params = _network(shown.weights[0])

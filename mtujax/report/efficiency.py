@@ -133,10 +133,10 @@ def _place_labels(axes, points):
     renderer = axes.figure.canvas.get_renderer()
     marks = [axes.transData.transform((p.milliseconds, p.psnr)) for p in points]
     reach = 4 * axes.figure.dpi / 72  # a marker's half side
-    taken = [(x - reach, y - reach, x + reach, y + reach) for x, y in marks]
+    boxes = [(x - reach, y - reach, x + reach, y + reach) for x, y in marks]
     inside = axes.get_window_extent(renderer).extents
     for number, point in enumerate(points):
-        others = taken[:number] + taken[number + 1 :]
+        others = boxes[:number] + boxes[number + 1 :]
         best = None
         for dx, dy, across, up in _PLACES:
             text = axes.annotate(
@@ -161,7 +161,7 @@ def _place_labels(axes, points):
                 text.remove()
             if best[0] == 0:
                 break
-        taken.append(best[2])
+        boxes.append(best[2])
 
 
 def _area(box):

@@ -261,7 +261,7 @@ def blur_settings(data: DataConfig) -> BlurSettings:
 
 @dataclasses.dataclass(frozen=True)
 class ValidationConfig:
-    """What a run is judged by while it trains.
+    """How a run is validated while it trains.
 
     Attributes:
         path: folder of photographs that are not trained on: those of the fixed set give
@@ -301,7 +301,7 @@ class RunConfig:
         model: the network.
         train: how its weights are updated.
         data: on what.
-        validation: judged by what.
+        validation: how it is validated.
         run: its folder, also remote as gs://bucket/run: checkpoints, logs, config.
         batch: clips of an update over all devices and hosts. 8 in the paper.
         seed: of the first weights and of all data.

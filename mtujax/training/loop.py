@@ -97,20 +97,20 @@ class Loop:
         config: RunConfig,
         feed: Feed,
         checkpoints: Checkpoints,
-        judge: Validator | None,
+        validator: Validator | None,
     ):
-        """Builds the step, which compiles on first use; no `judge`, no validation."""
+        """Builds the step, which compiles on first use."""
         self._config, self._feed = config, feed
         self._timed = config.train.timed
         self.end = config.train.steps  # of a "timed" schedule: estimated
-        self._checkpoints, self._judge = checkpoints, judge
+        self._checkpoints, self._validator = checkpoints, validator
         model = MTUNet(config.model)
         self._step = make_step(model, config.train, feed.prepare)
         self._constants = parallel.replicated(feed.constants)
         self._updates = updates_of_batch(config)
         most = config.max_skipped_updates // self._updates + 2
         self._records = collections.deque(maxlen=most)
-        self._verdict: ValidationResult | None = None
+        self._scored: ValidationResult | None = None
 
     @staticmethod
     def position(state: TrainState) -> int:
@@ -128,7 +128,7 @@ class Loop:
         with contextlib.closing(self._feed.start(batches)) as source:
             while not complete and not stopped:
                 if self._timed:
-                    self._look_ahead(horizon, position, stopper.left, log)
+                    self._expect_end(horizon, position, stopper.left, log)
                 state, terms = self._update(state, next(source))
                 position, batches = position + self._updates, batches + 1
                 # Checked a batch later: it is done by then, and nothing waits for it.
@@ -139,14 +139,14 @@ class Loop:
                 # The end of a "timed" schedule is when its time is over.
                 in_time = self._timed and stopped and stopper.number is None
                 complete = position >= total or in_time
-                self._look_and_save(state, position, batches, stopped, complete, log)
+                self._score_and_save(state, position, batches, stopped, complete, log)
         self._check_finite(waiting, position)
         self._checkpoints.wait()
         made, skipped = int(state.step), int(state.skipped)
-        scores = (v.psnr, v.blurry) if (v := self._verdict) else ()
+        scores = (v.psnr, v.blurry) if (v := self._scored) else ()
         return Finished(made, skipped, complete, *scores)
 
-    def _look_ahead(self, horizon, position, left, log):
+    def _expect_end(self, horizon, position, left, log):
         end = horizon.end(position, left)
         # The learning rate is 0 while no end is known: only the moments are updated.
         self.end = position if end is None else end
@@ -176,15 +176,16 @@ class Loop:
             stopper.number = found
         return found > 0
 
-    def _look_and_save(self, state, position, batches, stopped, last, log):
+    def _score_and_save(self, state, position, batches, stopped, last, log):
         config, psnr = self._config, None
-        if self._judge and (last or self._crossed(position, config.validation.every)):
-            self._verdict = verdict = self._judge(state.ema)
-            psnr = verdict.psnr
-            scores = {"psnr": psnr, "psnr_blurry": verdict.blurry, **verdict.by_clip}
-            scores["dead_channels"] = worst_share(verdict.dead)
-            log.validation(position, scores, verdict.images)
-            for line in dead_lines(position, verdict.dead):
+        every = config.validation.every
+        if self._validator and (last or self._crossed(position, every)):
+            self._scored = found = self._validator(state.ema)
+            psnr = found.psnr
+            scores = {"psnr": psnr, "psnr_blurry": found.blurry, **found.by_clip}
+            scores["dead_channels"] = worst_share(found.dead)
+            log.validation(position, scores, found.images)
+            for line in dead_lines(position, found.dead):
                 log.note(line)
         regular = (config.save_every, config.keep_every)
         due = any(self._crossed(position, every) for every in regular if every)

@@ -144,11 +144,11 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         checkpoints = stack.enter_context(open_checkpoints(config))
         # Before the first checkpoint nothing depends on how a run was started.
         old = folder.read_config() if checkpoints.steps() else None
-        noted = _agree(old, folder.path(CONFIG), config) if old else []
+        noted = _check_config(old, folder.path(CONFIG), config) if old else []
         notes = [*feed.notes, *noted]
         state, batches, found = _first_state(config, checkpoints)
         folder.write_config(to_dict(config))  # only now: weights may have been refused
-        loop = Loop(config, feed, checkpoints, _judge(config, clips))
+        loop = Loop(config, feed, checkpoints, _validator(config, clips))
         log = stack.enter_context(_logbook(config, loop, loop.position(state)))
         if not clips and config.validation.every:
             notes.append("validation.path is not given, so no checkpoint is the best")
@@ -166,7 +166,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
     return finished
 
 
-def _judge(config, clips):
+def _validator(config, clips):
     if not clips:
         return None
     return Validator(MTUNet(config.model), clips, images=config.validation.images)
@@ -208,7 +208,7 @@ def _logbook(config, loop, start):
     )
 
 
-def _agree(values: dict, where: str, config: RunConfig) -> list[str]:
+def _check_config(values: dict, where: str, config: RunConfig) -> list[str]:
     """Returns notes on changes that are allowed; refuses the others."""
     old = config_of(values, where)
     remedy = "choose another run="
@@ -232,7 +232,7 @@ def _first_state(
     restored = checkpoints.restore(state_like(config))
     if restored is not None:
         # The run directory's config may have been deleted, or be of another run.
-        _agree(restored.extra["config"], f"{config.run}: {CHECKPOINTS}", config)
+        _check_config(restored.extra["config"], f"{config.run}: {CHECKPOINTS}", config)
         over = restored.step >= config.train.most
         going = [] if over else [f"resuming from update {restored.step}"]
         notes = [*restored.notes, *going]

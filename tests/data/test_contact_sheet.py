@@ -135,11 +135,11 @@ def own(tmp_path):
 
 
 def test_clips_of_a_set_come_with_dis_flow_or_with_flow_that_is_kept(own):
-    looks, origin = clips_of_set("pairs", own, split="train", count=9)
-    assert [look.title for look in looks] == ["long 2", "long 3"]
-    assert origin == "DIS flow" and looks[0].duty is None
-    assert looks[0].sharp.shape == (5, 64, 96, 3)
-    shown = looks[0].flow[2][looks[0].valid[2]]
+    clips, origin = clips_of_set("pairs", own, split="train", count=9)
+    assert [clip.title for clip in clips] == ["long 2", "long 3"]
+    assert origin == "DIS flow" and clips[0].duty is None
+    assert clips[0].sharp.shape == (5, 64, 96, 3)
+    shown = clips[0].flow[2][clips[0].valid[2]]
     assert np.abs(np.median(shown, axis=0) - [-2, 0]).max() < 0.3
     for name, frames in (("long", 6), ("short", 4)):
         folder = own / "train" / name / "flow"
@@ -148,8 +148,8 @@ def test_clips_of_a_set_come_with_dis_flow_or_with_flow_that_is_kept(own):
             flow = np.full((64, 96, 2), 7, np.float32)
             valid = np.ones((64, 96), bool)
             np.savez(folder / f"{number:04d}.npz", flow=flow, valid=valid)
-    looks, origin = clips_of_set("pairs", own, split="train", count=1)
-    assert origin == "kept flow" and (looks[0].flow[1] == 7).all()
+    clips, origin = clips_of_set("pairs", own, split="train", count=1)
+    assert origin == "kept flow" and (clips[0].flow[1] == 7).all()
 
 
 def test_no_motion_is_estimated_for_the_first_frame_of_a_clip(own, monkeypatch):
@@ -160,9 +160,9 @@ def test_no_motion_is_estimated_for_the_first_frame_of_a_clip(own, monkeypatch):
         return np.ones((64, 96, 2), np.float32)
 
     monkeypatch.setattr(contact_sheet_module, "dis_flow", estimate)
-    [look], _ = clips_of_set("pairs", own, split="train", count=1)
+    [clip], _ = clips_of_set("pairs", own, split="train", count=1)
     assert len(pairs) == 2 * 4  # there and back, for all frames but the first
-    assert not look.valid[0].any() and (look.flow[1:] == 1).all()
+    assert not clip.valid[0].any() and (clip.flow[1:] == 1).all()
 
 
 def test_kept_motion_that_is_stale_or_incomplete_is_not_passed_over(own, tmp_path):
@@ -187,12 +187,12 @@ def test_clips_of_photographs_are_those_of_the_synthesis(tmp_path):
     photo = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
     for name, image in (("a", photo), ("b", photo[::-1]), ("tiny", photo[:20])):
         cv2.imwrite(str(tmp_path / f"{name}.png"), cv2.blur(image, (5, 5)))
-    looks, origin = clips_of_photos(tmp_path, size=(64, 48), count=3)
-    assert origin == "exact flow" and looks[0].blurry.shape == (5, 48, 64, 3)
-    assert {look.title for look in looks} == {"a", "b"}
-    assert statistics(looks).exposed
+    clips, origin = clips_of_photos(tmp_path, size=(64, 48), count=3)
+    assert origin == "exact flow" and clips[0].blurry.shape == (5, 48, 64, 3)
+    assert {clip.title for clip in clips} == {"a", "b"}
+    assert statistics(clips).exposed
     again, _ = clips_of_photos(tmp_path, size=(64, 48), count=3)
-    np.testing.assert_array_equal(looks[2].blurry, again[2].blurry)
+    np.testing.assert_array_equal(clips[2].blurry, again[2].blurry)
 
 
 def test_what_cannot_be_shown_is_one_line(tmp_path, own):

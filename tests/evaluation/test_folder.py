@@ -74,7 +74,7 @@ def test_all_processes_stop_where_the_first_gets_no_lock(run, copied, monkeypatc
     )
     (copied / "videos" / "GOPR4.json").unlink()
     again = dict(out=copied, on_frames=lambda *at: pytest.fail("evaluated"))
-    with EvaluationFolder(copied).taken():
+    with EvaluationFolder(copied).locked():
         with pytest.raises(UserError, match="another evaluation is writing here"):
             run(**again)
         assert asked == [True]  # the others hear of it

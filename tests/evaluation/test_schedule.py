@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtujax.common.threads import in_order
-from mtujax.evaluation.schedule import Place, schedule_moments, share_out, window_ends
+from mtujax.evaluation.schedule import Place, schedule_steps, share_out, window_ends
 
 LENGTHS = {3: 5, 0: 2, 7: 1, 4: 4, 9: 3}
 
@@ -15,7 +15,7 @@ LENGTHS = {3: 5, 0: 2, 7: 1, 4: 4, 9: 3}
 @pytest.mark.parametrize("lanes", [1, 2, 3, 8])
 @pytest.mark.parametrize("lookahead", [0, 2])
 def test_every_frame_is_a_target_once_and_comes_in_once(lanes, lookahead):
-    plan = list(schedule_moments(LENGTHS, lanes, lookahead=lookahead))
+    plan = list(schedule_steps(LENGTHS, lanes, lookahead=lookahead))
     wanted = {Place(video, k) for video, n in LENGTHS.items() for k in range(n)}
     for kind in ("targets", "fresh"):
         found = [p for m in plan for p in getattr(m, kind) if p is not None]

@@ -8,7 +8,12 @@ import pytest
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params
-from mtujax.report.crops import FigureSettings, draw_folders, look, read_folders
+from mtujax.report.crops import (
+    FigureSettings,
+    compute_views,
+    draw_folders,
+    read_folders,
+)
 from mtujax.weights.files import save_weights
 
 
@@ -49,15 +54,15 @@ def test_frames_that_are_not_there_are_one_line(folders):
 def test_pictures_need_a_photograph_that_is_large_enough(folders):
     small = folders / "in" / "0.png"
     with pytest.raises(UserError, match="0.png: 32x24 is smaller than the frames"):
-        look(FigureSettings(photo=small), print)
+        compute_views(FigureSettings(photo=small), print)
     with pytest.raises(UserError, match="x.png: not an image that can be read"):
-        look(FigureSettings(photo=folders / "x.png"), print)
+        compute_views(FigureSettings(photo=folders / "x.png"), print)
 
 
 def test_without_takes_a_network_without_injection(folders):
     shown = FigureSettings(without="mtu2", size=(64, 48))
     with pytest.raises(UserError, match="mtu2: is a network with structure injection"):
-        look(shown, print)
+        compute_views(shown, print)
 
 
 def test_a_network_without_motion_cannot_show_it(tmp_path):
@@ -65,4 +70,4 @@ def test_a_network_without_motion_cannot_show_it(tmp_path):
     config = ModelConfig(num_units=1, channels=4, motion_compensation=False)
     save_weights(still, config, init_params(MTUNet(config), jax.random.key(0)))
     with pytest.raises(UserError, match="looks for no motion"):
-        look(FigureSettings((str(still),), size=(64, 48)), print)
+        compute_views(FigureSettings((str(still),), size=(64, 48)), print)

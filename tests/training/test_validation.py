@@ -86,19 +86,19 @@ def test_the_scores_are_those_of_eight_bit_frames(tiny, rng):
     sharp = rng.integers(0, 256, (3, 16, 24, 3), np.uint8)
     blurry = np.clip(sharp + rng.normal(0, 9, sharp.shape), 0, 255).astype(np.uint8)
     clips = [Clip("noise", blurry, sharp), Clip("same", sharp, sharp)]
-    verdict = Validator(model, clips, images=1)(params)
+    found = Validator(model, clips, images=1)(params)
     restored = restore_clip(model, inference_params(params), blurry[None] / 255.0)[1]
     restored = np.rint(255 * np.clip(restored[0], 0, 1)).astype(np.uint8)
     expected = [
         peak_signal_noise_ratio(a, b) for a, b in zip(sharp, restored, strict=True)
     ]
-    np.testing.assert_allclose(verdict.by_clip["noise"], np.mean(expected), atol=1e-3)
-    assert verdict.dead == dead_channels(model, params, [blurry[:2], sharp[:2]])
-    assert verdict.psnr == pytest.approx(np.mean(list(verdict.by_clip.values())))
+    np.testing.assert_allclose(found.by_clip["noise"], np.mean(expected), atol=1e-3)
+    assert found.dead == dead_channels(model, params, [blurry[:2], sharp[:2]])
+    assert found.psnr == pytest.approx(np.mean(list(found.by_clip.values())))
     noisy = [peak_signal_noise_ratio(a, b) for a, b in zip(sharp, blurry, strict=True)]
     # Equal frames count 100 dB.
-    assert verdict.blurry == pytest.approx((np.mean(noisy) + 100) / 2, abs=1e-3)
-    [picture] = verdict.images.values()
+    assert found.blurry == pytest.approx((np.mean(noisy) + 100) / 2, abs=1e-3)
+    [picture] = found.images.values()
     np.testing.assert_array_equal(
         picture, np.concatenate([blurry[1], restored[1], sharp[1]], axis=1)
     )

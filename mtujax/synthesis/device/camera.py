@@ -3,7 +3,7 @@
 The paths themselves are those of `synthesis.host.camera`, with its letters and
 conventions. Matrices are known up to a factor and multiplied in float32, not at the
 reduced precision of tensor cores. One clip at a time: `vmap` over clips. Letters: N
-moments, C channels, M points.
+times, C channels, M points.
 """
 
 import jax

@@ -2,7 +2,7 @@
 
 Photographs stay in its memory; the host has nothing to do. Scenes, motion and light are
 those of `synthesis.host`, but in place of H.264 `sensor.coded` codes each frame.
-Letters: B clips, T time, H W pixels, S sub-frames, L layers, N moments.
+Letters: B clips, T time, H W pixels, S sub-frames, L layers, N times.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def layer_poses(scene: Scene, times: jax.Array, recipe: Recipe) -> jax.Array:
 
     Args:
         scene: layers before a camera.
-        times: [N] moments in frames.
+        times: [N] in frames.
         recipe: the frames' size.
 
     Returns:
@@ -286,7 +286,7 @@ def clips(
         return Shots(*light, poses, weights, middles), sensor, keys[2]
 
     shots, sensors, noise = jax.vmap(draw)(rng_keys)
-    taken = film(shots, height=recipe.size, width=recipe.size)
+    filmed = film(shots, height=recipe.size, width=recipe.size)
 
     def finish(sensor: Sensor, blurry, sharp, key):
         blurry = develop(sensor, noisy(sensor, blurry, key))
@@ -295,8 +295,8 @@ def clips(
             blurry = jnp.where(sensor.coding > 0, coded(blurry, step), blurry)
         return blurry, develop(sensor, sharp)
 
-    blurry, sharp = jax.vmap(finish)(sensors, taken.blurry, taken.sharp, noise)
-    return dict(blurry=blurry, sharp=sharp, flow=taken.flow, valid=taken.valid)
+    blurry, sharp = jax.vmap(finish)(sensors, filmed.blurry, filmed.sharp, noise)
+    return dict(blurry=blurry, sharp=sharp, flow=filmed.flow, valid=filmed.valid)
 
 
 def _check(photos, recipe, subframes):

@@ -78,10 +78,10 @@ def film(shots: Shots, *, height: int, width: int) -> Film:
     def expose(frames):
         return _expose(flat, frames, counts[frames].max(), height, width, shape[1])
 
-    taken = jax.lax.map(expose, groups)
+    exposed = jax.lax.map(expose, groups)
     back = jnp.argsort(order)
     blurry, sharp, owner, alone = (
-        x.reshape(-1, *x.shape[2:])[back].reshape(*shape, *x.shape[2:]) for x in taken
+        x.reshape(-1, *x.shape[2:])[back].reshape(*shape, *x.shape[2:]) for x in exposed
     )
     flow = backward_flow(shots.middles, owner)
     later = (jnp.arange(shape[1]) > 0)[None, :, None, None]

@@ -192,8 +192,8 @@ def draw_part(
         return part, on_photo, _changes(photos, part)
 
     part, on_photo, changes = jax.vmap(candidate)(keys[1:])
-    taken = jax.random.categorical(keys[0], 2 * jnp.log(changes + 1e-6))
-    return jax.tree.map(lambda x: x[taken], (part, on_photo))
+    index = jax.random.categorical(keys[0], 2 * jnp.log(changes + 1e-6))
+    return jax.tree.map(lambda x: x[index], (part, on_photo))
 
 
 def _turn(rng_key):

@@ -3,7 +3,7 @@
 The reference plane holds pixels of a camera at rest, centred: (0, 0) is the middle of
 the frame. Matrices are 3x3 homographies of pixels (x, y, 1). Where a path is at given
 times is written once, for NumPy and for JAX arrays; it is drawn here with NumPy's
-generators, in `device.camera` with JAX's. Letters: N moments, K sines, C channels, M
+generators, in `device.camera` with JAX's. Letters: N times, K sines, C channels, M
 points. Times are in frames.
 """
 

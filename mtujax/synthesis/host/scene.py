@@ -3,7 +3,7 @@
 Layers are ordered back to front: a distant photograph, and objects in front of it; a
 nearer one hides what is behind it and moves more when the camera does. All motion is by
 homographies, so the flow of each visible surface and its occlusion are known exactly.
-Letters: L layers, N moments, T time, H W pixels, h w pixels of a cut-out.
+Letters: L layers, N times, T time, H W pixels, h w pixels of a cut-out.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ class Scene:
     def travel(self, times: np.ndarray) -> float:
         """Gives the pixels that the fastest point in the frame moves over `times` [N].
 
-        The path between two moments counts as a straight line.
+        The path between two times counts as a straight line.
         """
         poses = self.poses(times)
         width, height = self.camera.width, self.camera.height
@@ -81,14 +81,14 @@ class Scene:
         return float(longest)
 
     def render(self, poses: np.ndarray) -> np.ndarray:
-        """Renders one moment.
+        """Renders the frame of one time.
 
         poses [L, 3, 3], from `poses` -> [H, W, 4] float32 light, opaque.
         """
         return self._compose(poses, lambda *_: None)
 
     def render_labelled(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Renders one moment, and says which layer each pixel shows.
+        """Renders the frame of one time, and says which layer each pixel shows.
 
         poses [L, 3, 3] -> [H, W, 4] float32 light, and [2, H, W] uint8: the layer that
         is most visible, and the same but `MIXED` where it is not the only one.
@@ -216,7 +216,7 @@ def visible(flow: np.ndarray, alone: np.ndarray, before: np.ndarray) -> np.ndarr
 
 _CANDIDATES = 6  # crops; the one with the most texture is taken
 LARGEST = 1.2  # frame pixels per cut-out pixel; above it, objects would be soft
-STEP = 0.125  # frames between the moments at which the camera's view is bounded
+STEP = 0.125  # frames between the times at which the camera's view is bounded
 
 
 def draw_scene(

@@ -199,7 +199,7 @@ def subframe_times(time: float, duty: float, count: int) -> np.ndarray:
         count: odd number S of sub-frames.
 
     Returns:
-        [S] moments in frames.
+        [S] times in frames.
     """
     return time + duty * ((np.arange(count) + 0.5) / count - 0.5)
 

@@ -64,11 +64,11 @@ def test_frames_need_not_be_pushed_at_a_stretch(network):
     frames = [np.zeros(SHAPE, np.uint8)]
     network.push = None  # who pushed would fail
     try:
-        taken = measure({"a": network}, frames, rounds=2, warm_up=1, at_a_stretch=False)
+        times = measure({"a": network}, frames, rounds=2, warm_up=1, at_a_stretch=False)
     finally:
         del network.push
-    assert tuple(taken["a"]) == STAGES[:-1]
-    assert all(len(samples) == 2 for samples in taken["a"].values())
+    assert tuple(times["a"]) == STAGES[:-1]
+    assert all(len(samples) == 2 for samples in times["a"].values())
 
 
 def test_what_needs_more_memory_than_there_is_does_not_run(monkeypatch):
@@ -122,7 +122,7 @@ def test_a_trace_that_fails_leaves_the_times(monkeypatch):
         raise ValueError("no such\noption")
 
     monkeypatch.setattr(row, "parts", fails)
-    assert row.told_parts(None, None, SHAPE) == {"why": "ValueError: no such"}
+    assert row.try_parts(None, None, SHAPE) == {"why": "ValueError: no such"}
 
 
 def test_what_a_row_finds_is_handed_over(module):

@@ -144,11 +144,11 @@ def test_a_page_gets_tables_and_a_chart_from_the_file_alone(tmp_path):
     made_up = results()
     file.write_text(json.dumps(made_up))
     page.write_text("before\n<!-- speed -->\nold\n<!-- speed -->\nafter\n")
-    speed.tell(speed.arguments(["--table", str(file), "--page", str(page)]))
+    speed.show_tables(speed.arguments(["--table", str(file), "--page", str(page)]))
     told = page.read_text()
     assert told.startswith("before\n<!-- speed -->\n\n**Speed of one step**")
     assert told.endswith("<!-- speed -->\nafter\n") and "old" not in told
-    speed.tell(speed.arguments(["--table", str(file), "--page", str(page)]))
+    speed.show_tables(speed.arguments(["--table", str(file), "--page", str(page)]))
     assert page.read_text() == told  # the second time changes nothing
     assert told.count("**Speed of one step**") == 1
     assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
@@ -164,7 +164,7 @@ def test_what_no_page_can_be_made_from_is_one_line(tmp_path, script, entry):
         read = {"speed": speed, "growth": growth}[script]
         words = ["--table", str(path), "--page", str(page)]
         with pytest.raises(SystemExit, match=f"^error: {re.escape(match)}$"):
-            read.tell(read.arguments(words))
+            read.show_tables(read.arguments(words))
         assert not list(tmp_path.glob("*.png"))
 
     fails(f"{file}: No such file or directory")
