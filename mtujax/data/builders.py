@@ -34,13 +34,11 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
     `frame` counts from 0 in each video; videos follow each other as in
     `info.metadata["videos"]`: {split: [[name, frames, height, width], ...]}.
-
-    Attributes:
-        on_pair: called after each pair is written, if not None.
     """
 
     VERSION = VERSION
     RELEASE_NOTES = {"1.0.0": "First version."}
+    # Called after each pair is written, if not None
     on_pair: Callable[[], None] | None = None
 
     @classmethod

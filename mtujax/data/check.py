@@ -26,21 +26,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """What a check found."""
 
-    Attributes:
-        found: the set.
-        rows: one for each split.
-        missing: differences from the published set, and gaps: usable, but incomplete.
-        broken: what no training or evaluation could use.
-        notes: worth knowing, but not wrong.
-    """
-
-    found: FolderSet
-    rows: tuple[Row, ...]
+    found: FolderSet  # the set
+    rows: tuple[Row, ...]  # one for each split
+    # Differences from the published set, and gaps: usable, but incomplete
     missing: tuple[str, ...]
-    broken: tuple[str, ...]
-    notes: tuple[str, ...]
+    broken: tuple[str, ...]  # what no training or evaluation could use
+    notes: tuple[str, ...]  # worth knowing, but not wrong
 
     def refuse(self, *, partial: bool = False, advice: str = "") -> None:
         """Raises a UserError listing all findings; `partial` accepts missing parts."""

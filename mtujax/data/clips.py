@@ -167,21 +167,16 @@ class Clips:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A cropped clip.
+    """A cropped clip."""
 
-    Attributes:
-        blurry: [L, h, w, 3] uint8.
-        sharp: [T, h, w, 3] uint8.
-        positions: [L] of the blurry frames in their video; equal ones are one frame.
-        flow: [T, h, w, 2] float32 in pixels, from each sharp frame back to the one
-            before; zero for the first. None if the motion is unknown.
-        valid: bool [T, h, w], False for the first frame; None if `flow` is.
-    """
-
-    blurry: np.ndarray
-    sharp: np.ndarray
+    blurry: np.ndarray  # [L, h, w, 3] uint8
+    sharp: np.ndarray  # [T, h, w, 3] uint8
+    # [L] of the blurry frames in their video; equal ones are one frame
     positions: np.ndarray
+    # [T, h, w, 2] float32 in pixels, from each sharp frame back to the one before; zero
+    # for the first. None if the motion is unknown.
     flow: np.ndarray | None = None
+    # Bool [T, h, w], False for the first frame; None if `flow` is
     valid: np.ndarray | None = None
 
 

@@ -78,39 +78,28 @@ _COLUMN = 480  # largest width of a shown image, in pixels
 
 @dataclasses.dataclass(frozen=True)
 class SheetClip:
-    """A clip to look at.
+    """A clip to look at."""
 
-    Attributes:
-        title: its label in the sheet.
-        blurry: [T, H, W, 3] uint8.
-        sharp: [T, H, W, 3] uint8.
-        flow: [T, H, W, 2] float32 (dx, dy) in pixels back to the frame before; that of
-            the first frame is ignored.
-        valid: bool [T, H, W], where the flow is known.
-        duty: [T] exposure time as a fraction of the frame interval; None if unknown.
-    """
-
-    title: str
-    blurry: np.ndarray
-    sharp: np.ndarray
+    title: str  # its label in the sheet
+    blurry: np.ndarray  # [T, H, W, 3] uint8
+    sharp: np.ndarray  # [T, H, W, 3] uint8
+    # [T, H, W, 2] float32 (dx, dy) in pixels back to the frame before; that of the
+    # first frame is ignored
     flow: np.ndarray
-    valid: np.ndarray
+    valid: np.ndarray  # bool [T, H, W], where the flow is known
+    # [T] exposure time as a fraction of the frame interval; None if unknown
     duty: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """How blurry clips are.
+    """How blurry clips are."""
 
-    Attributes:
-        lengths: [M] pixels that a point moves, during the exposure where its time is
-            known (`exposed`), else from one frame to the next.
-        exposed: which of the two `lengths` are.
-        psnr: [N * T] dB of each blurry frame against the sharp one, at most 60.
-    """
-
+    # [M] pixels that a point moves, during the exposure where its time is known
+    # (`exposed`), else from one frame to the next
     lengths: np.ndarray
-    exposed: bool
+    exposed: bool  # which of the two `lengths` are
+    # [N * T] dB of each blurry frame against the sharp one, at most 60
     psnr: np.ndarray
 
     @property

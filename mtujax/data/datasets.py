@@ -13,16 +13,12 @@ from mtujax.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class PublishedCounts:
-    """What a published split holds.
+    """What a published split holds."""
 
-    Attributes:
-        videos: number of videos.
-        lengths: pairs of each video by name; None where no list was published.
-        each: pairs of every video where all have the same number, else None.
-    """
-
-    videos: int
+    videos: int  # number of videos
+    # Pairs of each video by name; None where no list was published
     lengths: dict[str, int] | None = None
+    # Pairs of every video where all have the same number, else None
     each: int | None = None
 
 
@@ -87,21 +83,14 @@ BSD_COUNTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The folders of one split; `{video}` and `{config}` stand for names.
+    """The folders of one split; `{video}` and `{config}` stand for names."""
 
-    Attributes:
-        split: its name.
-        blurry: folder of a video's blurry frames.
-        sharp: folder of a video's sharp frames.
-        only: its videos, where one folder holds several splits; None takes all.
-        but: videos that belong to another split.
-    """
-
-    split: str
-    blurry: str
-    sharp: str
+    split: str  # its name
+    blurry: str  # folder of a video's blurry frames
+    sharp: str  # folder of a video's sharp frames
+    # Its videos, where one folder holds several splits; None takes all
     only: frozenset[str] | None = None
-    but: frozenset[str] = frozenset()
+    but: frozenset[str] = frozenset()  # videos that belong to another split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,28 +103,20 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A dataset of the field.
+    """A dataset of the field."""
 
-    Attributes:
-        name: as in commands.
-        title: one line of description.
-        homepage: where it is described.
-        instructions: where to get it, and the folders it should then have.
-        layouts: ways to arrange it on disk; empty for `pairs`, found from its folders.
-        configs: {name: description}, the default first; empty if it has one form.
-        prefixes: folders that its archives put around a layout.
-        known: what each split holds; empty for users' own sets.
-        image_format: of its files, "png" or "jpeg"; None if both occur.
-    """
-
-    name: str
-    title: str
-    homepage: str
-    instructions: str
+    name: str  # as in commands
+    title: str  # one line of description
+    homepage: str  # where it is described
+    instructions: str  # where to get it, and the folders it should then have
+    # Ways to arrange it on disk; empty for `pairs`, found from its folders
     layouts: tuple[Layout, ...] = ()
+    # {name: description}, the default first; empty if it has one form
     configs: dict[str, str] = dataclasses.field(default_factory=dict)
-    prefixes: tuple[str, ...] = ("",)
+    prefixes: tuple[str, ...] = ("",)  # folders that its archives put around a layout
+    # What each split holds; empty for users' own sets
     known: dict[str, PublishedCounts] = dataclasses.field(default_factory=dict)
+    # Of its files, "png" or "jpeg"; None if both occur
     image_format: str | None = "png"
 
 

@@ -12,24 +12,16 @@ from mtujax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class FolderVideo:
-    """The frames of one video.
+    """The frames of one video."""
 
-    Attributes:
-        split: that it belongs to.
-        name: of its folder.
-        blurry: folder of blurry frames.
-        sharp: folder of sharp frames.
-        pairs: file names (blurry, sharp) in order; a pair has one stem.
-        lone: names of the frames without a partner.
-        unpaired: a message for each of them, or for a folder without frames.
-    """
-
-    split: str
-    name: str
-    blurry: Path
-    sharp: Path
+    split: str  # that it belongs to
+    name: str  # of its folder
+    blurry: Path  # folder of blurry frames
+    sharp: Path  # folder of sharp frames
+    # File names (blurry, sharp) in order; a pair has one stem
     pairs: tuple[tuple[str, str], ...]
-    lone: tuple[str, ...]
+    lone: tuple[str, ...]  # names of the frames without a partner
+    # A message for each of them, or for a folder without frames
     unpaired: tuple[str, ...]
 
     @property
@@ -45,22 +37,14 @@ class FolderVideo:
 
 @dataclasses.dataclass(frozen=True)
 class FolderSet:
-    """A dataset found in a folder.
+    """A dataset found in a folder."""
 
-    Attributes:
-        dataset: its description.
-        config: its form, or None.
-        root: the folder given.
-        layout: its name, for messages.
-        videos: split after split, by name within each.
-        strays: folders next to the videos that hold no frames of this set.
-    """
-
-    dataset: Dataset
-    config: str | None
-    root: Path
-    layout: str
-    videos: tuple[FolderVideo, ...]
+    dataset: Dataset  # its description
+    config: str | None  # its form, or None
+    root: Path  # the folder given
+    layout: str  # its name, for messages
+    videos: tuple[FolderVideo, ...]  # split after split, by name within each
+    # Folders next to the videos that hold no frames of this set
     strays: tuple[Path, ...]
 
     @property

@@ -15,17 +15,11 @@ from mtujax.ops.labels import motion_labels
 
 @dataclasses.dataclass(frozen=True)
 class Symmetry:
-    """One of the ways in which a square maps to itself.
+    """One of the ways in which a square maps to itself."""
 
-    Attributes:
-        turns: counterclockwise quarter turns, done first.
-        vertical: then swap top and bottom.
-        horizontal: then swap left and right.
-    """
-
-    turns: int = 0
-    vertical: bool = False
-    horizontal: bool = False
+    turns: int = 0  # counterclockwise quarter turns, done first
+    vertical: bool = False  # then swap top and bottom
+    horizontal: bool = False  # then swap left and right
 
     def before(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns, in pixels, that become `height` and `width`."""

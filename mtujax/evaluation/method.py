@@ -20,17 +20,11 @@ from mtujax.weights.files import is_run, load, locate
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """A method and what it takes to run it.
+    """A method and what it takes to run it."""
 
-    Attributes:
-        method: its description in results.
-        model: the network; None for results made elsewhere.
-        params: its inference parameters; {} likewise.
-    """
-
-    method: Method
-    model: MTUNet | None
-    params: dict
+    method: Method  # its description in results
+    model: MTUNet | None  # the network; None for results made elsewhere
+    params: dict  # its inference parameters; {} likewise
 
 
 def open_subject(

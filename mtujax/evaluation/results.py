@@ -79,19 +79,12 @@ class Method:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """The dataset that was evaluated.
+    """The dataset that was evaluated."""
 
-    Attributes:
-        name: as `gopro`.
-        split: part of the dataset.
-        variant: its kind of blur; None for a dataset that has only one.
-        videos: of the split.
-    """
-
-    name: str
-    split: str
-    variant: str | None
-    videos: tuple[Video, ...]
+    name: str  # as `gopro`
+    split: str  # part of the dataset
+    variant: str | None  # its kind of blur; None for a dataset that has only one
+    videos: tuple[Video, ...]  # of the split
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,30 +29,20 @@ _WAITING_FRAMES = 8  # to be saved
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """An evaluation and where it is kept.
+    """An evaluation and where it is kept."""
 
-    Attributes:
-        setup: settings of every step.
-        params: of the network; {} without one.
-        videos: of the dataset.
-        results: frames that are scored instead of restored ones, or None.
-        exact: known motion, for `setup.exact`, from `Videos.exact_motion`.
-        folder: where finished videos are kept.
-        batch: videos that advance together; None takes one per device.
-        devices: local devices; None takes all.
-        machine: hardware and software of this process.
-        on_frames: called with the frames done and the frames in all.
-    """
-
-    setup: Setup
-    params: dict
-    videos: Videos
+    setup: Setup  # settings of every step
+    params: dict  # of the network; {} without one
+    videos: Videos  # of the dataset
+    # Frames that are scored instead of restored ones, or None
     results: ResultFrames | None
+    # Known motion, for `setup.exact`, from `Videos.exact_motion`
     exact: dict[int, FlowFiles]
-    folder: EvaluationFolder
-    batch: int | None
-    devices: int | None
-    machine: dict[str, str | int]
+    folder: EvaluationFolder  # where finished videos are kept
+    batch: int | None  # videos that advance together; None takes one per device
+    devices: int | None  # local devices; None takes all
+    machine: dict[str, str | int]  # hardware and software of this process
+    # Called with the frames done and the frames in all
     on_frames: Callable[[int, int], None]
 
     def finished(self, number: int) -> VideoRecord | None:

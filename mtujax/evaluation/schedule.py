@@ -19,14 +19,10 @@ class Place(NamedTuple):
 
 
 class LaneStep(NamedTuple):
-    """What all lanes do in one step; None for a lane that has nothing left.
+    """What all lanes do in one step; None for a lane that has nothing left."""
 
-    Attributes:
-        targets: B frames that are restored or scored.
-        fresh: B incoming blurry frames, the last ones that any window reads.
-    """
-
-    targets: tuple[Place | None, ...]
+    targets: tuple[Place | None, ...]  # B frames that are restored or scored
+    # B incoming blurry frames, the last ones that any window reads
     fresh: tuple[Place | None, ...]
 
 

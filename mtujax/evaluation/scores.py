@@ -36,23 +36,16 @@ class Sums(_Added):
     """Scores of some frames, added up; sums of sums are sums of all frames.
 
     Frames with NaN are counted and enter no sum: the mean is then NaN.
-
-    Attributes:
-        frames: number scored, of all kinds.
-        psnr: sum in dB; a frame counts as 100 dB at most, so that frames restored
-            without an error (infinite) raise a mean and leave it finite.
-        ssim: sum.
-        infinite: frames without an error.
-        unaligned: frames whose alignment is undefined: black ones.
-        invalid: frames with NaN.
     """
 
-    frames: int = 0
+    frames: int = 0  # number scored, of all kinds
+    # Sum in dB; a frame counts as 100 dB at most, so that frames restored without an
+    # error (infinite) raise a mean and leave it finite
     psnr: float = 0.0
-    ssim: float = 0.0
-    infinite: int = 0
-    unaligned: int = 0
-    invalid: int = 0
+    ssim: float = 0.0  # sum
+    infinite: int = 0  # frames without an error
+    unaligned: int = 0  # frames whose alignment is undefined: black ones
+    invalid: int = 0  # frames with NaN
 
     @property
     def means(self) -> tuple[float, float]:
@@ -91,28 +84,20 @@ def average(videos: dict[str, Sums], *, over: str) -> tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class VideoScores:
-    """Scores of a video under one protocol.
+    """Scores of a video under one protocol."""
 
-    Attributes:
-        counted: first frame that the protocol counts and one after the last, from 0.
-        sums: of these frames.
-    """
-
+    # First frame that the protocol counts and one after the last, from 0
     counted: tuple[int, int]
-    sums: Sums
+    sums: Sums  # of these frames
 
 
 @dataclasses.dataclass(frozen=True)
 class ProtocolScores:
-    """Scores under one protocol.
+    """Scores under one protocol."""
 
-    Attributes:
-        average: "frames", or "videos" for the mean of the videos' means.
-        by_video: scores by the video's name.
-    """
-
+    # "frames", or "videos" for the mean of the videos' means
     average: Literal["frames", "videos"]
-    by_video: dict[str, VideoScores]
+    by_video: dict[str, VideoScores]  # scores by the video's name
 
     @property
     def total(self) -> Sums:
@@ -154,27 +139,18 @@ class _PairSums(_Added):
 
 @dataclasses.dataclass(frozen=True)
 class MotionSums(_PairSums):
-    """Motion accuracy of pairs of consecutive frames, added up.
+    """Motion accuracy of pairs of consecutive frames, added up."""
 
-    Attributes:
-        pairs: number of pairs.
-        psnr: sum in dB over the defined pairs, 100 dB at most each.
-        ssim: sum over the same.
-        share: sum over the same of the share of cells that count.
-        undefined: pairs in which no cell, or no window of SSIM, counts: in no sum.
-        infinite: pairs among the defined ones that match without an error.
-        end_point_error: sum in pixels over the pairs whose exact flow is known.
-        known: number of these.
-    """
-
-    pairs: int = 0
-    psnr: float = 0.0
-    ssim: float = 0.0
-    share: float = 0.0
+    pairs: int = 0  # number of pairs
+    psnr: float = 0.0  # sum in dB over the defined pairs, 100 dB at most each
+    ssim: float = 0.0  # sum over the same
+    share: float = 0.0  # sum over the same of the share of cells that count
+    # Pairs in which no cell, or no window of SSIM, counts: in no sum
     undefined: int = 0
-    infinite: int = 0
+    infinite: int = 0  # pairs among the defined ones that match without an error
+    # Sum in pixels over the pairs whose exact flow is known
     end_point_error: float = 0.0
-    known: int = 0
+    known: int = 0  # number of these
 
     @property
     def counts(self) -> dict[str, int]:
@@ -185,21 +161,14 @@ class MotionSums(_PairSums):
 
 @dataclasses.dataclass(frozen=True)
 class ConsistencySums(_PairSums):
-    """Warping errors of pairs of consecutive frames, added up.
+    """Warping errors of pairs of consecutive frames, added up."""
 
-    Attributes:
-        pairs: number of pairs.
-        restored: sum of errors between restored frames, squares of [0, 1].
-        sharp: sum of errors between the sharp frames.
-        undefined: pairs in which no pixel counts: in no sum.
-        invalid: pairs whose restored frames hold NaN or infinity where pixels count:
-            only in `sharp`. The mean of `restored` is then NaN.
-    """
-
-    pairs: int = 0
-    restored: float = 0.0
-    sharp: float = 0.0
-    undefined: int = 0
+    pairs: int = 0  # number of pairs
+    restored: float = 0.0  # sum of errors between restored frames, squares of [0, 1]
+    sharp: float = 0.0  # sum of errors between the sharp frames
+    undefined: int = 0  # pairs in which no pixel counts: in no sum
+    # Pairs whose restored frames hold NaN or infinity where pixels count: only in
+    # `sharp`. The mean of `restored` is then NaN.
     invalid: int = 0
 
     @property
@@ -229,24 +198,16 @@ _EXACT = "end_point_error"
 
 @dataclasses.dataclass(frozen=True)
 class VideoRecord:
-    """Scores of one video.
+    """Scores of one video."""
 
-    Attributes:
-        video: the video.
-        protocols: scores by the protocol's name.
-        motion: motion accuracy; None if not asked for.
-        consistency: temporal consistency; None likewise.
-        rows: for each frame its number, its name and every score by name; None where a
-            protocol does not count the frame, there is no frame before it, or no exact
-            flow is known.
-        machine: from `common.hardware.machine`, where it was evaluated.
-    """
-
-    video: Video
-    protocols: dict[str, VideoScores]
-    motion: MotionSums | None
-    consistency: ConsistencySums | None
+    video: Video  # the video
+    protocols: dict[str, VideoScores]  # scores by the protocol's name
+    motion: MotionSums | None  # motion accuracy; None if not asked for
+    consistency: ConsistencySums | None  # temporal consistency; None likewise
+    # For each frame its number, its name and every score by name; None where a protocol
+    # does not count the frame, there is no frame before it, or no exact flow is known
     rows: tuple[dict, ...]
+    # From `common.hardware.machine`, where it was evaluated
     machine: dict[str, str | int]
 
 

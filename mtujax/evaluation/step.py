@@ -20,23 +20,14 @@ from mtujax.ops.resampling import from_unit_range, to_unit_range
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """Settings of every step; each is compiled once.
+    """Settings of every step; each is compiled once."""
 
-    Attributes:
-        model: the network; None where results made elsewhere are scored.
-        protocols: by which frames are scored.
-        motion: also score the network's motion between sharp frames.
-        exact: with `motion`, also compare it with a given exact flow.
-        consistency: also compare neighbouring frames along a given flow.
-        keep: also return the restored frames.
-    """
-
-    model: MTUNet | None
-    protocols: tuple[Protocol, ...]
-    motion: bool = False
-    exact: bool = False
-    consistency: bool = False
-    keep: bool = False
+    model: MTUNet | None  # the network; None where results made elsewhere are scored
+    protocols: tuple[Protocol, ...]  # by which frames are scored
+    motion: bool = False  # also score the network's motion between sharp frames
+    exact: bool = False  # with `motion`, also compare it with a given exact flow
+    consistency: bool = False  # also compare neighbouring frames along a given flow
+    keep: bool = False  # also return the restored frames
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -48,18 +39,12 @@ class Setup:
 
 @flax.struct.dataclass
 class Memory:
-    """State carried from one step to the next; all lanes advance together.
+    """State carried from one step to the next; all lanes advance together."""
 
-    Attributes:
-        state: of the network; None without one.
-        frames: [B, K, H, W, 3] the last blurry frames, the newest last.
-        sharp: [B, H, W, 3] uint8, the previous sharp frames.
-        restored: [B, H, W, 3] float32 in steps of 1 / 255, the previous results.
-    """
-
-    state: RecurrentState | None
-    frames: jax.Array
-    sharp: jax.Array
+    state: RecurrentState | None  # of the network; None without one
+    frames: jax.Array  # [B, K, H, W, 3] the last blurry frames, the newest last
+    sharp: jax.Array  # [B, H, W, 3] uint8, the previous sharp frames
+    # [B, H, W, 3] float32 in steps of 1 / 255, the previous results
     restored: jax.Array
 
 

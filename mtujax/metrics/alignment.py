@@ -21,22 +21,17 @@ _TIE = 1e-6
 
 @flax.struct.dataclass
 class Aligned:
-    """A result aligned with the sharp frame.
+    """A result aligned with the sharp frame."""
 
-    Attributes:
-        restored: [B, H, W, 3] float32, scaled and shifted, zero where the shift left it
-            empty; neither clamped nor rounded.
-        sharp: [B, H, W, 3] float32, zero in the same places.
-        gain: [B] factor applied to the result.
-        shift: [B, 2] int32 (rows, columns) by which it was moved, down and right.
-        defined: bool [B]; False where the result or the sharp frame is black, so that
-            no gain or shift is better than another: gain 1, shift 0.
-    """
-
+    # [B, H, W, 3] float32, scaled and shifted, zero where the shift left it empty;
+    # neither clamped nor rounded
     restored: jax.Array
-    sharp: jax.Array
-    gain: jax.Array
+    sharp: jax.Array  # [B, H, W, 3] float32, zero in the same places
+    gain: jax.Array  # [B] factor applied to the result
+    # [B, 2] int32 (rows, columns) by which it was moved, down and right
     shift: jax.Array
+    # Bool [B]; False where the result or the sharp frame is black, so that no gain or
+    # shift is better than another: gain 1, shift 0
     defined: jax.Array
 
 

@@ -29,41 +29,25 @@ _TOLERANCE = 0.05  # dB by which another version of OpenCV or x264 may change a 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Recipe of one clip of the set.
+    """Recipe of one clip of the set."""
 
-    Attributes:
-        name: of the clip.
-        photo: stem of the photograph's file name.
-        seed: of all randomness.
-        speed: pixels per frame of the camera.
-        duty: range of exposure time as a share of the frame interval.
-        objects: number of objects in front of the photograph.
-        noisy: whether the blurry frames have noise and went through H.264 (crf 23).
-    """
-
-    name: str
-    photo: str
-    seed: int
-    speed: float
-    duty: tuple[float, float]
-    objects: int
-    noisy: bool
+    name: str  # of the clip
+    photo: str  # stem of the photograph's file name
+    seed: int  # of all randomness
+    speed: float  # pixels per frame of the camera
+    duty: tuple[float, float]  # range of exposure time as a share of the frame interval
+    objects: int  # number of objects in front of the photograph
+    noisy: bool  # whether the blurry frames have noise and went through H.264 (crf 23)
 
 
 @dataclasses.dataclass(frozen=True)
 class ValidationClip:
-    """A clip of the set as this machine makes it.
+    """A clip of the set as this machine makes it."""
 
-    Attributes:
-        entry: its recipe.
-        clip: [T, H, W, 3] blurry and sharp frames, motion and mask.
-        psnr: dB of the blurry against the sharp frames, mean over frames.
-        note: a sentence if its bytes differ from the recorded ones, else None.
-    """
-
-    entry: Entry
-    clip: BlurredClip
-    psnr: float
+    entry: Entry  # its recipe
+    clip: BlurredClip  # [T, H, W, 3] blurry and sharp frames, motion and mask
+    psnr: float  # dB of the blurry against the sharp frames, mean over frames
+    # A sentence if its bytes differ from the recorded ones, else None
     note: str | None = None
 
 

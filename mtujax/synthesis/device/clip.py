@@ -152,15 +152,10 @@ def most_subframes(longest: float) -> int:
 
 
 class Resident(NamedTuple):
-    """What the clips are made of.
+    """What the clips are made of."""
 
-    Attributes:
-        photos: photographs.
-        cutouts: cut-outs, or None.
-    """
-
-    photos: Photos
-    cutouts: Cutouts | None
+    photos: Photos  # photographs
+    cutouts: Cutouts | None  # cut-outs, or None
 
 
 Generator = Callable[[Resident, jax.Array], dict[str, jax.Array]]

@@ -17,44 +17,34 @@ _TOGETHER = 8, 32  # frames K on a CPU, and on an accelerator, where steps cost 
 
 
 class Shots(NamedTuple):
-    """Clips to be rendered.
+    """Clips to be rendered."""
 
-    Attributes:
-        background: [B, h, w, 4] float16 or float32 light; the fourth channel is not
-            used. Outside, its border is repeated.
-        objects: [B, L - 1, h, w, 4] premultiplied light and alpha, from far to near;
-            zero along the border.
-        poses: [B, T, S, L, 3, 3] from frame pixels to texels in each sub-frame.
-        weights: [B, T, S] of the sub-frames in the blurry frame; those after the last
-            nonzero one cost nothing.
-        middles: [B, T, L, 3, 3] from frame pixels to texels in the sharp frame.
-    """
-
+    # [B, h, w, 4] float16 or float32 light; the fourth channel is not used. Outside,
+    # its border is repeated.
     background: jax.Array
+    # [B, L - 1, h, w, 4] premultiplied light and alpha, from far to near; zero along
+    # the border
     objects: jax.Array
-    poses: jax.Array
+    poses: jax.Array  # [B, T, S, L, 3, 3] from frame pixels to texels in each sub-frame
+    # [B, T, S] of the sub-frames in the blurry frame; those after the last nonzero one
+    # cost nothing
     weights: jax.Array
-    middles: jax.Array
+    middles: jax.Array  # [B, T, L, 3, 3] from frame pixels to texels in the sharp frame
 
 
 class Film(NamedTuple):
-    """Rendered clips.
+    """Rendered clips."""
 
-    Attributes:
-        blurry: [B, T, H, W, 3] float32 light, before the sensor.
-        sharp: [B, T, H, W, 3] float32 light.
-        flow: [B, T, H, W, 2] float32 (dx, dy) in pixels, of the surface visible in each
-            sharp frame, back to the previous frame; zero for the first.
-        valid: [B, T, H, W] bool: True where the pixel shows a single surface and so do
-            the pixels around its source, all inside the frame.
-        labels: [2, B, T, H, W] uint8: the layer that is most visible, and the same but
-            `MIXED` where it is not the only one.
-    """
-
-    blurry: jax.Array
-    sharp: jax.Array
+    blurry: jax.Array  # [B, T, H, W, 3] float32 light, before the sensor
+    sharp: jax.Array  # [B, T, H, W, 3] float32 light
+    # [B, T, H, W, 2] float32 (dx, dy) in pixels, of the surface visible in each sharp
+    # frame, back to the previous frame; zero for the first
     flow: jax.Array
+    # [B, T, H, W] bool: True where the pixel shows a single surface and so do the
+    # pixels around its source, all inside the frame
     valid: jax.Array
+    # [2, B, T, H, W] uint8: the layer that is most visible, and the same but `MIXED`
+    # where it is not the only one
     labels: jax.Array
 
 

@@ -20,31 +20,22 @@ CELL = 8  # photograph pixels per cell of the map of texture
 
 
 class Photos(NamedTuple):
-    """Photographs in one array, each in its upper left corner.
+    """Photographs in one array, each in its upper left corner."""
 
-    Attributes:
-        pixels: [P, H, W, 3] uint8 display values, zero beyond each one's size.
-        sizes: [P, 2] int32 (width, height).
-        texture: [P, h + 1, w + 1] float32: change from pixel to pixel, summed over all
-            cells above and to the left.
-    """
-
-    pixels: jax.Array
-    sizes: jax.Array
+    pixels: jax.Array  # [P, H, W, 3] uint8 display values, zero beyond each one's size
+    sizes: jax.Array  # [P, 2] int32 (width, height)
+    # [P, h + 1, w + 1] float32: change from pixel to pixel, summed over all cells above
+    # and to the left
     texture: jax.Array
 
 
 class Cutouts(NamedTuple):
-    """Cut-outs in one array, each at several sizes, in its upper left corner.
+    """Cut-outs in one array, each at several sizes, in its upper left corner."""
 
-    Attributes:
-        pixels: [C, M, H, W, 4] uint8 display values and alpha, not premultiplied; each
-            M is half as large as the one before. All have an empty border.
-        sizes: [C, M, 2] float32 (width, height) without the border.
-    """
-
+    # [C, M, H, W, 4] uint8 display values and alpha, not premultiplied; each M is half
+    # as large as the one before. All have an empty border.
     pixels: jax.Array
-    sizes: jax.Array
+    sizes: jax.Array  # [C, M, 2] float32 (width, height) without the border
 
 
 def pack_photos(photos: Sequence[np.ndarray]) -> Photos:

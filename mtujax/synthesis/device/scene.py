@@ -42,17 +42,11 @@ _EDGE = 12  # texels around an object
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Settings of clips that are compiled in.
+    """Settings of clips that are compiled in."""
 
-    Attributes:
-        frames: T per clip.
-        size: side of the square frames in pixels.
-        blur: motion, objects and exposure.
-    """
-
-    frames: int
-    size: int
-    blur: BlurSettings
+    frames: int  # T per clip
+    size: int  # side of the square frames in pixels
+    blur: BlurSettings  # motion, objects and exposure
 
     @property
     def middle(self) -> float:
@@ -77,35 +71,22 @@ class Recipe:
 
 
 class Background(NamedTuple):
-    """The distant photograph.
+    """The distant photograph."""
 
-    Attributes:
-        texture: [h, w, 4] light.
-        texels: [3, 3] from the reference plane to texels.
-        tilt: [2] change of 1 / distance, as a share, per focal length along x and y.
-    """
-
-    texture: jax.Array
-    texels: jax.Array
+    texture: jax.Array  # [h, w, 4] light
+    texels: jax.Array  # [3, 3] from the reference plane to texels
+    # [2] change of 1 / distance, as a share, per focal length along x and y
     tilt: jax.Array
 
 
 class Things(NamedTuple):
-    """Objects from far to near, all of them visible in the middle of the clip.
+    """Objects from far to near, all of them visible in the middle of the clip."""
 
-    Attributes:
-        texture: [N, h, w, 4] light, premultiplied.
-        extent: [N, 2] (width, height) of the part that is not empty, in texels.
-        near: [N] 1 / distance.
-        path: motion of each.
-        there: bool [N]; False for objects that are not shown.
-    """
-
-    texture: jax.Array
-    extent: jax.Array
-    near: jax.Array
-    path: ObjectPath
-    there: jax.Array
+    texture: jax.Array  # [N, h, w, 4] light, premultiplied
+    extent: jax.Array  # [N, 2] (width, height) of the part that is not empty, in texels
+    near: jax.Array  # [N] 1 / distance
+    path: ObjectPath  # motion of each
+    there: jax.Array  # bool [N]; False for objects that are not shown
 
 
 class Scene(NamedTuple):

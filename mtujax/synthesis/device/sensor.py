@@ -100,26 +100,17 @@ def _dct():
 
 
 class Sensor(NamedTuple):
-    """One camera with its settings, drawn for a clip.
+    """One camera with its settings, drawn for a clip."""
 
-    Attributes:
-        duty: [T] exposure time of each frame, as a share of the frame interval.
-        gain: [] brightness, as a factor on the photograph's light.
-        highlights: [] factor on the light of a white pixel.
-        contrast: [] of the response.
-        shot: [] noise variance per unit of light.
-        read: [] noise in the dark.
-        coding: [] step of the quantiser that codes the frames; 0 for none.
-        averaged: bool [] whether "light" is display values, here and below.
-    """
-
-    duty: jax.Array
-    gain: jax.Array
-    highlights: jax.Array
-    contrast: jax.Array
-    shot: jax.Array
-    read: jax.Array
+    duty: jax.Array  # [T] exposure time of each frame, as a share of the frame interval
+    gain: jax.Array  # [] brightness, as a factor on the photograph's light
+    highlights: jax.Array  # [] factor on the light of a white pixel
+    contrast: jax.Array  # [] of the response
+    shot: jax.Array  # [] noise variance per unit of light
+    read: jax.Array  # [] noise in the dark
+    # [] step of the quantiser that codes the frames; 0 for none
     coding: jax.Array | float = 0.0
+    # Bool [] whether "light" is display values, here and below
     averaged: jax.Array | bool = False
 
 

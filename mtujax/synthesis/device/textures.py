@@ -24,19 +24,12 @@ _SMALLEST = 0.5  # shortest side of a piece, as a share of its longest
 
 
 class Part(NamedTuple):
-    """An upright part of a photograph.
+    """An upright part of a photograph."""
 
-    Attributes:
-        photo: [] int32 number of the photograph.
-        low: [2] (x, y) of its first corner in photograph pixels.
-        high: [2] (x, y) of its last corner.
-        scale: [] photograph pixels per frame pixel.
-    """
-
-    photo: jax.Array
-    low: jax.Array
-    high: jax.Array
-    scale: jax.Array
+    photo: jax.Array  # [] int32 number of the photograph
+    low: jax.Array  # [2] (x, y) of its first corner in photograph pixels
+    high: jax.Array  # [2] (x, y) of its last corner
+    scale: jax.Array  # [] photograph pixels per frame pixel
 
 
 def background_texture(

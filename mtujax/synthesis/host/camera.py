@@ -18,17 +18,11 @@ _REACH = 0.3  # amplitude of a pan as a share of the frame's width
 
 
 class Waves(NamedTuple):
-    """Smooth band-limited functions of time: sums of sines.
+    """Smooth band-limited functions of time: sums of sines."""
 
-    Attributes:
-        amplitude: [C, K] in the unit of each channel.
-        frequency: [C, K] radians per frame.
-        phase: [C, K] radians.
-    """
-
-    amplitude: np.ndarray
-    frequency: np.ndarray
-    phase: np.ndarray
+    amplitude: np.ndarray  # [C, K] in the unit of each channel
+    frequency: np.ndarray  # [C, K] radians per frame
+    phase: np.ndarray  # [C, K] radians
 
     @classmethod
     def draw(
@@ -57,23 +51,15 @@ class Waves(NamedTuple):
 
 
 class CameraPath(NamedTuple):
-    """A smooth pose over time: a pan that turns round far out, plus oscillations.
+    """A smooth pose over time: a pan that turns round far out, plus oscillations."""
 
-    Attributes:
-        width: of the frame in pixels.
-        height: of the frame in pixels.
-        focal: focal length in pixels.
-        middle: time in frames at which the pan passes its middle.
-        pan: [4] pixels per frame of yaw, pitch and translation x, y.
-        waves: of yaw, pitch, x, y (all in pixels), roll (radians), logarithm of zoom,
-            and forward motion (share of the scene's distance).
-    """
-
-    width: int
-    height: int
-    focal: float
-    middle: float
-    pan: np.ndarray
+    width: int  # of the frame in pixels
+    height: int  # of the frame in pixels
+    focal: float  # focal length in pixels
+    middle: float  # time in frames at which the pan passes its middle
+    pan: np.ndarray  # [4] pixels per frame of yaw, pitch and translation x, y
+    # Of yaw, pitch, x, y (all in pixels), roll (radians), logarithm of zoom, and
+    # forward motion (share of the scene's distance)
     waves: Waves
 
     @classmethod
@@ -191,19 +177,12 @@ STEADY = 0.5  # share of an object's speed that is straight motion
 
 
 class ObjectPath(NamedTuple):
-    """How an object moves over the reference plane at its distance.
+    """How an object moves over the reference plane at its distance."""
 
-    Attributes:
-        centre: (x, y) at time `middle`, without the oscillation.
-        middle: time in frames.
-        velocity: (x, y) pixels per frame.
-        waves: of x, y (pixels), angle (radians) and logarithm of size.
-    """
-
-    centre: np.ndarray
-    middle: float
-    velocity: np.ndarray
-    waves: Waves
+    centre: np.ndarray  # (x, y) at time `middle`, without the oscillation
+    middle: float  # time in frames
+    velocity: np.ndarray  # (x, y) pixels per frame
+    waves: Waves  # of x, y (pixels), angle (radians) and logarithm of size
 
     @classmethod
     def draw(

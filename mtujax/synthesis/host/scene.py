@@ -25,21 +25,16 @@ MIXED = 255  # label of a pixel that shows several layers
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A flat picture in the scene.
+    """A flat picture in the scene."""
 
-    Attributes:
-        texture: [h, w, 4] float32 light, premultiplied.
-        texels: [3, 3] from the reference plane to texels, or from pixels centred on
-            the object if it has a `path`.
-        near: 1 / distance, 1 for the background.
-        tilt: change of `near`, as a share, per focal length along x and y.
-        path: of an object; None for the background, which fills the frame.
-    """
-
-    texture: np.ndarray
+    texture: np.ndarray  # [h, w, 4] float32 light, premultiplied
+    # [3, 3] from the reference plane to texels, or from pixels centred on the object if
+    # it has a `path`
     texels: np.ndarray
-    near: float = 1.0
+    near: float = 1.0  # 1 / distance, 1 for the background
+    # Change of `near`, as a share, per focal length along x and y
     tilt: tuple[float, float] = (0.0, 0.0)
+    # Of an object; None for the background, which fills the frame
     path: ObjectPath | None = None
 
 

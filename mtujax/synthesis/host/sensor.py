@@ -23,27 +23,17 @@ SHORTEST = 0.01  # of a frame's interval
 
 @dataclasses.dataclass(frozen=True)
 class Sensor:
-    """One camera with its settings, drawn for a clip.
+    """One camera with its settings, drawn for a clip."""
 
-    Attributes:
-        duty: [T] exposure time of each frame, as a share of the frame interval.
-        gain: as in `Exposure`, here and below.
-        highlights: factor on the light of a white pixel.
-        contrast: of the response.
-        shot: noise variance per unit of light.
-        read: noise in the dark.
-        crf: of H.264, or None for no compression.
-        averaged: whether "light" is display values, here and below.
-    """
-
+    # [T] exposure time of each frame, as a share of the frame interval
     duty: np.ndarray
-    gain: float = 1.0
-    highlights: float = 1.0
-    contrast: float = 0.0
-    shot: float = 0.0
-    read: float = 0.0
-    crf: int | None = None
-    averaged: bool = False
+    gain: float = 1.0  # as in `Exposure`, here and below
+    highlights: float = 1.0  # factor on the light of a white pixel
+    contrast: float = 0.0  # of the response
+    shot: float = 0.0  # noise variance per unit of light
+    read: float = 0.0  # noise in the dark
+    crf: int | None = None  # of H.264, or None for no compression
+    averaged: bool = False  # whether "light" is display values, here and below
 
     @classmethod
     def draw(
