@@ -202,10 +202,7 @@ class Samples(abc.ABC):
     def draw(
         self, index: int, rng: np.random.Generator, height: int, width: int
     ) -> Sample:
-        """Draws a crop, in pixels; the same generator state gives the same crop.
-
-        A UserError names a file that cannot be read.
-        """
+        """Draws a crop, in pixels, the same by the same generator state."""
 
 
 class VideoSamples(Samples):

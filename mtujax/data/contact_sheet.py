@@ -136,10 +136,7 @@ def statistics(clips: Sequence[SheetClip]) -> Statistics:
 
 
 def contact_sheet(clips: Sequence[SheetClip]) -> np.ndarray:
-    """Shows the middle of each clip, of at least two frames, one row each, at most 12.
-
-    Clips of any sizes -> [height, width, 3] uint8.
-    """
+    """Shows the middle of 12 clips at most, one row each -> [h, w, 3] uint8."""
     shown = clips[:_ROWS]
     middles = [max(len(clip.sharp) // 2, 1) for clip in shown]
     longest = max(

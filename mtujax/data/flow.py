@@ -110,10 +110,7 @@ def estimate_motion(
 
 
 def consistent(back: np.ndarray, forth: np.ndarray) -> np.ndarray:
-    """Where going back and forth `returns`: flows [H, W, 2] in pixels -> bool [H, W].
-
-    `forth`, from the previous frame to the current one, is read bilinearly.
-    """
+    """Where going back and forth `returns`: flows [H, W, 2] -> bool [H, W]."""
     kind, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
     there = cv2.remap(forth, *destinations(back), kind, borderMode=border)
     return returns(back, there)

@@ -162,10 +162,7 @@ def _frames(source, number, folder, estimate, threads):
 
 
 def kept_motion(folder: Path, source: FrameSource, *, advice: str) -> FlowFiles | None:
-    """Motion that `compute_motion` stored, or None if the folder has no manifest.
-
-    A UserError if it is incomplete or of other frames; `advice` says how to compute it.
-    """
+    """Motion that `compute_motion` stored; None without any, UserError if stale."""
     if not (folder / _MANIFEST).is_file():
         return None
     remedy = f"{advice} again with --overwrite"

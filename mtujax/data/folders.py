@@ -65,10 +65,7 @@ class FolderSet:
 
 
 def find(name: str, root: str | os.PathLike, config: str | None = None) -> FolderSet:
-    """Finds a dataset's frames in its archive's outer folder, or the one around it.
-
-    A UserError if the folder is missing, empty or does not hold this dataset.
-    """
+    """Finds a dataset's frames in its archive's folders; UserError without any."""
     chosen = dataset(name)
     config = config_of(chosen, config)
     root = _existing(Path(root), chosen)

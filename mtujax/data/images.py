@@ -51,10 +51,7 @@ def _png_damage(data):
 
 
 def decode(data: bytes, name: str | os.PathLike) -> np.ndarray:
-    """Decodes a PNG or JPEG file's bytes to [H, W, 3] RGB uint8.
-
-    If it is damaged, a UserError gives `name`.
-    """
+    """Decodes a PNG or JPEG to [H, W, 3] RGB uint8; a UserError if it is damaged."""
     if wrong := damage(data):
         raise UserError(f"{name}: {wrong}")
     flag = cv2.IMREAD_COLOR

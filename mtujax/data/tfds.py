@@ -16,10 +16,7 @@ def builder(
     config: str | None = None,
     data_dir: str | os.PathLike | None = None,
 ):
-    """The `PairBuilder` of a dataset, which importing also registers with TFDS.
-
-    `data_dir` None takes TFDS's own folder. A UserError without the training extra.
-    """
+    """The `PairBuilder` of a dataset; None takes TFDS's own folder."""
     config = config_of(dataset(name), config)
     try:
         made = _class(name)
@@ -86,10 +83,7 @@ class RecordFrames(DecodedFrames):
         config: str | None = None,
         threads: int | None = None,
     ):
-        """Opens the records; none is read yet.
-
-        A UserError if nothing usable is prepared there, or it has no such split.
-        """
+        """Opens the records; a UserError if nothing is prepared, or no such split."""
         super().__init__(threads)
         builder = prepared(name, config=config, data_dir=data_dir)
         self.name = f"{builder.info.full_name} in {Path(data_dir)}"

@@ -26,20 +26,14 @@ class Symmetry:
         return (width, height) if self.turns % 2 else (height, width)
 
     def of(self, images: np.ndarray) -> np.ndarray:
-        """Turns and flips pixels.
-
-        [..., H, W, C] of any dtype -> a view [..., H', W', C].
-        """
+        """Turns and flips pixels [..., H, W, C] -> a view [..., H', W', C]."""
         turned = np.rot90(images, self.turns, axes=(-3, -2))
         rows = slice(None, None, -1 if self.vertical else 1)
         columns = slice(None, None, -1 if self.horizontal else 1)
         return turned[..., rows, columns, :]
 
     def of_flow(self, flow: np.ndarray) -> np.ndarray:
-        """Turns and flips a flow, its pixels and its vectors.
-
-        [..., H, W, 2] (dx, dy) in pixels -> [..., H', W', 2] of the same dtype.
-        """
+        """Turns and flips a flow [..., H, W, 2] (dx, dy), pixels and vectors."""
         dx, dy = np.moveaxis(flow, -1, 0)
         for _ in range(self.turns % 4):
             dx, dy = dy, -dx

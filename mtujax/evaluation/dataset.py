@@ -54,11 +54,7 @@ class ResultFrames:
         infos: Sequence[VideoInfo],
         stems: Sequence[Sequence[str] | None],
     ):
-        """Lists the files; a `UserError` names the first missing or extra one.
-
-        `stems` are the names of each video's frames, without suffix; None where they
-        are not kept as files.
-        """
+        """Lists the files; `stems` of each video's frames, None if not files."""
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder of results")
         self.folder, self._infos = folder, tuple(infos)

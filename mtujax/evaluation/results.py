@@ -172,11 +172,7 @@ def read_results(path: str | os.PathLike) -> Evaluation:
 
 
 def read_file(path: str | os.PathLike, readers: Mapping[str, Callable[[dict], T]]) -> T:
-    """Reads a file of results by the reader of its kind, one of `readers`.
-
-    A UserError names the file, if it is missing, damaged, or of another kind or
-    version.
-    """
+    """Reads a results file by the reader of its kind; a UserError names the file."""
     path = Path(path)
     try:
         values = read_json(path)

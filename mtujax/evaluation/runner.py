@@ -170,10 +170,7 @@ class Recorder:
         self._saver.__exit__(*error)
 
     def add(self, targets: Sequence, found: dict) -> None:
-        """Adds the scores of a step: B `targets`, None for idle lanes, and `found`.
-
-        `found` has scores by kind and name, [B] each, and "restored" [B, H, W, 3].
-        """
+        """Adds the scores [B] of a step by kind and name, and its restored frames."""
         frames = found.pop("restored", None)
         scores = {**found.pop("protocols"), **found}
         for lane, target in enumerate(targets):

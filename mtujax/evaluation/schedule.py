@@ -39,11 +39,7 @@ def share_out(lengths: Mapping[int, int], parts: int) -> list[list[int]]:
 def schedule_steps(
     lengths: Mapping[int, int], lanes: int, *, lookahead: int = 0
 ) -> Iterator[LaneStep]:
-    """Plans the steps that take every frame of every video once.
-
-    In the first `lookahead` steps no lane has a target. While a video ends in a lane,
-    the first frames of the next one come in.
-    """
+    """Plans the steps that take every frame once; `lookahead` steps have no target."""
     streams = [
         [Place(video, frame) for video in share for frame in range(lengths[video])]
         for share in share_out(lengths, lanes)
@@ -66,10 +62,7 @@ def window_ends(
     lookback: int,
     lookahead: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first and last place in each window that are of the target's video.
-
-    int32 [B] each; frames beyond are to be replaced by those at these places.
-    """
+    """First and last place in each window of the target's video, int32 [B] each."""
     low, high = (np.full(len(targets), lookback, np.int32) for _ in range(2))
     for lane, target in enumerate(targets):
         if target is not None:

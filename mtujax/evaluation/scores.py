@@ -71,10 +71,7 @@ def sums(scores: dict[str, np.ndarray]) -> Sums:
 
 
 def average(videos: dict[str, Sums], *, over: str) -> tuple[float, float]:
-    """Averages (PSNR in dB, SSIM) over "frames", or over "videos" by their means.
-
-    Videos without frames are left out; NaN if a frame is invalid or there is none.
-    """
+    """Averages (PSNR, SSIM) over "frames" or "videos"; NaN if any is invalid."""
     each = [videos[name] for name in sorted(videos) if videos[name].frames]
     if over == "frames" or not each:
         return add_up(videos, Sums).means

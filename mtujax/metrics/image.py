@@ -135,10 +135,7 @@ def ssim_uniform(restored: jax.Array, sharp: jax.Array) -> jax.Array:
 
 
 def luma(images: jax.Array) -> jax.Array:
-    """Brightness .299 R + .587 G + .114 B, not rounded.
-
-    [..., H, W, 3] float -> [..., H, W, 1] of the same dtype.
-    """
+    """Brightness .299 R + .587 G + .114 B, [..., H, W, 3] -> [..., H, W, 1]."""
     parts = [weight * images[..., c] for c, weight in enumerate(_LUMA)]
     return sum(parts)[..., None]
 

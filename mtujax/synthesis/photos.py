@@ -20,10 +20,7 @@ _ALPHA = 8 / 255  # opacity up to which a cut-out's border counts as empty
 
 
 def read_cutout(path: str | os.PathLike) -> np.ndarray:
-    """Reads an image with transparency and cuts off its empty border.
-
-    [H, W, 4] uint8 RGBA, not premultiplied; UserError for any other file.
-    """
+    """Reads a cut-out without its empty border: [H, W, 4] uint8, not premultiplied."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
         raise UserError(f"{path}: not an image that can be read")

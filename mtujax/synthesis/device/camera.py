@@ -15,10 +15,7 @@ from mtujax.synthesis.settings import Objects, Shake
 
 
 def product(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Multiplies matrices: `first` is applied after `second`.
-
-    [..., 3, 3] twice, with as many axes -> [..., 3, 3].
-    """
+    """Multiplies matrices [..., 3, 3]: `first` is applied after `second`."""
     # A sum, not a matmul, which accelerators round to 10 bits.
     return (first[..., :, :, None] * second[..., None, :, :]).sum(axis=-2)
 
@@ -65,10 +62,7 @@ def _direction(rng_key):
 def draw_waves(
     rng_key: jax.Array, speeds: jax.Array, frequency: tuple[float, float]
 ) -> Waves:
-    """Draws functions that change by about `speeds` [C] units per frame.
-
-    `frequency` is a range in cycles per frame.
-    """
+    """Draws functions that change by about `speeds` [C] units per frame."""
     keys = jax.random.split(rng_key, 3)
     shape = (len(speeds), SINES)
     turns = 2 * np.pi * uniform(keys[0], frequency, shape)

@@ -31,16 +31,7 @@ from mtujax.synthesis.settings import BlurSettings
 
 
 def layer_poses(scene: Scene, times: jax.Array, recipe: Recipe) -> jax.Array:
-    """Where each layer is seen.
-
-    Args:
-        scene: layers before a camera.
-        times: [N] in frames.
-        recipe: the frames' size.
-
-    Returns:
-        [N, L, 3, 3] from frame pixels to texels.
-    """
+    """Where each layer is seen at times [N]: frame pixels to texels, [N, L, 3, 3]."""
     centred = centring(recipe.size, recipe.size)[None]
 
     def finished(texels, plane):
@@ -67,16 +58,7 @@ def layer_poses(scene: Scene, times: jax.Array, recipe: Recipe) -> jax.Array:
 
 
 def travel(scene: Scene, poses: jax.Array, recipe: Recipe) -> jax.Array:
-    """How far anything in the frame moves.
-
-    Args:
-        scene: layers before a camera.
-        poses: [T, N, L, 3, 3], N of each frame, joined by straight lines.
-        recipe: the frames' size.
-
-    Returns:
-        [T] pixels.
-    """
+    """Pixels [T] that anything in the frame moves along poses [T, N, L, 3, 3]."""
     corner = jnp.asarray(corners(recipe.size, recipe.size), jnp.float32)
     views = inverse(poses[:, :, 0])
     middle = poses[:, poses.shape[1] // 2, 0]
@@ -102,18 +84,10 @@ def _way(views, points):
 def expose(
     scene: Scene, duty: jax.Array, recipe: Recipe, subframes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Chooses the sub-frames of each frame: at most a pixel apart, evenly, odd.
+    """Sub-frames of each frame, a pixel apart at most, odd, at most `subframes`.
 
-    Args:
-        scene: layers before a camera.
-        duty: [T] exposure times, as shares of the frame interval; less where the frame
-            would smear further than is allowed.
-        recipe: of the clip.
-        subframes: S, the most there may be, odd.
-
-    Returns:
-        Poses [T, S, L, 3, 3], weights [T, S] and poses of the sharp frames
-        [T, L, 3, 3].
+    duty [T], cut where a frame would smear too far -> poses [T, S, L, 3, 3], weights
+    [T, S], and poses of the sharp frames [T, L, 3, 3].
     """
     frames = jnp.arange(recipe.frames, dtype=jnp.float32)
     joints = jnp.linspace(-0.5, 0.5, JOINTS)
@@ -140,14 +114,7 @@ def expose(
 
 
 def most_subframes(longest: float) -> int:
-    """How many sub-frames the longest blur needs.
-
-    Args:
-        longest: pixels.
-
-    Returns:
-        An odd number.
-    """
+    """How many sub-frames, an odd number, a blur of so many pixels needs."""
     return int(np.ceil(longest)) + 1 | 1
 
 
@@ -255,17 +222,7 @@ def make_clips(
 def clips(
     resident: Resident, rng_keys: jax.Array, recipe: Recipe, subframes: int
 ) -> dict[str, jax.Array]:
-    """Makes one clip of each key; what the others are does not matter to it.
-
-    Args:
-        resident: what to make them of.
-        rng_keys: [B] `jax.random` keys.
-        recipe: what they are like.
-        subframes: the most per frame, odd.
-
-    Returns:
-        As the function of `make_generator`.
-    """
+    """As the function of `make_generator`, a clip for each of [B] keys by itself."""
 
     def draw(key):
         keys = jax.random.split(key, 3)

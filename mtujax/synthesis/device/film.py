@@ -115,10 +115,7 @@ def _render(shots, clips, poses, height, width):
 
 
 def project(matrix: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
-    """Maps the pixels of a frame by homographies.
-
-    [K, 3, 3] -> x and y, [K, H, W] each.
-    """
+    """Maps a frame's pixels by homographies [K, 3, 3] -> x and y, [K, H, W] each."""
     m = matrix[:, :, :, None, None]
     column = jnp.arange(width, dtype=jnp.float32)[None, None]
     row = jnp.arange(height, dtype=jnp.float32)[None, :, None]

@@ -104,10 +104,7 @@ def draw_scene(
     sensor: Sensor,
     recipe: Recipe,
 ) -> Scene:
-    """Draws a random scene with float32 textures [h, w, 4] of the recipe's sizes.
-
-    Without `cutouts`, objects are pieces of the photographs.
-    """
+    """Draws a scene; without `cutouts`, objects are pieces of the photographs."""
     keys = jax.random.split(rng_key, 5)
     shake, objects = recipe.blur.shake, recipe.blur.objects
     size = dict(height=recipe.size, width=recipe.size)

@@ -37,27 +37,12 @@ _INVERSE = np.linalg.inv(YCBCR)
 
 
 def quantiser_step(crf: jax.Array) -> jax.Array:
-    """The step of H.264's quantiser: it doubles every 6.
-
-    Args:
-        crf: [...] constant rate factor, 0 to 51: 18 hardly shows, 28 does.
-
-    Returns:
-        [...] on the scale of 0..255; 1 at a quantisation parameter of 4.
-    """
+    """Step of H.264's quantiser, of 0..255, by rate factor [...]; doubles every 6."""
     return 2.0 ** ((crf + _BEYOND - 4) / 6)
 
 
 def coded(frames: jax.Array, step: jax.Array) -> jax.Array:
-    """Frames as they come out of a decoder.
-
-    Args:
-        frames: [T, H, W, 3] uint8, RGB.
-        step: [] from `quantiser_step`.
-
-    Returns:
-        [T, H, W, 3] uint8.
-    """
+    """Frames [T, H, W, 3] uint8 as they come out of a decoder; step []."""
     _, height, width, _ = frames.shape
     lacking = [(0, -n % (2 * _BLOCK)) for n in (height, width)]
     frames = jnp.pad(frames, ((0, 0), *lacking, (0, 0)), mode="edge")
@@ -115,16 +100,7 @@ class Sensor(NamedTuple):
 
 
 def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
-    """Draws the settings of a clip.
-
-    Args:
-        rng_key: a `jax.random` key.
-        frames: T.
-        exposure: ranges to draw from.
-
-    Returns:
-        The settings, `duty` [T].
-    """
+    """Draws the settings of a clip of T `frames` from the ranges of `exposure`."""
     keys = jax.random.split(rng_key, 9)
     drift, turns = uniform(keys[0], exposure.wander), uniform(keys[1], (0.02, 0.12))
     angle = 2 * np.pi * (turns * jnp.arange(frames) + jax.random.uniform(keys[2]))
@@ -153,46 +129,21 @@ def draw_sensor(rng_key: jax.Array, frames: int, exposure: Exposure) -> Sensor:
 
 
 def scene_light(sensor: Sensor, image: jax.Array) -> jax.Array:
-    """The light that a photograph was made from, brighter than white where white.
-
-    Args:
-        sensor: settings.
-        image: [H, W, 3] linear light in [0, 1].
-
-    Returns:
-        [H, W, 3] scaled by the gain, highlights expanded.
-    """
+    """Light of a photograph [H, W, 3] by gain, brighter than white where white."""
     peak = jnp.maximum(image.max(axis=-1, keepdims=True), BRIGHT)
     light = image * expansion(peak, sensor.highlights)
     return sensor.gain * jnp.where(sensor.averaged, srgb_from_linear(image), light)
 
 
 def noisy(sensor: Sensor, light: jax.Array, rng_key: jax.Array) -> jax.Array:
-    """Adds Poisson-Gaussian noise, by its normal approximation.
-
-    Args:
-        sensor: settings.
-        light: [..., 3].
-        rng_key: a `jax.random` key.
-
-    Returns:
-        [..., 3].
-    """
+    """Adds Poisson-Gaussian noise to light [..., 3], by its normal approximation."""
     # Saturated pixels have the noise of a full well, not of the light beyond it.
     variance = sensor.shot * jnp.clip(light, 0, 1) + sensor.read**2
     return light + jnp.sqrt(variance) * jax.random.normal(rng_key, light.shape)
 
 
 def develop(sensor: Sensor, light: jax.Array) -> jax.Array:
-    """The picture: light clipped where the sensor saturates, and its response.
-
-    Args:
-        sensor: settings.
-        light: [..., 3].
-
-    Returns:
-        [..., 3] uint8.
-    """
+    """Light [..., 3], clipped where the sensor saturates -> a picture, uint8 alike."""
     x = jnp.clip(light, 0, 1)
     shown = jnp.where(sensor.averaged, x, srgb_from_linear(x))
     return jnp.round(contrasted(shown, sensor.contrast) * 255).astype(jnp.uint8)

@@ -31,10 +31,7 @@ class Waves(NamedTuple):
         speeds: np.ndarray,
         frequency: tuple[float, float],
     ) -> "Waves":
-        """Draws functions that change by about `speeds` [C] units per frame.
-
-        `frequency` is a range in cycles per frame.
-        """
+        """Draws functions that change by about `speeds` [C] units per frame."""
         shape = (len(speeds), SINES)
         turns = 2 * np.pi * rng.uniform(*frequency, shape)
         # A sine of amplitude a and angular frequency w moves by about a w a frame.
@@ -132,10 +129,7 @@ class CameraPath(NamedTuple):
         near: float = 1.0,
         tilt: tuple[float, float] = (0, 0),
     ) -> np.ndarray:
-        """Points (x, y) of a plane that the frame's corners see, times [N] -> [4 N, 2].
-
-        `near` and `tilt` are as in `planes`.
-        """
+        """Points of a plane that the frame's corners see, times [N] -> [4 N, 2]."""
         views = np.linalg.inv(self.planes(times, near=near, tilt=tilt))
         return apply(views @ self.centring, corners(self.width, self.height))
 
@@ -147,10 +141,7 @@ def corners(width: int, height: int) -> np.ndarray:
 
 
 def apply(matrices: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Maps points (x, y) by homographies.
-
-    [N, 3, 3] or [3, 3], points [M, 2] -> [N * M, 2], matrix by matrix.
-    """
+    """Maps points [M, 2] by [N, 3, 3] or [3, 3] -> [N * M, 2], matrix by matrix."""
     points = np.concatenate([points, np.ones((len(points), 1))], axis=1)
     moved = (points @ np.swapaxes(matrices, -1, -2)).reshape(-1, 3)
     return moved[:, :2] / moved[:, 2:]
@@ -207,10 +198,7 @@ class ObjectPath(NamedTuple):
         )
 
     def places(self, times: np.ndarray) -> np.ndarray:
-        """Homographies from object-centred pixels to the reference plane.
-
-        times [N] -> [N, 3, 3].
-        """
+        """Homographies from centred pixels to the plane, times [N] -> [N, 3, 3]."""
         xp = times.__array_namespace__()
         x, y, angle, growth = self.waves.at(times)
         steady = self.velocity[:, None] * (times - self.middle)[None]

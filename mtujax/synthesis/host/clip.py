@@ -95,10 +95,7 @@ def film(
     frames: int,
     longest: float = 48.0,
 ) -> BlurredClip:
-    """Renders a scene: blurry through the sensor, sharp without noise and compression.
-
-    A frame that would smear over more than `longest` pixels is exposed for less time.
-    """
+    """Renders a scene, exposed for less time where more than `longest` pixels smear."""
     height, width = scene.camera.height, scene.camera.width
     blurry, sharp = (np.empty((frames, height, width, 3), np.uint8) for _ in range(2))
     flow = np.zeros((frames, height, width, 2), np.float32)
@@ -118,10 +115,7 @@ def film(
 
 
 def _expose(scene, time, duty, longest):
-    """Duty, mean of the exposure's sub-frames, the middle one, its poses and labels.
-
-    Sub-frames are at most a pixel apart, so that they leave no gaps.
-    """
+    """Duty, mean of sub-frames a pixel apart at most, the middle one, poses, labels."""
     joints = np.linspace(-0.5, 0.5, JOINTS)
     travel = scene.travel(time + duty * joints)
     if travel > longest:

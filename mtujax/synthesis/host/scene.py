@@ -46,10 +46,7 @@ class Scene:
     camera: CameraPath
 
     def poses(self, times: np.ndarray) -> np.ndarray:
-        """Homographies from frame pixels to each layer's texels.
-
-        times [N] -> [N, L, 3, 3].
-        """
+        """Homographies from pixels to layers' texels, times [N] -> [N, L, 3, 3]."""
         return np.stack([self._poses(x, np.asarray(times)) for x in self.layers], 1)
 
     def _poses(self, layer, times):
@@ -59,10 +56,7 @@ class Scene:
         return layer.texels @ np.linalg.inv(planes) @ self.camera.centring
 
     def travel(self, times: np.ndarray) -> float:
-        """Gives the pixels that the fastest point in the frame moves over `times` [N].
-
-        The path between two times counts as a straight line.
-        """
+        """Pixels that the fastest point moves over `times` [N], in straight lines."""
         poses = self.poses(times)
         width, height = self.camera.width, self.camera.height
         longest = 0.0
@@ -76,10 +70,7 @@ class Scene:
         return float(longest)
 
     def render(self, poses: np.ndarray) -> np.ndarray:
-        """Renders the frame of one time.
-
-        poses [L, 3, 3], from `poses` -> [H, W, 4] float32 light, opaque.
-        """
+        """Renders poses [L, 3, 3] -> [H, W, 4] float32 light, opaque."""
         return self._compose(poses, lambda *_: None)
 
     def render_labelled(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -163,10 +154,7 @@ def backward_flow(
 
 
 def displacements(change: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Displacements of pixels by homographies 1 + `change`; NumPy or JAX.
-
-    change [..., 3, 3], whose last entry is 0, x [w] and y [h] -> [..., h, w, 2].
-    """
+    """Displacements by 1 + `change` [..., 3, 3] of x [w], y [h] -> [..., h, w, 2]."""
     xp = change.__array_namespace__()
     lead = (1,) * (change.ndim - 2)
     x, y = x.reshape(*lead, 1, -1), y.reshape(*lead, -1, 1)
@@ -255,11 +243,7 @@ def _check(photo, height, width):
 
 
 def _background(photo, rng, seen, shake, sensor):
-    """Layer of a scaled, maybe turned or mirrored part of the photo that covers `seen`.
-
-    It takes the candidate with the most texture, to learn from. A photograph too small
-    for the path is magnified.
-    """
+    """Layer of the part of the photo, of some the one with most texture, for `seen`."""
     best, energy = None, -1.0
     low, high = seen.min(axis=0), seen.max(axis=0)
     for _ in range(_CANDIDATES):

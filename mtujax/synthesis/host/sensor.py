@@ -39,16 +39,7 @@ class Sensor:
     def draw(
         cls, rng: np.random.Generator, frames: int, exposure: Exposure
     ) -> "Sensor":
-        """Draws the settings of a clip.
-
-        Args:
-            rng: source of randomness.
-            frames: T.
-            exposure: ranges to draw from.
-
-        Returns:
-            The settings.
-        """
+        """Draws the settings of a clip of T `frames` from the ranges of `exposure`."""
         drift = rng.uniform(*exposure.wander)
         turns, phase = 2 * np.pi * rng.uniform([0.02, 0.0], [0.12, 1.0])
         factor = np.exp(drift * np.sin(turns * np.arange(frames) + phase))
@@ -79,14 +70,7 @@ class Sensor:
         )
 
     def light(self, image: np.ndarray) -> np.ndarray:
-        """The light that a photograph was made from, brighter than white where white.
-
-        Args:
-            image: [H, W, 3] float32 linear light in [0, 1]; changed in place.
-
-        Returns:
-            `image`, scaled by the gain, highlights expanded.
-        """
+        """Light of a photograph [H, W, 3], highlights expanded; changed in place."""
         if self.averaged:
             image[:] = srgb_from_linear(image)
         elif self.highlights > 1:
@@ -99,15 +83,7 @@ class Sensor:
         return image
 
     def noisy(self, light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Adds Poisson-Gaussian noise, by its normal approximation.
-
-        Args:
-            light: [..., 3] float32.
-            rng: source of randomness.
-
-        Returns:
-            [..., 3] float32; `light` itself where there is no noise.
-        """
+        """Adds Poisson-Gaussian noise to light [..., 3]; gives `light` if it is 0."""
         if not (self.shot or self.read):
             return light
         # Saturated pixels have the noise of a full well, not of the light beyond it.
@@ -120,14 +96,7 @@ class Sensor:
         return deviation
 
     def develop(self, light: np.ndarray) -> np.ndarray:
-        """The picture: light clipped where the sensor saturates, and its response.
-
-        Args:
-            light: [..., 3] float32.
-
-        Returns:
-            [..., 3] uint8.
-        """
+        """Light [..., 3], clipped where the sensor saturates -> a picture, uint8."""
         steps = np.clip(light, 0.0, 1.0) * np.float32(_LEVELS) + np.float32(0.5)
         return _response(self.contrast, self.averaged)[steps.astype(np.uint16)]
 
@@ -152,14 +121,7 @@ def contrasted(shown: np.ndarray, contrast: float) -> np.ndarray:
 
 
 def linear_from_srgb(image: np.ndarray) -> np.ndarray:
-    """Light intensity from display values. Reference: IEC 61966-2-1.
-
-    Args:
-        image: [..., 3] uint8, or float in [0, 1].
-
-    Returns:
-        [..., 3] float32 in [0, 1].
-    """
+    """Light in [0, 1] of display values [..., 3], uint8 or float (IEC 61966-2-1)."""
     if image.dtype == np.uint8:
         return linear_from_srgb(np.arange(256, dtype=np.float32) / 255)[image]
     x = image.astype(np.float32)
@@ -167,30 +129,14 @@ def linear_from_srgb(image: np.ndarray) -> np.ndarray:
 
 
 def srgb_from_linear(light: np.ndarray) -> np.ndarray:
-    """Display values from light intensity. Reference: IEC 61966-2-1.
-
-    Args:
-        light: [..., 3] float of NumPy or JAX, clipped to [0, 1].
-
-    Returns:
-        [..., 3] float32 in [0, 1].
-    """
+    """Display values in [0, 1] of light [..., 3] by NumPy or JAX (IEC 61966-2-1)."""
     xp = light.__array_namespace__()
     x = xp.clip(light, 0.0, 1.0).astype(xp.float32)
     return xp.where(x <= 0.0031308, x * 12.92, 1.055 * x ** (1 / 2.4) - 0.055)
 
 
 def subframe_times(time: float, duty: float, count: int) -> np.ndarray:
-    """When the sub-frames of an exposure are taken, evenly; the middle one at `time`.
-
-    Args:
-        time: middle of the exposure in frames.
-        duty: its length in frames.
-        count: odd number S of sub-frames.
-
-    Returns:
-        [S] times in frames.
-    """
+    """Times [S] of an exposure's sub-frames in frames, the middle one at `time`."""
     return time + duty * ((np.arange(count) + 0.5) / count - 0.5)
 
 
@@ -210,18 +156,10 @@ _X264 = "asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
 
 
 def through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
-    """Encodes and decodes a clip.
+    """Encodes and decodes a clip [T, H, W, 3] uint8; `crf` 18 hardly shows, 28 does.
 
-    Args:
-        frames: [T, H, W, 3] uint8, RGB.
-        crf: constant rate factor, 0 to 51: 18 hardly shows, 28 does.
-
-    Returns:
-        [T, H, W, 3] uint8; the same on any number of cores and any x86-64, not with
-        any x264.
-
-    Raises:
-        RuntimeError: if PyAV has no x264.
+    The same on any number of cores and any x86-64, not with any x264. RuntimeError if
+    PyAV has none.
     """
     import av  # only here, and late: a machine that trains may do without it
 
