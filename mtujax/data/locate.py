@@ -8,7 +8,7 @@ from mtujax.data.array_cache import CachedFrames, is_cache
 from mtujax.data.datasets import config_of, dataset
 from mtujax.data.flow import SUFFIXES, FlowFiles
 from mtujax.data.flow_cache import kept_motion
-from mtujax.data.folders import find
+from mtujax.data.folders import FolderVideo, find
 from mtujax.data.frames import FolderFrames, FrameSource
 from mtujax.data.tfds import RecordFrames, default_output
 from mtujax.errors import UserError
@@ -94,8 +94,8 @@ def _beside(name, path, source, split, config):
     if (flow_folder(name, path, config=config, output=path).parent).is_dir():
         return None  # prepared: names of frames are unknown
     videos = find(name, path, config).splits.get(split, ())
-    folders = [_flow_beside(video) for video in videos]
-    if not any(folder.is_dir() and _holds_flow(folder) for folder in folders):
+    folders = [flow_beside(video) for video in videos]
+    if not any(map(holds_flow, folders)):
         return None
     if [v.name for v in videos] != [v.name for v in source.videos]:
         raise UserError(f"{path}: its videos are not those of {source.name}")
@@ -103,14 +103,15 @@ def _beside(name, path, source, split, config):
     return folders, stems
 
 
-def _flow_beside(video):
+def flow_beside(video: FolderVideo) -> Path:
     """VIDEO/flow, or flow/VIDEO where the videos are in folders of one kind (REDS)."""
     common = Path(os.path.commonpath([video.blurry, video.sharp]))
     return common / "flow" / ("" if common.name == video.name else video.name)
 
 
-def _holds_flow(folder):
-    return any(path.suffix in SUFFIXES for path in folder.iterdir())
+def holds_flow(folder: Path) -> bool:
+    """Whether a folder exists and has a file of motion."""
+    return folder.is_dir() and any(p.suffix in SUFFIXES for p in folder.iterdir())
 
 
 def open_frames(

@@ -24,7 +24,7 @@ from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import Evaluation, Method, Scored, to_json, write_results
 from mtujax.evaluation.runner import Clocks, Work, evaluate_share
 from mtujax.evaluation.schedule import share_out
-from mtujax.evaluation.scores import ProtocolScores, Video
+from mtujax.evaluation.scores import ProtocolScores
 from mtujax.evaluation.step import Setup
 from mtujax.evaluation.tables import as_text, video_rows
 from mtujax.metrics.image import GAUSSIAN_SIDE
@@ -252,7 +252,7 @@ def _opened(results, videos, note):
 
 
 def _about(videos) -> Scored:
-    listed = tuple(Video(**dataclasses.asdict(v)) for v in videos.source.videos)
+    listed = tuple(videos.source.videos)
     return Scored(videos.dataset, videos.split, videos.variant, listed)
 
 

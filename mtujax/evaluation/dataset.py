@@ -4,7 +4,6 @@ Letters: B videos that advance together, H W pixels.
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +14,11 @@ import numpy as np
 from mtujax.common.files import FRAME_SUFFIXES, natural_key
 from mtujax.data.array_cache import is_cache
 from mtujax.data.datasets import config_of, dataset
-from mtujax.data.flow import SUFFIXES, ComputedMotion, FlowFiles, dis_flow
+from mtujax.data.flow import ComputedMotion, FlowFiles, dis_flow
 from mtujax.data.folders import find
 from mtujax.data.frames import FolderFrames, FrameSource, VideoInfo
 from mtujax.data.images import decode
-from mtujax.data.locate import open_frames
+from mtujax.data.locate import flow_beside, holds_flow, open_frames
 from mtujax.errors import UserError
 from mtujax.evaluation.schedule import LaneStep, window_ends
 
@@ -226,8 +225,8 @@ class Videos:
         """
         found = {}
         for number, video in enumerate(self._folders):
-            folder = _flow_beside(video)
-            if folder.is_dir() and any(p.suffix in SUFFIXES for p in folder.iterdir()):
+            folder = flow_beside(video)
+            if holds_flow(folder):
                 info = self.source.videos[number]
                 names = [[Path(sharp).stem for _, sharp in video.pairs]]
                 found[number] = FlowFiles(str(folder), [info], [folder], names)
@@ -242,7 +241,7 @@ class Videos:
             for frame in range(len(video.pairs)):
                 for kind, path in zip("bs", video.paths(frame), strict=True):
                     yield f"{video.name}/{kind}/{path.name}", path
-            folder = _flow_beside(video)
+            folder = flow_beside(video)
             if motion and folder.is_dir():
                 for path in sorted(folder.iterdir()):
                     yield f"{video.name}/flow/{path.name}", path
@@ -255,12 +254,6 @@ class Videos:
             name = path.relative_to(place)
             if path.is_file() and name.parts[0] != "flow":
                 yield name.as_posix(), path
-
-
-def _flow_beside(video):
-    """Returns VIDEO/flow, or flow/VIDEO if videos are in folders of one kind (REDS)."""
-    common = Path(os.path.commonpath([video.blurry, video.sharp]))
-    return common / "flow" / ("" if common.name == video.name else video.name)
 
 
 class LaneReader:

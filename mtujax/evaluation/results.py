@@ -39,12 +39,12 @@ from mtujax.common.dataclass_json import (
     write_json,
 )
 from mtujax.config import ModelConfig
+from mtujax.data.frames import VideoInfo
 from mtujax.errors import UserError
 from mtujax.evaluation.scores import (
     ConsistencySums,
     MotionSums,
     ProtocolScores,
-    Video,
     add_up,
 )
 
@@ -84,7 +84,7 @@ class Scored:
     name: str  # as `gopro`
     split: str  # part of the dataset
     variant: str | None  # its kind of blur; None for a dataset that has only one
-    videos: tuple[Video, ...]  # of the split
+    videos: tuple[VideoInfo, ...]  # of the split
 
 
 @dataclasses.dataclass(frozen=True)

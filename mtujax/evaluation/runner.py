@@ -19,7 +19,7 @@ from mtujax.data.flow import FlowFiles
 from mtujax.evaluation.dataset import LaneReader, ResultFrames, Videos
 from mtujax.evaluation.folder import EvaluationFolder
 from mtujax.evaluation.schedule import schedule_steps
-from mtujax.evaluation.scores import Tally, Video, VideoRecord
+from mtujax.evaluation.scores import Tally, VideoRecord
 from mtujax.evaluation.step import Setup, lane_map
 
 _STEPS_AHEAD = 4  # read before they are needed
@@ -184,8 +184,7 @@ class Recorder:
     def _add_frame(self, target, scores, frame):
         videos, number = self._work.videos, target.video
         if target.frame == 0:
-            info = videos.source.videos[number]
-            video = Video(**dataclasses.asdict(info))
+            video = videos.source.videos[number]
             protocols, machine = self._work.setup.protocols, self._work.machine
             self._tallies[number] = Tally(video, protocols, machine)
         tally = self._tallies[number]

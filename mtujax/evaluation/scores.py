@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
+from mtujax.data.frames import VideoInfo
 from mtujax.metrics.image import MOST_PSNR
 from mtujax.metrics.protocols import Protocol
 
@@ -179,16 +180,6 @@ class ConsistencySums(_PairSums):
         return super().means | ({"restored": math.nan} if self.invalid else {})
 
 
-@dataclasses.dataclass(frozen=True)
-class Video:
-    """A video of the dataset: its name, number of frames, and their size in pixels."""
-
-    name: str
-    frames: int
-    height: int
-    width: int
-
-
 _FIRST = ("psnr", "ssim")  # of the columns of a protocol
 _EXACT = "end_point_error"
 
@@ -197,7 +188,7 @@ _EXACT = "end_point_error"
 class VideoRecord:
     """Scores of one video."""
 
-    video: Video  # the video
+    video: VideoInfo  # the video
     protocols: dict[str, VideoScores]  # scores by the protocol's name
     motion: MotionSums | None  # motion accuracy; None if not asked for
     consistency: ConsistencySums | None  # temporal consistency; None likewise
@@ -213,7 +204,7 @@ class Tally:
 
     def __init__(
         self,
-        video: Video,
+        video: VideoInfo,
         protocols: tuple[Protocol, ...],
         machine: dict[str, str | int],
     ):

@@ -54,7 +54,7 @@ def read_photos(
     *,
     width: int,
     height: int,
-    way_out: str = "give a smaller --size",
+    remedy: str = "give a smaller --size",
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads the photographs of a folder that are at least as large as a frame.
 
@@ -62,7 +62,7 @@ def read_photos(
         folder: with PNG or JPEG files.
         width: W of a frame in pixels.
         height: H of a frame in pixels.
-        way_out: advice that ends the error message if all are too small.
+        remedy: advice that ends the error message if all are too small.
 
     Returns:
         The photographs, [H', W', 3] uint8 RGB, by file name without its suffix (with
@@ -83,7 +83,7 @@ def read_photos(
             photos[path.stem if stems[path.stem] == 1 else path.name] = photo
     if not photos:
         raise UserError(
-            f"{folder}: no photograph is as large as {width}x{height}; {way_out}"
+            f"{folder}: no photograph is as large as {width}x{height}; {remedy}"
         )
     return photos, small
 

@@ -289,7 +289,7 @@ def clips_of_photos(
     rng = np.random.default_rng(seed)
     photos, _ = read_photos(folder, width=width, height=height)
     titles, shapes = rng.permutation(sorted(photos)), read_cutouts(cutouts)
-    looks = []
+    shown = []
     for number in range(count):
         title = str(titles[number % len(titles)])
         clip = synthesize(
@@ -302,5 +302,5 @@ def clips_of_photos(
             cutouts=shapes,
         )
         frames = clip.blurry, clip.sharp, clip.flow, clip.valid
-        looks.append(SheetClip(title[:24], *frames, clip.duty))
-    return looks, "exact flow"
+        shown.append(SheetClip(title[:24], *frames, clip.duty))
+    return shown, "exact flow"

@@ -214,7 +214,7 @@ def read_scaled(
     A UserError if one becomes smaller than width x height, the size that `setting` set.
     """
     photos, small = read_photos(
-        path, width=width, height=height, way_out=f"give a smaller {setting}"
+        path, width=width, height=height, remedy=f"give a smaller {setting}"
     )
     photos = {name: scaled_down(photo, max_side) for name, photo in photos.items()}
     for name, photo in photos.items():

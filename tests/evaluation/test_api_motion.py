@@ -12,10 +12,11 @@ import pytest
 from networks import SMALLEST
 
 from mtujax.data.flow import write_npz
+from mtujax.data.frames import VideoInfo
 from mtujax.errors import UserError
 from mtujax.evaluation.api import evaluate
 from mtujax.evaluation.results import read_results
-from mtujax.evaluation.scores import Tally, Video
+from mtujax.evaluation.scores import Tally
 from mtujax.metrics.motion import end_point_error
 from mtujax.metrics.protocols import PROTOCOLS
 from mtujax.model.network import MTUNet, init_params
@@ -111,7 +112,7 @@ def test_flow_that_is_not_of_the_frames_is_refused(
 
 
 def test_pairs_that_match_without_an_error_are_counted():
-    tally = Tally(Video("a", 3, 48, 56), (PROTOCOLS["rt-paper"],), {})
+    tally = Tally(VideoInfo("a", 3, 48, 56), (PROTOCOLS["rt-paper"],), {})
     for number, psnr in enumerate((20.0, np.inf, 30.0)):
         scores = {"psnr": np.float64(psnr), "ssim": np.float64(1)}
         motion = scores | {"share": np.float64(1)}

@@ -7,6 +7,7 @@ import pytest
 from networks import SMALLEST
 from places import ROOT
 
+from mtujax.data.frames import VideoInfo
 from mtujax.errors import UserError
 from mtujax.evaluation.results import (
     Evaluation,
@@ -21,7 +22,6 @@ from mtujax.evaluation.scores import (
     MotionSums,
     ProtocolScores,
     Sums,
-    Video,
     VideoScores,
 )
 from mtujax.report.inputs import read_measured
@@ -37,7 +37,7 @@ def scores(average="frames", short=SHORT):
 
 @pytest.fixture
 def found():
-    videos = Video("a", 2, 64, 80), Video("b", 5, 80, 64)
+    videos = VideoInfo("a", 2, 64, 80), VideoInfo("b", 5, 80, 64)
     return Evaluation(
         Method("mine", "ab" * 32, 1234, SMALLEST),
         Scored("gopro", "test", "blur_gamma", videos),
