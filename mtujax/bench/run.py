@@ -119,7 +119,7 @@ def run(
     subjects = {_OURS: network, **twins}
     first = {n: s.get(s.step(s.put(frames[0]))) for n, s in subjects.items()}
     memory = peak_memory(network.compiled)
-    taken = measure(
+    measured = measure(
         subjects,
         frames,
         rounds=options.frames,
@@ -127,7 +127,7 @@ def run(
         clock=clock,
         on_round=on_round,
     )
-    ours = _times(taken[_OURS], options.batch)
+    ours = _times(measured[_OURS], options.batch)
     return {
         "device": jax.local_devices()[0].device_kind,
         "machine": machine(),
@@ -145,7 +145,7 @@ def run(
         "multiply_adds": _operations(network, model, params, shape),
         "rates": _rates(network, model.config, shape, ours),
         "memory_bytes": memory._asdict(),
-        "torch": _beside(taken, first, options.batch) if twins else None,
+        "torch": _beside(measured, first, options.batch) if twins else None,
     }
 
 
@@ -184,10 +184,10 @@ def _subject(options):
     return dataclasses.replace(subject, method=method)
 
 
-def _times(taken, batch):
+def _times(measured, batch):
     """Statistics of each stage in milliseconds, and frames per second."""
-    of_stages = {stage: statistics(taken[stage]) for stage in STAGES}
-    whole = taken["end_to_end"]
+    of_stages = {stage: statistics(measured[stage]) for stage in STAGES}
+    whole = measured["end_to_end"]
     return {
         **{f"{s}_ms": dataclasses.asdict(found) for s, found in of_stages.items()},
         "frames_per_second": {
@@ -227,16 +227,16 @@ def _rates(network, config, shape, ours):
     return {"needed_multiply_adds": needed, **rates}
 
 
-def _beside(taken, first, batch):
+def _beside(measured, first, batch):
     """The twin's times, their ratio to ours, and how far its frames are from ours."""
     found = {}
-    for name, samples in taken.items():
+    for name, samples in measured.items():
         if name == _OURS:
             continue
         apart = first[name].astype(int) - first[_OURS].astype(int)
         found[name] = {
             **_times(samples, batch),
-            "step_ratio": ratio(samples["step"], taken[_OURS]["step"]),
+            "step_ratio": ratio(samples["step"], measured[_OURS]["step"]),
             "largest_difference": int(np.abs(apart).max()),
         }
     return found

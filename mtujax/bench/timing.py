@@ -168,7 +168,7 @@ def measure(
         By name and stage, `rounds` samples in milliseconds, in the order of rounds.
     """
     wanted = STAGES if at_a_stretch else STAGES[:-1]
-    taken = {name: {stage: [] for stage in wanted} for name in subjects}
+    measured = {name: {stage: [] for stage in wanted} for name in subjects}
     names = list(subjects)
     for number in range(warm_up + rounds):
         frame = frames[number % len(frames)]
@@ -176,11 +176,11 @@ def measure(
         for name in names[first:] + names[:first]:
             stages = _stages(subjects[name], frame, clock, at_a_stretch)
             if number >= warm_up:
-                for samples, took in zip(taken[name].values(), stages, strict=True):
+                for samples, took in zip(measured[name].values(), stages, strict=True):
                     samples.append(1e3 * took)
         if on_round:
             on_round(number + 1, warm_up + rounds)
-    return taken
+    return measured
 
 
 def _stages(subject, frame, clock, at_a_stretch):

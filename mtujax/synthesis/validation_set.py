@@ -126,9 +126,9 @@ def _check_photo(path, expected):
         )
 
 
-def _compared(made, told):
-    name, score = made.entry.name, told["psnr"]
-    if checksums(made.clip) == {kind: told[kind] for kind in ("blurry", "sharp")}:
+def _compared(made, recorded):
+    name, score = made.entry.name, recorded["psnr"]
+    if checksums(made.clip) == {kind: recorded[kind] for kind in ("blurry", "sharp")}:
         return None
     if abs(made.psnr - score) > _TOLERANCE:
         raise UserError(
