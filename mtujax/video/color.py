@@ -15,9 +15,9 @@ import struct
 import av
 import cv2
 import numpy as np
-from av.sidedata.sidedata import Type
 
 from mtujax.common.text import counted
+from mtujax.video.container import side_data
 from mtujax.video.info import (
     BT709,
     BT2020,
@@ -164,20 +164,15 @@ def mastering_peak(frame: av.VideoFrame) -> float | None:
     # The lower one of the mastering display's peak and the content's brightest pixel
     # (SMPTE ST 2086, CTA-861 MaxCLL).
     peaks = []
-    if (data := _side_data(frame, Type.MASTERING_DISPLAY_METADATA)) is not None:
+    if (data := side_data(frame, "MASTERING_DISPLAY_METADATA")) is not None:
         # AVMasteringDisplayMetadata: ten rationals, the last one is the highest
         # luminance; then whether there are primaries, whether there is luminance.
         *_, number, divisor, _, known = struct.unpack_from("=22i", data)
         peaks.append(number / divisor if known and divisor else 0)
-    if (data := _side_data(frame, Type.CONTENT_LIGHT_LEVEL)) is not None:
+    if (data := side_data(frame, "CONTENT_LIGHT_LEVEL")) is not None:
         peaks.append(struct.unpack_from("=I", data)[0])
     credible = [p for p in peaks if _PEAKS[0] <= p <= _PEAKS[1]]
     return min(credible, default=None)
-
-
-def _side_data(frame, kind):
-    data = frame.side_data.get(kind)
-    return None if data is None else bytes(data)
 
 
 def _hlg_to_scene(signal):

@@ -15,7 +15,9 @@ import av
 from av.error import BlockingIOError, EOFError, FFmpegError
 
 from mtujax.common.text import counted
+from mtujax.video.clock import Clock
 
+_STEADY = Clock()
 _EARLY = 8  # frames after which an absent field means damage
 _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut short
 
@@ -23,12 +25,12 @@ _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut
 class Decoder:
     """Decodes one stream's frames in display order, replacing damaged ones."""
 
-    def __init__(self, container, stream):
+    def __init__(self, container, stream, clock: Clock = _STEADY):
         """Takes PyAV's input container and its video stream; decodes nothing yet."""
         # How many frames were replaced by the one before, each under its own timestamp
         # so that sound stays in time; and why reading ended before the end of the file.
         self.damaged, self.broken_off = 0, None
-        self._container, self._stream = container, stream
+        self._container, self._stream, self._clock = container, stream, clock
         self._due = []  # timestamps of packets whose frames have not come, a heap
         self._gaps = _has_gaps(container, stream)
         self._given, self._last = 0, None  # how many frames, and when the last one was
@@ -53,7 +55,7 @@ class Decoder:
             yield from self._repeated(sorted(self._due))
 
     def _packets(self):
-        demuxed = self._container.demux(self._stream)
+        demuxed = self._clock.moved(self._container.demux(self._stream))
         while True:
             try:
                 packet = next(demuxed, None)

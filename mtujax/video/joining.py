@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-import av
 from av.error import FFmpegError
 
 from mtujax.video.codecs import Encoding
+from mtujax.video.container import open_media
 from mtujax.video.info import VideoInfo
 from mtujax.video.side_streams import Copier, Extras, lost_tags
 from mtujax.video.writer import add_video, container_options
@@ -63,7 +63,7 @@ def _join(path, info, encoding, parts, copier):
     if copier:
         for key, value in copier.muxer_options(format).items():
             options[key] = options.get(key, "") + value
-    with av.open(f"file:{path}", "w", format=format, container_options=options) as out:
+    with open_media(path, "w", format=format, container_options=options) as out:
         video = add_video(out, info, encoding)
         if copier:
             copier.add_to(out, video)
@@ -91,7 +91,7 @@ def _pictures(parts, stream, info) -> Iterator[tuple[Fraction, object]]:
     first = parts[0].first
     due = collections.deque(first - (delay - k) * step for k in range(delay))
     for number, part in enumerate(parts):
-        with av.open(f"file:{part.path}") as source:
+        with open_media(part.path) as source:
             order = sorted(p.pts for p in source.demux(video=0) if p.size)
         times = _times(order, part, info)
         after = parts[number + 1].first if number + 1 < len(parts) else None
@@ -99,7 +99,7 @@ def _pictures(parts, stream, info) -> Iterator[tuple[Fraction, object]]:
         following.append(times[order[-1]] + step if after is None else after)
         until = dict(zip(order, following, strict=True))
         due.extend(times[p] for p in order)
-        with av.open(f"file:{part.path}") as source:
+        with open_media(part.path) as source:
             for packet in source.demux(video=0):
                 if packet.size:
                     own = packet.pts
@@ -111,7 +111,7 @@ def _pictures(parts, stream, info) -> Iterator[tuple[Fraction, object]]:
 
 def _times(order, part, info):
     """Maps timestamps of a part, which has its own time base, to the video's."""
-    with av.open(f"file:{part.path}") as source:
+    with open_media(part.path) as source:
         base = source.streams.video[0].time_base
     scale = base / info.time_base
     return {p: part.first + round((p - order[0]) * scale) for p in order}

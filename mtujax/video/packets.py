@@ -8,6 +8,8 @@ import av
 import av.logging
 from av.error import FFmpegError
 
+from mtujax.video.container import open_media
+
 _ENCRYPTED = ("encv", "drmi")  # codec tags of common encryption and FairPlay
 _SAME_RATE = Fraction(1, 2000)  # 30 and 30/1.001 are twice as far apart
 _OWN_DURATION = ("mov", "matroska", "avi", "asf", "flv")  # others' is only estimated
@@ -26,7 +28,7 @@ def unknown_codec(path: Path) -> str:
     before = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
     try:
-        with av.logging.Capture() as lines, av.open(f"file:{path}"):
+        with av.logging.Capture() as lines, open_media(path):
             pass
     finally:
         av.logging.set_level(before)
@@ -60,7 +62,7 @@ def missing_end(path: Path, index: int, last: float, rate: Fraction) -> float | 
     """Seconds after the first frame at which a truncated stream should end, or None."""
     # `last` is the time of the last frame read, also in seconds after the first.
     least = 5 / float(rate)
-    with av.open(f"file:{path}") as container:
+    with open_media(path) as container:
         stream = container.streams[index]
         if not container.format.name.startswith(_OWN_DURATION):
             return None
@@ -88,7 +90,7 @@ def first_payload(path: Path, index: int) -> bytes:
 
 def _packets(path, index=None):
     """Yields the packets of one stream or of all, as far as they can be read."""
-    with av.open(f"file:{path}") as container:
+    with open_media(path) as container:
         streams = () if index is None else (container.streams[index],)
         demuxed = container.demux(*streams)
         while True:

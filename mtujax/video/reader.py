@@ -4,6 +4,7 @@ Letters: H W pixels of the coded frame. A timestamp (pts) counts `time_base` sec
 """
 
 import collections
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
@@ -16,7 +17,9 @@ from av.error import FFmpegError
 from mtujax.errors import UserError
 from mtujax.video import packets
 from mtujax.video import side_streams as extras
+from mtujax.video.clock import JUMPING, Clock, read_clock
 from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost
+from mtujax.video.container import main_video, open_media, side_data
 from mtujax.video.decoding import (
     Decoder,
     damage_notes,
@@ -27,7 +30,6 @@ from mtujax.video.decoding import (
 from mtujax.video.info import TOLERANCE, Colour, Orientation, VideoInfo
 
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
-_ARBITRARY_CLOCK = ("mpegts", "mpeg")  # whose times start anywhere
 
 
 class VideoReader:
@@ -54,6 +56,7 @@ class VideoReader:
             UserError: if it is no video, or no frame of it can be decoded.
         """
         self._path, self.name, self.late_notes = path, str(path), ()
+        self._clock = None
         self.span = Fraction(0), None, None
         self._open()
         try:
@@ -111,7 +114,8 @@ class VideoReader:
             What is to be copied; `span` is not applied yet.
         """
         main = self._stream.index
-        return extras.plan(self._path, self._container, main, suffix, format)
+        found = extras.plan(self._path, self._container, main, suffix, format)
+        return dataclasses.replace(found, clock=self._clock)
 
     def check_constant_rate(self, title: str) -> None:
         """Refuses a variable frame rate.
@@ -132,26 +136,30 @@ class VideoReader:
 
     def _open(self):
         try:
-            self._container = av.open(f"file:{self._path}")
+            self._container = open_media(self._path)
         except FFmpegError as error:
             raise UserError(
                 f"{self._path}: cannot be read as a video ({error.strerror}); "
                 "is it complete?"
             ) from error
-        self._stream = self._container.streams.best("video")
+        self._stream = main_video(self._container)
         if self._stream is not None and self._stream.codec_context is not None:
             self._stream.thread_type = "AUTO"
+            if self._clock is None and self._container.format.name in JUMPING:
+                self._clock = read_clock(self._path, self._stream.index)
+        self._clock = self._clock or Clock()
         self._start_decoding()
 
     def _start_decoding(self):
-        self._decoder = Decoder(self._container, self._stream)
+        self._decoder = Decoder(self._container, self._stream, self._clock)
         self._decoded = self._decoder.frames()
 
     def _look_at_first(self):
         if self._container.format.name == "tty":  # libav would render the text
             raise UserError(f"{self._path}: is a text, not a video")
         if self._stream is None:
-            raise UserError(f"{self._path}: has no video stream")
+            cover = ", only a cover picture" if self._container.streams.video else ""
+            raise UserError(f"{self._path}: has no video stream{cover}")
         if self._stream.codec_context is None:
             codec = packets.unknown_codec(self._path)
             raise UserError(f"{self._path}: its video codec ({codec}) is not known")
@@ -172,7 +180,7 @@ class VideoReader:
     def _first_origin(self):
         """Where the time line starts: at its own zero, or where the file starts."""
         start = self._container.start_time
-        if self._container.format.name not in _ARBITRARY_CLOCK or start is None:
+        if self._container.format.name not in JUMPING or start is None:
             return 0
         return round(Fraction(start, av.time_base) / self._stream.time_base)
 
@@ -273,11 +281,11 @@ class VideoReader:
     def _describe(self):
         stream, first = self._stream, self._first
         rate = packets.mean_rate(self._container, stream)
-        frames = stream.frames
+        frames = self._clock.frames or stream.frames
         if not frames and self._container.duration:
             frames = round(self._container.duration / av.time_base * rate)
-        matrix = first.side_data.get("DISPLAYMATRIX")
-        matrix = None if matrix is None else np.frombuffer(bytes(matrix), np.int32)
+        matrix = side_data(first, "DISPLAYMATRIX")
+        matrix = None if matrix is None else np.frombuffer(matrix, np.int32)
         self._coding = colour = coding(stream.codec_context, first)
         hdr = is_hdr(colour)
         return VideoInfo(
@@ -287,12 +295,19 @@ class VideoReader:
             rate,
             stream.time_base,
             Colour() if hdr else colour,
-            stream.codec_context.sample_aspect_ratio or Fraction(1),
+            stream.sample_aspect_ratio or Fraction(1),
             is_full_range(first) and not first.format.is_rgb and not hdr,
             stream.frames > 0,
             Orientation.of(matrix),
-            tuple(lost(first, colour) + self._deinterlacing()),
+            tuple(lost(first, colour) + self._deinterlacing() + self._joined()),
         )
+
+    def _joined(self):
+        """Says that the clock jumps, as in recordings joined end to end."""
+        jumps = len(self._clock.moves)
+        times = "once" if jumps == 1 else f"{jumps} times"
+        note = f"its clock jumps {times}: each part is placed after the one before"
+        return [note] * bool(jumps)
 
     def _deinterlacing(self):
         note = "interlaced input is made progressive, one frame per pair of fields"

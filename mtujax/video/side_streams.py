@@ -11,13 +11,14 @@ from pathlib import Path
 
 import av
 from av.error import FFmpegError
-from av.stream import Disposition
 
 from mtujax.video import packets
+from mtujax.video.clock import Clock
+from mtujax.video.container import is_cover, open_media
 
 # Of the container itself, not of the video.
 OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-_STREAM_TAGS = {"encoder", "rotate", "vendor_id", "_STATISTICS_TAGS", "DURATION"}
+_STREAM_TAGS = {"encoder", "rotate", "vendor_id", "_statistics_tags", "duration"}
 
 # What libav writes as MP4's own tags; with others the general form must be used.
 MP4_TAGS = (
@@ -39,7 +40,7 @@ def file_tags(container) -> dict[str, str]:
 
 def lost_tags(path: Path, source: Path) -> list[str]:
     """Names of the source's tags that the written file did not take."""
-    with av.open(f"file:{source}") as origin, av.open(f"file:{path}") as written:
+    with open_media(source) as origin, open_media(path) as written:
         kept = {k.lower() for k in written.metadata}
         return [k for k in file_tags(origin) if k.lower() not in kept]
 
@@ -47,7 +48,7 @@ def lost_tags(path: Path, source: Path) -> list[str]:
 def stream_tags(stream) -> dict[str, str]:
     """The tags of PyAV's stream that are to be copied."""
     tags = stream.metadata.items()
-    tags = {k: v for k, v in tags if k.split("-")[0] not in _STREAM_TAGS}
+    tags = {k: v for k, v in tags if k.split("-")[0].lower() not in _STREAM_TAGS}
     named = next((k for k in tags if k.lower() == "name"), None)
     if named and "title" not in tags:  # as libav reads the title of an MP4's track
         tags["title"] = tags.pop(named)
@@ -73,6 +74,7 @@ class Extras:
         start: seconds before which nothing is copied, or None.
         end: seconds from which on nothing is copied, or None.
         notes: what is left out, one sentence each.
+        clock: by how much packets are moved before all this.
     """
 
     path: Path
@@ -84,6 +86,7 @@ class Extras:
     start: Fraction | None = None
     end: Fraction | None = None
     notes: tuple[str, ...] = ()
+    clock: Clock = Clock()
 
 
 def plan(path: Path, container, main: int, suffix: str, format: str) -> Extras:
@@ -93,7 +96,7 @@ def plan(path: Path, container, main: int, suffix: str, format: str) -> Extras:
     for stream in container.streams:
         if stream.index == main or _is_made_anew(stream, chapters):
             continue
-        if stream.type == "video" and not _is_cover(stream):
+        if stream.type == "video" and not is_cover(stream):
             notes.append(f"only the main video is restored: left out {name(stream)}")
         elif _holds(format, stream):
             kept.append(stream.index)
@@ -112,7 +115,7 @@ def plan(path: Path, container, main: int, suffix: str, format: str) -> Extras:
 def name(stream) -> str:
     """Names a stream in a note, by its kind, codec and language."""
     kind = "subtitles" if stream.type == "subtitle" else stream.type
-    kind = "a cover picture" if _is_cover(stream) else kind
+    kind = "a cover picture" if is_cover(stream) else kind
     about = [_codec(stream)] if _codec(stream) else []
     about += [t for t in (stream.metadata.get("language"),) if t and t != "und"]
     return f"{kind} ({', '.join(about)})" if about else kind
@@ -125,7 +128,7 @@ class Copier:
         """Opens the file that the extras are copied from."""
         self.lost = 0  # packets that could not be copied
         self._extras = extras
-        self._source = av.open(f"file:{extras.path}")
+        self._source = open_media(extras.path)
         self._streams = {}
 
     def close(self) -> None:
@@ -137,7 +140,7 @@ class Copier:
         if format not in ("mp4", "mov"):
             return {}
         unusual = {key.lower() for key in file_tags(self._source)} - set(MP4_TAGS)
-        covers = any(_is_cover(self._source.streams[i]) for i in self._extras.kept)
+        covers = any(is_cover(self._source.streams[i]) for i in self._extras.kept)
         if not unusual or covers:  # that form has no cover
             return {}
         return {"movflags": "+use_metadata_tags"}
@@ -150,7 +153,7 @@ class Copier:
         video.disposition = main.disposition
         for index in self._extras.kept:
             template = self._source.streams[index]
-            if _is_cover(template) and container.format.name == "matroska":
+            if is_cover(template) and container.format.name == "matroska":
                 self._attach(container, template)
                 continue
             stream = container.add_stream_from_template(template, opaque=True)
@@ -165,6 +168,7 @@ class Copier:
         if not self._streams:
             return
         demuxed = self._source.demux([self._source.streams[i] for i in self._streams])
+        demuxed = self._extras.clock.moved(demuxed)
         while True:
             try:
                 packet = next(demuxed, None)
@@ -183,7 +187,7 @@ class Copier:
 
     def _moved(self, packet):
         extras, index = self._extras, packet.stream.index
-        cover, opus = _is_cover(packet.stream), _codec(packet.stream) == "opus"
+        cover, opus = is_cover(packet.stream), _codec(packet.stream) == "opus"
         base, time = packet.time_base, packet.pts if packet.dts is None else packet.dts
         packet.stream = self._streams[index]
         if cover:
@@ -235,10 +239,6 @@ def _codec(stream):
     return context and context.codec.canonical_name
 
 
-def _is_cover(stream):
-    return bool(stream.disposition & Disposition.attached_pic)
-
-
 def _is_made_anew(stream, chapters):
     """Whether a muxer writes a stream itself: chapter titles or a time code."""
     if stream.type != "data":
@@ -253,7 +253,7 @@ def _keeper(stream):
 
 def _holds(format, stream):
     """Whether a container takes a stream, found by trying in memory."""
-    if _is_cover(stream):  # .mov takes it and forgets it
+    if is_cover(stream):  # .mov takes it and forgets it
         return format in ("mp4", "matroska")
     try:
         probe = av.open(io.BytesIO(), "w", format=format)

@@ -16,6 +16,7 @@ from av.error import FFmpegError
 
 from mtujax.errors import UserError
 from mtujax.video.codecs import Encoding, choose
+from mtujax.video.container import open_media
 from mtujax.video.info import FULL, LIMITED, VideoInfo
 
 # libavfilter's names of `info.MATRICES`.
@@ -66,8 +67,8 @@ class VideoWriter:
         self._order, self._first, self._last = [], None, None
         self._to_yuv = _to_yuv(info, self._encoding)
         options = {} if part else container_options(self._encoding, info)
-        self._container = av.open(
-            f"file:{path}",
+        self._container = open_media(
+            path,
             "w",
             format=PART_FORMAT if part else self._encoding.container.format,
             container_options=options,

@@ -3,6 +3,8 @@
 Every maker takes the `path` to write and returns it; the suffix tells the container.
 """
 
+import base64
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -265,3 +267,70 @@ def _filtered(frames, steps):
             out.append(graph.pull())
         except (av.BlockingIOError, av.EOFError):
             return out
+
+
+def photographs(path, frames=None, *, orientation=6, rate=RATE):
+    """JPEG pictures as cameras write them, with EXIF: one in .jpg, else a video."""
+    # TIFF: big-endian, one directory of one entry, the orientation.
+    exif = b"Exif\0\0MM\0*" + struct.pack(
+        ">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0
+    )
+    pictures = []
+    for frame in frames or scene(4):
+        data = cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes()
+        head = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+        pictures.append(data[:2] + head + data[2:])
+    if Path(path).suffix == ".jpg":
+        Path(path).write_bytes(pictures[0])
+        return path
+    height, width = frame.shape[:2]
+    with av.open(str(path), "w") as out:
+        stream = out.add_mux_stream("mjpeg", rate, width=width, height=height)
+        stream.time_base = 1 / rate
+        for number, data in enumerate(pictures):
+            packet = av.Packet(data)
+            packet.stream, packet.is_keyframe = stream, True
+            packet.pts = packet.dts = number
+            packet.duration, packet.time_base = 1, 1 / rate
+            out.mux(packet)
+    return path
+
+
+def joined(path, *starts, count=25, **options):
+    """Recordings one after the other, each on a clock that starts at its own frame."""
+    parts = []
+    for start in starts:
+        part = Path(path).with_stem(f"part{len(parts)}")
+        frames = scene(count * (len(parts) + 1))[count * len(parts) :]
+        parts.append(clip(part, frames, start=start, **options).read_bytes())
+    Path(path).write_bytes(b"".join(parts))
+    return path
+
+
+def song(path):
+    """Sound with a cover picture, which is a video stream of one picture."""
+    picture = cv2.imencode(".jpg", scene(1, 64, 64)[0])[1].tobytes()
+    codecs = {"mp3": "libmp3lame", "flac": "flac", "ogg": "libopus"}
+    suffix = Path(path).suffix[1:]
+    kind = "mp4" if suffix == "m4a" else None
+    with av.open(str(path), "w", kind) as out:
+        stream, cover = add(out, codecs.get(suffix, "aac")), None
+        if suffix == "ogg":
+            about = struct.pack(">II10sI", 3, 10, b"image/jpeg", 0)
+            about += struct.pack(">5I", 64, 64, 24, 0, len(picture)) + picture
+            whole = base64.b64encode(about).decode()
+            stream.metadata["METADATA_BLOCK_PICTURE"] = whole
+        elif suffix == "mka":
+            out.add_attachment("cover.jpg", "image/jpeg", picture)
+        else:
+            cover = out.add_mux_stream("mjpeg", width=64, height=64)
+            cover.disposition = av.stream.Disposition.attached_pic
+            cover.time_base = Fraction(1, 90000)
+        packets = sound(stream, 0, 1)
+        if cover is not None:
+            packet = av.Packet(picture)
+            packet.stream, packet.is_keyframe = cover, True
+            packet.pts = packet.dts = 0
+            packets.insert(0, packet)
+        out.mux(packets)
+    return path

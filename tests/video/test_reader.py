@@ -157,7 +157,7 @@ def test_reading_that_breaks_off_is_said(tmp_path, monkeypatch):
                 yield packet
 
     class BreakingOff(Decoder):
-        def __init__(self, container, stream):
+        def __init__(self, container, stream, clock):
             super().__init__(Failing(container), stream)
 
     monkeypatch.setattr(reader_module, "Decoder", BreakingOff)

@@ -1,0 +1,144 @@
+"""Files whose clock jumps, as where recordings were joined end to end.
+
+A file is then a row of parts, each with times of its own; here each part is placed
+after the one before, for all streams alike.
+"""
+
+import array
+import collections
+import dataclasses
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from av.error import FFmpegError
+
+from mtujax.video.container import is_cover, open_media
+
+JUMPING = ("mpegts", "mpeg")  # formats that stay valid when files are joined
+
+# As ffmpeg has it: decoding times only ascend, and a longer pause is a new recording.
+_BACK, _FORWARD = 0.1, 10.0  # seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """By how much each packet's times are to be moved.
+
+    Attributes:
+        starts: by stream index, at which of its packets each part but the first starts.
+        moves: seconds to add to the times of these parts.
+        frames: how many packets the main video has, None if nothing was counted.
+    """
+
+    starts: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    moves: tuple[Fraction, ...] = ()
+    frames: int | None = None
+
+    def moved(self, packets: Iterator) -> Iterator:
+        """Passes on PyAV's packets of a file from its start, their times moved."""
+        return self._moved(packets) if self.moves else packets
+
+    def _moved(self, packets):
+        counts = collections.Counter()
+        for packet in packets:
+            index = packet.stream.index
+            if packet.size:
+                starts = self.starts.get(index, ())
+                part = sum(start <= counts[index] for start in starts)
+                counts[index] += 1
+                if part:
+                    ticks = round(self.moves[part - 1] / packet.time_base)
+                    packet.pts = None if packet.pts is None else packet.pts + ticks
+                    packet.dts = None if packet.dts is None else packet.dts + ticks
+            yield packet
+
+
+def read_clock(path: Path, main: int) -> Clock:
+    """Reads all packets of a file and finds where its clock jumps."""
+    streams = _packets(path)
+    for limit in (_FORWARD, float("inf")):
+        own = {i: s.jumps(limit) for i, s in streams.items() if s.continuous}
+        jumps = own.pop(main)
+        # Where the video alone jumps ahead, it is the video that is missing.
+        if not own or any(len(other) == len(jumps) for other in own.values()):
+            break
+    if not jumps:
+        return Clock()
+    places = [streams[main].places[jump] for jump in jumps]
+    starts, joined = {main: jumps}, {main}
+    for index, stream in streams.items():
+        if len(own.get(index, ())) == len(jumps):
+            starts[index] = own[index]
+            if abs(stream.span([], 0)[0] - streams[main].span([], 0)[0]) < _FORWARD:
+                joined.add(index)  # of the same program, with the same clock
+        elif index != main:  # sparse, or with jumps of its own: by place in the file
+            starts[index] = [stream.packets_before(place) for place in places]
+    moves, move = [], Fraction(0)
+    for part in range(len(jumps)):
+        end = max(streams[i].span(starts[i], part)[1] for i in joined)
+        start = min(streams[i].span(starts[i], part + 1)[0] for i in joined)
+        move += end - start
+        moves.append(move)
+    starts = {index: tuple(numbers) for index, numbers in starts.items()}
+    return Clock(starts, tuple(moves), len(streams[main].places))
+
+
+class _Packets:
+    """When and where the packets of one stream are."""
+
+    def __init__(self, stream):
+        sound = stream.type == "audio"
+        self.continuous = sound or (stream.type == "video" and not is_cover(stream))
+        self.places = array.array("q")  # in the file, in bytes
+        self._base = stream.time_base
+        # Units of `_base`: when packets are decoded, and when they are shown from and
+        # until. What is unknown is as in the packet before.
+        self._times, self._from, self._until = (array.array("q") for _ in range(3))
+
+    def add(self, packet):
+        time = packet.pts if packet.dts is None else packet.dts
+        shown = time if packet.pts is None else packet.pts
+        if time is None:
+            time = self._times[-1] if self._times else 0
+            shown = self._from[-1] if self._from else 0
+        last = self.places[-1] if self.places else 0
+        self.places.append(last if packet.pos is None else packet.pos)
+        self._times.append(time)
+        self._from.append(shown)
+        self._until.append(shown + (packet.duration or 0))
+
+    def jumps(self, forward):
+        """At which packets the times jump, and stay where they jumped to."""
+        back, forward = _BACK / float(self._base), forward / float(self._base)
+        found, last = [], self._times[0] if self._times else 0
+        for number, time in enumerate(self._times):
+            if not -back <= time - last <= forward:
+                after = self._times[number + 1 : number + 2] or [last]
+                if not -back <= after[0] - time <= forward:
+                    continue  # one wrong time
+                found.append(number)
+            last = time
+        return found
+
+    def span(self, starts, part):
+        """(start, end) of a part, in seconds on the file's clock."""
+        bounds = [0, *starts, len(self._times)]
+        some = slice(bounds[part], bounds[part + 1])
+        return min(self._from[some]) * self._base, max(self._until[some]) * self._base
+
+    def packets_before(self, place):
+        """How many packets begin before a place in the file."""
+        return sum(p < place for p in self.places)
+
+
+def _packets(path):
+    with open_media(path) as container:
+        streams = {s.index: _Packets(s) for s in container.streams}
+        try:
+            for packet in container.demux():
+                if packet.size and packet.stream.index in streams:
+                    streams[packet.stream.index].add(packet)
+        except FFmpegError:
+            pass  # read as far as it can be
+    return streams

@@ -1,0 +1,52 @@
+"""Media files as PyAV opens them, and facts about their streams and frames."""
+
+from pathlib import Path
+
+import av
+from av.sidedata.sidedata import Type
+from av.stream import Disposition
+
+
+def open_media(path: Path, mode: str = "r", **options):
+    """Opens a file with PyAV, whose options these are; tags may hold any bytes."""
+    # Tags that are not UTF-8 are read as Python reads such file names, and written as
+    # they were. The prefix keeps names with a colon from being taken for a protocol.
+    name = f"file:{path}"
+    return av.open(name, mode, metadata_errors="surrogateescape", **options)
+
+
+def printable(text: str) -> str:
+    """Text for a message: what cannot be shown, such as bytes of no UTF-8, escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def is_cover(stream) -> bool:
+    """Whether a video stream is no film: a cover picture or thumbnails of chapters."""
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def main_video(container):
+    """The video stream to restore, None without one; a cover is none."""
+    best = container.streams.best("video")
+    if best is not None and is_cover(best):
+        films = [s for s in container.streams.video if not is_cover(s)]
+        best = next((s for s in films if s.codec_context is not None), None)
+    return best
+
+
+def side_data(frame, name: str) -> bytes | None:
+    """Side data of PyAV's frame, by PyAV's name of its type, or None."""
+    found = frame.side_data.get(name)
+    return None if found is None else bytes(found)
+
+
+def _unknown(kind, number):
+    """Stands for a type of side data that libav knows and PyAV does not."""
+    member = object.__new__(kind)
+    member._name_, member._value_ = f"UNKNOWN_{number}", number
+    return member
+
+
+# PyAV looks up the type of all side data before it gives any of them, and refuses the
+# frame for one that it does not know: of a JPEG, its EXIF.
+Type._missing_ = classmethod(_unknown)

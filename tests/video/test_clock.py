@@ -1,0 +1,84 @@
+from fractions import Fraction
+
+import av
+import media
+import numpy as np
+import pytest
+from joined import copy, packets
+
+from mtujax.video.clock import read_clock
+from mtujax.video.reader import VideoReader
+
+MP2 = {"codec": "mpeg2video", "audio": "mp2"}
+SAID = ["its clock jumps once: each part is placed after the one before"]
+JOINED = {
+    # name: where the clocks start, in frames; settings
+    "a.ts": ((36, 36), {"audio": "aac"}),
+    "ahead.ts": ((36, 3600), {"audio": "aac"}),
+    "behind.ts": ((90000, 36), {"audio": "aac"}),
+    "mpeg2.ts": ((36, 36), MP2),
+    "a.mpg": ((36, 36), MP2),
+}
+
+
+@pytest.mark.parametrize("name", JOINED)
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_joined_recordings_keep_all_pictures_and_sound(tmp_path, name, suffix):
+    starts, settings = JOINED[name]
+    source = media.joined(tmp_path / name, *starts, **settings)
+    output = tmp_path / f"out{suffix}"
+    assert copy(source, output) == []
+    with VideoReader(source) as reader:
+        assert list(reader.info.notes) == SAID and reader.info.frames == 50
+    pairs = zip(packets(output, "audio"), packets(source, "audio"), strict=True)
+    assert all(theirs.endswith(ours) for ours, theirs in pairs)  # AAC has headers in TS
+    found = media.probe(output)
+    times = np.array([float(t * found.time_base) for t in found.pts])
+    steps = np.diff(times)
+    assert found.frames == 50 and 0 < steps.min() and steps.max() < 0.1
+    # Sound and picture of the second recording stay together, to a step of the clock.
+    with av.open(str(output)) as container:
+        heard = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.size]
+    gap = np.argmax(steps) if steps.max() > 0.0411 else 24
+    apart = times[gap + 1] - times[0]
+    assert heard == sorted(heard) and heard[-1] > 1.9
+    assert abs(heard[len(heard) // 2] - heard[0] - apart) < 0.03
+
+
+def test_a_clock_that_does_not_jump_is_left_alone(tmp_path):
+    path = media.h264_ts(tmp_path / "a.ts")
+    assert read_clock(path, 0).moves == ()
+
+
+def test_one_wrong_time_is_no_jump(tmp_path):
+    whole = media.clip(tmp_path / "a.ts", media.scene(30), start=100)
+    with av.open(str(whole)) as source:
+        times = [p.dts for p in source.demux() if p.size]
+    data = whole.read_bytes()
+    with av.open(str(whole)) as source:
+        places = [p.pos for p in source.demux() if p.size]
+    at = places[10] + 4
+    at = data.index(b"\0\0\1\xe0", at) + 9 + 5  # after the header: the decoding time
+    assert _time(data[at : at + 5]) % 2**33 == times[10]
+    wrong = bytearray(data)
+    wrong[at : at + 5] = _coded(times[10] + 90000 * 60)
+    whole.write_bytes(wrong)
+    assert read_clock(whole, 0).moves == ()
+
+
+def _time(b):
+    return (b[0] >> 1 & 7) << 30 | b[1] << 22 | b[2] >> 1 << 15 | b[3] << 7 | b[4] >> 1
+
+
+def _coded(t):
+    parts = t >> 29 & 14 | 0x11, t >> 22 & 255, t >> 14 & 255 | 1, t >> 7 & 255
+    return bytes([*parts, (t << 1 | 1) & 255])
+
+
+def test_the_parts_are_placed_end_to_end(tmp_path):
+    path = media.joined(tmp_path / "a.ts", 100, 50, 9000)
+    with VideoReader(path) as reader:
+        base = reader.info.time_base
+        times = [pts * base for _, pts in reader.frames()]
+        assert reader.late_notes == ()
+    assert times == [Fraction(n, 25) for n in range(75)]

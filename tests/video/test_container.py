@@ -1,0 +1,68 @@
+import av
+import cv2
+import media
+import numpy as np
+import pytest
+from av.sidedata.sidedata import Type
+
+from mtujax.errors import UserError
+from mtujax.video.container import open_media, printable, side_data
+from mtujax.video.reader import VideoReader
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.mov", "a.avi", "a.mkv"])
+def test_jpegs_with_exif_are_read_and_turned(tmp_path, name):
+    path = media.photographs(tmp_path / name, orientation=6)
+    photo = media.photographs(tmp_path / "photo.jpg", orientation=6)
+    wanted = cv2.imread(str(photo))[..., ::-1]  # which turns it
+    with VideoReader(path) as reader:
+        frames = [reader.info.orientation.upright(f) for f, _ in reader.frames()]
+        assert reader.info.orientation.turns == 3
+    assert len(frames) == (1 if name == "a.jpg" else 4)
+    assert frames[0].shape == wanted.shape == (64, 48, 3)
+    assert np.abs(frames[0].astype(int) - wanted).mean() < 4
+
+
+def test_side_data_of_any_type_is_passed_over(tmp_path):
+    path = media.photographs(tmp_path / "a.mov", orientation=8)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    assert len(side_data(frame, "DISPLAYMATRIX")) == 36
+    assert side_data(frame, "MASTERING_DISPLAY_METADATA") is None
+    for number in (-1, 31, 32, 999):
+        assert Type(number).value == number
+        with pytest.raises(KeyError):
+            Type[f"UNKNOWN_{number}"]
+    assert Type(6) is Type.DISPLAYMATRIX
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.m4a", "a.mka", "a.flac", "a.ogg"])
+def test_a_song_with_a_cover_is_no_video(tmp_path, name):
+    path = media.song(tmp_path / name)
+    with av.open(str(path)) as container:
+        assert container.streams.video
+    with pytest.raises(UserError, match="has no video stream, only a cover picture"):
+        VideoReader(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_film_with_a_cover_is_read_without_it(tmp_path, name):
+    path = media.with_cover_art(tmp_path / name, media.scene(3))
+    with VideoReader(path) as reader:
+        assert len(list(reader.frames())) == 3
+        assert (reader.info.width, reader.info.height) == (64, 48)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.avi", "a.ts"])
+def test_tags_of_any_bytes_are_read(tmp_path, name):
+    path = media.clip(tmp_path / name, media.scene(2), metadata={"title": "Caf#"})
+    path.write_bytes(path.read_bytes().replace(b"Caf#", b"Caf\xe9"))
+    with VideoReader(path) as reader:
+        assert len(list(reader.frames())) == 2
+    with open_media(path) as container:
+        found = [*container.metadata.values()]
+    assert name == "a.ts" or "Caf\udce9" in found
+
+
+def test_what_cannot_be_shown_is_escaped():
+    assert printable("Caf\udce9 и\nx") == r"Caf\udce9 и\nx"
