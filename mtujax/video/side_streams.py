@@ -11,10 +11,11 @@ from pathlib import Path
 
 import av
 from av.error import FFmpegError
+from av.stream import Disposition
 
 from mtujax.video import packets
 from mtujax.video.clock import Clock
-from mtujax.video.container import is_cover, open_media
+from mtujax.video.container import is_cover, open_media, printable
 
 # Of the container itself, not of the video.
 OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
@@ -42,7 +43,7 @@ def lost_tags(path: Path, source: Path) -> list[str]:
     """Names of the source's tags that the written file did not take."""
     with open_media(source) as origin, open_media(path) as written:
         kept = {k.lower() for k in written.metadata}
-        return [k for k in file_tags(origin) if k.lower() not in kept]
+        return [printable(k) for k in file_tags(origin) if k.lower() not in kept]
 
 
 def stream_tags(stream) -> dict[str, str]:
@@ -94,7 +95,7 @@ def plan(path: Path, container, main: int, suffix: str, format: str) -> Extras:
     kept, notes = [], []
     chapters = container.chapters()
     for stream in container.streams:
-        if stream.index == main or _is_made_anew(stream, chapters):
+        if stream.index == main or _is_made_anew(path, stream, chapters):
             continue
         if stream.type == "video" and not is_cover(stream):
             notes.append(f"only the main video is restored: left out {name(stream)}")
@@ -116,8 +117,10 @@ def name(stream) -> str:
     """Names a stream in a note, by its kind, codec and language."""
     kind = "subtitles" if stream.type == "subtitle" else stream.type
     kind = "a cover picture" if is_cover(stream) else kind
-    about = [_codec(stream)] if _codec(stream) else []
-    about += [t for t in (stream.metadata.get("language"),) if t and t != "und"]
+    tags = stream.metadata
+    about = [_codec(stream), tags.get("language")]
+    about += [tags.get("handler_name")] if stream.type == "data" else []
+    about = [printable(text) for text in about if text and text != "und"]
     return f"{kind} ({', '.join(about)})" if about else kind
 
 
@@ -239,11 +242,13 @@ def _codec(stream):
     return context and context.codec.canonical_name
 
 
-def _is_made_anew(stream, chapters):
+def _is_made_anew(path, stream, chapters):
     """Whether a muxer writes a stream itself: chapter titles or a time code."""
     if stream.type != "data":
         return False
-    return "timecode" in stream.metadata or (chapters and stream.name == "bin_data")
+    if "timecode" in stream.metadata:  # which libav reads from Sony's metadata, too
+        return len(packets.first_payload(path, stream.index)) <= 4
+    return chapters and stream.name == "bin_data"
 
 
 def _keeper(stream):
@@ -254,19 +259,27 @@ def _keeper(stream):
 def _holds(format, stream):
     """Whether a container takes a stream, found by trying in memory."""
     if is_cover(stream):  # .mov takes it and forgets it
-        return format in ("mp4", "matroska")
+        thumbnails = stream.disposition & Disposition.timed_thumbnails
+        return format in ("mp4", "matroska") and not thumbnails
+    if stream.type == "attachment":  # .webm takes it and forgets it
+        return format == "matroska"
+    if stream.type == "subtitle" and format == "mpeg":  # which takes any for these
+        return _codec(stream) == "dvd_subtitle"
+    file = io.BytesIO()
     try:
-        probe = av.open(io.BytesIO(), "w", format=format)
-    except (FFmpegError, ValueError):
-        return False
-    try:
-        probe.add_stream_from_template(stream, opaque=True)
-        probe.start_encoding()
-        return True
+        with av.open(file, "w", format, metadata_errors="surrogateescape") as probe:
+            copied = probe.add_stream_from_template(stream, opaque=True)
+            probe.start_encoding()
+            if stream.type != "data":
+                return True
+            # Of data whose kind libav has no name for, a muxer takes anything, and
+            # writes a track that says nothing of what is in it.
+            packet = av.Packet(bytes(8))
+            packet.stream, packet.pts, packet.dts, packet.duration = copied, 0, 0, 1
+            probe.mux_one(packet)
+        file.seek(0)
+        with av.open(file) as written:
+            kinds = [(s.type, s.name) for s in written.streams]
+            return stream.name is not None and ("data", stream.name) in kinds
     except (FFmpegError, ValueError, OSError):
         return False
-    finally:
-        try:
-            probe.close()
-        except (FFmpegError, OSError, ValueError):
-            pass

@@ -1,3 +1,6 @@
+import struct
+from fractions import Fraction
+
 import av
 import cv2
 import media
@@ -66,3 +69,45 @@ def test_tags_of_any_bytes_are_read(tmp_path, name):
 
 def test_what_cannot_be_shown_is_escaped():
     assert printable("Caf\udce9 и\nx") == r"Caf\udce9 и\nx"
+
+
+def told(path, place, data):
+    """Overwrites what the container alone tells; `place` finds it in the bytes."""
+    whole = bytearray(path.read_bytes())
+    at = place(whole)
+    whole[at : at + len(data)] = data
+    path.write_bytes(whole)
+    return path
+
+
+def pasp(path, **options):
+    path = media.clip(path, media.scene(3), aspect=Fraction(4, 3), **options)
+    return told(path, lambda b: b.index(b"pasp") + 4, struct.pack(">II", 32, 27))
+
+
+def tkhd(path):
+    path = media.clip(path, media.scene(3))
+    sides = struct.pack(">II", 64 * 32 << 16, 48 * 27 << 16)
+    return told(path, lambda b: b.index(b"tkhd") + 80, sides)
+
+
+def display_size(path):
+    path = media.clip(path, media.scene(3), matrix=1, primaries=1, transfer=1)
+    told(path, lambda b: b.index(b"\x54\xb2\x81\x04") + 3, b"\0")  # units: pixels
+    size = b"\x54\xb0\x82" + (64 * 32).to_bytes(2)
+    size += b"\x54\xba\x82" + (48 * 27).to_bytes(2)
+    # In the place of its colours, the rest of which becomes empty space.
+    return told(path, lambda b: b.index(b"\x55\xb0"), size + b"\xec\x87")
+
+
+@pytest.mark.parametrize("name", ["pasp.mp4", "pasp.mov", "tkhd.mp4", "size.mkv"])
+def test_the_containers_pixel_aspect_wins(tmp_path, name):
+    makers = {"pasp": pasp, "tkhd": tkhd, "size": display_size}
+    path = makers[name[:4]](tmp_path / name)
+    with VideoReader(path) as reader:
+        assert reader.info.aspect == Fraction(32, 27)
+        assert len(list(reader.frames())) == 3
+    turned = pasp(tmp_path / "turned.mp4", rotation=(90,))
+    with VideoReader(turned) as reader:
+        assert reader.info.aspect == Fraction(32, 27)
+        assert reader.info.upright.aspect == Fraction(27, 32)
