@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from mtujax.errors import UserError
 
+_LONGEST_ENDING = 64  # characters; what a folder has after a dot may be any text
 _FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -42,6 +43,12 @@ def check_output(
 def check_place(output: Path, *, folder: bool) -> None:
     """Refuses an output in no folder, and a file where a folder goes or vice versa."""
     parent = Path(os.path.realpath(output)).parent
+    size, most = len(os.fsencode(output.name)), _most_bytes(parent)
+    if size > most:
+        raise UserError(
+            f"{output}: a name of {size} bytes, but here are {most} allowed; "
+            "choose a shorter one"
+        )
     if not parent.exists():
         raise UserError(f"{output.parent}: no such folder; create it for the output")
     if not parent.is_dir():
@@ -172,7 +179,32 @@ def _replace_folder(temporary, output):
 
 def _beside(output, kind):
     # Not the process ID: in a container it is the same at every start.
-    return output.with_name(f".{output.stem}.{uuid.uuid4().hex}.{kind}{output.suffix}")
+    return named_after(
+        output, f".{uuid.uuid4().hex}.{kind}{output.suffix}", hidden=True
+    )
+
+
+def named_after(output: Path, ending: str, *, hidden: bool = False) -> Path:
+    """A name beside `output`: its own and an ending, cut where there is no room.
+
+    What is cut is replaced by a digest, so that other outputs have other names.
+    """
+    name = f".{output.name}" if hidden else output.name
+    ending = ending[:_LONGEST_ENDING]
+    room = _most_bytes(output.parent) - len(os.fsencode(ending))
+    if len(os.fsencode(name)) > room:
+        mark = f"-{digest(os.fsencode(output.name))[:16]}"
+        start = os.fsencode(name)[: room - len(mark)]
+        name = start.decode(errors="ignore") + mark
+    return output.with_name(name + ending)
+
+
+def _most_bytes(folder):
+    """The length of a file name that a folder's file system takes."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):
+        return 255
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mtujax.common.dataclass_json import check_same, read_json
-from mtujax.common.files import one_at_a_time
+from mtujax.common.files import named_after, one_at_a_time
 from mtujax.errors import UserError
 
 _MANIFEST = "job.json"
@@ -43,8 +43,7 @@ class Job:
         # keeps finished segments when the work is interrupted.
         self._output = output
         self._settings = json.loads(json.dumps(settings))
-        final = Path(os.path.realpath(output))
-        self.folder = final.with_name(f"{final.name}.part")
+        self.folder = named_after(Path(os.path.realpath(output)), ".part")
         self.segments, self._resumable = [], resumable
         if self.folder.exists():
             self._take(resume, start_over)

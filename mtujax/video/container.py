@@ -11,6 +11,9 @@ def open_media(path: Path, mode: str = "r", **options):
     """Opens a file with PyAV, whose options these are; tags may hold any bytes."""
     # Tags that are not UTF-8 are read as Python reads such file names, and written as
     # they were. The prefix keeps names with a colon from being taken for a protocol.
+    # And a picture called a%d.jpg is one picture, not the pattern of many.
+    if mode == "r":
+        options["options"] = {"pattern_type": "none"}
     name = f"file:{path}"
     return av.open(name, mode, metadata_errors="surrogateescape", **options)
 

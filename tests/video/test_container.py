@@ -111,3 +111,23 @@ def test_the_containers_pixel_aspect_wins(tmp_path, name):
     with VideoReader(turned) as reader:
         assert reader.info.aspect == Fraction(32, 27)
         assert reader.info.upright.aspect == Fraction(27, 32)
+
+
+@pytest.mark.parametrize(
+    "name", ["a%d", "a%03d", "a*", "a:b", "-a", "a\nb", "caf\udce9"]
+)
+@pytest.mark.parametrize("suffix", [".jpg", ".mp4"])
+def test_a_name_of_any_characters_is_one_file(tmp_path, name, suffix):
+    path = tmp_path / (name + suffix)
+    make = media.photographs if suffix == ".jpg" else media.clip
+    make(tmp_path / f"plain{suffix}", media.scene(1)).rename(path)
+    media.photographs(tmp_path / "a1.jpg", media.scene(1))
+    media.photographs(tmp_path / "a2.jpg", media.scene(1))
+    with VideoReader(path) as reader:
+        assert len(list(reader.frames())) == 1
+    output = tmp_path / f"{name}.out.mkv"
+    with open_media(output, "w") as out:
+        stream = out.add_stream("mjpeg", 25, width=64, height=48, pix_fmt="yuvj420p")
+        out.mux(stream.encode(av.VideoFrame(64, 48, "yuvj420p")))
+        out.mux(stream.encode())
+    assert output.stat().st_size > 300
