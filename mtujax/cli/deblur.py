@@ -83,6 +83,10 @@ def deblur(
     preset: Annotated[
         str | None, typer.Option(help="Speed of the encoder, as veryfast or slow.")
     ] = None,
+    pix_fmt: Annotated[
+        str | None,
+        typer.Option(help="yuv420p (all players show it), yuv422p or yuv444p."),
+    ] = None,
     compare: Annotated[
         str | None, typer.Option(help="Write a comparison: side, wipe or diff.")
     ] = None,

@@ -72,6 +72,7 @@ def deblur_video(
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
+    pix_fmt: str | None = None,
     compare: str | None = None,
     save_motion: str | os.PathLike | None = None,
     tile: str | tuple[int, int] | None = "auto",
@@ -107,6 +108,8 @@ def deblur_video(
         crf: constant quality on the codec's own scale; its lowest value, 0 or 1, is the
             best.
         preset: speed of the encoder, by its own names.
+        pix_fmt: pixel format of a video file: "yuv420p", which all players show,
+            "yuv422p" or "yuv444p"; None takes the first that holds the frame's size.
         compare: write a comparison instead: "side", "wipe" or "diff".
         save_motion: also write the displacements, as colours, to this video file.
         tile: "auto" uses tiles where a whole frame does not fit in memory, None only

@@ -25,6 +25,7 @@ class Options:
     codec: str | None = None
     crf: float | None = None
     preset: str | None = None
+    pix_fmt: str | None = None
     compare: str | None = None
     save_motion: str | os.PathLike | None = None
     tile: str | tuple[int, int] | None = "auto"
@@ -36,7 +37,7 @@ class Options:
     ) -> None:
         """Refuses choices that make no sense, before any work (UsageError)."""
         self._check_numbers()
-        check_settings(self.codec, self.crf, self.preset)
+        check_settings(self.codec, self.crf, self.preset, self.pix_fmt)
         if self.compare is not None and self.compare not in VIEWS:
             raise UsageError(f"compare {self.compare!r}: one of {', '.join(VIEWS)}")
         if kind != "file":
@@ -73,7 +74,7 @@ class Options:
         self.check_tile(MOTION_STRIDE)
 
     def _check_no_encoder(self, output):
-        for name in ("codec", "crf", "preset"):
+        for name in ("codec", "crf", "preset", "pix_fmt"):
             if (value := getattr(self, name)) is not None:
                 raise UsageError(
                     f"{name} {value}: {output} is no video file, and not encoded"

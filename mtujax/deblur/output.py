@@ -223,7 +223,8 @@ class Target:
                 self.notes.append(aspect)
             return FolderSink(folder)
         options, suffix = self._options, self._suffix
-        chosen = {"codec": options.codec, "crf": options.crf, "preset": options.preset}
+        chosen = ("codec", "crf", "preset", "pix_fmt")
+        chosen = {name: getattr(options, name) for name in chosen}
         encoding = self._encoding(suffix, info, **chosen)
         self.notes += encoding.notes
         if self._reader.kind == "folder":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mtujax.common.text import nearest
 from mtujax.errors import UsageError, UserError
-from mtujax.video.info import VideoInfo
+from mtujax.video.info import SAMPLINGS, VideoInfo
 
 _X26X = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
@@ -18,6 +18,10 @@ _X26X = (
 )
 _TO_8 = tuple(str(n) for n in range(9))
 _TO_13 = tuple(str(n) for n in range(14))
+
+
+PIX_FMTS = {"yuv420p": "4:2:0", "yuv422p": "4:2:2", "yuv444p": "4:4:4"}
+"""Pixel formats that can be written, and how they sample colour."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Codec:
         odd: whether 4:2:0 can hold an odd width or height.
         full_range: whether it can signal that levels fill 0 to 255.
         left: whether subsampled chroma is sited on the left of two columns.
+        pix_fmts: libav's names of the pixel formats it may write, default first.
     """
 
     name: str
@@ -44,6 +49,7 @@ class Codec:
     full_range: bool = True
     best: float = 0
     left: bool = True
+    pix_fmts: tuple[str, ...] = tuple(PIX_FMTS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +66,12 @@ CODECS = {
         Codec("h264", "libx264", "H.264", 17, 51, "medium", _X26X),
         Codec("hevc", "libx265", "HEVC", 20, 51, "medium", _X26X),
         Codec("vp9", "libvpx-vp9", "VP9", 24, 63, "4", _TO_8, odd=True, left=False),
-        Codec("av1", "libsvtav1", "AV1", 24, 63, "8", _TO_13, odd=True, left=False),
+        Codec(
+            *("av1", "libsvtav1", "AV1", 24, 63, "8", _TO_13),
+            odd=True,
+            left=False,
+            pix_fmts=("yuv420p",),
+        ),
         Codec(
             "mpeg2",
             "mpeg2video",
@@ -72,6 +83,7 @@ CODECS = {
             odd=True,
             full_range=False,
             best=1,
+            pix_fmts=("yuv420p", "yuv422p"),
         ),
     )
 }
@@ -132,6 +144,7 @@ def choose(
     codec: str | None = None,
     crf: float | None = None,
     preset: str | None = None,
+    pix_fmt: str | None = None,
 ) -> Encoding:
     """Chooses container, codec, pixel format and settings; None takes the default."""
     container = CONTAINERS.get(suffix.lower())
@@ -147,14 +160,18 @@ def choose(
             f"MPEG-2 has no {float(info.rate):.5g} frames/s (only {rates}): "
             "write .mp4 or .mkv"
         )
-    odd = info.width % 2 or info.height % 2
     full = info.full_range and chosen.full_range
-    pix_fmt = "yuv444p" if odd and not chosen.odd else "yuv420p"
-    notes = tuple(_notes(chosen, container, info, odd))
+    pix_fmt = _pix_fmt(chosen, info, pix_fmt)
+    notes = tuple(_notes(chosen, container, info, pix_fmt))
     return Encoding(container, chosen, pix_fmt, full, options, notes)
 
 
-def check_settings(codec: str | None, crf: float | None, preset: str | None) -> None:
+def check_settings(
+    codec: str | None,
+    crf: float | None,
+    preset: str | None,
+    pix_fmt: str | None = None,
+) -> None:
     """Refuses settings that no codec takes (UsageError); None always passes."""
     if codec is not None and codec not in CODECS:
         raise UsageError(f"unknown codec {codec!r}: {nearest(codec, CODECS)}")
@@ -163,6 +180,10 @@ def check_settings(codec: str | None, crf: float | None, preset: str | None) -> 
         _quality(candidates[0], crf)
     if preset is not None and not any(preset in c.presets for c in candidates):
         _speed(candidates[0], preset)
+    if pix_fmt is not None and not any(pix_fmt in c.pix_fmts for c in candidates):
+        known = nearest(pix_fmt, candidates[0].pix_fmts if codec else PIX_FMTS)
+        of = f" of {candidates[0].title}" if codec else ""
+        raise UsageError(f"pix_fmt {pix_fmt!r}{of}: {known}")
 
 
 def _codec(container, suffix, name):
@@ -200,6 +221,20 @@ def _speed(codec, preset):
     return preset
 
 
+def _pix_fmt(codec, info, name):
+    odd = info.width % 2 or info.height % 2
+    if name is None:
+        return "yuv444p" if odd and not codec.odd else "yuv420p"
+    check_settings(codec.name, None, None, name)
+    columns, rows = SAMPLINGS[PIX_FMTS[name]]
+    if not codec.odd and (info.width % columns or info.height % rows):
+        raise UserError(
+            f"pix_fmt {name}: {codec.title} cannot hold the odd size "
+            f"{info.width}x{info.height} so; yuv444p can"
+        )
+    return name
+
+
 def _options(codec, crf, preset):
     quality = f"{crf:g}"
     match codec.name:
@@ -228,7 +263,8 @@ def _repeatable():
     return {"x264-params": "asm=avx2"} if "avx512" in flags else {}
 
 
-def _notes(codec, container, info, odd):
+def _notes(codec, container, info, pix_fmt):
+    odd = info.width % 2 or info.height % 2
     size = f"odd size {info.width}x{info.height}"
     if odd and codec.odd:
         yield f"{size}: kept exactly by {codec.title}"
@@ -245,3 +281,15 @@ def _notes(codec, container, info, odd):
         )
     if info.full_range and not codec.full_range:
         yield f"full-range input is written in limited range, {codec.title}'s only one"
+    if info.sampling and not _keeps(pix_fmt, info.sampling):
+        keeper = next((p for p in codec.pix_fmts if _keeps(p, info.sampling)), None)
+        how = (
+            f"--pix-fmt {keeper} keeps it" if keeper else f"{codec.title} has no other"
+        )
+        yield f"{info.sampling} input is written as {PIX_FMTS[pix_fmt]}; {how}"
+
+
+def _keeps(pix_fmt, sampling):
+    """Whether a pixel format has all samples of colour."""
+    ours, theirs = SAMPLINGS[PIX_FMTS[pix_fmt]], SAMPLINGS[sampling]
+    return ours[0] <= theirs[0] and ours[1] <= theirs[1]

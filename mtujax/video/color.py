@@ -24,6 +24,7 @@ from mtujax.video.info import (
     FULL,
     LIMITED,
     MATRICES,
+    SAMPLINGS,
     SCALING,
     SMPTE170M,
     Colour,
@@ -247,6 +248,15 @@ def coding(context, frame) -> Colour:
     elif matrix not in MATRICES:
         matrix = BT709 if min(frame.height, frame.width) >= 720 else SMPTE170M
     return Colour(matrix, int(context.color_primaries), int(context.color_trc))
+
+
+def sampling(format) -> str | None:
+    """The key of `SAMPLINGS` for PyAV's pixel format; None for grey."""
+    if format.is_rgb or format.has_palette:
+        return "RGB"
+    shared = 64 // format.chroma_width(64), 64 // format.chroma_height(64)
+    coloured = sum(not c.is_alpha for c in format.components) > 1
+    return next((n for n, s in SAMPLINGS.items() if coloured and s == shared), None)
 
 
 def is_full_range(frame) -> bool:

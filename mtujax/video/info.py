@@ -76,6 +76,17 @@ BT709, SMPTE170M, BT2020 = 1, 6, 9
 MATRICES = (1, 4, 5, 6, 7, 9)
 LIMITED, FULL = 1, 2
 
+# Columns and rows of pixels that share one sample of colour.
+SAMPLINGS = {
+    "4:1:0": (4, 4),
+    "4:1:1": (4, 1),
+    "4:2:0": (2, 2),
+    "4:2:2": (2, 1),
+    "4:4:0": (1, 2),
+    "4:4:4": (1, 1),
+    "RGB": (1, 1),
+}
+
 TOLERANCE = 1e-6  # seconds; 3 * 0.1 is not quite 0.3
 
 # libswscale: bicubic chroma, computed for every pixel, rounded to nearest. As numbers,
@@ -108,6 +119,8 @@ class VideoInfo:
         counted: whether `frames` is the container's own count, not rate times duration.
         orientation: how to turn the frame for display.
         notes: what will not be as in the input, one sentence each.
+        sampling: of colour in the file, "4:2:0" or another of `SAMPLINGS`; None if it
+            has no colour, or what is lost of it need not be said.
     """
 
     width: int
@@ -121,6 +134,7 @@ class VideoInfo:
     counted: bool = False
     orientation: Orientation = Orientation()
     notes: tuple[str, ...] = ()
+    sampling: str | None = None
 
     @property
     def upright(self) -> "VideoInfo":

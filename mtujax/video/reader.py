@@ -18,7 +18,7 @@ from mtujax.errors import UserError
 from mtujax.video import packets
 from mtujax.video import side_streams as extras
 from mtujax.video.clock import JUMPING, Clock, read_clock
-from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost
+from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost, sampling
 from mtujax.video.container import main_video, open_media, side_data
 from mtujax.video.decoding import (
     Decoder,
@@ -300,6 +300,7 @@ class VideoReader:
             stream.frames > 0,
             Orientation.of(matrix),
             tuple(lost(first, colour) + self._deinterlacing() + self._joined()),
+            sampling(first.format),
         )
 
     def _joined(self):

@@ -162,8 +162,9 @@ def _to_yuv(info, encoding):
         "out_color_matrix": _MATRICES[info.colour.matrix],
         "out_range": "full" if encoding.full_range else "limited",
     }
-    if encoding.codec.left and encoding.pix_fmt == "yuv420p":
-        settings |= {"out_h_chr_pos": "0", "out_v_chr_pos": "128"}
+    if encoding.codec.left and encoding.pix_fmt != "yuv444p":
+        rows = {"out_v_chr_pos": "128"} if encoding.pix_fmt == "yuv420p" else {}
+        settings |= {"out_h_chr_pos": "0"} | rows
     graph = av.filter.Graph()
     source = graph.add_buffer(
         width=info.width,

@@ -11,6 +11,7 @@ import pytest
 
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CODECS, CONTAINERS, MPEG2_RATES, check_settings, choose
+from mtujax.video.color import sampling
 from mtujax.video.info import VideoInfo
 from mtujax.video.reader import VideoReader
 from mtujax.video.writer import VideoWriter
@@ -147,6 +148,61 @@ def test_odd_sizes_are_kept_exactly_and_said(tmp_path, suffix, codec, size):
     assert found.pix_fmt == ("yuv444p" if full_chroma else "yuv420p")
     assert ("4:4:4" in encoding.notes[0]) == full_chroma
     assert psnr(media.decode(path), media.scene(5, *size)) > 31
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pix_fmt"),
+    [(s, c, p) for s, c in PAIRS for p in CODECS[c].pix_fmts],
+)
+def test_pixel_formats_are_written_as_chosen(tmp_path, suffix, codec, pix_fmt):
+    frames = media.scene(5)
+    encoding = choose(suffix, info(), codec=codec, pix_fmt=pix_fmt)
+    found = write(tmp_path / f"a{suffix}", frames, encoding)
+    assert media.probe(found).pix_fmt == pix_fmt
+    plain = choose(suffix, info(), codec=codec)
+    plain = write(tmp_path / f"b{suffix}", frames, plain)
+    # More samples of colour are nearer to the frames, and as well placed.
+    near, nearer = psnr(media.decode(plain), frames), psnr(media.decode(found), frames)
+    assert nearer >= near - 0.05 and (pix_fmt == "yuv420p" or nearer > near)
+
+
+SAMPLED = {
+    # pixel format of the input: what is said of it in .mp4
+    "yuv420p": (),
+    "gray": (),
+    "yuv422p": ("4:2:2 input is written as 4:2:0; --pix-fmt yuv422p keeps it",),
+    "yuv444p": ("4:4:4 input is written as 4:2:0; --pix-fmt yuv444p keeps it",),
+    "gbrp": ("RGB input is written as 4:2:0; --pix-fmt yuv444p keeps it",),
+    "pal8": ("RGB input is written as 4:2:0; --pix-fmt yuv444p keeps it",),
+    "rgba": ("RGB input is written as 4:2:0; --pix-fmt yuv444p keeps it",),
+    "yuva420p": (),
+    "yuv420p10le": (),
+    "yuv422p12le": ("4:2:2 input is written as 4:2:0; --pix-fmt yuv422p keeps it",),
+    "yuv411p": ("4:1:1 input is written as 4:2:0; --pix-fmt yuv422p keeps it",),
+    "yuv440p": ("4:4:0 input is written as 4:2:0; --pix-fmt yuv444p keeps it",),
+    "ya8": (),
+    "nv12": (),
+    "yuyv422": ("4:2:2 input is written as 4:2:0; --pix-fmt yuv422p keeps it",),
+}
+
+
+@pytest.mark.parametrize("pix_fmt", SAMPLED)
+def test_colour_that_is_thinned_out_is_said(pix_fmt):
+    found = sampling(av.VideoFormat(pix_fmt))
+    assert choose(".mp4", info(sampling=found)).notes == SAMPLED[pix_fmt]
+    assert choose(".mp4", info(sampling=found), pix_fmt="yuv444p").notes == ()
+
+
+def test_what_a_codec_cannot_sample_is_said_or_refused():
+    note = choose(".mp4", info(sampling="4:4:4"), codec="av1").notes[0]
+    assert note == "4:4:4 input is written as 4:2:0; AV1 has no other"
+    with pytest.raises(UsageError, match="pix_fmt 'yuv444p' of AV1"):
+        choose(".mp4", info(), codec="av1", pix_fmt="yuv444p")
+    with pytest.raises(UsageError, match="pix_fmt 'yuv44p': did you mean yuv444p"):
+        check_settings(None, None, None, "yuv44p")
+    with pytest.raises(UserError, match="odd size 65x48 so; yuv444p can"):
+        choose(".mp4", info(65, 48), pix_fmt="yuv422p")
+    assert choose(".mp4", info(64, 49), pix_fmt="yuv422p").pix_fmt == "yuv422p"
 
 
 @pytest.mark.parametrize(("suffix", "codec"), PAIRS)
