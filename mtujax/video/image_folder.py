@@ -81,6 +81,11 @@ class FolderReader:
         notes = [f"not frames, left out: {_listing(ignored)}"] if ignored else []
         if misnamed := [n for n in self._names if _is_png(path / n) and not _as_png(n)]:
             notes.append(f"PNG by content, written as JPEG: {_listing(misnamed)}")
+        if animated := [n for n in self._names if _is_animated(path / n)]:
+            notes.append(
+                f"animated, only the first picture is read: {_listing(animated)}; "
+                "give the file itself as the input to restore them all"
+            )
         self.deep, alpha = (any(h and h[k] for h in headers) for k in (2, 3))
         self.video_notes = tuple(_lost_in_video(rate, self.deep, alpha))
         rate = rate or _RATE
@@ -219,6 +224,18 @@ def _as_png(name):
 def _is_png(path):
     with path.open("rb") as file:
         return file.read(8) == _PNG_SIGNATURE
+
+
+def _is_animated(path):
+    """Whether a PNG file says, before its first picture, that it has several."""
+    with path.open("rb") as file:
+        if file.read(8) != _PNG_SIGNATURE:
+            return False
+        while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
+            if head[4:] == b"acTL":
+                return file.read(4) != b"\0\0\0\1"  # how many
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)  # and its checksum
+    return False
 
 
 def _header(path):

@@ -1,10 +1,12 @@
 import cv2
+import media
 import numpy as np
 import pytest
 
 from mtujax.common.files import natural_key
 from mtujax.errors import UserError
 from mtujax.video.image_folder import FolderReader, FolderWriter, ImageKind
+from mtujax.video.reader import VideoReader
 
 
 def folder(path, **images):
@@ -114,3 +116,36 @@ def test_a_frame_that_a_format_cannot_hold_is_no_empty_file(tmp_path):
     with pytest.raises(UserError, match=r"a\.jpg: cannot hold a frame of 70000x1"):
         FolderWriter(tmp_path).write(frame, ImageKind("a.jpg"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_an_animated_picture_is_said_with_the_remedy(tmp_path, name):
+    path = folder(tmp_path / "frames", b_png=media.scene(1)[0]) / name
+    animation = cv2.Animation()
+    animation.frames = [f[..., ::-1].copy() for f in media.scene(4)]
+    animation.durations = np.full(4, 40, np.int32)
+    assert cv2.imwriteanimation(str(tmp_path / "a.png"), animation)
+    (tmp_path / "a.png").rename(path)
+    with FolderReader(path.parent) as reader:
+        said = f"animated, only the first picture is read: {name}; give the file itself"
+        assert any(said in note for note in reader.info.notes)
+        assert len(list(reader.frames())) == 2
+    with VideoReader(path) as reader:
+        assert len(list(reader.frames())) == 4
+    path.unlink()
+    with FolderReader(path.parent) as reader:
+        assert reader.info.notes == ()
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.tif"])
+def test_other_pictures_of_several_frames_are_left_out_and_said(tmp_path, name):
+    cv2.imwrite(str(tmp_path / "b.png"), media.scene(1)[0])
+    frames = [f[..., ::-1].copy() for f in media.scene(4)]
+    if name == "a.tif":
+        cv2.imwritemulti(str(tmp_path / name), frames)
+    else:
+        animation = cv2.Animation()
+        animation.frames, animation.durations = frames, np.full(4, 40, np.int32)
+        cv2.imwriteanimation(str(tmp_path / name), animation)
+    with FolderReader(tmp_path) as reader:
+        assert reader.info.notes == (f"not frames, left out: {name}",)
