@@ -133,6 +133,7 @@ class _Stopped(BaseException):
 
 def run_script(program: str, work: Callable[[], int | None]) -> None:
     """Runs a command and exits with its status; one line for every mistake."""
+    _open_closed_streams()
 
     def stop(number, _):
         raise _Stopped(number)
@@ -156,6 +157,19 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
     sys.exit(status)
+
+
+def _open_closed_streams():
+    """Opens standard streams that were closed at the start, to nowhere."""
+    # Else the next file that is opened takes the number of one, and gets all that
+    # libraries print; and print() to a lacking stderr goes to stdout.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None and name != "stdin":
+            setattr(sys, name, open(os.devnull, "w"))
 
 
 def say(program: str, message: object) -> None:

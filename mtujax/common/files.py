@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,7 +42,7 @@ def check_output(
 
 
 def check_place(output: Path, *, folder: bool) -> None:
-    """Refuses an output in no folder, and a file where a folder goes or vice versa."""
+    """Refuses an output in no folder, one that is neither, and one for the other."""
     parent = Path(os.path.realpath(output)).parent
     size, most = len(os.fsencode(output.name)), _most_bytes(parent)
     if size > most:
@@ -54,9 +55,29 @@ def check_place(output: Path, *, folder: bool) -> None:
     if not parent.is_dir():
         name = output.parent
         raise UserError(f"{name}: not a folder, so {output.name} cannot be in it")
+    if kind := irregular(output):
+        raise UserError(f"{output}: is a {kind}, and is not replaced; name another")
     if output.exists() and folder != output.is_dir():
         found, wanted = ("file", "folder") if folder else ("folder", "file")
         raise UserError(f"{output}: is a {found}, but a {wanted} would be written")
+
+
+_KINDS = (
+    (stat.S_ISFIFO, "pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
+
+
+def irregular(path: Path) -> str | None:
+    """What a path is in place of a file or folder, as "pipe"; None if it is neither."""
+    # Asked before anything is opened: opening a pipe waits for its other end.
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        return "link that leads to itself" if error.errno == errno.ELOOP else None
+    return next((kind for is_it, kind in _KINDS if is_it(mode)), None)
 
 
 def check_free(

@@ -6,7 +6,6 @@ W pixels, h w motion grid.
 """
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from mtujax.video.image_folder import FolderWriter, ImageKind
 from mtujax.video.info import Colour, Orientation, VideoInfo
 from mtujax.video.inputs import Kind
 from mtujax.video.joining import Part, join
-from mtujax.video.pipe import RawWriter
+from mtujax.video.pipe import RawWriter, standard_stream
 from mtujax.video.side_streams import Extras
 from mtujax.video.writer import VideoWriter
 
@@ -216,7 +215,7 @@ class Target:
                 f"writes raw rgb24 frames of {info.width}x{info.height}, "
                 f"{float(info.rate):.5g} per second"
             )
-            return PipeSink(sys.stdout.buffer)
+            return PipeSink(standard_stream("stdout"))
         if self._kind == "folder":
             if info.aspect != 1:
                 aspect = f"frames keep pixels of aspect {info.aspect}, unsaid in PNG"

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtujax.common.files import FRAME_SUFFIXES, natural_key
+from mtujax.common.files import FRAME_SUFFIXES, irregular, natural_key
 from mtujax.errors import UserError
 from mtujax.video.info import VideoInfo
 
@@ -70,6 +70,12 @@ class FolderReader:
         )
         if not self._names:
             raise UserError(f"{path}: this folder has no PNG or JPEG frames")
+        for name in self._names:
+            if not (path / name).is_file():
+                what = irregular(path / name) or "folder or a link to no file"
+                raise UserError(
+                    f"{path / name}: is a {what}, not a frame; move it away"
+                )
         first, _ = self._read(self._names[0])
         self._size = first.shape[:2]
         headers = [_header(path / name) for name in self._names]

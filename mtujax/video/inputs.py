@@ -5,16 +5,15 @@ This is decided here; a reader says of what `kind` it is.
 
 import os
 import re
-import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from mtujax.common.files import FRAME_SUFFIXES
+from mtujax.common.files import FRAME_SUFFIXES, irregular
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CONTAINERS
 from mtujax.video.image_folder import FolderReader
-from mtujax.video.pipe import RawReader
+from mtujax.video.pipe import RawReader, standard_stream
 from mtujax.video.reader import VideoReader
 
 _LONGEST = 32768  # pixels of a side: more is a typing error
@@ -98,12 +97,18 @@ def open_reader(
         UserError: if there is no such input or it cannot be read.
     """
     path, kind = Path(input), input_kind(input)
+    if what := irregular(path):
+        raise UserError(
+            f"{input}: is a {what}, and a video file is read more than once: save it "
+            "to a file, or pipe raw frames to - with --size and --rate"
+        )
     if kind == "pipe":
         if size is None or rate is None:
             raise UsageError(
                 "raw frames from a pipe: give --size 640x360 and --rate 30"
             )
-        return RawReader(sys.stdin.buffer, *parse_size(size), parse_rate(str(rate)))
+        file = standard_stream("stdin")
+        return RawReader(file, *parse_size(size), parse_rate(str(rate)))
     if not path.exists():
         raise UserError(f"{input}: no such file or folder")
     if size is not None:

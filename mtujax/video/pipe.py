@@ -6,6 +6,7 @@ and rate must be given. Letters: H W pixels.
 
 import itertools
 import select
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import BinaryIO
@@ -15,6 +16,14 @@ import numpy as np
 from mtujax.errors import UserError
 from mtujax.video.info import TOLERANCE, VideoInfo
 from mtujax.video.writer import to_uint8
+
+
+def standard_stream(name: str) -> BinaryIO:
+    """The binary file of "stdin" or "stdout"; UserError if it was closed at start."""
+    if getattr(sys, f"__{name}__") is None or getattr(sys, name) is None:
+        whole = {"stdin": "input", "stdout": "output"}[name]
+        raise UserError(f"-: standard {whole} is closed; give a file or a folder")
+    return getattr(sys, name).buffer
 
 
 class RawReader:
