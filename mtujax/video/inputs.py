@@ -98,10 +98,8 @@ def open_reader(
     """
     path, kind = Path(input), input_kind(input)
     if what := irregular(path):
-        raise UserError(
-            f"{input}: is a {what}, and a video file is read more than once: save it "
-            "to a file, or pipe raw frames to - with --size and --rate"
-        )
+        instead = "; save it to one, or give raw frames to -, with --size and --rate"
+        raise UserError(f"{input}: is a {what}, not a file{instead * (what == 'pipe')}")
     if kind == "pipe":
         if size is None or rate is None:
             raise UsageError(

@@ -12,6 +12,7 @@ from mtujax.video.container import open_media
 
 _ENCRYPTED = ("encv", "drmi")  # codec tags of common encryption and FairPlay
 _SAME_RATE = Fraction(1, 2000)  # 30 and 30/1.001 are twice as far apart
+_LONGEST_GROUP = 1000  # frames; without a key frame in so many, there are none
 _OWN_DURATION = ("mov", "matroska", "avi", "asf", "flv")  # others' is only estimated
 
 
@@ -81,6 +82,21 @@ def _end(path):
     timed = (p for p in _packets(path) if p.pts is not None)
     ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in timed)
     return max(ends, default=0.0)
+
+
+def before_first_key(path: Path, index: int) -> tuple[int, Fraction]:
+    """How many frames come before the first key frame, and for how many seconds."""
+    early = []
+    for packet in _packets(path, index):
+        time = packet.dts if packet.pts is None else packet.pts
+        if packet.is_keyframe:
+            if not early or None in (time, *early):
+                break
+            return len(early), max(Fraction(0), (time - min(early)) * packet.time_base)
+        early.append(time)
+        if len(early) == _LONGEST_GROUP:
+            break
+    return 0, Fraction(0)
 
 
 def first_payload(path: Path, index: int) -> bytes:

@@ -14,6 +14,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
+from mtujax.common.text import counted
 from mtujax.errors import UserError
 from mtujax.video import packets
 from mtujax.video import side_streams as extras
@@ -171,8 +172,12 @@ class VideoReader:
             raise UserError(f"{self._path}: has no frame that can be decoded")
         self._head, self._first = head, head[0]
         self._first_pts = head[1] or 0
+        early = (0, Fraction(0))
+        if self._first.key_frame:  # else the decoder does without
+            early = packets.before_first_key(self._path, self._stream.index)
+        self._early, self._early_seconds = early
         if self._container.format.name == "avi":
-            self._first_pts = 0
+            self._first_pts = round(self._early_seconds / self._stream.time_base)
         self._fresh = True  # nothing but the first frame has been taken yet
         self._origin = self._first_origin()
         self.info = self._describe()
@@ -214,7 +219,7 @@ class VideoReader:
 
     def _look_at_end(self, last):
         """Notes whether the file ends too early."""
-        seconds, rate = self._seconds(last), self.info.rate
+        seconds, rate = self._seconds(last) + float(self._early_seconds), self.info.rate
         end = packets.missing_end(self._path, self._stream.index, seconds, rate)
         self.late_notes += end_notes(self._path, seconds, end, self._decoder.broken_off)
 
@@ -271,9 +276,10 @@ class VideoReader:
             yield frame, last
 
     def _time_of_decoding(self, frame):
-        """AVI has no other times, and its first frame is at zero."""
-        known = frame.dts is not None and self._first.dts is not None
-        return frame.dts - self._first.dts if known else None
+        """AVI has no other times, and its first packet is at zero."""
+        if frame.dts is None or self._first.dts is None:
+            return None
+        return frame.dts - self._first.dts + self._first_pts
 
     def _seconds(self, pts):
         return float((pts - self._first_pts) * self.info.time_base)
@@ -281,7 +287,7 @@ class VideoReader:
     def _describe(self):
         stream, first = self._stream, self._first
         rate = packets.mean_rate(self._container, stream)
-        frames = self._clock.frames or stream.frames
+        frames = self._clock.frames or max(0, stream.frames - self._early)
         if not frames and self._container.duration:
             frames = round(self._container.duration / av.time_base * rate)
         matrix = side_data(first, "DISPLAYMATRIX")
@@ -299,16 +305,21 @@ class VideoReader:
             is_full_range(first) and not first.format.is_rgb and not hdr,
             stream.frames > 0,
             Orientation.of(matrix),
-            tuple(lost(first, colour) + self._deinterlacing() + self._joined()),
+            tuple(lost(first, colour) + self._deinterlacing() + self._cut()),
             sampling(first.format),
         )
 
-    def _joined(self):
-        """Says that the clock jumps, as in recordings joined end to end."""
-        jumps = len(self._clock.moves)
-        times = "once" if jumps == 1 else f"{jumps} times"
-        note = f"its clock jumps {times}: each part is placed after the one before"
-        return [note] * bool(jumps)
+    def _cut(self):
+        """Says where recordings were cut before a key frame, or joined end to end."""
+        notes, jumps = [], len(self._clock.moves)
+        if self._early:
+            early = counted(self._early, "frame")
+            notes.append(f"{early} before the first key frame cannot be decoded")
+        if jumps:
+            times = "once" if jumps == 1 else f"{jumps} times"
+            note = f"its clock jumps {times}: each part is placed after the one before"
+            notes.append(note)
+        return notes
 
     def _deinterlacing(self):
         note = "interlaced input is made progressive, one frame per pair of fields"

@@ -1,5 +1,7 @@
 import os
+import re
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -11,7 +13,7 @@ import pytest
 from mtujax.errors import UserError
 from mtujax.video import reader as reader_module
 from mtujax.video.decoding import Decoder
-from mtujax.video.packets import mean_rate
+from mtujax.video.packets import before_first_key, mean_rate
 from mtujax.video.reader import VideoReader
 
 HEVC, VP9, AV1 = {"codec": "libx265"}, {"codec": "libvpx-vp9"}, {"codec": "libsvtav1"}
@@ -251,3 +253,48 @@ def test_the_rate_is_the_mean_but_for_rounding(mean, nominal, rate):
     stream = SimpleNamespace(average_rate=mean, guessed_rate=nominal)
     found = mean_rate(SimpleNamespace(duration=1_000_000), stream)
     assert found == Fraction(rate)
+
+
+def cut_short(path, source, drop=5):
+    """A copy without its first packets, so that no key frame is before the rest."""
+    with av.open(str(source)) as given, av.open(str(path), "w") as out:
+        streams = [out.add_stream_from_template(s, opaque=True) for s in given.streams]
+        dropped = 0
+        for packet in given.demux():
+            if packet.size and packet.stream.type == "video" and dropped < drop:
+                dropped += 1
+            elif packet.size:
+                if packet.stream.type == "video" and Path(path).suffix == ".avi":
+                    packet.dts -= drop  # it has no times but by counting
+                    packet.pts = packet.dts
+                packet.stream = streams[packet.stream.index]
+                out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mp4", "a.mkv", "a.ts", "hevc.mkv"])
+def test_frames_before_the_first_key_frame_are_said_and_take_their_time(tmp_path, name):
+    settings = {"audio": "pcm_s16le"} if name == "a.avi" else {"audio": "aac"}
+    settings |= HEVC if name == "hevc.mkv" else {}
+    whole = media.clip(tmp_path / f"whole-{name}", media.scene(36), **settings)
+    path = cut_short(tmp_path / name, whole)
+    with VideoReader(path) as reader:
+        found = [(f, pts * reader.info.time_base) for f, pts in reader.frames()]
+        assert reader.late_notes == ()
+        early = re.fullmatch(
+            "([0-9]+) frames before the first key frame cannot be decoded",
+            reader.info.notes[0],
+        )
+    assert 4 <= int(early[1]) <= 7  # some of HEVC's come after it
+    assert len(found) == 24
+    # The sound starts at zero; in AVI, which counts, pictures come 5 frames earlier.
+    first = 12 - 5 * (name == "a.avi")
+    assert abs(float(found[0][1]) * 25 - first) < 1.1
+    steps = np.diff([float(time) for _, time in found])
+    np.testing.assert_allclose(steps, 1 / 25, atol=0.002)
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mp4", "a.ts"])
+def test_a_video_that_starts_with_a_key_frame_has_nothing_before_it(tmp_path, name):
+    path = media.clip(tmp_path / name, media.scene(20))
+    assert before_first_key(path, 0) == (0, 0)
