@@ -7,6 +7,7 @@ after the one before, for all streams alike.
 import array
 import collections
 import dataclasses
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +16,11 @@ from av.error import FFmpegError
 
 from mtujax.video.container import is_cover, open_media
 
-JUMPING = ("mpegts", "mpeg")  # formats that stay valid when files are joined
+ARBITRARY = ("mpegts", "mpeg")  # formats whose clocks start anywhere
 
 # As ffmpeg has it: decoding times only ascend, and a longer pause is a new recording.
 _BACK, _FORWARD = 0.1, 10.0  # seconds
+_REORDERED = 8  # frames by which those of Matroska, which are guessed, may be wrong
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +56,10 @@ class Clock:
             yield packet
 
 
-def read_clock(path: Path, main: int) -> Clock:
-    """Reads all packets of a file and finds where its clock jumps."""
+def read_clock(path: Path, format: str, main: int) -> Clock:
+    """Finds where a file's clock jumps, by all its packets if its format allows it."""
+    if format not in ARBITRARY and not _is_joined_matroska(path):
+        return Clock()
     streams = _packets(path)
     for limit in (_FORWARD, float("inf")):
         own = {i: s.jumps(limit) for i, s in streams.items() if s.continuous}
@@ -84,12 +88,33 @@ def read_clock(path: Path, main: int) -> Clock:
     return Clock(starts, tuple(moves), len(streams[main].places))
 
 
+def _is_joined_matroska(path):
+    """Whether a Matroska file, WebM included, may have more than its first segment."""
+    with path.open("rb") as file:
+        if file.read(4) != b"\x1a\x45\xdf\xa3":
+            return False
+        file.seek(_element_size(file) or 0, os.SEEK_CUR)
+        if file.read(4) != b"\x18\x53\x80\x67":
+            return False
+        size = _element_size(file)
+        return size is None or file.tell() + size < path.stat().st_size
+
+
+def _element_size(file):
+    """Size of an EBML element, in 1 to 8 bytes; None if unknown, as of a live one."""
+    first = file.read(1)[0]
+    length = 9 - first.bit_length()
+    ones = (1 << 7 * length) - 1
+    size = int.from_bytes(bytes([first]) + file.read(length - 1)) & ones
+    return None if size == ones else size
+
+
 class _Packets:
     """When and where the packets of one stream are."""
 
     def __init__(self, stream):
-        sound = stream.type == "audio"
-        self.continuous = sound or (stream.type == "video" and not is_cover(stream))
+        self._sound, film = stream.type == "audio", stream.type == "video"
+        self.continuous = self._sound or (film and not is_cover(stream))
         self.places = array.array("q")  # in the file, in bytes
         self._base = stream.time_base
         # Units of `_base`: when packets are decoded, and when they are shown from and
@@ -97,11 +122,12 @@ class _Packets:
         self._times, self._from, self._until = (array.array("q") for _ in range(3))
 
     def add(self, packet):
-        time = packet.pts if packet.dts is None else packet.dts
-        shown = time if packet.pts is None else packet.pts
-        if time is None:
-            time = self._times[-1] if self._times else 0
+        shown = packet.dts if packet.pts is None else packet.pts
+        if shown is None:
             shown = self._from[-1] if self._from else 0
+        time = packet.dts
+        if time is None:
+            time = self._times[-1] if self._times else shown
         last = self.places[-1] if self.places else 0
         self.places.append(last if packet.pos is None else packet.pos)
         self._times.append(time)
@@ -113,9 +139,11 @@ class _Packets:
         back, forward = _BACK / float(self._base), forward / float(self._base)
         found, last = [], self._times[0] if self._times else 0
         for number, time in enumerate(self._times):
-            if not -back <= time - last <= forward:
+            frame = self._until[number] - self._from[number]
+            least = -max(back, _REORDERED * frame * (not self._sound))
+            if not least <= time - last <= forward:
                 after = self._times[number + 1 : number + 2] or [last]
-                if not -back <= after[0] - time <= forward:
+                if not least <= after[0] - time <= forward:
                     continue  # one wrong time
                 found.append(number)
             last = time

@@ -18,7 +18,7 @@ from mtujax.common.text import counted
 from mtujax.errors import UserError
 from mtujax.video import packets
 from mtujax.video import side_streams as extras
-from mtujax.video.clock import JUMPING, Clock, read_clock
+from mtujax.video.clock import ARBITRARY, Clock, read_clock
 from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost, sampling
 from mtujax.video.container import main_video, open_media, side_data
 from mtujax.video.decoding import (
@@ -146,8 +146,9 @@ class VideoReader:
         self._stream = main_video(self._container)
         if self._stream is not None and self._stream.codec_context is not None:
             self._stream.thread_type = "AUTO"
-            if self._clock is None and self._container.format.name in JUMPING:
-                self._clock = read_clock(self._path, self._stream.index)
+            if self._clock is None:
+                format = self._container.format.name
+                self._clock = read_clock(self._path, format, self._stream.index)
         self._clock = self._clock or Clock()
         self._start_decoding()
 
@@ -185,7 +186,7 @@ class VideoReader:
     def _first_origin(self):
         """Where the time line starts: at its own zero, or where the file starts."""
         start = self._container.start_time
-        if self._container.format.name not in JUMPING or start is None:
+        if self._container.format.name not in ARBITRARY or start is None:
             return 0
         return round(Fraction(start, av.time_base) / self._stream.time_base)
 
@@ -229,7 +230,7 @@ class VideoReader:
         if fresh and start < 1:
             head = self._head
         elif start >= 1 and self._container.format.name.startswith(_INDEXED):
-            head = self._seek(start)
+            head = None if self._clock.moves else self._seek(start)
         if head is None:
             self.close()
             self._open()

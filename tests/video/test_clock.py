@@ -10,6 +10,7 @@ from mtujax.video.clock import read_clock
 from mtujax.video.reader import VideoReader
 
 MP2 = {"codec": "mpeg2video", "audio": "mp2"}
+LIVE = {"container_options": {"live": "1"}}  # no sizes, as browsers record
 SAID = ["its clock jumps once: each part is placed after the one before"]
 JOINED = {
     # name: where the clocks start, in frames; settings
@@ -18,6 +19,10 @@ JOINED = {
     "behind.ts": ((90000, 36), {"audio": "aac"}),
     "mpeg2.ts": ((36, 36), MP2),
     "a.mpg": ((36, 36), MP2),
+    "a.vob": ((36, 36), {"codec": "mpeg2video", "audio": "ac3", "container": "vob"}),
+    "a.mkv": ((0, 0), {"audio": "aac"}),
+    "a.webm": ((0, 0), {"codec": "libvpx-vp9", "audio": "libopus"}),
+    "live.webm": ((0, 0), {"codec": "libvpx-vp9", "audio": "libopus"} | LIVE),
 }
 
 
@@ -45,9 +50,27 @@ def test_joined_recordings_keep_all_pictures_and_sound(tmp_path, name, suffix):
     assert abs(heard[len(heard) // 2] - heard[0] - apart) < 0.03
 
 
-def test_a_clock_that_does_not_jump_is_left_alone(tmp_path):
-    path = media.h264_ts(tmp_path / "a.ts")
-    assert read_clock(path, 0).moves == ()
+STEADY = {
+    "a.ts": {"audio": "aac", "start": 250},
+    "slow.ts": {"rate": Fraction(3)},
+    "b.mpg": MP2,
+    "live.mkv": {"audio": "aac", **LIVE},
+    "slow.mkv": {"rate": Fraction(2), **LIVE},
+    "live.webm": {"codec": "libvpx-vp9", "audio": "libopus", **LIVE},
+    "a.mkv": {"audio": "aac", "subtitles": "subrip"},
+}
+
+
+@pytest.mark.parametrize("name", STEADY)
+def test_a_clock_that_does_not_jump_is_left_alone(tmp_path, name):
+    path = media.clip(tmp_path / name, media.scene(40), **STEADY[name])
+    with av.open(str(path)) as container:
+        format = container.format.name
+    assert read_clock(path, format, 0).moves == ()
+    if name != "a.mkv":  # whose one segment is the file, and is not read for this
+        grown = tmp_path / f"grown-{name}"
+        grown.write_bytes(path.read_bytes() + bytes(100))
+        assert read_clock(grown, format, 0).moves == ()
 
 
 def test_one_wrong_time_is_no_jump(tmp_path):
@@ -63,7 +86,7 @@ def test_one_wrong_time_is_no_jump(tmp_path):
     wrong = bytearray(data)
     wrong[at : at + 5] = _coded(times[10] + 90000 * 60)
     whole.write_bytes(wrong)
-    assert read_clock(whole, 0).moves == ()
+    assert read_clock(whole, "mpegts", 0).moves == ()
 
 
 def _time(b):
@@ -73,6 +96,18 @@ def _time(b):
 def _coded(t):
     parts = t >> 29 & 14 | 0x11, t >> 22 & 255, t >> 14 & 255 | 1, t >> 7 & 255
     return bytes([*parts, (t << 1 | 1) & 255])
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_a_range_of_joined_recordings_is_found(tmp_path, name):
+    path = media.joined(tmp_path / name, 36, 36, audio="mp2")
+    with VideoReader(path) as reader:
+        whole = [(f, pts * reader.info.time_base) for f, pts in reader.frames()]
+        part = [(f, pts) for f, pts in reader.frames(start=1.2, end=1.6)]
+    assert len(part) == 10
+    first = next(n for n, (_, time) in enumerate(whole) if time >= whole[0][1] + 1.2)
+    for (found, _), (wanted, _) in zip(part, whole[first:], strict=False):
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_the_parts_are_placed_end_to_end(tmp_path):
