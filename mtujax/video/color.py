@@ -270,8 +270,8 @@ def is_hdr(colour: Colour) -> bool:
     return colour.transfer in _HDR
 
 
-def lost(frame, colour: Colour) -> list[str]:
-    """Lists what 8-bit RGB cannot hold of a stream, by its first frame."""
+def lost(stream, frame, colour: Colour) -> list[str]:
+    """Lists what 8-bit RGB cannot hold of a stream, by its tags and first frame."""
     notes, bits = [], max(c.bits for c in frame.format.components)
     if is_hdr(colour):
         kind = _HDR[colour.transfer]
@@ -280,6 +280,8 @@ def lost(frame, colour: Colour) -> list[str]:
         )
     elif bits > 8:
         notes.append(f"{bits}-bit input is converted to 8 bits")
-    if any(c.is_alpha for c in frame.format.components):
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    alpha = any(c.is_alpha for c in frame.format.components)
+    if alpha or tags.get("alpha_mode") == "1":  # VP8's and VP9's is another stream
         notes.append("the alpha channel is dropped")
     return notes

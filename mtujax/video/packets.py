@@ -1,6 +1,7 @@
 """What the packets of a file say without being decoded."""
 
 import re
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -97,6 +98,25 @@ def before_first_key(path: Path, index: int) -> tuple[int, Fraction]:
         if len(early) == _LONGEST_GROUP:
             break
     return 0, Fraction(0)
+
+
+def has_more_pages(path: Path) -> bool:
+    """Whether a TIFF file has pages after its first, which libav does not read."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        try:
+            if head[2:4] in (b"+\0", b"\0+"):  # BigTIFF
+                kind, many, entry, place = "Q", "Q", 20, 8
+            else:
+                kind, many, entry, place = "I", "H", 12, 4
+            (at,) = struct.unpack_from(order + kind, head, place)
+            file.seek(at)
+            (count,) = struct.unpack(order + many, file.read(struct.calcsize(many)))
+            file.seek(count * entry, 1)
+            return any(file.read(struct.calcsize(kind)))
+        except (struct.error, OverflowError, OSError):
+            return False
 
 
 def first_payload(path: Path, index: int) -> bytes:

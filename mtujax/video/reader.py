@@ -306,13 +306,15 @@ class VideoReader:
             is_full_range(first) and not first.format.is_rgb and not hdr,
             stream.frames > 0,
             Orientation.of(matrix),
-            tuple(lost(first, colour) + self._deinterlacing() + self._cut()),
+            tuple(lost(stream, first, colour) + self._deinterlacing() + self._cut()),
             sampling(first.format),
         )
 
     def _cut(self):
-        """Says where recordings were cut before a key frame, or joined end to end."""
+        """Says where a file was cut before a key frame or joined, or is not read on."""
         notes, jumps = [], len(self._clock.moves)
+        if "tiff" in self._container.format.name and packets.has_more_pages(self._path):
+            notes.append("only the first page is read: give pages as a folder of PNG")
         if self._early:
             early = counted(self._early, "frame")
             notes.append(f"{early} before the first key frame cannot be decoded")

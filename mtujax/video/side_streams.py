@@ -20,6 +20,7 @@ from mtujax.video.container import is_cover, open_media, printable
 # Of the container itself, not of the video.
 OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 _STREAM_TAGS = {"encoder", "rotate", "vendor_id", "_statistics_tags", "duration"}
+_STREAM_TAGS |= {"alpha_mode"}  # of what is not written
 
 # What libav writes as MP4's own tags; with others the general form must be used.
 MP4_TAGS = (

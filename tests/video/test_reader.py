@@ -9,6 +9,7 @@ import cv2
 import media
 import numpy as np
 import pytest
+from joined import copy
 
 from mtujax.errors import UserError
 from mtujax.video import reader as reader_module
@@ -253,6 +254,28 @@ def test_the_rate_is_the_mean_but_for_rounding(mean, nominal, rate):
     stream = SimpleNamespace(average_rate=mean, guessed_rate=nominal)
     found = mean_rate(SimpleNamespace(duration=1_000_000), stream)
     assert found == Fraction(rate)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_further_pages_of_a_tiff_are_said(tmp_path, count):
+    frames = [np.ascontiguousarray(f[..., ::-1]) for f in media.scene(count)]
+    assert cv2.imwritemulti(str(tmp_path / "a.tif"), frames)
+    with VideoReader(tmp_path / "a.tif") as reader:
+        (found,) = [f for f, _ in reader.frames()]
+        said = ("only the first page is read: give pages as a folder of PNG",)
+        assert reader.info.notes == said * (count > 1)
+    np.testing.assert_array_equal(found, media.scene(count)[0])
+
+
+def test_the_alpha_of_vp9_is_said_to_be_dropped_and_not_promised(tmp_path):
+    path = media.clip(
+        tmp_path / "a.webm", media.scene(3), codec="libvpx-vp9", pix_fmt="yuva420p"
+    )
+    with VideoReader(path) as reader:
+        assert reader.info.notes == ("the alpha channel is dropped",)
+    assert copy(path, tmp_path / "b.webm") == []
+    with av.open(str(tmp_path / "b.webm")) as container:
+        assert "alpha_mode" not in container.streams.video[0].metadata
 
 
 def cut_short(path, source, drop=5):
