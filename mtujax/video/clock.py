@@ -5,6 +5,7 @@ after the one before, for all streams alike.
 """
 
 import array
+import bisect
 import collections
 import dataclasses
 import os
@@ -46,8 +47,7 @@ class Clock:
         for packet in packets:
             index = packet.stream.index
             if packet.size:
-                starts = self.starts.get(index, ())
-                part = sum(start <= counts[index] for start in starts)
+                part = bisect.bisect_right(self.starts.get(index, ()), counts[index])
                 counts[index] += 1
                 if part:
                     ticks = round(self.moves[part - 1] / packet.time_base)

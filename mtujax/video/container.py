@@ -20,6 +20,7 @@ def open_media(path: Path, mode: str = "r", **options):
 
 def printable(text: str) -> str:
     """Text for a message: what cannot be shown, such as bytes of no UTF-8, escaped."""
+    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -68,7 +68,7 @@ def test_tags_of_any_bytes_are_read(tmp_path, name):
 
 
 def test_what_cannot_be_shown_is_escaped():
-    assert printable("Caf\udce9 и\nx") == r"Caf\udce9 и\nx"
+    assert printable("Caf\udce9 и\nx") == r"Caf\xe9 и\nx"
 
 
 def told(path, place, data):

@@ -70,3 +70,26 @@ def test_tags_that_are_not_utf_8_are_copied_as_they_are(tmp_path, origin, suffix
     output = tmp_path / f"b{suffix}"
     assert copy(source, output) == []
     assert b"Caf\xe9" in output.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_titles_of_tracks_and_chapters_need_not_be_utf_8(tmp_path, suffix):
+    source = media.clip(
+        tmp_path / f"a{suffix}",
+        media.scene(20),
+        audio=[("aac", {"title": "Caf#1"})],
+        chapters=[(0, 0.4, "Caf#2"), (0.4, 0.8, "Two")],
+    )
+    source.write_bytes(source.read_bytes().replace(b"Caf#", b"Caf\xe9"))
+    output = tmp_path / f"b{suffix}"
+    assert copy(source, output) == []
+    for title in (b"Caf\xe91", b"Caf\xe92"):
+        assert title in output.read_bytes()
+
+
+def test_names_in_notes_can_be_shown(tmp_path):
+    data = [("subrip", {"language": "d#u"})]
+    source = media.clip(tmp_path / "a.mkv", media.scene(3), subtitles=data)
+    source.write_bytes(source.read_bytes().replace(b"d#u", b"d\xe9u"))
+    (note,) = copy(source, tmp_path / "b.mp4")
+    assert r"subtitles (subrip, d\xe9u)" in note
