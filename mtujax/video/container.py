@@ -29,12 +29,17 @@ def is_cover(stream) -> bool:
     return bool(stream.disposition & Disposition.attached_pic)
 
 
+def is_tile(stream) -> bool:
+    """Whether a video stream is but a part of pictures, as the tiles of HEIC are."""
+    return bool(stream.disposition & Disposition.dependent)
+
+
 def main_video(container):
-    """The video stream to restore, None without one; a cover is none."""
+    """The video stream to restore; None without one that is a film or whole picture."""
     best = container.streams.best("video")
-    if best is not None and is_cover(best):
-        films = [s for s in container.streams.video if not is_cover(s)]
-        best = next((s for s in films if s.codec_context is not None), None)
+    if best is not None and (is_cover(best) or is_tile(best)):
+        whole = [s for s in container.streams.video if not (is_cover(s) or is_tile(s))]
+        best = next((s for s in whole if s.codec_context is not None), None)
     return best
 
 

@@ -20,7 +20,7 @@ from mtujax.video import packets
 from mtujax.video import side_streams as extras
 from mtujax.video.clock import ARBITRARY, Clock, read_clock
 from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost, sampling
-from mtujax.video.container import main_video, open_media, side_data
+from mtujax.video.container import is_tile, main_video, open_media, side_data
 from mtujax.video.decoding import (
     Decoder,
     damage_notes,
@@ -160,7 +160,13 @@ class VideoReader:
         if self._container.format.name == "tty":  # libav would render the text
             raise UserError(f"{self._path}: is a text, not a video")
         if self._stream is None:
-            cover = ", only a cover picture" if self._container.streams.video else ""
+            found = self._container.streams.video
+            if any(is_tile(stream) for stream in found):
+                raise UserError(
+                    f"{self._path}: is a picture in tiles, as of HEIC, which cannot be "
+                    "put together here; convert it to PNG or JPEG"
+                )
+            cover = ", only a cover picture" if found else ""
             raise UserError(f"{self._path}: has no video stream{cover}")
         if self._stream.codec_context is None:
             codec = packets.unknown_codec(self._path)

@@ -29,8 +29,9 @@ from media_clip import (
     yuv,
 )
 from media_probe import Probe, decode, probe, ticks
+from media_tiles import tiled
 
-__all__ = ["TICK", "Probe", "clip", "decode", "probe", "scene", "ticks"]
+__all__ = ["TICK", "Probe", "clip", "decode", "probe", "scene", "ticks", "tiled"]
 
 KEY = "00112233445566778899aabbccddeeff"
 

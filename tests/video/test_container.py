@@ -71,6 +71,14 @@ def test_what_cannot_be_shown_is_escaped():
     assert printable("Caf\udce9 и\nx") == r"Caf\xe9 и\nx"
 
 
+def test_a_picture_in_tiles_is_refused_with_the_remedy(tmp_path):
+    path = media.tiled(tmp_path / "a.avif")
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 4
+    with pytest.raises(UserError, match="picture in tiles.*convert it to PNG or JPEG"):
+        VideoReader(path)
+
+
 def told(path, place, data):
     """Overwrites what the container alone tells; `place` finds it in the bytes."""
     whole = bytearray(path.read_bytes())
