@@ -100,6 +100,21 @@ def before_first_key(path: Path, index: int) -> tuple[int, Fraction]:
     return 0, Fraction(0)
 
 
+def has_another_film(path: Path) -> bool:
+    """Whether an MP4 or MOV file holds another film after its own, as where joined."""
+    at, films = 0, 0
+    with path.open("rb") as file:
+        while len(head := file.read(16)) >= 8:  # of the boxes one after the other
+            size = int.from_bytes(head[:4])
+            films += head[4:8] == b"ftyp"
+            size = int.from_bytes(head[8:]) if size == 1 else size
+            at += size
+            if size < 8 or at >= path.stat().st_size:  # the last one
+                break
+            file.seek(at)
+    return films > 1
+
+
 def has_more_pages(path: Path) -> bool:
     """Whether a TIFF file has pages after its first, which libav does not read."""
     with path.open("rb") as file:

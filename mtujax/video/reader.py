@@ -319,7 +319,10 @@ class VideoReader:
     def _cut(self):
         """Says where a file was cut before a key frame or joined, or is not read on."""
         notes, jumps = [], len(self._clock.moves)
-        if "tiff" in self._container.format.name and packets.has_more_pages(self._path):
+        format = self._container.format.name
+        if format.startswith("mov") and packets.has_another_film(self._path):
+            notes.append("only the first of the films joined in this file is read")
+        if "tiff" in format and packets.has_more_pages(self._path):
             notes.append("only the first page is read: give pages as a folder of PNG")
         if self._early:
             early = counted(self._early, "frame")

@@ -256,6 +256,19 @@ def test_the_rate_is_the_mean_but_for_rounding(mean, nominal, rate):
     assert found == Fraction(rate)
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
+def test_a_film_behind_the_first_is_said(tmp_path, name):
+    path = media.joined(tmp_path / name, 0, 0, count=3, audio="aac")
+    with VideoReader(path) as reader:
+        assert len(list(reader.frames())) == 3
+        said = ("only the first of the films joined in this file is read",)
+        assert reader.info.notes == said
+    path = media.joined(tmp_path / name, 0, count=3, audio="aac", **INDEX_FIRST)
+    path.write_bytes(path.read_bytes() + bytes(1000))
+    with VideoReader(path) as reader:
+        assert reader.info.notes == () and len(list(reader.frames())) == 3
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_further_pages_of_a_tiff_are_said(tmp_path, count):
     frames = [np.ascontiguousarray(f[..., ::-1]) for f in media.scene(count)]
