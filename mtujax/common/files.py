@@ -55,8 +55,7 @@ def check_place(output: Path, *, folder: bool) -> None:
     if not parent.is_dir():
         name = output.parent
         raise UserError(f"{name}: not a folder, so {output.name} cannot be in it")
-    if kind := irregular(output):
-        raise UserError(f"{output}: is a {kind}, and is not replaced; name another")
+    _check_regular(output)
     if output.exists() and folder != output.is_dir():
         found, wanted = ("file", "folder") if folder else ("folder", "file")
         raise UserError(f"{output}: is a {found}, but a {wanted} would be written")
@@ -78,6 +77,11 @@ def irregular(path: Path) -> str | None:
     except OSError as error:
         return "link that leads to itself" if error.errno == errno.ELOOP else None
     return next((kind for is_it, kind in _KINDS if is_it(mode)), None)
+
+
+def _check_regular(output):
+    if kind := irregular(output):
+        raise UserError(f"{output}: is a {kind}, and is not replaced; name another")
 
 
 def check_free(
@@ -133,8 +137,10 @@ def whole_output(
 
     However else the block ends (an error, Ctrl-C), the temporary is deleted and what
     was at `output` before is still there. It has the suffix of `output`; with `folder`
-    it is a new folder. UserError if `output` has appeared by then without `overwrite`.
+    it is a new folder. UserError if `output` is a pipe or a device, or if without
+    `overwrite` it has appeared by then.
     """
+    _check_regular(output)
     temporary = _beside(Path(os.path.realpath(output)), "part")
     if folder:
         temporary.mkdir()

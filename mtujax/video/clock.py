@@ -102,10 +102,10 @@ def _is_joined_matroska(path):
 
 def _element_size(file):
     """Size of an EBML element, in 1 to 8 bytes; None if unknown, as of a live one."""
-    first = file.read(1)[0]
+    first = int.from_bytes(file.read(1))
     length = 9 - first.bit_length()
     ones = (1 << 7 * length) - 1
-    size = int.from_bytes(bytes([first]) + file.read(length - 1)) & ones
+    size = int.from_bytes(first.to_bytes() + file.read(length - 1)) & ones
     return None if size == ones else size
 
 

@@ -39,6 +39,14 @@ def test_names_after_long_ones_fit_and_differ(tmp_path, ending):
         assert path.name.endswith(ending) and path.name.startswith("яяя")
 
 
+def test_a_pipe_is_never_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(UserError, match="a.json: is a pipe, and is not replaced"):
+        with whole_output(tmp_path / "a.json", folder=False) as part:
+            part.touch()
+    assert os.listdir(tmp_path) == ["a.json"] and (tmp_path / "a.json").is_fifo()
+
+
 def test_a_name_that_is_too_long_is_refused_before_any_work(tmp_path):
     output = tmp_path / ("x" * 252 + ".mp4")
     with pytest.raises(UserError, match="a name of 256 bytes, but here are 255"):
