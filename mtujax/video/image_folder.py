@@ -68,14 +68,9 @@ class FolderReader:
             (n for n in names if Path(n).suffix.lower() in FRAME_SUFFIXES),
             key=natural_key,
         )
+        self._check_files()
         if not self._names:
             raise UserError(f"{path}: this folder has no PNG or JPEG frames")
-        for name in self._names:
-            if not (path / name).is_file():
-                what = irregular(path / name) or "folder or a link to no file"
-                raise UserError(
-                    f"{path / name}: is a {what}, not a frame; move it away"
-                )
         first, _ = self._read(self._names[0])
         self._size = first.shape[:2]
         headers = [_header(path / name) for name in self._names]
@@ -85,13 +80,13 @@ class FolderReader:
                 raise self._differs(name, header[:2])
         ignored = sorted(set(names) - set(self._names))
         notes = [f"not frames, left out: {_listing(ignored)}"] if ignored else []
-        if misnamed := [n for n in self._names if _is_png(path / n) and not _as_png(n)]:
-            notes.append(f"PNG by content, written as JPEG: {_listing(misnamed)}")
         if animated := [n for n in self._names if _is_animated(path / n)]:
             notes.append(
                 f"animated, only the first picture is read: {_listing(animated)}; "
                 "give the file itself as the input to restore them all"
             )
+        if misnamed := [n for n in self._names if _is_png(path / n) and not _as_png(n)]:
+            notes.append(f"PNG by content, written as JPEG: {_listing(misnamed)}")
         self.deep, alpha = (any(h and h[k] for h in headers) for k in (2, 3))
         self.video_notes = tuple(_lost_in_video(rate, self.deep, alpha))
         rate = rate or _RATE
@@ -140,6 +135,13 @@ class FolderReader:
             raise UserError(f"{path}: cannot be read as an image")
         alpha = image[..., 3] if image.ndim == 3 and image.shape[2] == 4 else None
         return image, ImageKind(name, image.ndim == 2, image.dtype == np.uint16, alpha)
+
+    def _check_files(self):
+        """Refuses what is no file, as a pipe, before anything waits for it."""
+        for path in map(self._path.joinpath, self._names):
+            if not path.is_file():
+                what = irregular(path) or "folder or a link to no file"
+                raise UserError(f"{path}: is a {what}, not a frame; move it away")
 
     def _differs(self, name, size):
         (height, width), (rows, columns) = self._size, size
