@@ -105,3 +105,15 @@ def test_resuming_when_nothing_is_left_begins_and_says_so(source, tmp_path, tiny
     assert any("nothing is left" in note for note in report.notes)
     with pytest.raises(UserError, match="exists already"):
         restore(source, tmp_path / "out.mp4", tiny, resume=True)
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".mp4", "я" * 127, "caf\udce9.mkv"])
+def test_names_of_any_length_and_bytes_are_resumed(source, tmp_path, tiny, name):
+    output = tmp_path / name
+    with pytest.raises(KeyboardInterrupt) as caught:
+        restore(source, output, tiny, progress=interrupted(12), end=0.8)
+    (left,) = tmp_path.iterdir()
+    assert left.name in caught.value.__notes__[0] and left.name.endswith(".part")
+    report = restore(source, output, tiny, resume=True, end=0.8)
+    assert (report.resumed, report.frames) == (SEGMENT, 20)
+    assert list(tmp_path.iterdir()) == [output]
