@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 from av.error import FFmpegError
 
 from mtujax.video.container import is_cover, open_media
@@ -64,9 +65,10 @@ def read_clock(path: Path, format: str, main: int) -> Clock:
     for limit in (_FORWARD, float("inf")):
         own = {i: s.jumps(limit) for i, s in streams.items() if s.continuous}
         jumps = own.pop(main)
-        # Where the video alone jumps ahead, it is the video that is missing.
-        if not own or any(len(other) == len(jumps) for other in own.values()):
-            break
+        gaps = [streams[main].gap(jump) for jump in jumps]
+        gaps = [gap for gap in gaps if gap[0] < gap[1]]
+        if not any(streams[i].has_within(*gap) for i in own for gap in gaps):
+            break  # else sound continues where pictures are missing: it is no jump
     if not jumps:
         return Clock()
     places = [streams[main].places[jump] for jump in jumps]
@@ -154,6 +156,16 @@ class _Packets:
         bounds = [0, *starts, len(self._times)]
         some = slice(bounds[part], bounds[part + 1])
         return min(self._from[some]) * self._base, max(self._until[some]) * self._base
+
+    def gap(self, number):
+        """(start, end) in seconds of what a jump leaves out; turned round if back."""
+        before, after = self._times[number - 1], self._times[number]
+        return before * self._base + 1, after * self._base - 1
+
+    def has_within(self, start, end):
+        """Whether a packet's time is between two, in seconds."""
+        times = np.frombuffer(self._times, np.int64) * float(self._base)
+        return bool(np.any((start < times) & (times < end)))
 
     def packets_before(self, place):
         """How many packets begin before a place in the file."""

@@ -73,6 +73,34 @@ def test_a_clock_that_does_not_jump_is_left_alone(tmp_path, name):
         assert read_clock(grown, format, 0).moves == ()
 
 
+@pytest.mark.parametrize("start", [36, 9000])
+def test_a_part_without_sound_is_placed_like_any_other(tmp_path, start):
+    sound = media.clip(tmp_path / "1.ts", media.scene(25), start=36, audio="mp2")
+    mute = media.clip(tmp_path / "2.ts", media.scene(25), start=start)
+    path = tmp_path / "a.ts"
+    path.write_bytes(sound.read_bytes() + mute.read_bytes() + sound.read_bytes())
+    assert copy(path, tmp_path / "b.mkv") == []
+    found = media.probe(tmp_path / "b.mkv")
+    times = np.array([float(t * found.time_base) for t in found.pts])
+    assert found.frames == 75 and np.diff(times).max() < 0.07
+    assert packets(tmp_path / "b.mkv", "audio") == packets(path, "audio")
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        heard = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.size]
+    assert 0.9 < np.diff(heard).max() < 1.1 and heard == sorted(heard)
+
+
+def test_pictures_that_are_missing_leave_the_sound_where_it_is(tmp_path):
+    times = [*range(36, 48), *range(36 + 400, 36 + 412)]
+    path = media.clip(
+        tmp_path / "a.ts",
+        media.scene(24),
+        times=[t - 36 for t in times],
+        start=36,
+        audio="mp2",
+    )
+    assert read_clock(path, "mpegts", 0).moves == ()
+
+
 def test_one_wrong_time_is_no_jump(tmp_path):
     whole = media.clip(tmp_path / "a.ts", media.scene(30), start=100)
     with av.open(str(whole)) as source:
