@@ -81,17 +81,19 @@ class DeblurLayer(nn.Module):
     ) -> jax.Array:
         """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it.
 
-        With samples `along` the motion [B, pH, pW, S] the layer also outputs a weight
-        for each: a filter per pixel, whose result is added to all three colours.
+        With samples `along` the motion [B, H, W, p p, S] the layer also outputs a
+        weight for each: a filter per pixel, whose result is added to all three colours.
         """
         count = 0 if along is None else along.shape[-1]
         channels = (3 + count) * self.patch**2
         layer = Conv(channels, activation=None, dtype=self.dtype, name="layer")
-        image = depth_to_space(layer(features).astype(jnp.float32), self.patch)
+        image = layer(features).astype(jnp.float32)
         if along is not None:
-            weights = image[..., 3:]
-            filtered = jnp.sum(weights * along, axis=-1, keepdims=True)
+            image = image.reshape(*image.shape[:3], self.patch**2, 3 + count)
+            filtered = jnp.sum(image[..., 3:] * along, axis=-1, keepdims=True)
             image = image[..., :3] + _FILTER_SCALE * filtered
+            image = image.reshape(*image.shape[:3], -1)
+        image = depth_to_space(image, self.patch)
         return blurry + image if self.residual_learning else image
 
 
@@ -150,7 +152,7 @@ class MultiTaskUnit(nn.Module):
 
         Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`
         [B, pH, pW, 3] in [0, 1], `displacement` of an earlier unit [B, h, w, 2] int32
-        or None, samples `along` the motion [B, pH, pW, 2S] or None. `train` adds the
+        or None, samples `along` the motion [B, H, W, p p, S] or None. `train` adds the
         cost volume and the intermediate image.
         """
         cfg = self.config

@@ -42,7 +42,7 @@ def steered_samples(
 
     Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     motion [B, H / p, W / p, 2] give, in float32 and without gradient,
-    - `along` [B, H, W, 2S + 2N]: grey samples less the pixel's own grey, S on either
+    - `along` [B, H / p, W / p, p p, 2S + 2N]: grey samples of each patch's pixels less the pixel's own grey, S on either
       side, the outermost a frame's motion away; and N = 2 n + 1 for n
       `neighbour_samples` (else 0) of the previous frame and of the next one, as far
       apart, around where the motion leads;
@@ -51,32 +51,28 @@ def steered_samples(
       frame where the motion leads; the motion (dx, dy) and its length.
     """
     before, current, after = _middle(window, lookback)
-    grey = _grey(current)
+    motion = lax.stop_gradient(motion)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
-    along = along_motion(grey[..., None], motion, jnp.asarray(steps))
-    found, nearby = [along[..., 0] - grey[None]], []
+    own = _grey(current)[..., None]
+    found, nearby = [_along_patches(own, motion, steps)], []
     reach = range(-neighbour_samples, neighbour_samples + 1)
     for neighbour, step in ((before, -1.0), (after, 1.0)):
-        (aligned,) = along_motion(neighbour, motion, jnp.asarray([step]))
-        found.append(jnp.moveaxis(aligned - current, -1, 0))
+        found.append(_along_patches(neighbour, motion, [step]))
         if neighbour_samples:
-            steps = jnp.asarray([step + k / samples for k in reach])
-            around = along_motion(_grey(neighbour)[..., None], motion, steps)
-            nearby.append(around[..., 0] - grey[None])
-    # Stored once: read through a transposition, each sample would be computed again.
-    pixels = lax.optimization_barrier(jnp.concatenate(found + nearby))
-    pixels = lax.stop_gradient(jnp.moveaxis(pixels, 0, -1))
-    motion = lax.stop_gradient(motion)
+            around = [step + k / samples for k in reach]
+            nearby.append(_along_patches(_grey(neighbour)[..., None], motion, around))
+    own, current = (_by_patch(x, patch) for x in (own, current))
+    pixels = [found[0] - own, found[1] - current, found[2] - current]
+    pixels = jnp.concatenate([*pixels, *(x - own for x in nearby)], axis=-1)
+    pixels = lax.stop_gradient(pixels)
     length = jnp.linalg.norm(motion, axis=-1, keepdims=True)
     features = [
-        _CONTRAST * space_to_depth(pixels, patch),
+        _CONTRAST * pixels.reshape(*motion.shape[:3], -1),
         motion / _FAR,
         jnp.minimum(length / _SLOW, 1),
     ]
-    along = jnp.concatenate(
-        [pixels[..., : 2 * samples], pixels[..., 2 * samples + 6 :]], axis=-1
-    )
-    return along, jnp.concatenate(features, axis=-1)
+    along = [pixels[..., : 2 * samples], pixels[..., 2 * samples + 6 :]]
+    return jnp.concatenate(along, axis=-1), jnp.concatenate(features, axis=-1)
 
 
 def window_motion(window: jax.Array, *, lookback: int, patch: int) -> jax.Array:
@@ -137,9 +133,54 @@ def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.A
     Returns:
         [S, B, H, W, C]; beyond the frame its edge is repeated.
     """
-    side, corners = image.shape[1] // motion.shape[1], _corners(image)
-    motion = jnp.repeat(jnp.repeat(motion, side, axis=1), side, axis=2)
-    return lax.map(lambda step: _sampled(corners, step * motion), steps)
+    found = _along_patches(image, motion, steps)
+    return einops.rearrange(
+        found,
+        "b h w (y x) (s c) -> s b (h y) (w x) c",
+        y=image.shape[1] // motion.shape[1],
+        c=image.shape[-1],
+    )
+
+
+def _along_patches(image, motion, steps):
+    """`along_motion` in the order of patches: [B, h, w, p p, S C]."""
+    batch, height, width, channels = image.shape
+    side = height // motion.shape[1]
+    # All pixels of a patch move alike: a window one larger than the patch holds them
+    # and their neighbours, and they share the fractions of a pixel.
+    pads = ((0, 0), (side, side), (side, side), (0, 0))
+    padded = jnp.pad(image, pads, mode="edge")
+    x, y = _places(*motion.shape[1:3])
+    corner = jnp.stack(jnp.broadcast_arrays(side * x, side * y), axis=-1)
+    steps = jnp.asarray(steps, jnp.float32).reshape(1, 1, 1, -1, 1)
+    place = corner[..., None, :] + steps * motion[..., None, :]
+    start = jnp.floor(place)
+    share = (place - start)[..., None, None, None]
+    limits = jnp.asarray([width - 1.0, height - 1.0]).reshape(1, 1, 1, 1, 2)
+    start = jnp.clip(start, -side, limits).astype(jnp.int32) + side
+    windows = lax.gather(
+        padded,
+        start[..., ::-1],
+        lax.GatherDimensionNumbers(
+            offset_dims=(4, 5, 6),
+            collapsed_slice_dims=(),
+            start_index_map=(1, 2),
+            operand_batching_dims=(0,),
+            start_indices_batching_dims=(0,),
+        ),
+        (1, side + 1, side + 1, channels),
+        mode="promise_in_bounds",
+    )
+    across, down = share[..., 0, :, :, :], share[..., 1, :, :, :]
+    rows = windows[..., :-1, :] * (1 - across) + windows[..., 1:, :] * across
+    found = rows[..., :-1, :, :] * (1 - down) + rows[..., 1:, :, :] * down
+    return einops.rearrange(found, "b h w s y x c -> b h w (y x) (s c)")
+
+
+def _by_patch(image, patch):
+    """[B, H, W, C] -> [B, H / p, W / p, p p, C]."""
+    shape = "b (h y) (w x) c -> b h w (y x) c"
+    return einops.rearrange(image, shape, y=patch, x=patch)
 
 
 def _middle(window, lookback):

@@ -1,6 +1,7 @@
 """Samples along a frame's motion against loops, known motion and other libraries."""
 
 import cv2
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -239,7 +240,10 @@ def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead, nearby):
         for k in range(-nearby, nearby + 1) if nearby else ():
             step = jnp.asarray([side + k / 2])
             around.append(along_motion(shades, motion, step)[0, ..., 0] - grey)
-    np.testing.assert_allclose(along, np.stack(wanted + around, -1), atol=1e-5)
+    of_patches = "b (h y) (w x) s -> b h w (y x) s"
+    planes = np.stack(wanted + around, -1)
+    planes = einops.rearrange(planes, of_patches, y=patch, x=patch)
+    np.testing.assert_allclose(along, planes, atol=1e-5)
     assert np.abs(along).max() > 0.05
     for neighbour, step in ((frames[0], -1), (after, 1)):
         (aligned,) = along_motion(neighbour, motion, jnp.asarray([float(step)]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import einops
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -56,7 +57,10 @@ def test_both_find_the_same_motion_and_samples(size, patch, nearby):
         frames, jnp.asarray(channels_last(wanted)), **place
     )
     wanted = torch_steering.steered_samples(there, **place)
-    for a, b in zip(found, wanted, strict=True):
+    along = einops.rearrange(
+        found[0], "b h w (y x) s -> b (h y) (w x) s", y=patch, x=patch
+    )
+    for a, b in zip((along, found[1]), wanted, strict=True):
         np.testing.assert_allclose(a, channels_last(b), atol=2e-4)
     config = ModelConfig(patch=patch, motion_samples=2, neighbour_samples=nearby)
     assert found[0].shape[-1] == config.filter_taps
