@@ -42,25 +42,25 @@ def steered_samples(
 
     Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     motion [B, H / p, W / p, 2] give, in float32 and without gradient,
-    - `along` [B, H / p, W / p, p p, 2S + 2N]: grey samples of each patch's pixels less the pixel's own grey, S on either
-      side, the outermost a frame's motion away; and N = 2 n + 1 for n
+    - `along` [B, H / p, W / p, p p, 2S + 2N]: grey samples less the pixel's own grey, of
+      the pixels of each patch, S on either side, the outermost a frame's motion away; and N = 2 n + 1 for n
       `neighbour_samples` (else 0) of the previous frame and of the next one, as far
       apart, around where the motion leads;
     - features [B, H / p, W / p, (2S + 6 + 2N) p p + 3] for a convolution, scaled to
       order 1: `along`, after its first 2S the RGB differences to the previous and next
       frame where the motion leads; the motion (dx, dy) and its length.
     """
-    before, current, after = _middle(window, lookback)
+    before, current, after = middle(window, lookback)
     motion = lax.stop_gradient(motion)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
-    own = _grey(current)[..., None]
-    found, nearby = [_along_patches(own, motion, steps)], []
+    own = grey(current)[..., None]
+    found, nearby = [along_patches(own, motion, steps)], []
     reach = range(-neighbour_samples, neighbour_samples + 1)
     for neighbour, step in ((before, -1.0), (after, 1.0)):
-        found.append(_along_patches(neighbour, motion, [step]))
+        found.append(along_patches(neighbour, motion, [step]))
         if neighbour_samples:
             around = [step + k / samples for k in reach]
-            nearby.append(_along_patches(_grey(neighbour)[..., None], motion, around))
+            nearby.append(along_patches(grey(neighbour)[..., None], motion, around))
     own, current = (_by_patch(x, patch) for x in (own, current))
     pixels = [found[0] - own, found[1] - current, found[2] - current]
     pixels = jnp.concatenate([*pixels, *(x - own for x in nearby)], axis=-1)
@@ -73,15 +73,6 @@ def steered_samples(
     ]
     along = [pixels[..., : 2 * samples], pixels[..., 2 * samples + 6 :]]
     return jnp.concatenate(along, axis=-1), jnp.concatenate(features, axis=-1)
-
-
-def window_motion(window: jax.Array, *, lookback: int, patch: int) -> jax.Array:
-    """`frame_motion` of the current frame of a window.
-
-    [B, K, H, W, 3] in [0, 1], oldest first, H and W multiples of 4p -> float32
-    [B, H / p, W / p, 2] (dx, dy) in pixels per frame.
-    """
-    return frame_motion(*_middle(window, lookback), patch=patch)
 
 
 def frame_motion(
@@ -102,7 +93,7 @@ def frame_motion(
         [B, H / p, W / p, 2] float32 (dx, dy) in pixels per frame, each in [-40, 40].
     """
     alone = [jnp.all(x == current, axis=(1, 2, 3)) for x in (before, after)]
-    pair = [area_downsample(_grey(x)[..., None]) for x in (before, after)]
+    pair = [area_downsample(grey(x)[..., None]) for x in (before, after)]
     pyramid = [pair]
     while len(pyramid) < _LEVELS and _divisible(pair[0].shape[1:3]):
         pair = [_halved(x) for x in pair]
@@ -133,7 +124,7 @@ def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.A
     Returns:
         [S, B, H, W, C]; beyond the frame its edge is repeated.
     """
-    found = _along_patches(image, motion, steps)
+    found = along_patches(image, motion, steps)
     return einops.rearrange(
         found,
         "b h w (y x) (s c) -> s b (h y) (w x) c",
@@ -142,10 +133,17 @@ def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.A
     )
 
 
-def _along_patches(image, motion, steps):
-    """`along_motion` in the order of patches: [B, h, w, p p, S C]."""
+def along_patches(
+    image: jax.Array,
+    motion: jax.Array,
+    steps: jax.Array | list[float],
+    *,
+    corner_only: bool = False,
+) -> jax.Array:
+    """`along_motion` in the order of patches: [B, h, w, p p, S C], or [..., 1, S C]."""
     batch, height, width, channels = image.shape
     side = height // motion.shape[1]
+    kept = 1 if corner_only else side
     # All pixels of a patch move alike: a window one larger than the patch holds them
     # and their neighbours, and they share the fractions of a pixel.
     pads = ((0, 0), (side, side), (side, side), (0, 0))
@@ -168,7 +166,7 @@ def _along_patches(image, motion, steps):
             operand_batching_dims=(0,),
             start_indices_batching_dims=(0,),
         ),
-        (1, side + 1, side + 1, channels),
+        (1, kept + 1, kept + 1, channels),
         mode="promise_in_bounds",
     )
     across, down = share[..., 0, :, :, :], share[..., 1, :, :, :]
@@ -183,7 +181,7 @@ def _by_patch(image, patch):
     return einops.rearrange(image, shape, y=patch, x=patch)
 
 
-def _middle(window, lookback):
+def middle(window: jax.Array, lookback: int) -> tuple[jax.Array, ...]:
     """The previous, current and next frame; for a missing next one the current."""
     after = min(lookback + 1, window.shape[1] - 1)
     return window[:, lookback - 1], window[:, lookback], window[:, after]
@@ -282,5 +280,6 @@ def _divisible(size):
     return all(not isinstance(n, int) or n >= 2 for n in size)
 
 
-def _grey(image):
+def grey(image: jax.Array) -> jax.Array:
+    """[..., 3] -> [...], as seen."""
     return jnp.tensordot(image, jnp.asarray(_GREY, image.dtype), 1)
