@@ -126,7 +126,7 @@ class MTUNet(nn.Module):
         return _next_state(state, units, train), _outputs(units, height, width, train)
 
     def _steered(self, window, blur):
-        """Samples along the motion, spectrum, and the first layer's features of both."""
+        """Samples along the motion, the spectrum, and features of both; or none."""
         cfg = self.config
         if not cfg.motion_samples:
             return None, None, []

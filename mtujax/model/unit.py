@@ -166,8 +166,8 @@ class MultiTaskUnit(nn.Module):
 
         Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`
         [B, pH, pW, 3] in [0, 1], `displacement` of an earlier unit [B, h, w, 2] int32
-        or None, samples `along` the motion [B, H, W, p p, S] or None, their blur's
-        `spectrum` [B, F] or None. `train` adds the cost volume and the intermediate image.
+        or None, samples `along` the motion [B, H, W, p p, S] or None, `spectrum` of the
+        blur [B, F] or None. `train` adds the cost volume and the intermediate image.
         """
         cfg = self.config
         last = self.index == cfg.num_units - 1

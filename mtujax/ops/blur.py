@@ -1,9 +1,10 @@
 """A frame's blur: its motion and the spectrum along it, which shows the exposure.
 
-An exposure of d frame intervals averages the frame over d times its motion, which takes
-out what repeats 1, 2, ... times in that distance. Over all that moves, the power at each
-frequency says how long the exposure was, which no small part of a frame does. Not in the
-paper: a further input for networks of our own (`ModelConfig.exposure_spectrum`).
+An exposure of d frame intervals averages the frame over d times its motion, which
+takes out what repeats 1, 2, ... times in that distance. Over all that moves, the power
+at each frequency shows how long the exposure was, which no small part of a frame does.
+Not in the paper: a further input for networks of our own
+(`ModelConfig.exposure_spectrum`).
 Letters: B batch, H W pixels, h w patches, K samples, F frequencies.
 """
 

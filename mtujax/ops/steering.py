@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.resampling import area_downsample, space_to_depth
+from mtujax.ops.resampling import area_downsample
 
 LARGEST_MOTION = 40.0  # pixels per frame, in x and in y, to which motion is clipped
 _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
@@ -42,10 +42,10 @@ def steered_samples(
 
     Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     motion [B, H / p, W / p, 2] give, in float32 and without gradient,
-    - `along` [B, H / p, W / p, p p, 2S + 2N]: grey samples less the pixel's own grey, of
-      the pixels of each patch, S on either side, the outermost a frame's motion away; and N = 2 n + 1 for n
-      `neighbour_samples` (else 0) of the previous frame and of the next one, as far
-      apart, around where the motion leads;
+    - `along` [B, H / p, W / p, p p, 2S + 2N], of each patch's pixels: grey samples less
+      the pixel's own grey, S on either side, the outermost a frame's motion away; and
+      N = 2 n + 1 for n `neighbour_samples` (else 0) of the previous frame and of the
+      next one, as far apart, around where the motion leads;
     - features [B, H / p, W / p, (2S + 6 + 2N) p p + 3] for a convolution, scaled to
       order 1: `along`, after its first 2S the RGB differences to the previous and next
       frame where the motion leads; the motion (dx, dy) and its length.

@@ -76,6 +76,9 @@ def torch_names(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
         axes = _TRANSPOSED if transposed else _CONVOLUTION
         table[f"{name}.weight"] = (f"{path}/kernel", axes)
         table[f"{name}.bias"] = (f"{path}/bias", _BIAS)
+    if config.exposure_spectrum:
+        path = f"unit_{config.num_units - 1}/deblur/exposure"
+        table["out_exposure.weight"] = (path, (1, 0))
     return table
 
 

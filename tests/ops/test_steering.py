@@ -11,11 +11,11 @@ import skimage.transform
 from networks import slow
 
 from mtujax.ops import steering
+from mtujax.ops.blur import window_blur
 from mtujax.ops.steering import (
     along_motion,
     frame_motion,
     steered_samples,
-    window_motion,
 )
 
 
@@ -217,7 +217,7 @@ def test_an_iteration_solves_each_windows_equations(rng):
 def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead, nearby):
     frames = shifts((3, -2), (24, 32))
     window = np.stack(frames[: 2 + lookahead], axis=1)
-    motion = window_motion(window, lookback=1, patch=patch)
+    motion = window_blur(window, lookback=1, patch=patch).motion
     after = frames[2] if lookahead else frames[1]
     alone = frame_motion(frames[0], frames[1], after, patch=patch)
     np.testing.assert_array_equal(motion, alone)
@@ -267,7 +267,7 @@ def test_no_gradient_passes():
     window = np.stack(shifts((3, -2), (16, 24)), axis=1)
 
     def total(window):
-        motion = window_motion(window, lookback=1, patch=2)
+        motion = window_blur(window, lookback=1, patch=2).motion
         along, features = steered_samples(
             window, motion, lookback=1, samples=1, patch=2
         )
