@@ -12,6 +12,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 ACTIVATIONS = ("relu", "leaky")
 MOTION_STRIDE = 4  # the motion grid is a quarter of the features' (Sec. 3.4)
 LARGEST_PATCH = 8  # a search radius of 10 cells is then 320 pixels, a cell 32
+EXPOSURE_FREQUENCIES = 12  # of the blur's spectrum (`ops.exposure`)
 LEAKY_SLOPE = 0.1  # below zero, of the activation "leaky"
 
 
@@ -48,6 +49,9 @@ class ModelConfig:
             weight them (`ops.steering`). 0 in the published networks.
         neighbour_samples: number of such samples of the frame before and the frame
             after, on either side of where the motion leads in each. 0 for none.
+        exposure_spectrum: the first layer also reads the spectrum of the whole frame's
+            blur along its motion, which shows the exposure, and the deblur layers have
+            a weight for each sample that depends on it alone (`ops.exposure`).
         last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
             not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's
@@ -72,6 +76,7 @@ class ModelConfig:
     first_kernel: int = 5
     motion_samples: int = 0
     neighbour_samples: int = 0
+    exposure_spectrum: bool = False
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -94,12 +99,11 @@ class ModelConfig:
             self.activation,
             f"one of {ACTIVATIONS}",
         )
-        _require(
-            not self.neighbour_samples or self.motion_samples > 0,
-            "neighbour_samples",
-            self.neighbour_samples,
-            "0 without motion_samples",
-        )
+        for name in ("neighbour_samples", "exposure_spectrum"):
+            value = getattr(self, name)
+            alone = bool(value) and not self.motion_samples
+            rule = f"{type(value)(0)} without motion_samples"
+            _require(not alone, name, value, rule)
         _require(self.search_radius >= 0, "search_radius", self.search_radius, ">= 0")
         _require(self.lookback >= 1, "lookback", self.lookback, ">= 1")
         _require(self.lookahead in (0, 1, 2), "lookahead", self.lookahead, "0, 1 or 2")

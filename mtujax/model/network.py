@@ -15,11 +15,12 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from mtujax.config import ModelConfig
+from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
 from mtujax.model.layers import Conv, kernel_init
 from mtujax.model.unit import MultiTaskUnit, Previous
+from mtujax.ops.blur import Blur, window_blur
 from mtujax.ops.resampling import pad_frames, padded_size, space_to_depth
-from mtujax.ops.steering import steered_samples, window_motion
+from mtujax.ops.steering import steered_samples
 
 
 @flax.struct.dataclass
@@ -77,7 +78,7 @@ class MTUNet(nn.Module):
         state: RecurrentState,
         window: jax.Array,
         train: bool = False,
-        motion: jax.Array | None = None,
+        blur: Blur | None = None,
     ) -> tuple[RecurrentState, dict[str, jax.Array]]:
         """Restores the current frame of `window`.
 
@@ -87,8 +88,8 @@ class MTUNet(nn.Module):
                 oldest first; any H and W.
             train: also compute what only the losses read, and feed the frame back
                 without clamping it to [0, 1].
-            motion: [B, H' / p, W' / p, 2] the motion along which samples are taken, if
-                it is known better than from `window`; None estimates it.
+            blur: motion [B, H' / p, W' / p, 2] along which samples are taken, and
+                spectrum, if they are known better than from `window`; None finds them.
 
         Returns:
             The next state and a dict: `restored` [B, H, W, 3] (not clamped) and, with
@@ -110,7 +111,7 @@ class MTUNet(nn.Module):
         height, width = window.shape[2:4]
         window = pad_frames(window, cfg.cell)
         blurry = window[:, cfg.lookback]
-        along, steered = self._steered(window, motion)
+        along, spectrum, steered = self._steered(window, blur)
         structure, x = self._input_features(state, window, steered)
         units, displacement = [], None
         for i in range(cfg.num_units):
@@ -118,28 +119,32 @@ class MTUNet(nn.Module):
             motion = state.motion[cfg.matching_units.index(i)] if matched else None
             previous = Previous(motion, state.detail, state.is_first)
             unit = MultiTaskUnit(cfg, i, name=f"unit_{i}")(
-                x, structure, blurry, previous, displacement, train, along
+                x, structure, blurry, previous, displacement, train, along, spectrum
             )
             x, displacement = unit.features, unit.displacement
             units.append(unit)
         return _next_state(state, units, train), _outputs(units, height, width, train)
 
-    def _steered(self, window, motion):
-        """Samples along the motion and the first layer's features of them; or none."""
+    def _steered(self, window, blur):
+        """Samples along the motion, the spectrum, and features of both; or none."""
         cfg = self.config
         if not cfg.motion_samples:
-            return None, []
+            return None, None, []
         place = {"lookback": cfg.lookback, "patch": cfg.patch}
-        if motion is None:
-            motion = window_motion(window, **place)
+        if blur is None:
+            blur = window_blur(window, with_spectrum=cfg.exposure_spectrum, **place)
         along, features = steered_samples(
             window,
-            motion,
+            blur.motion,
             samples=cfg.motion_samples,
             neighbour_samples=cfg.neighbour_samples,
             **place,
         )
-        return along, [features]
+        if not cfg.exposure_spectrum:
+            return along, None, [features]
+        shape = (*features.shape[:3], EXPOSURE_FREQUENCIES)
+        everywhere = jnp.broadcast_to(blur.spectrum[:, None, None], shape)
+        return along, blur.spectrum, [features, everywhere]
 
     def _input_features(self, state, window, steered):
         """Structure features [B, H' / p, W' / p, C], the first unit's input with 2C."""

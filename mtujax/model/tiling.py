@@ -24,13 +24,14 @@ from jax import lax
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.model.stream import Stream
+from mtujax.ops.blur import window_blur
 from mtujax.ops.resampling import (
     from_unit_range,
     pad_frames,
     padded_size,
     to_unit_range,
 )
-from mtujax.ops.steering import LARGEST_MOTION, window_motion
+from mtujax.ops.steering import LARGEST_MOTION
 
 LEAST_CELLS = 2  # in an overlap
 _RAMP = 16  # pixels over which one tile fades into the next
@@ -180,14 +181,14 @@ class TiledStream(Stream):
         state, window = self._abstract(shape, dtype)
         nothing = jax.eval_shape(lambda: _nothing(self._model, shape))
         place = self._layout(shape)[0]
-        motion = jax.eval_shape(lambda window: _motion(self._model, window), window)
+        blur = jax.eval_shape(lambda window: _blur(self._model, window), window)
         network = self._model, self._params
-        return _tile_step.lower(*network, state, window, motion, nothing, place)
+        return _tile_step.lower(*network, state, window, blur, nothing, place)
 
     def lowered_ahead(
         self, shape: tuple[int, ...], dtype
     ) -> tuple[jax.stages.Lowered, ...]:
-        """Lowers the whole frame's motion, if needed; see `Stream.lowered_ahead`.
+        """Lowers the whole frame's blur, if needed; see `Stream.lowered_ahead`.
 
         Args:
             shape: (B, H, W, 3) of the whole frames.
@@ -199,7 +200,7 @@ class TiledStream(Stream):
         if not self._model.config.motion_samples:
             return ()
         _, window = self._abstract(shape, dtype)
-        return (_motion.lower(self._model, window),)
+        return (_blur.lower(self._model, window),)
 
     def _begin(self, kind):
         super()._begin(kind)
@@ -214,9 +215,9 @@ class TiledStream(Stream):
     def _run(self, window):
         shape, dtype = window[0].shape, window[0].dtype
         network, done = (self._model, self._params), _nothing(self._model, shape)
-        motion = _motion(self._model, window)
+        blur = _blur(self._model, window)
         for place in self._places:
-            done = _tile_step(*network, self._state, window, motion, done, place)
+            done = _tile_step(*network, self._state, window, blur, done, place)
         self._state, *outputs = _close(done, shape, dtype)
         return outputs
 
@@ -239,19 +240,24 @@ def _nothing(model, shape):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _motion(model, window):
-    """The whole frame's motion, for samples; near its border a tile would miss it."""
+def _blur(model, window):
+    """The whole frame's blur, for samples; near its border a tile would miss motion."""
     cfg = model.config
     if not cfg.motion_samples:
         return None
     window = [to_unit_range(pad_frames(frame, cfg.cell)) for frame in window]
     window = jnp.stack(window, axis=1)
-    return window_motion(window, lookback=cfg.lookback, patch=cfg.patch)
+    return window_blur(
+        window,
+        lookback=cfg.lookback,
+        patch=cfg.patch,
+        with_spectrum=cfg.exposure_spectrum,
+    )
 
 
 # The state of the previous frame is not donated: the next tile reads it, too.
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=5)
-def _tile_step(model, params, state, window, motion, done, place):
+def _tile_step(model, params, state, window, blur, done, place):
     """Adds one tile of a frame to the results so far."""
     (rows, columns), cell, patch = place, model.config.cell, model.config.patch
     window = [_cut(pad_frames(frame, cell), place) for frame in window]
@@ -262,9 +268,9 @@ def _tile_step(model, params, state, window, motion, done, place):
         is_first=state.is_first,
     )
     window = to_unit_range(jnp.stack(window, axis=1))
-    if motion is not None:
-        motion = _cut(motion, place, patch)
-    after, outputs = model.apply({"params": params}, before, window, motion=motion)
+    if blur is not None:
+        blur = blur._replace(motion=_cut(blur.motion, place, patch))
+    after, outputs = model.apply({"params": params}, before, window, blur=blur)
     weights = rows.weights[:, None] * columns.weights[None, :]
     share = weights[None, :, :, None] * outputs["restored"]
     restored = _cut(done.state.restored, place) + share

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from mtujax.config import ModelConfig
 from mtujax.model.layers import Conv, ResidualBlock, UpConv
@@ -77,21 +78,35 @@ class DeblurLayer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: jax.Array, blurry: jax.Array, along: jax.Array | None = None
+        self,
+        features: jax.Array,
+        blurry: jax.Array,
+        along: jax.Array | None = None,
+        spectrum: jax.Array | None = None,
     ) -> jax.Array:
         """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it.
 
-        With samples `along` the motion [B, pH, pW, S] the layer also outputs a weight
-        for each: a filter per pixel, whose result is added to all three colours.
+        With samples `along` the motion [B, H, W, p p, S] the layer also outputs a
+        weight for each: a filter per pixel, whose result is added to all three colours.
+        `spectrum` [B, F] of the blur adds to these weights what it alone suggests.
         """
         count = 0 if along is None else along.shape[-1]
         channels = (3 + count) * self.patch**2
         layer = Conv(channels, activation=None, dtype=self.dtype, name="layer")
-        image = depth_to_space(layer(features).astype(jnp.float32), self.patch)
+        image = layer(features).astype(jnp.float32)
         if along is not None:
+            image = image.reshape(*image.shape[:3], self.patch**2, 3 + count)
             weights = image[..., 3:]
+            if spectrum is not None:
+                shape = (spectrum.shape[-1], count)
+                kernel = self.param("exposure", nn.initializers.zeros, shape)
+                kernel = kernel.astype(jnp.float32)
+                usual = jnp.dot(spectrum, kernel, precision=lax.Precision.HIGHEST)
+                weights = weights + usual.reshape(-1, 1, 1, 1, count)
             filtered = jnp.sum(weights * along, axis=-1, keepdims=True)
             image = image[..., :3] + _FILTER_SCALE * filtered
+            image = image.reshape(*image.shape[:3], -1)
+        image = depth_to_space(image, self.patch)
         return blurry + image if self.residual_learning else image
 
 
@@ -145,13 +160,14 @@ class MultiTaskUnit(nn.Module):
         displacement: jax.Array | None,
         train: bool,
         along: jax.Array | None = None,
+        spectrum: jax.Array | None = None,
     ) -> UnitOutputs:
         """Runs the unit on one frame.
 
         Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`
         [B, pH, pW, 3] in [0, 1], `displacement` of an earlier unit [B, h, w, 2] int32
-        or None, samples `along` the motion [B, pH, pW, 2S] or None. `train` adds the
-        cost volume and the intermediate image.
+        or None, samples `along` the motion [B, H, W, p p, S] or None, `spectrum` of the
+        blur [B, F] or None. `train` adds the cost volume and the intermediate image.
         """
         cfg = self.config
         last = self.index == cfg.num_units - 1
@@ -176,7 +192,9 @@ class MultiTaskUnit(nn.Module):
             deblur = DeblurLayer(
                 cfg.residual_learning, cfg.patch, cfg.dtype, name="deblur"
             )
-            image = deblur(detail if features is None else features, blurry, along)
+            image = deblur(
+                detail if features is None else features, blurry, along, spectrum
+            )
         return UnitOutputs(detail, features, motion, displacement, volume, image)
 
     def _motion_features(self, structure, detail):

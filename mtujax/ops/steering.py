@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.resampling import area_downsample, space_to_depth
+from mtujax.ops.resampling import area_downsample
 
 LARGEST_MOTION = 40.0  # pixels per frame, in x and in y, to which motion is clipped
 _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
@@ -42,50 +42,37 @@ def steered_samples(
 
     Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     motion [B, H / p, W / p, 2] give, in float32 and without gradient,
-    - `along` [B, H, W, 2S + 2N]: grey samples less the pixel's own grey, S on either
-      side, the outermost a frame's motion away; and N = 2 n + 1 for n
-      `neighbour_samples` (else 0) of the previous frame and of the next one, as far
-      apart, around where the motion leads;
+    - `along` [B, H / p, W / p, p p, 2S + 2N], of each patch's pixels: grey samples less
+      the pixel's own grey, S on either side, the outermost a frame's motion away; and
+      N = 2 n + 1 for n `neighbour_samples` (else 0) of the previous frame and of the
+      next one, as far apart, around where the motion leads;
     - features [B, H / p, W / p, (2S + 6 + 2N) p p + 3] for a convolution, scaled to
       order 1: `along`, after its first 2S the RGB differences to the previous and next
       frame where the motion leads; the motion (dx, dy) and its length.
     """
-    before, current, after = _middle(window, lookback)
-    grey = _grey(current)
+    before, current, after = middle(window, lookback)
+    motion = lax.stop_gradient(motion)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
-    along = along_motion(grey[..., None], motion, jnp.asarray(steps))
-    found, nearby = [along[..., 0] - grey[None]], []
+    own = grey(current)[..., None]
+    found, nearby = [along_patches(own, motion, steps)], []
     reach = range(-neighbour_samples, neighbour_samples + 1)
     for neighbour, step in ((before, -1.0), (after, 1.0)):
-        (aligned,) = along_motion(neighbour, motion, jnp.asarray([step]))
-        found.append(jnp.moveaxis(aligned - current, -1, 0))
+        found.append(along_patches(neighbour, motion, [step]))
         if neighbour_samples:
-            steps = jnp.asarray([step + k / samples for k in reach])
-            around = along_motion(_grey(neighbour)[..., None], motion, steps)
-            nearby.append(around[..., 0] - grey[None])
-    # Stored once: read through a transposition, each sample would be computed again.
-    pixels = lax.optimization_barrier(jnp.concatenate(found + nearby))
-    pixels = lax.stop_gradient(jnp.moveaxis(pixels, 0, -1))
-    motion = lax.stop_gradient(motion)
+            around = [step + k / samples for k in reach]
+            nearby.append(along_patches(grey(neighbour)[..., None], motion, around))
+    own, current = (_by_patch(x, patch) for x in (own, current))
+    pixels = [found[0] - own, found[1] - current, found[2] - current]
+    pixels = jnp.concatenate([*pixels, *(x - own for x in nearby)], axis=-1)
+    pixels = lax.stop_gradient(pixels)
     length = jnp.linalg.norm(motion, axis=-1, keepdims=True)
     features = [
-        _CONTRAST * space_to_depth(pixels, patch),
+        _CONTRAST * pixels.reshape(*motion.shape[:3], -1),
         motion / _FAR,
         jnp.minimum(length / _SLOW, 1),
     ]
-    along = jnp.concatenate(
-        [pixels[..., : 2 * samples], pixels[..., 2 * samples + 6 :]], axis=-1
-    )
-    return along, jnp.concatenate(features, axis=-1)
-
-
-def window_motion(window: jax.Array, *, lookback: int, patch: int) -> jax.Array:
-    """`frame_motion` of the current frame of a window.
-
-    [B, K, H, W, 3] in [0, 1], oldest first, H and W multiples of 4p -> float32
-    [B, H / p, W / p, 2] (dx, dy) in pixels per frame.
-    """
-    return frame_motion(*_middle(window, lookback), patch=patch)
+    along = [pixels[..., : 2 * samples], pixels[..., 2 * samples + 6 :]]
+    return jnp.concatenate(along, axis=-1), jnp.concatenate(features, axis=-1)
 
 
 def frame_motion(
@@ -106,7 +93,7 @@ def frame_motion(
         [B, H / p, W / p, 2] float32 (dx, dy) in pixels per frame, each in [-40, 40].
     """
     alone = [jnp.all(x == current, axis=(1, 2, 3)) for x in (before, after)]
-    pair = [area_downsample(_grey(x)[..., None]) for x in (before, after)]
+    pair = [area_downsample(grey(x)[..., None]) for x in (before, after)]
     pyramid = [pair]
     while len(pyramid) < _LEVELS and _divisible(pair[0].shape[1:3]):
         pair = [_halved(x) for x in pair]
@@ -137,12 +124,64 @@ def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.A
     Returns:
         [S, B, H, W, C]; beyond the frame its edge is repeated.
     """
-    side, corners = image.shape[1] // motion.shape[1], _corners(image)
-    motion = jnp.repeat(jnp.repeat(motion, side, axis=1), side, axis=2)
-    return lax.map(lambda step: _sampled(corners, step * motion), steps)
+    found = along_patches(image, motion, steps)
+    return einops.rearrange(
+        found,
+        "b h w (y x) (s c) -> s b (h y) (w x) c",
+        y=image.shape[1] // motion.shape[1],
+        c=image.shape[-1],
+    )
 
 
-def _middle(window, lookback):
+def along_patches(
+    image: jax.Array,
+    motion: jax.Array,
+    steps: jax.Array | list[float],
+    *,
+    corner_only: bool = False,
+) -> jax.Array:
+    """`along_motion` in the order of patches: [B, h, w, p p, S C], or [..., 1, S C]."""
+    batch, height, width, channels = image.shape
+    side = height // motion.shape[1]
+    kept = 1 if corner_only else side
+    # All pixels of a patch move alike: a window one larger than the patch holds them
+    # and their neighbours, and they share the fractions of a pixel.
+    pads = ((0, 0), (side, side), (side, side), (0, 0))
+    padded = jnp.pad(image, pads, mode="edge")
+    x, y = _places(*motion.shape[1:3])
+    corner = jnp.stack(jnp.broadcast_arrays(side * x, side * y), axis=-1)
+    steps = jnp.asarray(steps, jnp.float32).reshape(1, 1, 1, -1, 1)
+    place = corner[..., None, :] + steps * motion[..., None, :]
+    start = jnp.floor(place)
+    share = (place - start)[..., None, None, None]
+    limits = jnp.asarray([width - 1.0, height - 1.0]).reshape(1, 1, 1, 1, 2)
+    start = jnp.clip(start, -side, limits).astype(jnp.int32) + side
+    windows = lax.gather(
+        padded,
+        start[..., ::-1],
+        lax.GatherDimensionNumbers(
+            offset_dims=(4, 5, 6),
+            collapsed_slice_dims=(),
+            start_index_map=(1, 2),
+            operand_batching_dims=(0,),
+            start_indices_batching_dims=(0,),
+        ),
+        (1, kept + 1, kept + 1, channels),
+        mode="promise_in_bounds",
+    )
+    across, down = share[..., 0, :, :, :], share[..., 1, :, :, :]
+    rows = windows[..., :-1, :] * (1 - across) + windows[..., 1:, :] * across
+    found = rows[..., :-1, :, :] * (1 - down) + rows[..., 1:, :, :] * down
+    return einops.rearrange(found, "b h w s y x c -> b h w (y x) (s c)")
+
+
+def _by_patch(image, patch):
+    """[B, H, W, C] -> [B, H / p, W / p, p p, C]."""
+    shape = "b (h y) (w x) c -> b h w (y x) c"
+    return einops.rearrange(image, shape, y=patch, x=patch)
+
+
+def middle(window: jax.Array, lookback: int) -> tuple[jax.Array, ...]:
     """The previous, current and next frame; for a missing next one the current."""
     after = min(lookback + 1, window.shape[1] - 1)
     return window[:, lookback - 1], window[:, lookback], window[:, after]
@@ -241,5 +280,6 @@ def _divisible(size):
     return all(not isinstance(n, int) or n >= 2 for n in size)
 
 
-def _grey(image):
+def grey(image: jax.Array) -> jax.Array:
+    """[..., 3] -> [...], as seen."""
     return jnp.tensordot(image, jnp.asarray(_GREY, image.dtype), 1)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mtujax.config import LEAKY_SLOPE, MOTION_STRIDE, ModelConfig
+from mtujax.config import EXPOSURE_FREQUENCIES, LEAKY_SLOPE, MOTION_STRIDE, ModelConfig
 from mtujax.torch_port.layers import (
     cost_volume,
     displace,
@@ -124,6 +124,10 @@ class TorchMTUNet(nn.Module):
         )
         last = 2 * c if config.last_unit_reads_warped else c
         self.out = nn.Conv2d(last, out, 3, padding=1)
+        if config.exposure_spectrum:
+            self.out_exposure = nn.Linear(
+                EXPOSURE_FREQUENCIES, config.filter_taps, bias=False
+            )
         for name, value in self.named_parameters():
             nn.init.normal_(value, std=0.03 if name.endswith("weight") else 0.0)
 
@@ -162,7 +166,7 @@ class TorchMTUNet(nn.Module):
         height, width = window.shape[2:4]
         window = pad_frames(window, self.config.cell)
         blurry = window[:, self.config.lookback]
-        along, steered = steered_input(window, self.config)
+        along, spectrum, steered = steered_input(window, self.config)
         structure, x = self._input_features(state, window, steered)
         motions, volumes, images, displacement = [], [], [], None
         for i, network in enumerate(self.HGs):
@@ -177,7 +181,8 @@ class TorchMTUNet(nn.Module):
                 x = self._with_warped(state, detail, displacement)
             if train and not last:
                 images.append(self._image(self.deblur_layer[i], x, blurry, along))
-        images.append(self._image(self.out, x, blurry, along))
+        usual = None if spectrum is None else self.out_exposure(spectrum)
+        images.append(self._image(self.out, x, blurry, along, usual))
         outputs = _outputs(images, displacement, volumes, (height, width), train)
         return _next_state(state, motions, detail, images[-1], train), outputs
 
@@ -252,11 +257,14 @@ class TorchMTUNet(nn.Module):
         start = own if own_start else torch.zeros_like(own)
         return torch.where(_per_video(state.is_first), start, stored)
 
-    def _image(self, layer, features, blurry, along):
+    def _image(self, layer, features, blurry, along, usual=None):
         p, pattern = self.config.patch, "b (p q c) h w -> b c (h p) (w q)"
         image = einops.rearrange(layer(features).float(), pattern, p=p, q=p)
         if along is not None:
-            filtered = (image[:, 3:] * along).sum(dim=1, keepdim=True)
+            weights = image[:, 3:]
+            if usual is not None:
+                weights = weights + usual[..., None, None]
+            filtered = (weights * along).sum(dim=1, keepdim=True)
             image = image[:, :3] + FILTER_SCALE * filtered
         return blurry + image if self.config.residual_learning else image
 

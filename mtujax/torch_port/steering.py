@@ -5,46 +5,59 @@ Letters: B batch, K window, H W pixels, h w pixels of a level, p side of a patch
 samples.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 
-from mtujax.config import ModelConfig
+from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
 from mtujax.torch_port.layers import space_to_depth
 
 FILTER_SCALE = 8.0
 _LEVELS, _ITERATIONS, _WINDOW, _SMOOTH, _DAMPING = 4, 3, 5, 3, 1e-4
 _REACH = 40.0
+_USUAL = (1.4, 1.3, 0.7, 0.0, -0.6, -1.0, -1.4, -1.7, -2.0, -2.1, -2.3, -2.4)
 
 
 def steered_channels(config: ModelConfig) -> int:
     """Number of channels of `steered_samples`' features; 0 for no samples."""
     if not config.motion_samples:
         return 0
-    return (config.filter_taps + 6) * config.patch**2 + 3
+    spectrum = EXPOSURE_FREQUENCIES if config.exposure_spectrum else 0
+    return (config.filter_taps + 6) * config.patch**2 + 3 + spectrum
 
 
 def steered_input(
     window: torch.Tensor, config: ModelConfig
-) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
-    """`steered_samples` as a network of `config` takes them, if it takes any.
+) -> tuple[torch.Tensor | None, torch.Tensor | None, list[torch.Tensor]]:
+    """What a network of `config` takes of samples along the motion, if it takes any.
 
-    Window [B, K, 3, H, W] -> `along` and a list of the features, or None and [].
+    Window [B, K, 3, H, W] -> `along`, the spectrum [B, F] and a list of the features;
+    None, None and [] for what is not taken.
     """
     if not config.motion_samples:
-        return None, []
+        return None, None, []
+    before, current, after = _middle(window, config.lookback)
+    motion = frame_motion(before, current, after, patch=config.patch)
     along, features = steered_samples(
         window,
+        motion,
         lookback=config.lookback,
         samples=config.motion_samples,
         patch=config.patch,
         neighbour_samples=config.neighbour_samples,
     )
-    return along, [features]
+    if not config.exposure_spectrum:
+        return along, None, [features]
+    spectrum = blur_spectrum(current, motion)
+    everywhere = spectrum[..., None, None].expand(-1, -1, *features.shape[2:])
+    return along, spectrum, [features, everywhere]
 
 
 @torch.no_grad()
 def steered_samples(
     window: torch.Tensor,
+    motion: torch.Tensor,
     *,
     lookback: int,
     samples: int,
@@ -53,13 +66,12 @@ def steered_samples(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Samples a frame and its neighbours along the motion of each patch.
 
-    Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p -> `along`
-    [B, 2S + 2N, H, W], grey samples less the pixel's own grey (N of each neighbour),
-    and features [B, (2S + 6 + 2N) p p + 3, H / p, W / p]; both float32.
+    Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p, and motion
+    [B, 2, H / p, W / p] -> `along` [B, 2S + 2N, H, W], grey samples less the pixel's
+    own grey (N of each neighbour), and features [B, (2S + 6 + 2N) p p + 3, H / p,
+    W / p]; both float32.
     """
-    before, current = window[:, lookback - 1], window[:, lookback]
-    after = window[:, min(lookback + 1, window.shape[1] - 1)]
-    motion = frame_motion(before, current, after, patch=patch)
+    before, current, after = _middle(window, lookback)
     flow = F.interpolate(motion, scale_factor=patch, mode="nearest")
     grey = _grey(current)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
@@ -75,6 +87,47 @@ def steered_samples(
     length = (motion.norm(dim=1, keepdim=True) / 4).clamp(max=1)
     along = torch.cat([along, *nearby], dim=1)
     return along, torch.cat([pixels, motion / 10, length], dim=1)
+
+
+@torch.no_grad()
+def blur_spectrum(frame: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
+    """`ops.blur.blur_spectrum`: of [B, 3, H, W] and [B, 2, h, w] -> [B, F].
+
+    By a periodogram's own definition: the Fourier transform of the autocorrelation.
+    """
+    batch, (height, width) = len(frame), frame.shape[2:]
+    side = height // motion.shape[2]
+    flow = F.interpolate(motion, scale_factor=side, mode="nearest")
+    samples = [_moved(_grey(frame), k / 8 * flow) for k in range(-16, 17)]
+    samples = torch.cat(samples, dim=1)[..., ::side, ::side]
+    x = torch.arange(0, width, side).expand(motion.shape[2:])
+    y = torch.arange(0, height, side)[:, None].expand(motion.shape[2:])
+    room = torch.stack([x.minimum(width - 1 - x), y.minimum(height - 1 - y)])
+    speed = motion.norm(dim=1)
+    used = (speed > 3) & (speed < _REACH) & (2 * motion.abs() <= room).all(dim=1)
+    spectra = []
+    for b in range(batch):
+        change = samples[b].diff(dim=0)[:, used[b]].double()
+        lags = [(change[: 32 - k] * change[k:]).sum() / (32 - k) for k in range(25)]
+        found = torch.zeros(EXPOSURE_FREQUENCIES, dtype=torch.float64)
+        for n in range(EXPOSURE_FREQUENCIES):
+            found[n] = lags[0] + sum(
+                (1 + math.cos(math.pi * k / 25))
+                * math.cos(2 * math.pi * k * (n + 1) / 32)
+                * lags[k]
+                for k in range(1, 25)
+            )
+        share = (found / lags[0].clamp(min=1e-12)).clamp(min=1e-3)
+        unusual = (share.log() - torch.tensor(_USUAL)) / 0.75
+        believed = min(float(used[b].float().mean()) / 0.02, 1)
+        spectra.append(believed * unusual.clamp(-2.5, 2.5))
+    return torch.stack(spectra).float().to(frame.device)
+
+
+def _middle(window, lookback):
+    """The previous, current and next frame; for a missing next one the current."""
+    after = min(lookback + 1, window.shape[1] - 1)
+    return window[:, lookback - 1], window[:, lookback], window[:, after]
 
 
 @torch.no_grad()

@@ -76,6 +76,9 @@ def torch_names(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
         axes = _TRANSPOSED if transposed else _CONVOLUTION
         table[f"{name}.weight"] = (f"{path}/kernel", axes)
         table[f"{name}.bias"] = (f"{path}/bias", _BIAS)
+    if config.exposure_spectrum:
+        path = f"unit_{config.num_units - 1}/deblur/exposure"
+        table["out_exposure.weight"] = (path, (1, 0))
     return table
 
 
@@ -197,7 +200,10 @@ def _nearest_preset(tensors):
 
 def _own_form(config):
     """The settings in which a network differs from all published ones."""
-    names = "patch activation first_kernel motion_samples neighbour_samples".split()
+    names = (
+        "patch activation first_kernel motion_samples neighbour_samples "
+        "exposure_spectrum"
+    ).split()
     given = {name: getattr(config, name) for name in names}
     return {n: v for n, v in given.items() if v != getattr(ModelConfig, n)}
 

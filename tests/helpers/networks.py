@@ -20,9 +20,9 @@ def slow(*values):
 
 
 @functools.partial(jax.jit, static_argnames=("model", "train"))
-def apply(model, params, state, window, train=False, motion=None):
+def apply(model, params, state, window, train=False, blur=None):
     """One frame, compiled once per configuration and shape."""
-    return model.apply({"params": params}, state, window, train, motion)
+    return model.apply({"params": params}, state, window, train, blur)
 
 
 def lively_params(model, scale=4.0):

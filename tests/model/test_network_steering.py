@@ -23,6 +23,7 @@ from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, inference_params, initial_state
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap
+from mtujax.ops.blur import Blur
 from mtujax.ops.steering import PYRAMID_SIDE
 from mtujax.weights.files import load, save_weights
 
@@ -40,7 +41,12 @@ FORM = dataclasses.replace(
 def network(**fields):
     """Weights of about trained size, of the form with other fields."""
     model = MTUNet(dataclasses.replace(FORM, **fields))
-    return model, inference_params(lively_params(model, scale=2.0))
+    params = inference_params(lively_params(model, scale=2.0))
+    layer = params[f"unit_{model.config.num_units - 1}"]["deblur"]
+    if "exposure" in layer:  # which starts at 0
+        shape = layer["exposure"].shape
+        layer["exposure"] = 0.05 * jax.random.normal(jax.random.key(2), shape)
+    return model, params
 
 
 def test_the_form_has_the_layers_and_multiply_adds_that_it_says():
@@ -79,7 +85,8 @@ def test_each_pixel_weighs_its_own_samples():
     frames = panned(5, 24, 32)[None].astype(np.float32) / 255
     motion = jnp.full((1, 24, 32, 2), 2.0)
     state = initial_state(model, 1, 24, 32)
-    _, outputs = model.apply({"params": params}, state, frames, motion=motion)
+    blur = Blur(motion, None)
+    _, outputs = model.apply({"params": params}, state, frames, blur=blur)
     grey = frames[0, 1:4] @ np.float32([0.299, 0.587, 0.114])
     total = sum(
         shade[8 + k : 16 + k, 8 + k : 16 + k] - grey[1][8:16, 8:16]
@@ -108,7 +115,11 @@ def test_a_clip_is_its_stream_and_its_chunks(patch):
     np.testing.assert_allclose(joined, whole, atol=1e-4)
 
 
-@pytest.mark.parametrize("fields", [{}, slow({"patch": 1}), slow({"search_radius": 0})])
+@pytest.mark.parametrize(
+    "fields",
+    [{"exposure_spectrum": True}]
+    + [slow(fields) for fields in ({}, {"patch": 1}, {"search_radius": 0})],
+)
 def test_tiles_cannot_be_told_from_whole_frames(fields):
     model, params = network(**fields)
     frames = panned(4, 93, 507)
@@ -125,7 +136,7 @@ def test_tiles_with_motion_of_their_own_could_be_told(monkeypatch):
     model, params = network()
     frames = panned(4, 93, 507)
     whole = restored_by(Stream(model, params), frames)
-    monkeypatch.setattr(tiles, "_motion", lambda model, window: None)
+    monkeypatch.setattr(tiles, "_blur", lambda model, window: None)
     tile = (96, 2 * default_overlap(model.config))
     tiled = restored_by(TiledStream(model, params, tile), frames)
     assert worst_block(tiled, whole) < 45
@@ -189,7 +200,9 @@ def test_half_precision_is_near_and_its_samples_are_not_rounded(dtype, monkeypat
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, slow({"last_unit_reads_warped": True, "num_units": 1})]
+    "fields",
+    [{"exposure_spectrum": True}]
+    + [slow({"last_unit_reads_warped": True, "num_units": 1})],
 )
 def test_channels_of_zeros_change_nothing(fields):
     model, params = network(**fields)
@@ -233,6 +246,7 @@ def test_a_weights_file_keeps_the_form(tmp_path):
     [
         ({"motion_samples": -1}, "motion_samples=-1: must be >= 0"),
         ({"neighbour_samples": 1}, "neighbour_samples=1: must be 0 without motion_sa"),
+        ({"exposure_spectrum": True}, "exposure_spectrum=True: must be False without"),
         ({"first_kernel": 4}, "first_kernel=4: must be odd"),
         ({"first_kernel": -1}, "first_kernel=-1: must be odd, and >= 1"),
     ],

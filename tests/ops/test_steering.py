@@ -1,6 +1,7 @@
 """Samples along a frame's motion against loops, known motion and other libraries."""
 
 import cv2
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +11,11 @@ import skimage.transform
 from networks import slow
 
 from mtujax.ops import steering
+from mtujax.ops.blur import window_blur
 from mtujax.ops.steering import (
     along_motion,
     frame_motion,
     steered_samples,
-    window_motion,
 )
 
 
@@ -216,7 +217,7 @@ def test_an_iteration_solves_each_windows_equations(rng):
 def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead, nearby):
     frames = shifts((3, -2), (24, 32))
     window = np.stack(frames[: 2 + lookahead], axis=1)
-    motion = window_motion(window, lookback=1, patch=patch)
+    motion = window_blur(window, lookback=1, patch=patch).motion
     after = frames[2] if lookahead else frames[1]
     alone = frame_motion(frames[0], frames[1], after, patch=patch)
     np.testing.assert_array_equal(motion, alone)
@@ -239,7 +240,10 @@ def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead, nearby):
         for k in range(-nearby, nearby + 1) if nearby else ():
             step = jnp.asarray([side + k / 2])
             around.append(along_motion(shades, motion, step)[0, ..., 0] - grey)
-    np.testing.assert_allclose(along, np.stack(wanted + around, -1), atol=1e-5)
+    of_patches = "b (h y) (w x) s -> b h w (y x) s"
+    planes = np.stack(wanted + around, -1)
+    planes = einops.rearrange(planes, of_patches, y=patch, x=patch)
+    np.testing.assert_allclose(along, planes, atol=1e-5)
     assert np.abs(along).max() > 0.05
     for neighbour, step in ((frames[0], -1), (after, 1)):
         (aligned,) = along_motion(neighbour, motion, jnp.asarray([float(step)]))
@@ -263,7 +267,7 @@ def test_no_gradient_passes():
     window = np.stack(shifts((3, -2), (16, 24)), axis=1)
 
     def total(window):
-        motion = window_motion(window, lookback=1, patch=2)
+        motion = window_blur(window, lookback=1, patch=2).motion
         along, features = steered_samples(
             window, motion, lookback=1, samples=1, patch=2
         )

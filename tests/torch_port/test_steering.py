@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import einops
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from networks import apply, slow
 from mtujax.config import ModelConfig
 from mtujax.model.network import MTUNet, initial_state
 from mtujax.ops import steering
+from mtujax.ops.blur import Blur, blur_spectrum, window_blur
 from mtujax.weights.convert import to_params, torch_names
 
 torch = pytest.importorskip("torch")
@@ -45,7 +47,8 @@ def test_both_find_the_same_motion_and_samples(size, patch, nearby):
     frames = window(3, *size)
     there = torch.from_numpy(frames).permute(0, 1, 4, 2, 3)
     place = {"lookback": 1, "patch": patch}
-    motion = steering.window_motion(jnp.asarray(frames), **place)
+    blur = window_blur(jnp.asarray(frames), with_spectrum=True, **place)
+    motion = blur.motion
     wanted = torch_steering.frame_motion(*there.unbind(1), patch=patch)
     assert np.abs(motion).max() > 0.5
     # Where little is to be followed, iterations magnify rounding.
@@ -55,8 +58,12 @@ def test_both_find_the_same_motion_and_samples(size, patch, nearby):
     found = steering.steered_samples(
         frames, jnp.asarray(channels_last(wanted)), **place
     )
-    wanted = torch_steering.steered_samples(there, **place)
-    for a, b in zip(found, wanted, strict=True):
+    flow = wanted
+    wanted = torch_steering.steered_samples(there, flow, **place)
+    along = einops.rearrange(
+        found[0], "b h w (y x) s -> b (h y) (w x) s", y=patch, x=patch
+    )
+    for a, b in zip((along, found[1]), wanted, strict=True):
         np.testing.assert_allclose(a, channels_last(b), atol=2e-4)
     config = ModelConfig(patch=patch, motion_samples=2, neighbour_samples=nearby)
     assert found[0].shape[-1] == config.filter_taps
@@ -65,16 +72,29 @@ def test_both_find_the_same_motion_and_samples(size, patch, nearby):
     assert torch_steering.steered_channels(ModelConfig(patch=patch)) == 0
 
 
+def test_both_find_the_same_spectrum():
+    frames = panned(3, 96, 120).astype(np.float32) / 255
+    motion = np.full((1, 48, 60, 2), (7.5, -3.25), np.float32)
+    motion[:, :20, :20] = (1.0, 0.5)
+    found = blur_spectrum(jnp.asarray(frames[1:2]), jnp.asarray(motion))
+    image = torch.from_numpy(frames[1:2]).permute(0, 3, 1, 2)
+    flow = torch.from_numpy(motion).permute(0, 3, 1, 2)
+    wanted = torch_steering.blur_spectrum(image, flow)
+    assert float(wanted.abs().max()) > 0.5
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+
+
 FORMS = {
     "patches of 2": {"patch": 2, "first_kernel": 3, "activation": "leaky"},
     "no patches": {"first_kernel": 3},
     "the first layer as published": {"patch": 2, "last_unit_reads_warped": True},
     "with the neighbours": {"patch": 2, "first_kernel": 3, "neighbour_samples": 2},
+    "with the spectrum": {"patch": 2, "first_kernel": 3, "exposure_spectrum": True},
     "causal": {"patch": 2, "lookback": 1, "lookahead": 0, "first_kernel": 1},
     "no samples": {"patch": 2, "first_kernel": 3, "motion_samples": 0},
     "an image, not a residual": {"residual_learning": False, "num_units": 1},
 }
-QUICK = "with the neighbours", "no patches"
+QUICK = "with the neighbours", "with the spectrum", "no patches"
 
 
 @pytest.mark.parametrize("form", [n if n in QUICK else slow(n) for n in FORMS])
@@ -88,16 +108,17 @@ def test_both_networks_restore_the_same_along_one_motion(form):
     for _ in range(2):
         with torch.no_grad():
             there, wanted = twin(there, torch.from_numpy(frames))
-        motion = None
+        blur = None
         if config.motion_samples:
             padded = pad_frames(torch.from_numpy(frames), config.cell)
             after = min(config.lookback + 1, config.window - 1)
             three = [
                 padded[:, k] for k in (config.lookback - 1, config.lookback, after)
             ]
-            motion = torch_steering.frame_motion(*three, patch=config.patch)
-            motion = jnp.asarray(channels_last(motion))
-        state, found = apply(model, params, state, frames, motion=motion)
+            flow = torch_steering.frame_motion(*three, patch=config.patch)
+            spectrum = torch_steering.blur_spectrum(three[1], flow).numpy()
+            blur = Blur(*map(jnp.asarray, (channels_last(flow), spectrum)))
+        state, found = apply(model, params, state, frames, blur=blur)
         # Weights of random size magnify what the samples differ by.
         np.testing.assert_allclose(
             found["restored"], wanted["restored"], atol=2e-4, rtol=1e-4
