@@ -205,6 +205,7 @@ class Loop:
         raise UserError(
             f"losses or gradients were not finite in {int(in_row)} updates in a row, "
             f"until update {position}: lower train.learning_rate (in a new run=, by "
-            "resume_state_from=STATE of `mtujax export RUN STATE --state`), or look at "
-            f"what they were made of: {'; '.join(named[:_NAMED])}{more}"
+            "resume_state_from=STATE.safetensors of `mtujax export RUN "
+            "STATE.safetensors --state`), or look at what they were made of: "
+            f"{'; '.join(named[:_NAMED])}{more}"
         )
