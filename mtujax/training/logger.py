@@ -90,7 +90,6 @@ class Logbook:
                 f"{folder.rstrip('/')}/tensorboard",
                 start=start,
                 warn=lambda line: self.note(f"note: {line}"),
-                clock=clock,
             )
 
     def __enter__(self) -> "Logbook":
