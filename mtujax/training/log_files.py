@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ class Table:
         self._columns, rows = _parse(text, path)
         rows = [row for row in rows if int(row[_STEP]) <= start]
         self._last = int(rows[-1][_STEP]) if rows else -1
-        if text and _written(self._columns, rows) != text:
+        if text and self._written(rows) != text:
             self._replace(rows)
 
     def rows(self) -> list[dict[str, str]]:
@@ -40,8 +40,7 @@ class Table:
             self._replace([old for old in self.rows() if int(old[_STEP]) < step])
         with writing(self._path), open(self._path, "a", newline="") as file:
             # If the file was removed meanwhile, the new one needs a header, too.
-            columns = [] if file.tell() else self._columns
-            file.write(_written(columns, []) + _line(_values(row, self._columns)))
+            file.write(self._written([row], header=not file.tell()))
         self._last = step
 
     def _read(self):
@@ -52,7 +51,15 @@ class Table:
 
     def _replace(self, rows):
         with writing(self._path), whole_output(self._path, folder=False) as part:
-            part.write_text(_written(self._columns, rows))
+            part.write_text(self._written(rows))
+
+    def _written(self, rows, *, header=True):
+        file = io.StringIO()
+        names = self._columns
+        lines = [[_text(row.get(name)) for name in names] for row in rows]
+        header = [names] if header and names else []
+        csv.writer(file, lineterminator="\n").writerows(header + lines)
+        return file.getvalue()
 
 
 @contextlib.contextmanager
@@ -100,26 +107,11 @@ def _cells(line):
         return []
 
 
-def _written(columns, rows):
-    lines = [_line(columns)] if columns else []
-    return "".join(lines + [_line(_values(row, columns)) for row in rows])
-
-
-def _values(row, columns):
-    return [_text(row.get(name)) for name in columns]
-
-
 def _text(value):
     if value is None:
         return ""
     # Seven digits, as float32 has: more would show how it was rounded.
     return f"{value:.7g}" if isinstance(value, float) else str(value)
-
-
-def _line(cells: Sequence[str]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerow(cells)
-    return file.getvalue()
 
 
 GRADIENTS, RATES = "grad_norm_", "learning_rate"

@@ -65,7 +65,7 @@ class Logbook:
         first. `rates` returns what is in force: functions of the number of updates made
         before, by "learning_rate" or "learning_rate_NAME".
         """
-        self._silent, self._every, self._total = folder is None, every, total
+        self._silent, self._every = folder is None, every
         self._start = self._step = start
         self._rates, self._open = rates, True
         self._terms, self._counters, self._counted = [], {}, {}
@@ -125,7 +125,7 @@ class Logbook:
         if self._first is None and not self._pace.begun:
             self._first = step, terms
         before, self._step = self._step, step
-        ends = self._total is not None and step >= self._total
+        ends = self._pace.total is not None and step >= self._pace.total
         if step // self._every > before // self._every or ends:
             self._end_line()
         self._shown.reached(step)
@@ -134,8 +134,7 @@ class Logbook:
 
     def expect(self, total: int) -> None:
         """Sets the number of updates at the end."""
-        self._total = total
-        self._pace.expect(total)
+        self._pace.total = total
         self._shown.expect(total)
 
     def validation(
@@ -210,7 +209,7 @@ class Logbook:
         }
         self._counted = counters
         pace = pace_text(speed, left)
-        text = update_line(line.step, self._total, terms, counted, pace)
+        text = update_line(line.step, self._pace.total, terms, counted, pace)
         self._shown.line(text, bar=" ".join(filter(None, (pace, losses_text(terms)))))
         if self._tables:
             row = {"step": line.step, **terms, **counters, _SPEED: speed}

@@ -22,7 +22,7 @@ class Pace:
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic):
         """Counts nothing yet; `total` is the step at the end, if known."""
-        self._total, self._clock = total, clock
+        self.total, self._clock = total, clock
         self._touched, self._paused = clock(), 0.0
         self._first = self._last = None
 
@@ -56,19 +56,18 @@ class Pace:
         self._last = step, now
         return (step - before) / (now - then)
 
-    def expect(self, total: int) -> None:
-        """Sets the step at the end."""
-        self._total = total
+    def each(self, step: int) -> float | None:
+        """Returns the seconds an update has taken so far; None if not known yet."""
+        before, then = self._first or (step, 0.0)
+        # Pauses (validation) count here, as there will be more of them.
+        return (self._clock() - then) / (step - before) if step > before else None
 
     def left(self, step: int) -> float | None:
         """Estimates the seconds until the end; None if that cannot be known yet."""
-        if not self.begun or self._total is None:
+        each = self.each(step)
+        if each is None or self.total is None:
             return None
-        before, then = self._first
-        if step <= before:
-            return None
-        # Pauses (validation) count here, as there will be more of them.
-        return max(self._total - step, 0) * (self._clock() - then) / (step - before)
+        return max(self.total - step, 0) * each
 
 
 class TrainingProgress:
