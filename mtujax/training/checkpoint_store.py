@@ -152,14 +152,14 @@ class Store:
             raise UserError(
                 f"{error.name} is not installed; pip install 'mtujax[train]'"
             ) from error
-        self._args = ocp.args
+        self._args, self._kept = ocp.args, kept
         self.folder = folder if "://" in folder else os.path.abspath(folder)
         options = ocp.CheckpointManagerOptions(
             create=not read_only,
             read_only=read_only,
             save_interval_steps=0 if read_only else 1,
             cleanup_tmp_directories=not read_only,
-            preservation_policy=_Policy(kept),
+            preservation_policy=self,
             # In the background, a folder that cannot be made leaves threads behind that
             # wait for it for minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
@@ -172,6 +172,12 @@ class Store:
                 self.folder, options=options, item_names=("state", "about")
             )
             self._reader = _tree_reader(ocp)
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        """Says which checkpoints to keep, as Orbax's `PreservationPolicy`."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = set(self._kept(sorted(steps)))
+        return [step in kept for step in steps]
 
     def name(self, step: int) -> str:
         """Returns the folder of a step, for messages."""
@@ -245,18 +251,6 @@ class Store:
                 f"{self.folder}: {what} ({_reason(error)}); those saved before are "
                 "untouched"
             ) from error
-
-
-class _Policy:
-    """Orbax's policy of which steps to keep."""
-
-    def __init__(self, kept):
-        self._kept = kept
-
-    def should_preserve(self, checkpoints, *, context):
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = set(self._kept(sorted(steps)))
-        return [step in kept for step in steps]
 
 
 def _is_out_of_reach(error):

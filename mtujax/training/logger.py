@@ -100,11 +100,9 @@ class Logbook:
 
     def __exit__(self, kind, *_):
         """Closes; after an error it waits for no device and raises none of its own."""
-        if kind is None:
-            self.close()
-            return
-        with contextlib.suppress(Exception):  # it would hide the first one
-            self._close(wait=False)
+        hidden = (Exception,) if kind else ()
+        with contextlib.suppress(*hidden):
+            self.close(wait=kind is None)
 
     def update(
         self,
@@ -169,11 +167,8 @@ class Logbook:
         if not self._silent:
             self._shown.line(line)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Writes what is left, with a last line on the updates since the one before."""
-        self._close(wait=True)
-
-    def _close(self, *, wait):
         if self._silent or not self._open:
             return
         self._open = False
