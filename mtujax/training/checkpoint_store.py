@@ -9,6 +9,7 @@ as Orbax alone does not report flipped bits. No pickle: reading runs no code.
 import asyncio
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import logging
@@ -69,7 +70,8 @@ def check_about(about, source: str) -> dict:
     if about.get("format") != FORMAT:
         raise UserError(
             f"{source}: of format {about.get('format')!r}, this version reads "
-            f"{FORMAT}; use the mtujax that wrote it"
+            f"{FORMAT}; use the mtujax that wrote it, or init_from= with the weights "
+            "that it exports"
         )
     return about
 
@@ -120,14 +122,9 @@ _UNFINISHED = ".orbax-checkpoint-tmp"
 # Errors of a storage that cannot be reached; any other error means damage.
 _OUT_OF_REACH = (PermissionError, ConnectionError, TimeoutError, MemoryError)
 _OF_CONTENT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
-_CODES = (
-    "PERMISSION_DENIED",
-    "UNAUTHENTICATED",
-    "UNAVAILABLE",
-    "DEADLINE_EXCEEDED",
-    "ABORTED",
-    "CANCELLED",
-    "RESOURCE_EXHAUSTED",
+_CODES = tuple(
+    """PERMISSION_DENIED UNAUTHENTICATED UNAVAILABLE DEADLINE_EXCEEDED ABORTED CANCELLED
+    RESOURCE_EXHAUSTED""".split()
 )
 
 
@@ -282,15 +279,12 @@ def _reason(error):
     return text if known else f"{type(error).__name__} {text}"
 
 
+@functools.cache
 def _silence():
     """Keeps Orbax's log out of the terminal: what matters in it is raised as well."""
-    logger = logging.getLogger("absl")
-    if _not_of_orbax not in logger.filters:
-        logger.addFilter(_not_of_orbax)
-
-
-def _not_of_orbax(record):
-    return f"{os.sep}orbax{os.sep}" not in record.pathname
+    logging.getLogger("absl").addFilter(
+        lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
+    )
 
 
 def _tree_reader(ocp):

@@ -100,8 +100,7 @@ class Logbook:
 
     def __exit__(self, kind, *_):
         """Closes; after an error it waits for no device and raises none of its own."""
-        hidden = (Exception,) if kind else ()
-        with contextlib.suppress(*hidden):
+        with contextlib.suppress(*[Exception] if kind else []):
             self.close(wait=kind is None)
 
     def update(

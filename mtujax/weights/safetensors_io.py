@@ -88,7 +88,7 @@ def write_tensors(
 def check_suffix(path: Path) -> None:
     """Raises WeightsError unless a file to be written ends in `.safetensors`."""
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: the name of a weights file ends in .safetensors")
+        raise WeightsError(f"{path}: the name of such a file ends in .safetensors")
 
 
 def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
