@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -73,7 +74,8 @@ def choose(folder: Path, file: str, flags: list[str]) -> Start:
     new = folder / f"run-{int(last.name.removeprefix('run-')) + 1:03}"
     notes = [f"{last.name}: cannot go on as it is: {reason}"]
     taken = folder / "taken-over"
-    taken.mkdir(exist_ok=True)
+    shutil.rmtree(taken, ignore_errors=True)
+    taken.mkdir()
     for kind, use in (("state", _use_state), ("weights", _use_weights)):
         try:
             exported = _export(last, taken, kind)
@@ -99,7 +101,7 @@ def _export(run, folder, kind):
     """Lets whoever wrote to a run export from it: it can read it for sure."""
     installed = environment_of(run)
     python = installed / "env" / "bin" / "python" if installed else sys.executable
-    out = folder / (kind if kind == "state" else f"{kind}.safetensors")
+    out = folder / f"{kind}.safetensors"
     words = [python, "-m", "mtujax", "export", run, out, "--overwrite"]
     words += ["--state"] * (kind == "state")
     done = subprocess.run([*map(str, words)], capture_output=True, text=True)

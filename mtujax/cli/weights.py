@@ -67,7 +67,7 @@ def export(
     ],
     output: Annotated[
         Path,
-        typer.Argument(help="A .safetensors file; a folder for the other two kinds."),
+        typer.Argument(help="A .safetensors file; for --stablehlo a folder."),
     ],
     which: Annotated[
         str, typer.Option(help="Checkpoint: latest, best (validation), or its number.")
@@ -79,8 +79,8 @@ def export(
         bool,
         typer.Option(
             "--state",
-            help="The whole training state in files under 16 MiB; a run with "
-            "resume_state_from= resumes from it.",
+            help="The whole training state; a run with resume_state_from= resumes "
+            "from it.",
         ),
     ] = False,
     stablehlo: Annotated[
@@ -140,8 +140,7 @@ def export(
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     psnr = "" if done.psnr is None else f", validation {done.psnr:.2f} dB"
-    parts = f", {len(done.files)} files" if state else ""
-    print(f"{output}: update {done.updates:,}{psnr}{parts}")
+    print(f"{output}: update {done.updates:,}{psnr}")
 
 
 def _write_step(weights, output, dtype, about, overwrite):

@@ -1,12 +1,16 @@
-"""Training states as bytes, by step, in a folder that Orbax manages.
+"""Training states on disk: a plain Orbax tree for each step, in a managed folder.
 
-A step appears when it is complete, also on object storage and if the process is
-killed. The bytes are one safetensors array per step: an Orbax array for each leaf takes
-several times as long. No pickle: reading them runs no code.
+`ocp.StandardCheckpointer().restore(f"{folder}/{step}/state")` opens it without mtujax,
+as nested dictionaries of arrays. A step appears when it is complete, also on object
+storage and if the process is killed. Beside the tree are JSON values with its digest,
+as Orbax alone does not report flipped bits. No pickle: reading runs no code.
 """
 
+import asyncio
 import contextlib
 import errno
+import functools
+import hashlib
 import json
 import logging
 import os
@@ -16,80 +20,29 @@ from collections.abc import Callable, Iterable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtujax.common.files import digest
 from mtujax.errors import UserError
 from mtujax.weights.safetensors_io import shape_findings
 
-FORMAT = 1
-"""Increased when an older version could misread what is written."""
+FORMAT = 2
+"""Increased when another version could misread what is written."""
 
+Arrays = dict[str, np.ndarray]
+"""A state's arrays on the host, by their "/"-joined paths in its tree."""
 
 _SEAL = "seal"
 _NAMED = 3  # differences in a message
-_TYPES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "BF16": "bfloat16",
-    "F16": "float16",
-    "F32": "float32",
-    "F64": "float64",
-}
 
 
 class Damaged(Exception):
     """Data is not as it was written; `str()` is a clause that says why."""
 
 
-def to_bytes(state) -> bytes:
-    """Serialises a tree of arrays, on any device, as a safetensors file."""
-    leaves = _named(jax.device_get(state)).items()
-    # safetensors writes raw memory and ignores strides.
-    return safetensors.numpy.save({n: np.asarray(x, order="C") for n, x in leaves})
-
-
-def from_bytes(data: bytes, like, source: str):
-    """Reads a safetensors file into a tree like `like`, bit for bit.
-
-    Of `like`, shapes and dtypes are enough; `source` is for messages. Raises `Damaged`,
-    or a `UserError` if another tree was written.
-    """
-    try:
-        found = dict(safetensors.deserialize(data))
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise Damaged(f"no tensors in it: {error}") from None
-    expected = _named(like)
-    differing = shape_findings(
-        {name: tuple(leaf["shape"]) for name, leaf in found.items()},
-        {name: leaf.shape for name, leaf in expected.items()},
-    ) or [
-        f"{name} is {_TYPES.get(found[name]['dtype'])}, expected {leaf.dtype}"
-        for name, leaf in expected.items()
-        if _TYPES.get(found[name]["dtype"]) != str(leaf.dtype)
-    ]
-    if differing:
-        more = len(differing) - _NAMED
-        more = f" and {more} more" if more > 0 else ""
-        raise UserError(
-            f"{source}: holds the state of another network or optimiser: "
-            f"{'; '.join(differing[:_NAMED])}{more}"
-        )
-    leaves = [
-        np.frombuffer(found[name]["data"], jnp.dtype(leaf.dtype)).reshape(leaf.shape)
-        for name, leaf in expected.items()
-    ]
-    # Copies: a training step may reuse the memory of its state.
-    leaves = map(jnp.array, leaves)
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+def arrays_of(state) -> Arrays:
+    """Copies a state, on any device, to the host."""
+    return {name: np.asarray(x) for name, x in _named(jax.device_get(state)).items()}
 
 
 def _named(tree):
@@ -100,29 +53,68 @@ def _named(tree):
     }
 
 
-def seal(values: dict) -> dict:
-    """Adds a checksum to JSON values, and returns them as JSON gives them back."""
-    values = json.loads(json.dumps(values))
-    return {**values, _SEAL: _seal_of(values)}
+def describe(arrays: Arrays, **values) -> dict:
+    """Returns JSON values to keep with arrays: `values`, and checksums of all."""
+    about = {"format": FORMAT, **values, "sha256": _arrays_digest(arrays)}
+    about = json.loads(json.dumps(about))
+    return {**about, _SEAL: _seal_of(about)}
 
 
-def unseal(values, source: str) -> dict:
-    """Checks and removes the checksum: `Damaged`, or `UserError` for another format."""
-    if not isinstance(values, dict) or _SEAL not in values:
+def check_about(about, source: str) -> dict:
+    """Checks what `describe` gave: `Damaged`, or `UserError` for another format."""
+    if not isinstance(about, dict) or _SEAL not in about:
         raise Damaged("no checksum in it")
-    values = dict(values)
-    if values.pop(_SEAL) != _seal_of(values):
+    about = dict(about)
+    if about.pop(_SEAL) != _seal_of(about):
         raise Damaged("its checksum does not agree")
-    if values.get("format") != FORMAT:
+    if about.get("format") != FORMAT:
         raise UserError(
-            f"{source}: of format {values.get('format')!r}, this version reads "
-            f"{FORMAT}; use the mtujax that wrote it, or a newer one"
+            f"{source}: of format {about.get('format')!r}, this version reads "
+            f"{FORMAT}; use the mtujax that wrote it, or init_from= with the weights "
+            "that it exports"
         )
-    return values
+    return about
 
 
 def _seal_of(values):
     return digest(json.dumps(values, sort_keys=True).encode())
+
+
+def _arrays_digest(arrays):
+    found = hashlib.sha256()
+    for name, x in sorted(arrays.items()):
+        found.update(f"{name} {x.dtype} {x.shape};".encode())
+        found.update(x.tobytes())
+    return found.hexdigest()
+
+
+def state_of(arrays: Arrays, about: dict, like, source: str):
+    """Builds a state like `like` on the default device, bit for bit.
+
+    Of `like`, shapes and dtypes are enough; `about` is from `check_about`, `source` is
+    for messages. Raises `Damaged`, or a `UserError` if another tree was written.
+    """
+    if _arrays_digest(arrays) != about["sha256"]:
+        raise Damaged("the checksum of its state does not agree")
+    expected = _named(like)
+    differing = shape_findings(
+        {name: x.shape for name, x in arrays.items()},
+        {name: x.shape for name, x in expected.items()},
+    ) or [
+        f"{name} is {arrays[name].dtype}, expected {x.dtype}"
+        for name, x in expected.items()
+        if arrays[name].dtype != x.dtype
+    ]
+    if differing:
+        more = len(differing) - _NAMED
+        more = f" and {more} more" if more > 0 else ""
+        raise UserError(
+            f"{source}: holds the state of another network or optimiser: "
+            f"{'; '.join(differing[:_NAMED])}{more}"
+        )
+    # Copies: a training step may reuse the memory of its state.
+    leaves = [jnp.array(arrays[name]) for name in expected]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 _UNFINISHED = ".orbax-checkpoint-tmp"
@@ -130,14 +122,9 @@ _UNFINISHED = ".orbax-checkpoint-tmp"
 # Errors of a storage that cannot be reached; any other error means damage.
 _OUT_OF_REACH = (PermissionError, ConnectionError, TimeoutError, MemoryError)
 _OF_CONTENT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
-_CODES = (
-    "PERMISSION_DENIED",
-    "UNAUTHENTICATED",
-    "UNAVAILABLE",
-    "DEADLINE_EXCEEDED",
-    "ABORTED",
-    "CANCELLED",
-    "RESOURCE_EXHAUSTED",
+_CODES = tuple(
+    """PERMISSION_DENIED UNAUTHENTICATED UNAVAILABLE DEADLINE_EXCEEDED ABORTED CANCELLED
+    RESOURCE_EXHAUSTED""".split()
 )
 
 
@@ -162,14 +149,14 @@ class Store:
             raise UserError(
                 f"{error.name} is not installed; pip install 'mtujax[train]'"
             ) from error
-        self._args = ocp.args
+        self._args, self._kept = ocp.args, kept
         self.folder = folder if "://" in folder else os.path.abspath(folder)
         options = ocp.CheckpointManagerOptions(
             create=not read_only,
             read_only=read_only,
             save_interval_steps=0 if read_only else 1,
             cleanup_tmp_directories=not read_only,
-            preservation_policy=_Policy(kept),
+            preservation_policy=self,
             # In the background, a folder that cannot be made leaves threads behind that
             # wait for it for minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
@@ -181,6 +168,13 @@ class Store:
             self._manager = ocp.CheckpointManager(
                 self.folder, options=options, item_names=("state", "about")
             )
+            self._reader = _tree_reader(ocp)
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        """Says which checkpoints to keep, as Orbax's `PreservationPolicy`."""
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        kept = set(self._kept(sorted(steps)))
+        return [step in kept for step in steps]
 
     def name(self, step: int) -> str:
         """Returns the folder of a step, for messages."""
@@ -190,11 +184,11 @@ class Store:
         """Lists all steps, ascending, with the one that is being written."""
         return sorted(self._manager.all_steps())
 
-    def write(self, step: int, data: bytes, about: dict) -> None:
+    def write(self, step: int, arrays: Arrays, about: dict) -> None:
         """Starts writing a new last step, once the one before is written."""
-        # Only what the first process gives is written.
+        # Of arrays on the host, Orbax writes those of the first process only.
         items = self._args.Composite(
-            state=self._args.StandardSave({"bytes": np.frombuffer(data, np.uint8)}),
+            state=self._args.StandardSave(unflatten_dict(arrays, sep="/")),
             about=self._args.JsonSave(about),
         )
         with self._explaining("checkpoints cannot be saved"):
@@ -211,6 +205,7 @@ class Store:
             self.wait()
         finally:
             self._manager.close()
+            self._reader.close()
 
     def delete(self, step: int) -> None:
         """Deletes a step that exists."""
@@ -219,17 +214,20 @@ class Store:
 
     def read_about(self, step: int):
         """Reads a step's JSON values: `Damaged`, or `UserError` if out of reach."""
-        return self._item(step, about=self._args.JsonRestore()).about
+        args = self._args.Composite(about=self._args.JsonRestore())
+        with self._reading(step):
+            return self._manager.restore(step, args=args).about
 
-    def read_bytes(self, step: int, size: int) -> bytes:
-        """Reads a step's `size` bytes, as `read_about`; flipped bits may be missed."""
-        target = {"bytes": np.empty(size, np.uint8)}
-        found = self._item(step, state=self._args.StandardRestore(target))
-        return found.state["bytes"].tobytes()
+    def read_arrays(self, step: int) -> Arrays:
+        """Reads a step's arrays, as `read_about`; flipped bits may be missed."""
+        with self._reading(step):
+            tree = self._reader.restore(f"{self.name(step)}/state")
+            return flatten_dict(tree, sep="/")
 
-    def _item(self, step, **args):
+    @contextlib.contextmanager
+    def _reading(self, step) -> Iterator[None]:
         try:
-            return self._manager.restore(step, args=self._args.Composite(**args))
+            yield
         except Exception as error:  # of any kind: it parses what may be garbage
             if _is_out_of_reach(error):
                 raise UserError(
@@ -250,18 +248,6 @@ class Store:
                 f"{self.folder}: {what} ({_reason(error)}); those saved before are "
                 "untouched"
             ) from error
-
-
-class _Policy:
-    """Orbax's policy of which steps to keep."""
-
-    def __init__(self, kept):
-        self._kept = kept
-
-    def should_preserve(self, checkpoints, *, context):
-        steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = set(self._kept(sorted(steps)))
-        return [step in kept for step in steps]
 
 
 def _is_out_of_reach(error):
@@ -293,12 +279,30 @@ def _reason(error):
     return text if known else f"{type(error).__name__} {text}"
 
 
+@functools.cache
 def _silence():
     """Keeps Orbax's log out of the terminal: what matters in it is raised as well."""
-    logger = logging.getLogger("absl")
-    if _not_of_orbax not in logger.filters:
-        logger.addFilter(_not_of_orbax)
+    logging.getLogger("absl").addFilter(
+        lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
+    )
 
 
-def _not_of_orbax(record):
-    return f"{os.sep}orbax{os.sep}" not in record.pathname
+def _tree_reader(ocp):
+    """Returns Orbax's reader of trees of NumPy arrays, quiet about damaged ones."""
+
+    class Arrays(ocp.type_handlers.NumpyHandler):
+        async def deserialize(self, infos, args=None):
+            # Orbax's own leaves the others behind where one cannot be read, and each
+            # of them prints a traceback when it finds that nobody waits for it.
+            one = super().deserialize
+            args = args or [None] * len(infos)
+            reads = (one([i], a and [a]) for i, a in zip(infos, args, strict=True))
+            found = await asyncio.gather(*reads, return_exceptions=True)
+            for result in found:
+                if isinstance(result, BaseException):
+                    raise result
+            return [array for (array,) in found]
+
+    registry = ocp.type_handlers.create_type_handler_registry((np.ndarray, Arrays()))
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+    return ocp.Checkpointer(handler)

@@ -1,24 +1,17 @@
-"""Checkpoints of a run: saved in the background, restored bit for bit.
-
-Each holds the state, its checksum (Orbax alone does not report flipped bits) and what
-else is needed to resume.
-"""
+"""Checkpoints of a run: saved in the background, restored bit for bit."""
 
 import contextlib
 import dataclasses
 import math
 
-from mtujax.common.files import digest
 from mtujax.errors import UserError
-from mtujax.parallel import is_first
 from mtujax.training.checkpoint_store import (
-    FORMAT,
     Damaged,
     Store,
-    from_bytes,
-    seal,
-    to_bytes,
-    unseal,
+    arrays_of,
+    check_about,
+    describe,
+    state_of,
 )
 from mtujax.training.step import TrainState
 
@@ -158,11 +151,9 @@ class Checkpoints:
         if newest == step:
             return
         psnr = None if psnr is None or not math.isfinite(psnr) else float(psnr)
-        data = to_bytes(state) if is_first() else b"-"  # Orbax takes no empty array
-        about = {"format": FORMAT, "extra": extra, "psnr": psnr}
-        about |= {"bytes": len(data), "sha256": digest(data)}
+        arrays = arrays_of(state)
         self._note_psnr(step, psnr)
-        self._store.write(step, data, seal(about))
+        self._store.write(step, arrays, describe(arrays, extra=extra, psnr=psnr))
 
     def restore(self, like: TrainState, which: str | int = "latest") -> Restored | None:
         """Reads a checkpoint.
@@ -224,14 +215,12 @@ class Checkpoints:
 
     def _read(self, step, like):
         about = self._about(step)
-        data = self._store.read_bytes(step, about["bytes"])
-        if digest(data) != about["sha256"]:
-            raise Damaged("the checksum of its state does not agree")
-        state = from_bytes(data, like, self._store.name(step))
+        arrays = self._store.read_arrays(step)
+        state = state_of(arrays, about, like, self._store.name(step))
         return Restored(step, state, about["extra"], about["psnr"])
 
     def _about(self, step):
-        return unseal(self._store.read_about(step), self._store.name(step))
+        return check_about(self._store.read_about(step), self._store.name(step))
 
     def _note_psnr(self, step, psnr):
         if psnr is not None:

@@ -25,6 +25,14 @@ _TRAIN_CHOICES = {
 _POSITIVE = ("steps", "learning_rate", "clip_norm", "loss_scale")
 
 
+def _at_least(part, least, names, path=""):
+    for name in names.split():
+        value = getattr(part, name)
+        if value is not None and not least <= value < math.inf:
+            finite = ", and finite" if value == math.inf else ""
+            raise UsageError(f"{path}{name} {value}: must be {least} or more{finite}")
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """How to train.
@@ -97,15 +105,8 @@ class TrainConfig:
                 raise UsageError(
                     f"{name} {getattr(self, name)}: must be above 0 and finite"
                 )
-        for name in ("motion_weight", "warmup"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(
-                    f"{name} {getattr(self, name)}: must be 0 or above, and finite"
-                )
-        for name in ("frames_per_update", "bptt"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} {value}: must be 1 or more, or None")
+        _at_least(self, 0, "motion_weight warmup")
+        _at_least(self, 1, "frames_per_update bptt")
         if (self.bptt or 0) > (self.frames_per_update or math.inf):
             raise UsageError(
                 f"bptt {self.bptt}: the gradient goes back within an update at most, "
@@ -128,15 +129,7 @@ RELEASE = TrainConfig(
 
 
 def check_precision(model: ModelConfig, backend: str) -> None:
-    """Refuses a precision that a device does not compute in.
-
-    Args:
-        model: the network.
-        backend: the device's, as `jax.default_backend()` names it.
-
-    Raises:
-        UserError: for float16 on a CPU.
-    """
+    """Refuses float16 on a CPU; `backend` is from `jax.default_backend()`."""
     if model.dtype == "float16" and backend == "cpu":
         raise UserError(
             "model.dtype float16 with loss scaling: not on a CPU; take bfloat16, or "
@@ -149,13 +142,6 @@ _CHOICES = {
     "made_on": ("auto", "device", "host"),
     "motion": ("auto", "kept", "dis", "teacher"),
 }
-
-
-def _at_least(part, least, names, path=""):
-    for name in names.split():
-        value = getattr(part, name)
-        if value is not None and not least <= value < math.inf:
-            raise UsageError(f"{path}{name} {value}: must be {least} or more")
 
 
 def _check_ranges(part, path):
@@ -391,18 +377,7 @@ _FREE = frozenset(
 
 
 def config_of(values: dict, where: str) -> RunConfig:
-    """Reads the configuration that a run has kept.
-
-    Args:
-        values: JSON values, as `to_dict` gives them.
-        where: they lie, for the message.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        UserError: if it has what this version does not know.
-    """
+    """Builds the configuration that a run has kept; `where` is for messages."""
     try:
         return from_dict(values, RunConfig, renamed=RENAMED)
     except UsageError as error:
@@ -415,13 +390,6 @@ def state_fields(config: RunConfig) -> dict:
     """What must agree for a run to resume from the training state of another.
 
     Data, batch, schedule and precision may differ: the state is of the same structure.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        The network but for its precision, the scheme and the optimizer, as `to_dict`
-        has them.
     """
     values = to_dict(config)
     model = {k: v for k, v in values["model"].items() if k != "dtype"}
@@ -430,14 +398,7 @@ def state_fields(config: RunConfig) -> dict:
 
 
 def fixed_fields(config: RunConfig) -> dict:
-    """What a run must not change when it resumes from its checkpoints.
-
-    Args:
-        config: of the run.
-
-    Returns:
-        `to_dict` without what may change.
-    """
+    """What a run must not change when it resumes from its checkpoints."""
 
     def kept(values, path):
         return {

@@ -18,7 +18,7 @@ import numpy as np
 from mtujax import parallel
 from mtujax.data.clips import Clips, ClipSpec, Samples, VideoSamples
 from mtujax.data.flow import ComputedMotion, dis_flow
-from mtujax.data.locate import open_frames, open_motion
+from mtujax.data.locate import NoMotion, open_frames, open_motion
 from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.data.transforms import Augment, MotionLabels, Noise
 from mtujax.errors import UsageError, UserError
@@ -147,33 +147,32 @@ def _dataset(config):
     data = config.data
     place = dict(split=data.split, config=data.variant)
     source = open_frames(data.name, data.path, **place, threads=data.threads)
-    motion, options = None, {}
+    motion, options, notes = None, {}, ()
     if labelled(config):
-        motion, options = _motion(config, source, place)
+        motion, options, notes = _motion(config, source, place)
     samples = VideoSamples(Clips(source, _clips(config)), motion)
-    return _host_feed(config, samples, **options)
+    feed = _host_feed(config, samples, **options)
+    return dataclasses.replace(feed, notes=(*feed.notes, *notes))
 
 
 def _motion(config, source, place):
-    """Returns the labels' source, or feed options that make them on the device."""
-    data = config.data
-    kind = data.motion
-    if kind == "dis":
-        return ComputedMotion(source, dis_flow), {}
-    if kind in ("auto", "kept"):
+    """Returns the labels' source, or feed options to make them on the device; notes."""
+    data, notes = config.data, ()
+    if data.motion == "dis":
+        return ComputedMotion(source, dis_flow), {}, notes
+    if data.motion in ("auto", "kept"):
+        kept = dict(**place, folder=data.flow)
         try:
-            motion = open_motion(
-                data.name, data.path, source, **place, folder=data.flow
-            )
-            return motion, {}
-        except UserError as error:
-            if kind == "kept" or (data.flow and not data.teacher):
+            return open_motion(data.name, data.path, source, **kept), {}, notes
+        except NoMotion as error:
+            if data.motion == "kept" or (data.flow and not data.teacher):
                 raise
             if not data.teacher:
                 raise UserError(
                     f"{error}; or give data.teacher, data.motion=dis, or "
                     "train.motion_weight=0"
                 ) from None
+        notes = (f"no motion of {source.name} is kept, so data.teacher gives it",)
     if not data.teacher:
         raise UsageError(
             "data.teacher is not given: `mtujax convert --teacher` makes it"
@@ -191,7 +190,7 @@ def _motion(config, source, place):
     def prepare(params, batch):
         return batch | label_motion(params, batch["sharp"], **settings)
 
-    return None, dict(constants=params, prepare=prepare)
+    return None, dict(constants=params, prepare=prepare), notes
 
 
 def _host_photos(config):

@@ -1,18 +1,11 @@
-"""Files of a training log: CSV tables, a line per step, and TensorBoard's events.
-
-tensorboardX's `SummaryWriter` writes in a thread. When the disk is full, that thread
-dies and the run would wait for it for ever: so its parts are used without the thread.
-"""
+"""Files of a training log: CSV tables, a line per step, and TensorBoard's events."""
 
 import contextlib
 import csv
 import io
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mtujax.common.files import whole_output
@@ -31,7 +24,7 @@ class Table:
         self._columns, rows = _parse(text, path)
         rows = [row for row in rows if int(row[_STEP]) <= start]
         self._last = int(rows[-1][_STEP]) if rows else -1
-        if text and _written(self._columns, rows) != text:
+        if text and self._written(rows) != text:
             self._replace(rows)
 
     def rows(self) -> list[dict[str, str]]:
@@ -47,8 +40,7 @@ class Table:
             self._replace([old for old in self.rows() if int(old[_STEP]) < step])
         with writing(self._path), open(self._path, "a", newline="") as file:
             # If the file was removed meanwhile, the new one needs a header, too.
-            columns = [] if file.tell() else self._columns
-            file.write(_written(columns, []) + _line(_values(row, self._columns)))
+            file.write(self._written([row], header=not file.tell()))
         self._last = step
 
     def _read(self):
@@ -59,7 +51,15 @@ class Table:
 
     def _replace(self, rows):
         with writing(self._path), whole_output(self._path, folder=False) as part:
-            part.write_text(_written(self._columns, rows))
+            part.write_text(self._written(rows))
+
+    def _written(self, rows, *, header=True):
+        file = io.StringIO()
+        names = self._columns
+        lines = [[_text(row.get(name)) for name in names] for row in rows]
+        header = [names] if header and names else []
+        csv.writer(file, lineterminator="\n").writerows(header + lines)
+        return file.getvalue()
 
 
 @contextlib.contextmanager
@@ -107,15 +107,6 @@ def _cells(line):
         return []
 
 
-def _written(columns, rows):
-    lines = [_line(columns)] if columns else []
-    return "".join(lines + [_line(_values(row, columns)) for row in rows])
-
-
-def _values(row, columns):
-    return [_text(row.get(name)) for name in columns]
-
-
 def _text(value):
     if value is None:
         return ""
@@ -123,114 +114,103 @@ def _text(value):
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
-def _line(cells: Sequence[str]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerow(cells)
-    return file.getvalue()
-
-
 GRADIENTS, RATES = "grad_norm_", "learning_rate"
 """Prefixes of gradient norms and learning rates; other terms are losses."""
 
 
-_SECONDS = 10.0
-_SECONDS_REMOTE = 600.0  # the whole file travels each time
+class _Files:
+    """tensorboardX's files, of any store, that warn once where they cannot be written.
+
+    An error would end the thread that writes, and the run would wait for it.
+    """
+
+    def __init__(self, warn):
+        self._warn = warn
+
+    def directory_check(self, path):
+        from tensorboardX import record_writer
+
+        record_writer.directory_check(path.removeprefix(_PREFIX))
+
+    def open(self, path):
+        from tensorboardX import record_writer
+
+        path = path.removeprefix(_PREFIX)
+        return _File(record_writer.open_file(path), path.rpartition("/")[0], self._warn)
+
+
+class _File:
+    def __init__(self, file, folder, warn):
+        self._file, self._folder, self._warn = file, folder, warn
+        self._whole = True
+
+    def write(self, data):
+        # What follows a part that is lost could not be read.
+        self._whole = self._whole and self._succeeds(self._file.write, data)
+
+    def flush(self):
+        self._succeeds(self._file.flush)
+
+    def close(self):
+        self._succeeds(self._file.close)
+
+    def _succeeds(self, act, *args):
+        try:
+            act(*args)
+        except Exception as error:  # whatever the store's library raises
+            if self._warn:
+                self._warn(f"{self._folder}: cannot be written ({_one_line(error)})")
+            self._warn = None
+            return False
+        return True
+
+
+_KIND = "warns"  # of files, as tensorboardX tells them apart
+_PREFIX = f"{_KIND}:"
+_SECONDS = {True: 600.0, False: 10.0}  # until shown; a remote file travels whole
 
 
 class Events:
     """TensorBoard's event files of a run: one folder, a new file for each start."""
 
-    def __init__(
-        self,
-        folder: str,
-        *,
-        start: int = 0,
-        warn: Callable[[str], None] = print,
-        clock: Callable[[], float] = time.monotonic,
-    ):
+    def __init__(self, folder: str, *, start: int, warn: Callable[[str], None]):
         """Opens a file; TensorBoard hides later steps than `start` of earlier ones."""
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.record_writer import directory_check
+        from tensorboardX import SummaryWriter
+        from tensorboardX.record_writer import register_writer_factory
 
-        self._folder, self._remote = folder, "://" in folder
-        self._warn, self._clock, self._flushed = warn, clock, clock()
-        self._failed = False
-        with writing(folder):
-            directory_check(folder)
-            # By its time in whole seconds alone, a file could be overwritten.
-            number = 0 if self._remote else len(os.listdir(folder))
-            prefix = f"{folder.rstrip('/')}/events"
-            self._file = EventsWriter(prefix, f".{number:04d}")
-            begin = SessionLog(status=SessionLog.START)
-            # Read as "hide this step and all later ones".
-            event = Event(step=start + 1, wall_time=time.time(), session_log=begin)
-            self._file.write_event(event)
+        register_writer_factory(_KIND, _Files(warn))
+        self._writer = SummaryWriter(
+            f"{_PREFIX}{folder}",
+            purge_step=start + 1,  # read as "hide this step and all later ones"
+            max_queue=0,  # no limit, so that nothing waits for the thread
+            flush_secs=_SECONDS["://" in folder],
+            filename_suffix=f".{start}",  # its time is in whole seconds
+        )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Adds points to curves by tag, as "loss/deblur"."""
-        self._write(step, [{"tag": t, "simple_value": v} for t, v in values.items()])
+        for tag, value in values.items():
+            self._writer.add_scalar(tag, value, step)
 
     def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Adds images [H, W, 3] uint8 RGB by tag."""
         for tag, image in images.items():
-            _, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
-            height, width, channels = image.shape
-            size = {"height": height, "width": width, "colorspace": channels}
-            encoded = {**size, "encoded_image_string": data.tobytes()}
-            self._write(step, [{"tag": tag, "image": encoded}])
+            self._writer.add_image(tag, image, step, dataformats="HWC")
 
     def close(self) -> None:
         """Writes what is left."""
-        self._guarded(self._file.close)
-
-    def _write(self, step, values):
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        summary = Summary(value=[Summary.Value(**value) for value in values])
-        event = Event(step=step, wall_time=time.time(), summary=summary)
-        with writing(self._folder):
-            self._file.write_event(event)
-        wait = _SECONDS_REMOTE if self._remote else _SECONDS
-        if self._clock() - self._flushed >= wait:
-            self._flushed = self._clock()
-            self._guarded(self._file.flush)
-
-    def _guarded(self, store):
-        if not self._remote:
-            with writing(self._folder):
-                store()
-            return
-        # A remote folder that cannot be written ends no run: it is tried again later.
-        try:
-            store()
-        except Exception as error:  # whatever the store's library raises
-            if not self._failed:
-                self._warn(
-                    f"{self._folder}: cannot be written now ({_one_line(error)})"
-                )
-            self._failed = True
+        self._writer.close()
 
 
 def open_events(
-    folder: str,
-    *,
-    start: int,
-    warn: Callable[[str], None],
-    clock: Callable[[], float] = time.monotonic,
+    folder: str, *, start: int, warn: Callable[[str], None]
 ) -> Events | None:
-    """Opens an event file; where it cannot, says why to `warn` and returns None.
-
-    Only a local folder that cannot be written raises a `UserError`.
-    """
+    """Opens an event file; where it cannot, says why to `warn` and returns None."""
     reason = _hindrance(folder)
     if reason is None:
         try:
-            return Events(folder, start=start, warn=warn, clock=clock)
+            return Events(folder, start=start, warn=warn)
         except Exception as error:  # whatever the store's library raises
-            if "://" not in folder:
-                raise
             reason = f"{folder} cannot be written ({_one_line(error)})"
     warn(f"nothing is written for TensorBoard, as {reason}")
     return None
@@ -252,9 +232,10 @@ def tags(terms: Mapping[str, float]) -> dict[str, float]:
 
 def _hindrance(folder):
     try:
+        import PIL  # noqa: F401, for tensorboardX, which would miss it only later
         from tensorboardX import record_writer
-    except ImportError:
-        return "tensorboardX is not installed; it comes with the extra train"
+    except ImportError as error:
+        return f"{error.name} is not installed; it comes with the extra train"
     kind, _, _ = folder.rpartition("://")
     if not kind:
         return None
@@ -270,4 +251,5 @@ def _hindrance(folder):
 
 
 def _one_line(error):
-    return " ".join(str(error).split()) or type(error).__name__
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split()) or type(error).__name__

@@ -65,7 +65,7 @@ class Logbook:
         first. `rates` returns what is in force: functions of the number of updates made
         before, by "learning_rate" or "learning_rate_NAME".
         """
-        self._silent, self._every, self._total = folder is None, every, total
+        self._silent, self._every = folder is None, every
         self._start = self._step = start
         self._rates, self._open = rates, True
         self._terms, self._counters, self._counted = [], {}, {}
@@ -90,7 +90,6 @@ class Logbook:
                 f"{folder.rstrip('/')}/tensorboard",
                 start=start,
                 warn=lambda line: self.note(f"note: {line}"),
-                clock=clock,
             )
 
     def __enter__(self) -> "Logbook":
@@ -101,11 +100,8 @@ class Logbook:
 
     def __exit__(self, kind, *_):
         """Closes; after an error it waits for no device and raises none of its own."""
-        if kind is None:
-            self.close()
-            return
-        with contextlib.suppress(Exception):  # it would hide the first one
-            self._close(wait=False)
+        with contextlib.suppress(*[Exception] if kind else []):
+            self.close(wait=kind is None)
 
     def update(
         self,
@@ -126,7 +122,7 @@ class Logbook:
         if self._first is None and not self._pace.begun:
             self._first = step, terms
         before, self._step = self._step, step
-        ends = self._total is not None and step >= self._total
+        ends = self._pace.total is not None and step >= self._pace.total
         if step // self._every > before // self._every or ends:
             self._end_line()
         self._shown.reached(step)
@@ -135,8 +131,7 @@ class Logbook:
 
     def expect(self, total: int) -> None:
         """Sets the number of updates at the end."""
-        self._total = total
-        self._pace.expect(total)
+        self._pace.total = total
         self._shown.expect(total)
 
     def validation(
@@ -171,11 +166,8 @@ class Logbook:
         if not self._silent:
             self._shown.line(line)
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = True) -> None:
         """Writes what is left, with a last line on the updates since the one before."""
-        self._close(wait=True)
-
-    def _close(self, *, wait):
         if self._silent or not self._open:
             return
         self._open = False
@@ -211,7 +203,7 @@ class Logbook:
         }
         self._counted = counters
         pace = pace_text(speed, left)
-        text = update_line(line.step, self._total, terms, counted, pace)
+        text = update_line(line.step, self._pace.total, terms, counted, pace)
         self._shown.line(text, bar=" ".join(filter(None, (pace, losses_text(terms)))))
         if self._tables:
             row = {"step": line.step, **terms, **counters, _SPEED: speed}

@@ -20,7 +20,7 @@ from mtujax.training.config import RunConfig
 from mtujax.training.inputs import Feed
 from mtujax.training.interrupts import Stopper
 from mtujax.training.logger import Logbook
-from mtujax.training.progress import dead_lines, worst_share
+from mtujax.training.progress import Pace, dead_lines, worst_share
 from mtujax.training.step import TrainState, make_step
 from mtujax.training.validation import ValidationResult, Validator
 
@@ -32,8 +32,7 @@ class Horizon:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         """Starts without a pace."""
-        self._clock = clock
-        self._calls, self._first = 0, None
+        self._calls, self._pace = 0, Pace(None, clock)
 
     def end(self, position: int, left: float) -> int | None:
         """Estimates the last update, at least `position`; call it before each batch.
@@ -41,15 +40,11 @@ class Horizon:
         `left` is in seconds. None while no pace is known.
         """
         self._calls += 1
-        now = self._clock()
         if self._calls <= _FIRST:
-            self._first = position, now
+            self._pace.begin(position)
             return None
-        before, then = self._first
-        if position <= before or now <= then:
-            return None
-        # Pauses for validation count in the pace, as there will be more of them.
-        return position + math.ceil(left * (position - before) / (now - then))
+        each = self._pace.each(position)
+        return position + math.ceil(left / each) if each else None
 
 
 _ASK_EVERY = 8  # batches after which several processes ask each other whether to stop
@@ -205,6 +200,7 @@ class Loop:
         raise UserError(
             f"losses or gradients were not finite in {int(in_row)} updates in a row, "
             f"until update {position}: lower train.learning_rate (in a new run=, by "
-            "resume_state_from=STATE of `mtujax export RUN STATE --state`), or look at "
-            f"what they were made of: {'; '.join(named[:_NAMED])}{more}"
+            "resume_state_from=STATE.safetensors of `mtujax export RUN "
+            "STATE.safetensors --state`), or look at what they were made of: "
+            f"{'; '.join(named[:_NAMED])}{more}"
         )

@@ -56,15 +56,7 @@ def _timed(peak, warmup, end, count):
 
 
 def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:
-    """Which gradients are taken.
-
-    Args:
-        config: how to train.
-
-    Returns:
-        For each optimiser the weight of each loss in what it minimises; without the
-        motion loss where alpha is 0.
-    """
+    """Weights of the losses that each optimiser minimises; no motion if alpha is 0."""
     motion = config.motion_weight
     if config.scheme == "paper":
         return {"total": {"deblur": 1.0} | ({"motion": motion} if motion else {})}
@@ -72,30 +64,14 @@ def loss_weights(config: TrainConfig) -> dict[str, dict[str, float]]:
 
 
 def reads_labels(config: TrainConfig) -> bool:
-    """Whether any loss reads motion labels.
-
-    Args:
-        config: how to train.
-
-    Returns:
-        True if one does.
-    """
+    """Whether any loss reads motion labels."""
     return any("motion" in losses for losses in loss_weights(config).values())
 
 
 def learning_rates(
     config: TrainConfig, end: jax.Array | int | None = None
 ) -> dict[str, optax.Schedule]:
-    """The learning rates [] of the optimisers.
-
-    Args:
-        config: how to train.
-        end: as `learning_rate_schedule`.
-
-    Returns:
-        As `learning_rate_schedule`, by the names of `loss_weights`; alpha is a factor
-        of the release's second one.
-    """
+    """`learning_rate_schedule` of each optimiser; alpha is a factor of the second."""
     rate = learning_rate_schedule(config, end)
 
     def slow(count):
@@ -161,16 +137,10 @@ def _owned(optimizer, owned):
 
 
 def owners(params: dict) -> dict[str, dict]:
-    """Which parameters each optimiser of the release owns.
+    """Trees of bool: the parameters that the release's "deblur" and "motion" own.
 
     The deblurring one owns all but the motion layers; the motion one all but the last
     unit (of which it owns a motion layer) and the deblur layers.
-
-    Args:
-        params: a parameter tree of `MTUNet`, or one of the same structure.
-
-    Returns:
-        For "deblur" and "motion" a tree of bool.
     """
     last = f"unit_{sum(name.startswith('unit_') for name in params) - 1}"
 
@@ -205,26 +175,14 @@ class LossScale:
 
 
 def initial_loss_scale(factor: float) -> LossScale:
-    """The scale before the first update.
-
-    Args:
-        factor: to begin with.
-
-    Returns:
-        It.
-    """
+    """The scale before the first update."""
     return LossScale(jnp.float32(factor), jnp.int32(0))
 
 
 def adjusted_loss_scale(scale: LossScale, finite: jax.Array) -> LossScale:
-    """The scale after an update.
+    """The scale after an update, whose losses and gradients were all `finite` [] bool.
 
-    Args:
-        scale: before it.
-        finite: bool [], whether its losses and gradients were.
-
-    Returns:
-        Twice the factor after 2000 finite ones, half of it after one that was not.
+    Its factor doubles after 2000 of them and halves after one that was not.
     """
     steady = jnp.where(finite, scale.steady + 1, 0)
     grows = steady >= _PATIENCE

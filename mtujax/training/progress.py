@@ -22,7 +22,7 @@ class Pace:
 
     def __init__(self, total: int | None, clock: Callable[[], float] = time.monotonic):
         """Counts nothing yet; `total` is the step at the end, if known."""
-        self._total, self._clock = total, clock
+        self.total, self._clock = total, clock
         self._touched, self._paused = clock(), 0.0
         self._first = self._last = None
 
@@ -56,80 +56,68 @@ class Pace:
         self._last = step, now
         return (step - before) / (now - then)
 
-    def expect(self, total: int) -> None:
-        """Sets the step at the end."""
-        self._total = total
+    def each(self, step: int) -> float | None:
+        """Returns the seconds an update has taken so far; None if not known yet."""
+        before, then = self._first or (step, 0.0)
+        # Pauses (validation) count here, as there will be more of them.
+        return (self._clock() - then) / (step - before) if step > before else None
 
     def left(self, step: int) -> float | None:
         """Estimates the seconds until the end; None if that cannot be known yet."""
-        if not self.begun or self._total is None:
+        each = self.each(step)
+        if each is None or self.total is None:
             return None
-        before, then = self._first
-        if step <= before:
-            return None
-        # Pauses (validation) count here, as there will be more of them.
-        return max(self._total - step, 0) * (self._clock() - then) / (step - before)
+        return max(self.total - step, 0) * each
 
 
 class TrainingProgress:
-    """Displays a run: a bar with lines above it, or lines only."""
+    """Displays a run: lines, in a terminal above a bar."""
 
     def __init__(
         self, total: int | None, *, start: int = 0, stream: TextIO | None = None
     ):
         """Displays nothing yet; the run resumes from step `start`."""
-        self._total, self._start = total, start
         self._console = Console(file=stream)
-        self._bar = self._task = None
+        self._bar = Progress(
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=self._console,
+            expand=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task(
+            "", total=total, completed=start, text=_COMPILING
+        )
 
     def begin(self) -> None:
         """Shows the bar, if the output is a terminal."""
-        if self._console.is_terminal and self._bar is None:
-            self._bar = _bar(self._console)
-            self._task = self._bar.add_task(
-                "", total=self._total, completed=self._start, text=_COMPILING
-            )
-            self._bar.start()
+        self._bar.start()
 
     def expect(self, total: int) -> None:
         """Sets the step at the end."""
-        self._total = total
-        if self._bar:
-            self._bar.update(self._task, total=total)
+        self._bar.update(self._task, total=total)
 
     def reached(self, step: int) -> None:
         """Moves the bar to a step."""
-        if self._bar:
-            if self._bar.tasks[0].fields["text"] == _COMPILING:
-                self._bar.update(self._task, text="")
-            self._bar.update(self._task, completed=step)
+        if self._bar.tasks[0].fields["text"] == _COMPILING:
+            self._bar.update(self._task, text="")
+        self._bar.update(self._task, completed=step)
 
     def line(self, text: str, *, bar: str | None = None) -> None:
         """Prints a line; `bar` is the text next to the bar from now on."""
         file = self._console.file
         with writing("standard output" if file is sys.stdout else "output"):
-            if self._bar is None:
-                print(text, file=file, flush=True)
-                return
             if bar is not None:
                 self._bar.update(self._task, text=bar)
-            self._console.print(Text(text), soft_wrap=True)
+            if self._console.is_terminal:
+                self._console.print(Text(text), soft_wrap=True)
+            else:
+                print(text, file=file, flush=True)
 
     def close(self) -> None:
         """Stops the bar and leaves it visible."""
-        if self._bar:
-            self._bar.stop()
-            self._bar = None
-
-
-def _bar(console):
-    return Progress(
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}", markup=False),
-        console=console,
-        expand=True,
-    )
+        self._bar.stop()
 
 
 MOST_DEAD = 0.2

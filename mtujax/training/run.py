@@ -22,7 +22,7 @@ from mtujax.training.config import (
     fixed_fields,
     state_fields,
 )
-from mtujax.training.export import read_extra, unpack
+from mtujax.training.export import read_extra, read_state
 from mtujax.training.inputs import open_feed
 from mtujax.training.interrupts import Interrupted, Stopper
 from mtujax.training.logger import Logbook
@@ -114,7 +114,7 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
     old = config_of(read_extra(given)["config"], given)
     what = f"{given}: is of another configuration"
     check_same(state_fields(old), state_fields(config), what)
-    state, extra = unpack(given, state_like(config))
+    state, extra = read_state(given, state_like(config))
     changed = differing_fields(fixed_fields(old), fixed_fields(config))
     return state, extra["batches"], [f"resuming from {given}", *changed]
 
@@ -215,8 +215,8 @@ def _check_config(values: dict, where: str, config: RunConfig) -> list[str]:
     if not differing_fields(state_fields(old), state_fields(config)):
         remedy += (
             f", with init_from={config.run} to start from its weights, or with "
-            f"resume_state_from=STATE to resume, where `mtujax export {config.run} "
-            "STATE --state` has written STATE"
+            "resume_state_from=STATE.safetensors to resume from what `mtujax export "
+            f"{config.run} STATE.safetensors --state` writes"
         )
     what = f"{config.run}: was started with another configuration"
     check_same(fixed_fields(old), fixed_fields(config), what, remedy)

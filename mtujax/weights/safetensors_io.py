@@ -50,6 +50,9 @@ def refuse(path: str | os.PathLike, findings: list[str], advice: str = "") -> No
 
 
 FORMAT = 1  # raised when files of this version could be misread by an older one
+STATE = "mtujax_state"
+"""Key in the header of what is no weights but a whole training state."""
+
 _HEADER = "mtujax"
 _CHECKPOINTS = (".pytorch", ".pth", ".pt", ".ckpt")
 
@@ -85,15 +88,21 @@ def write_tensors(
 def check_suffix(path: Path) -> None:
     """Raises WeightsError unless a file to be written ends in `.safetensors`."""
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: the name of a weights file ends in .safetensors")
+        raise WeightsError(f"{path}: the name of such a file ends in .safetensors")
 
 
 def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
     """Reads a header, with at least "format" and "provenance", and {name: shape}."""
     path = Path(path)
     with _opened(path) as file:
-        text = (file.metadata() or {}).get(_HEADER)
+        header = file.metadata() or {}
+        text = header.get(_HEADER)
         shapes = {name: _shape(file.get_slice(name)) for name in file.keys()}
+    if STATE in header:
+        raise WeightsError(
+            f"{path}: a training state, for resume_state_from=; `mtujax export` "
+            "without --state writes weights"
+        )
     if text is None:
         raise WeightsError(
             f"{path}: no mtujax configuration in its header, so it was not written by "

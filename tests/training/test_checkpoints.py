@@ -3,15 +3,17 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 import saving
 from saving import EXTRA, save_all
-from states import assert_same, leaves, like, make_state
+from states import assert_same, bits, leaves, like, make_state
 
 from mtujax.errors import UserError
 from mtujax.training.checkpoints import Checkpoints
 
 two, copy = saving.two, saving.copy
+READS = ocp.args.Composite(state=ocp.args.StandardRestore())
 
 
 @pytest.mark.parametrize("scheme", ["paper", "release"])
@@ -235,14 +237,34 @@ def test_a_state_of_another_structure_is_told_leaf_by_leaf(two):
             checkpoints.restore(other)
 
 
-def test_a_format_of_the_future_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("mtujax.training.checkpoints.FORMAT", 2)
+@pytest.mark.parametrize("other", [1, 3])
+def test_a_format_of_another_version_is_told(tmp_path, monkeypatch, other):
+    monkeypatch.setattr("mtujax.training.checkpoint_store.FORMAT", other)
     save_all(tmp_path, (1,))
-    with pytest.raises(UserError, match="of format 2, this version reads 1"):
+    monkeypatch.undo()
+    told = f"1: of format {other}, this version reads 2; use the mtujax that wrote it"
+    with pytest.raises(UserError, match=told):
         Checkpoints(str(tmp_path))
     with Checkpoints(str(tmp_path), read_only=True) as checkpoints:
-        with pytest.raises(UserError, match="of format 2, this version reads 1"):
+        with pytest.raises(UserError, match=told):
             checkpoints.restore(like())
+
+
+def test_orbax_alone_opens_a_checkpoint(two):
+    """Whoever has no mtujax gets nested dictionaries, with nothing of ours in them."""
+    with ocp.StandardCheckpointer() as plain:
+        tree = plain.restore(two / "20" / "state")
+    with ocp.CheckpointManager(two) as manager:
+        assert manager.latest_step() == 20
+        again = manager.restore(10, args=READS)["state"]
+    for found, step in ((tree, 20), (again, 10)):
+        expected = make_state(step)
+        for part in ("params", "ema"):
+            assert_same(found[part], getattr(expected, part))
+        assert_same(found["step"], expected.step)
+        for part in (expected.opt_state, expected.scale):
+            assert set(bits(part)) <= set(bits(found))
+        assert len(leaves(found)) == len(leaves(expected))
 
 
 def test_the_first_after_each_multiple_is_kept_for_good(tmp_path):

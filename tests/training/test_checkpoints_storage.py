@@ -16,7 +16,7 @@ from states import assert_same, like, make_state
 from mtujax.errors import UserError
 from mtujax.training import checkpoint_store as orbax_store
 from mtujax.training.checkpoints import Checkpoints
-from mtujax.training.export import pack, unpack
+from mtujax.training.export import read_state, write_state
 
 two, copy = saving.two, saving.copy
 
@@ -31,13 +31,14 @@ two, copy = saving.two, saving.copy
     ],
     ids=str,
 )
-def test_a_storage_out_of_reach_is_no_damage(copy, monkeypatch, error, why):
+@pytest.mark.parametrize("part", ["_manager", "_reader"])
+def test_a_storage_out_of_reach_is_no_damage(copy, monkeypatch, error, why, part):
     with Checkpoints(str(copy)) as checkpoints:
 
         def refuse(*args, **kwargs):
             raise error
 
-        monkeypatch.setattr(checkpoints._store._manager, "restore", refuse)
+        monkeypatch.setattr(getattr(checkpoints._store, part), "restore", refuse)
         with pytest.raises(UserError, match=rf"20: cannot be read \({why}\)"):
             checkpoints.restore(like())
         monkeypatch.undo()
@@ -147,8 +148,8 @@ def test_only_checkpoints_need_orbax(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
     with pytest.raises(UserError, match=r"^orbax.checkpoint is not installed; pip ins"):
         Checkpoints(str(tmp_path))
-    pack(make_state(1), {}, tmp_path / "state")
-    assert_same(unpack(tmp_path / "state", like())[0], make_state(1))
+    write_state(make_state(1), {}, file := tmp_path / "state.safetensors")
+    assert_same(read_state(file, like())[0], make_state(1))
 
 
 def test_relative_folders_mean_where_one_is(tmp_path, monkeypatch):

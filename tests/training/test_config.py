@@ -97,7 +97,7 @@ def changed(path, value):
             r"data.objects.count .*: must be \(int, int\)",
         ),
         ("validation.every", -1, "validation.every -1: must be 0 or more"),
-        ("train.warmup", -1, "warmup -1: must be 0 or above"),
+        ("train.warmup", -1, "warmup -1: must be 0 or more"),
         ("train.drops", [1000, 0.5], r"train.drops .*: must be several \(int, float\)"),
         ("model.dtype", "half", "model.dtype 'half': must be 'float32' or 'bfloat16'"),
     ],

@@ -15,7 +15,7 @@ from mtujax.model.network import inference_params
 from mtujax.training import export
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import DataConfig, RunConfig
-from mtujax.training.export import unpack
+from mtujax.training.export import read_state
 from mtujax.training.run_folder import RunFolder, state_like
 from mtujax.weights import files as weights
 
@@ -92,8 +92,8 @@ def test_another_run_can_start_from_the_moving_average(run):
 
 
 def test_the_exported_state_is_whole(run, tmp_path):
-    done = export.export_state(run, tmp_path / "state")
-    state, extra = unpack(tmp_path / "state", like())
+    done = export.export_state(run, tmp_path / "state.safetensors")
+    state, extra = read_state(tmp_path / "state.safetensors", like())
     assert_same(state, finite(3))
     assert extra == {"batches": 3} and done.updates == 3
 
@@ -102,9 +102,10 @@ def test_the_command_tells_what_it_wrote(run, tmp_path, capsys):
     file = tmp_path / "own.safetensors"
     command(run, file, which="best")
     assert capsys.readouterr().out == (f"{file}: update 1, validation 31.23 dB\n")
-    command(run, tmp_path / "state", state=True)
-    assert "update 3, 2 files" in capsys.readouterr().out
-    for output, options in ((file, {}), (tmp_path / "state", {"state": True})):
+    state = tmp_path / "state.safetensors"
+    command(run, state, state=True)
+    assert capsys.readouterr().out == f"{state}: update 3\n"
+    for output, options in ((file, {}), (state, {"state": True})):
         with pytest.raises(UserError, match="exists already; --overwrite"):
             command(run, output, **options)
         command(run, output, overwrite=True, **options)

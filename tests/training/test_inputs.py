@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from motions import panned
 from networks import slow
 
 from mtujax.config import ModelConfig
+from mtujax.data.flow_cache import compute_motion
+from mtujax.data.locate import flow_folder, open_frames
 from mtujax.errors import UsageError, UserError
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig
 from mtujax.training.inputs import open_feed
@@ -120,6 +123,26 @@ def test_own_frames_bring_labels_when_the_loss_needs_them(tmp_path):
         open_feed(config(tmp_path / "set", "pairs", crop=16))
     with pytest.raises(UsageError, match="data.teacher is not given"):
         open_feed(config(tmp_path / "set", "pairs", crop=16, motion="teacher"))
+
+
+def test_the_teacher_gives_motion_where_none_is_kept_and_says_so(tmp_path, monkeypatch):
+    root = sets.make(tmp_path / "set", sets.FORMS["pairs"])
+    monkeypatch.setattr(
+        "mtujax.liteflownet.weights.load_teacher", lambda path: (None, {})
+    )
+    own = config(root, "pairs", crop=16, teacher="teacher.safetensors")
+    feed = open_feed(own)
+    assert feed.prepare is not None
+    [note] = feed.notes
+    assert note.startswith("no motion of pairs") and "data.teacher" in note
+    source = open_frames("pairs", str(root), split="train")
+    kept = flow_folder("pairs", str(root)) / "train"
+    compute_motion(source, kept)
+    feed = open_feed(own)
+    assert feed.prepare is None and feed.notes == ()
+    shutil.rmtree(next((root / "train").iterdir()))
+    with pytest.raises(UserError, match="mtujax data flow pairs .* --overwrite"):
+        open_feed(own)  # stale: the teacher does not take its place silently
 
 
 def test_what_cannot_be_trained_on_is_named(tmp_path, photos):

@@ -1,16 +1,18 @@
 """What a training run writes for TensorBoard, also into a remote folder."""
 
-import contextlib
 import io
 import struct
+import subprocess
 import sys
+import time
 
 import cv2
 import numpy as np
 import pytest
-from logs import Clock, full_disk, open_book, train
+from logs import full_disk, open_book, train
+from places import HELPERS
 
-from mtujax.errors import UserError
+from mtujax.training import log_files
 
 pytest.importorskip("tensorboardX")
 
@@ -33,6 +35,11 @@ def book(run, stream):
         return open_book(folder, stream=stream, **settings)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def shown_soon(monkeypatch):
+    monkeypatch.setattr(log_files, "_SECONDS", dict.fromkeys((False, True), 0.05))
 
 
 def masked_crc(data):
@@ -107,33 +114,74 @@ def test_a_run_that_goes_on_has_a_file_of_its_own_that_hides_what_was_lost(book,
 
 
 def test_curves_can_be_looked_at_while_a_run_goes_on(book, run):
-    clock = Clock()
-    with book(clock=clock) as log:
+    with book() as log:
         train(log, [10])
-        clock.now += 11
-        train(log, [20])
-        (data,) = files(run)
-        assert {step for _, step in scalars(events(data))} == {10, 20}
+        wait_for(lambda: scalars(events(files(run)[0])))
 
 
-def test_a_full_disk_ends_a_run_with_a_line_from_tensorboard_too(book, run):
-    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    log = book()
-    with full_disk(5000):
-        with pytest.raises(UserError, match="tensorboard: the log cannot be written"):
-            log.validation(10, {"psnr": 30.0}, {"mug": image})
-            log.close()
-    with contextlib.suppress(UserError):
-        log._events.close()
+def wait_for(found, seconds=30):
+    end = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
-def test_without_tensorboardx_a_run_goes_on_with_a_note(book, run, stream, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+def test_a_full_disk_costs_the_curves_and_not_the_run(book, run, stream, capfd):
+    image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    with book() as log:
+        train(log, [10])
+        with full_disk(20_000):
+            log.validation(10, {"psnr": 30.0}, {f"mug {n}": image for n in range(9)})
+            wait_for(lambda: "cannot be written" in stream.getvalue())
+            train(log, [20])
+        log.validation(20, {"psnr": 30.0}, {"mug": image})
+    said = [s for s in stream.getvalue().splitlines() if "cannot be written" in s]
+    assert said == [f"note: {run}/tensorboard: cannot be written (File too large)"]
+    assert len((run / "log.csv").read_text().splitlines()) == 3
+    assert capfd.readouterr().err == ""
+
+
+def test_a_folder_that_cannot_be_made_costs_the_curves_alone(book, run, stream):
+    run.mkdir()
+    (run / "tensorboard").write_text("mine")
     with book() as log:
         train(log, [10])
     assert stream.getvalue().splitlines()[0] == (
-        "note: nothing is written for TensorBoard, as tensorboardX is not installed; "
-        "it comes with the extra train"
+        f"note: nothing is written for TensorBoard, as {run}/tensorboard cannot be "
+        "written (Not a directory)"
+    )
+    assert len((run / "log.csv").read_text().splitlines()) == 2
+
+
+FAILS = """
+import io, sys, numpy as np
+sys.path.insert(0, sys.argv[1])
+from logs import full_disk, open_book
+image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+with full_disk(20_000), open_book(sys.argv[2]) as log:
+    for step in range(10):
+        log.validation(step, {"psnr": 30.0}, {"mug": image})
+"""
+
+
+@pytest.mark.slow
+def test_a_process_whose_disk_is_full_ends_without_a_traceback(tmp_path):
+    words = [sys.executable, "-c", FAILS, str(HELPERS), str(tmp_path / "run")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("cannot be written (File too large)") == 1
+
+
+@pytest.mark.parametrize("library", ["tensorboardX", "PIL"])
+def test_without_a_library_a_run_goes_on_with_a_note(
+    book, run, stream, monkeypatch, library
+):
+    monkeypatch.setitem(sys.modules, library, None)
+    with book() as log:
+        train(log, [10])
+    assert stream.getvalue().splitlines()[0] == (
+        f"note: nothing is written for TensorBoard, as {library} is not installed; it "
+        "comes with the extra train"
     )
     assert len((run / "log.csv").read_text().splitlines()) == 2
 
@@ -185,15 +233,14 @@ def test_a_remote_folder_gets_curves_and_no_tables(
 
 
 def test_a_remote_folder_that_is_away_for_a_while_ends_no_run(book, store, stream):
-    clock = Clock()
-    with book("mem://bucket/run", clock=clock) as log:
-        store.broken = True
-        for step in (10, 20):
-            clock.now += 700
-            train(log, [step])
+    store.broken = True
+    said = "note: mem://bucket/run/tensorboard: cannot be written (no network)"
+    with book("mem://bucket/run") as log:
+        train(log, [10])
+        wait_for(lambda: said in stream.getvalue())
+        train(log, [20])
         store.broken = False
         train(log, [30])
-    said = "note: mem://bucket/run/tensorboard: cannot be written now (no network)"
     assert stream.getvalue().splitlines().count(said) == 1
     (data,) = store.files.values()
     assert {step for _, step in scalars(events(data))} == {10, 20, 30}

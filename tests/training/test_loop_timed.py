@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from logs import Clock
 from networks import SMALLEST
 from sharing import CONFIGS, MODEL, make_batch, trained
 
@@ -35,13 +36,18 @@ def test_its_rate_is_optaxs_cosine():
 
 
 def test_the_end_is_told_by_the_pace():
-    seconds = iter([0, 100, 101, 102, 104, 106])
-    horizon = Horizon(clock=lambda: next(seconds))
+    clock = Clock()
+    horizon = Horizon(clock)
+
+    def end(now, position, left):
+        clock.now = now
+        return horizon.end(position, left)
+
     # The first batch compiles, and the next ones wait for it.
-    assert [horizon.end(10 * k, 60) for k in range(3)] == [None] * 3
-    assert horizon.end(30, 60) == 30 + 600
-    assert horizon.end(40, 50) == 40 + 334  # 20 updates in 3 seconds
-    assert horizon.end(50, 0) == 50
+    assert [end(n, 10 * k, 60) for k, n in enumerate((0, 100, 101))] == [None] * 3
+    assert end(102, 30, 60) == 30 + 600
+    assert end(104, 40, 50) == 40 + 334  # 20 updates in 3 seconds
+    assert end(106, 50, 0) == 50
 
 
 @pytest.mark.slow

@@ -107,11 +107,14 @@ def test_muon_makes_updates_of_kernels_orthogonal(scheme, rng):
         ({"steps": 0}, "steps 0: must be above 0"),
         ({"learning_rate": math.nan}, "learning_rate nan: must be above 0"),
         ({"learning_rate": math.inf}, "learning_rate inf: must be above 0 and finite"),
-        ({"motion_weight": math.inf}, "motion_weight inf: must be 0 or above, and fin"),
+        (
+            {"motion_weight": math.inf},
+            "motion_weight inf: must be 0 or more, and finite",
+        ),
         ({"bptt": 4, "frames_per_update": 1}, "bptt 4: .*within an update at most"),
         ({"loss_scale": 0.0}, "loss_scale 0.0: must be above 0"),
-        ({"motion_weight": -1.0}, "motion_weight -1.0: must be 0 or above"),
-        ({"bptt": 0}, "bptt 0: must be 1 or more, or None"),
+        ({"motion_weight": -1.0}, "motion_weight -1.0: must be 0 or more"),
+        ({"bptt": 0}, "bptt 0: must be 1 or more"),
         ({"ema_decay": 1.0}, r"ema_decay 1.0: must be in \[0, 1\)"),
     ],
 )

@@ -21,7 +21,7 @@ from mtujax.model.network import MTUNet, inference_params
 from mtujax.training import loop
 from mtujax.training import run as runs
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
-from mtujax.training.export import pack
+from mtujax.training.export import write_state
 from mtujax.training.interrupts import Interrupted
 from mtujax.training.loop import Loop
 from mtujax.training.run import first_params
@@ -277,16 +277,18 @@ def test_a_state_goes_on_with_other_data_but_not_with_another_network(
 ):
     params = first_params(MTUNet(SMALLEST))
     state = init_train_state(config.train, params).replace(step=np.int32(6))
-    parts = tmp_path / "parts"
-    pack(state, {"batches": 6, "config": to_dict(config)}, parts)
-    other = of(config, data_crop=32, batch=4, resume_state_from=str(parts))
+    file = tmp_path / "state.safetensors"
+    write_state(state, {"batches": 6, "config": to_dict(config)}, file)
+    other = of(config, data_crop=32, batch=4, resume_state_from=str(file))
     wider = of(other, model=dataclasses.replace(SMALLEST, channels=6))
-    with pytest.raises(UserError, match=r"parts: .*model.channels: \d there, 6 here$"):
+    with pytest.raises(
+        UserError, match=r"state.safetensors: .*model.channels: \d there, 6 here$"
+    ):
         runs.train(wider)
     # What was refused is no obstacle to another try.
     assert runs.train(other).updates == 6
     said = capsys.readouterr().out
-    assert f"note: resuming from {parts}\n" in said
+    assert f"note: resuming from {file}\n" in said
     assert "note: batch: 2 there, 4 here\nnote: data.crop: 16 there, 32 here" in said
 
 
