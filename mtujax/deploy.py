@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from mtujax.common.files import check_free, check_only, check_place, whole_output
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
+from mtujax.model.inference import inference_form, matrix_multiple
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.ops.steering import PYRAMID_SIDE
@@ -45,12 +46,18 @@ def write_step(
     about: dict | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Writes the one-frame step for CPU, GPU and TPU to a folder, all or nothing."""
+    """Writes the one-frame step for CPU, GPU and TPU to a folder, all or nothing.
+
+    Of the network's inference form, whose restored frames are equal up to rounding.
+    """
     output = Path(output)
     check_place(output, folder=True)
     names = (STEP, MODULE, MANIFEST)
     check_only(output, lambda path: path.name in names, "a step")
     check_free(output, folder=True, overwrite=overwrite)
+    # One program for all devices: wider channels gain most where half precision runs.
+    multiple = matrix_multiple(model.config)
+    model, params = inference_form(model, params, multiple=multiple)
     exported = export_step(model, params)
     contents = {
         STEP: _serialized(exported),

@@ -13,7 +13,7 @@ from ports import coordinator
 from sharing import CONFIGS, MODEL, make_batch, tracings, trained
 
 from mtujax import parallel
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 from mtujax.model.network import MTUNet
 from mtujax.training.step import make_step, train_step
 
@@ -89,6 +89,11 @@ def test_a_cpu_counts_as_devices_that_can_share_a_batch(
     monkeypatch.setattr(type(jax.config), "jax_num_cpu_devices", -1, raising=False)
     assert parallel.use_cores(batch) == count
     assert said == [("jax_num_cpu_devices", count)]
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(UsageError, match="^batch 0: at least 1$"):
+        parallel.use_cores(0)
 
 
 WORKER = """

@@ -11,10 +11,9 @@ Whatever else `bench.run.run` finds is there, too.
 """
 
 import dataclasses
-from pathlib import Path
 
-from mtujax.common.dataclass_json import from_dict, write_json
-from mtujax.evaluation.results import BENCH, VERSION, Method
+from mtujax.common.dataclass_json import from_dict
+from mtujax.evaluation.results import Method
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +35,6 @@ class Timing:
     batch: int
     milliseconds: float
     form: str | None = None
-
-
-def write_timing(path: Path, found: dict) -> None:
-    """Writes what `bench.run.run` found, all or nothing."""
-    write_json(path, {"kind": BENCH, "version": VERSION, **found})
 
 
 def timing_of(values: dict) -> Timing:

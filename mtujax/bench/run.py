@@ -6,6 +6,7 @@ Letters: B batch size, H W pixels.
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,11 +22,13 @@ from mtujax.bench.timing import (
     ratio,
     statistics,
 )
+from mtujax.common.dataclass_json import write_json
 from mtujax.common.hardware import load_average, machine
 from mtujax.common.text import counted, readable
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation.method import open_subject
+from mtujax.evaluation.results import BENCH, VERSION
 from mtujax.model.cost import (
     achieved,
     compiled_bytes,
@@ -240,6 +243,11 @@ def _beside(measured, first, batch):
             "largest_difference": int(np.abs(apart).max()),
         }
     return found
+
+
+def write_timing(path: Path, found: dict) -> None:
+    """Writes what `run` found as `bench.results` reads it, all or nothing."""
+    write_json(path, {"kind": BENCH, "version": VERSION, **found})
 
 
 _GIGA = 1e9

@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
+from mtujax import video
 from mtujax.cli.script import on_out_of_memory
+from mtujax.common.files import check_output
+from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
@@ -62,16 +65,12 @@ def bench(
         weights = DEFAULT_WEIGHTS
     elif weights is not None and preset is not None:
         raise UsageError(f"--preset {preset}: not with --weights, which have theirs")
-    from mtujax.bench.results import write_timing
-    from mtujax.bench.run import BenchOptions, as_text, run
-    from mtujax.common.files import check_output
-    from mtujax.common.progress import FrameProgress
-    from mtujax.video.inputs import parse_size
+    from mtujax.bench.run import BenchOptions, as_text, run, write_timing
 
     options = BenchOptions(
         weights=weights,
         preset=preset,
-        size=parse_size(size),
+        size=video.parse_size(size),
         dtype=dtype,
         frames=frames,
         batch=batch,

@@ -10,8 +10,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from mtujax.errors import UserError
 
 _FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
@@ -187,10 +185,12 @@ def one_at_a_time(
     `lock` is the lock's file, which may stay. A UserError if another process holds it:
     one line of `output`, what is being made, and `busy`.
     """
-    held = FileLock(lock, timeout=0, thread_local=False)
+    import filelock  # slow to import
+
+    held = filelock.FileLock(lock, timeout=0, thread_local=False)
     try:
         held.acquire()
-    except Timeout:
+    except filelock.Timeout:
         raise UserError(f"{output}: {busy}") from None
     try:
         yield

@@ -157,8 +157,13 @@ def _escaped(text):
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Suggests the closest choice for a message, or lists all choices."""
     choices = list(choices)
-    near = difflib.get_close_matches(str(name), choices, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
+    near = closest(name, choices)
+    return f"did you mean {near}?" if near else f"there are {', '.join(choices)}"
+
+
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that is most like a name; None if all are very different."""
+    return next(iter(difflib.get_close_matches(str(name), choices, n=1)), None)
 
 
 def readable(count: int) -> str:

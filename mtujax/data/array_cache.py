@@ -236,7 +236,14 @@ def _compare(folder, entry, built):
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder is a decoded copy, of any version."""
+    """Finds out whether a folder is a decoded copy, which `prepare_dataset` writes.
+
+    Args:
+        folder: of any kind, or none.
+
+    Returns:
+        True for a decoded copy of any version.
+    """
     return (folder / _MANIFEST).is_file()
 
 
@@ -256,7 +263,17 @@ def _mapped(path, info):
 
 
 def verify_cache(folder: Path) -> list[str]:
-    """Compares header and checksum of every array; a line for each damaged one."""
+    """Compares header and checksum of every array of a decoded copy.
+
+    Args:
+        folder: of the copy.
+
+    Returns:
+        A line for each damaged array.
+
+    Raises:
+        UserError: if it is no decoded copy, or one of another version.
+    """
     videos = itertools.chain(*read_manifest(folder)["splits"].values())
     return [line for v in videos for k in KINDS for line in _damage(folder, v, k)]
 

@@ -161,10 +161,17 @@ def _as_wide(row, width):
 
 
 def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statistics:
-    """Writes the contact sheet with its histograms, whose data it returns.
+    """Writes a contact sheet of clips with histograms of their blur.
 
-    The suffix of `path` sets the format, such as .png, .jpg, .pdf or .svg; a UserError
-    without matplotlib, or if it cannot write the file.
+    Args:
+        clips: as `clips_of_set` draws them; twelve at most are shown.
+        path: of the picture, with the suffix of its format: .png, .jpg, .pdf or .svg.
+
+    Returns:
+        What the histograms show, of all clips.
+
+    Raises:
+        UserError: without matplotlib, or if the file cannot be written.
     """
     path = Path(path)
     figure = _figure(sheet := contact_sheet(clips), found := statistics(clips))
@@ -218,10 +225,21 @@ def clips_of_set(
     count: int = 8,
     seed: int = 0,
 ) -> tuple[list[SheetClip], str]:
-    """Draws `count` clips of a dataset, or all; also says where their motion is from.
+    """Draws clips of a dataset at random, to look at.
 
-    `path` is in any form that `open_frames` reads. DIS flow is computed where none is
-    stored. A UserError if no video has 5 frames, or stored flow is stale or incomplete.
+    Args:
+        name: of the dataset.
+        path: folder that holds it, in any form that `open_frames` reads.
+        split: part of it.
+        config: form of the dataset; None takes the default.
+        count: number of clips; all if there are fewer.
+        seed: of the draw.
+
+    Returns:
+        The clips, and where their motion is from: DIS flow where none is stored.
+
+    Raises:
+        UserError: if no video has 5 frames, or stored flow is stale or incomplete.
     """
     check_count(count)
     source = open_frames(name, path, split=split, config=config)

@@ -5,7 +5,6 @@ pixels.
 """
 
 import dataclasses
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtujax.common.files import check_output
+from mtujax.common.files import check_output, digest
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.options import Options
 from mtujax.deblur.session import Restoration
@@ -207,14 +206,12 @@ def _identity(source, options, network, segment_frames):
     """Collects what must be equal for parts of two runs to make one file."""
     stat = source and source.stat()
     model, params = network
-    digest = hashlib.sha256(repr(model.config).encode())
-    for leaf in jax.tree.leaves(params):
-        digest.update(np.asarray(leaf).tobytes())
+    values = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
     chosen = dataclasses.asdict(options)
     return {
         "input": source and source.name,
         "input's size and time": stat and [stat.st_size, stat.st_mtime_ns],
-        "weights": digest.hexdigest()[:16],
+        "weights": digest(b"".join([repr(model.config).encode(), *values]))[:16],
         "segment_frames": segment_frames,
         "mtujax": version("mtujax"),
         **{k: v if v is None else str(v) for k, v in chosen.items()},

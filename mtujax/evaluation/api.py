@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 
+from mtujax import parallel
 from mtujax.common.dataclass_json import check_same
 from mtujax.common.hardware import machine
 from mtujax.config import MOTION_STRIDE, ModelConfig
@@ -178,8 +179,6 @@ def evaluate(
 
 
 def _evaluate(work, subject, note):
-    from mtujax import parallel
-
     first, about, clocks = parallel.is_first(), _about(work.videos), Clocks()
     with contextlib.ExitStack() as stack:
         with parallel.failing_together():

@@ -5,7 +5,6 @@ one rename table and is strict.
 """
 
 import functools
-import hashlib
 import os
 from pathlib import Path
 
@@ -14,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtujax.common.files import digest
+from mtujax.data.flow import Estimator
 from mtujax.errors import WeightsError
 from mtujax.liteflownet.layers import LEVELS
-from mtujax.liteflownet.network import SIDES, LiteFlowNet
+from mtujax.liteflownet.network import SIDES, LiteFlowNet, flow
 from mtujax.weights.convert import Conversion
 from mtujax.weights.safetensors_io import (
     FORMAT,
@@ -84,10 +85,26 @@ def load_teacher(path: str | os.PathLike) -> tuple[LiteFlowNet, dict]:
     return LiteFlowNet(), flax.traverse_util.unflatten_dict(params, sep="/")
 
 
-def teacher_sha256(path: str | os.PathLike) -> str:
-    """Hexadecimal SHA-256 digest of a file, which identifies a teacher."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def teacher_estimator(path: str | os.PathLike) -> tuple[str, Estimator]:
+    """Loads the flow teacher as what `data.compute_motion` takes.
+
+    Args:
+        path: of a file that `mtujax convert --teacher` wrote.
+
+    Returns:
+        The method's name, which has the digest of the file, and its function:
+        (frame, previous frame), each [H, W, 3] uint8 or float in [0, 1] -> backward
+        flow [H, W, 2] float32 (dx, dy) in pixels.
+
+    Raises:
+        WeightsError: as `load_teacher`.
+    """
+    _, params = load_teacher(path)
+
+    def estimate(current, previous):
+        return np.asarray(flow(params, current[None], previous[None])[0])
+
+    return f"teacher {digest(Path(path).read_bytes())[:16]}", estimate
 
 
 def teacher_shapes() -> dict[str, tuple[int, ...]]:
@@ -167,7 +184,19 @@ def teacher_findings(tensors: dict[str, np.ndarray]) -> list[str]:
 def convert_teacher(
     checkpoint: str | os.PathLike, output: str | os.PathLike
 ) -> Conversion:
-    """Writes a LiteFlowNet state dict as a teacher; WeightsError lists all misfits."""
+    """Writes a PyTorch checkpoint of LiteFlowNet as a file of the flow teacher.
+
+    Args:
+        checkpoint: a state dict of the network.
+        output: the `.safetensors` file to write.
+
+    Returns:
+        A `Conversion`: the file written and its number of parameters.
+
+    Raises:
+        WeightsError: if the checkpoint is not of that network, listing every missing,
+            unexpected and mis-shaped tensor, or if nothing can be written.
+    """
     tensors, sha256 = read_checkpoint(checkpoint)
     refuse(checkpoint, teacher_findings(tensors), f": it is no {NETWORK}")
     params, name = teacher_params(tensors), Path(checkpoint).name

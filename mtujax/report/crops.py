@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UserError
@@ -97,8 +98,6 @@ def draw_crops(
 
 
 def _show_whole(axes, frame, box):
-    from matplotlib.patches import Rectangle
-
     show(axes, frame, "input")
     corner, *sides = (box.x - 0.5, box.y - 0.5), box.width, box.height
     # A white border, so that the box is visible on any background.

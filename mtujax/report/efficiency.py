@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
 from mtujax.errors import UserError
 from mtujax.report.paper import HARDWARE, table_of
 from mtujax.report.style import COLOURS, TEXT_WIDTH, figure_files, printed
@@ -116,8 +118,6 @@ def _draw_points(axes, points):
 
 
 def _set_limits(axes, points):
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
     times = [point.milliseconds for point in points]
     scores = [point.psnr for point in points]
     axes.set_xscale("log")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax import video
 from mtujax.config import SCENE_THRESHOLD
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.host.clip import BlurredClip
@@ -70,10 +71,8 @@ def clips_of_video(
         raise UsageError(f"every {every}: at least as many as are averaged, {average}")
     if frames < 1:
         raise UsageError(f"frames {frames}: at least 1")
-    from mtujax.video.reader import VideoReader
-
     stem, number = Path(path).stem, 0
-    with VideoReader(Path(path)) as reader:
+    with video.VideoReader(Path(path)) as reader:
         turn = reader.info.orientation.upright
         upright = ((turn(frame), pts) for frame, pts in reader.frames())
         for shot in _by_shot(shots(upright, scene_threshold)):
@@ -92,9 +91,7 @@ def clips_of_video(
 
 def video_rate(path: str | os.PathLike) -> float:
     """Gives a video file's mean frames per second."""
-    from mtujax.video.reader import VideoReader
-
-    with VideoReader(Path(path)) as reader:
+    with video.VideoReader(Path(path)) as reader:
         return float(reader.info.rate)
 
 

@@ -9,15 +9,18 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 
 from mtujax.liteflownet.network import LiteFlowNet
 from mtujax.liteflownet.weights import load_teacher, teacher_findings
 from mtujax.model.clip import clip_windows, window_at
 from mtujax.model.network import initial_state
+from mtujax.torch_port.liteflownet import TorchLiteFlowNet
+from mtujax.torch_port.network import TorchMTUNet
 from mtujax.weights.convert import checkpoint_findings, torch_names
 from mtujax.weights.files import load
 from mtujax.weights.safetensors_io import refuse
-from mtujax.weights.torch_reader import import_torch, read_checkpoint
+from mtujax.weights.torch_reader import read_checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +80,6 @@ def check(
     frames: np.ndarray | None = None,
 ) -> Differences:
     """Compares weights with their checkpoint on frames [T, H, W, 3] in [0, 1]."""
-    torch = import_torch()
-    from mtujax.torch_port.network import TorchMTUNet
-
     model, params = load(weights)
     tensors, _ = read_checkpoint(checkpoint)
     refuse(checkpoint, checkpoint_findings(tensors, model.config))
@@ -115,9 +115,6 @@ def check_teacher(
 
     H and W are multiples of 32.
     """
-    torch = import_torch()
-    from mtujax.torch_port.liteflownet import TorchLiteFlowNet
-
     _, params = load_teacher(weights)
     tensors, _ = read_checkpoint(checkpoint)
     refuse(checkpoint, teacher_findings(tensors))

@@ -12,6 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -271,10 +272,15 @@ def _is_out_of_reach(error):
     return of_system or known
 
 
-def _unfinished(folder):
+def remote_path(path: str) -> Path:
+    """A path that may be remote, scheme://…, with the methods of pathlib's."""
     from etils import epath
 
-    path = epath.Path(folder)
+    return epath.Path(path)
+
+
+def _unfinished(folder):
+    path = remote_path(folder)
     names = [p.name for p in path.iterdir()] if path.exists() else []
     begun = (name.split(_UNFINISHED)[0] for name in names if _UNFINISHED in name)
     return sorted(int(name) for name in begun if name.isdecimal())

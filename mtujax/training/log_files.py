@@ -149,22 +149,29 @@ class Events:
         clock: Callable[[], float] = time.monotonic,
     ):
         """Opens a file; TensorBoard hides later steps than `start` of earlier ones."""
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-        from tensorboardX.record_writer import directory_check
+        import tensorboardX
 
+        events = tensorboardX.proto.event_pb2
+        self._event, self._summary = (
+            events.Event,
+            tensorboardX.proto.summary_pb2.Summary,
+        )
         self._folder, self._remote = folder, "://" in folder
         self._warn, self._clock, self._flushed = warn, clock, clock()
         self._failed = False
         with writing(folder):
-            directory_check(folder)
+            tensorboardX.record_writer.directory_check(folder)
             # By its time in whole seconds alone, a file could be overwritten.
             number = 0 if self._remote else len(os.listdir(folder))
             prefix = f"{folder.rstrip('/')}/events"
-            self._file = EventsWriter(prefix, f".{number:04d}")
-            begin = SessionLog(status=SessionLog.START)
+            self._file = tensorboardX.event_file_writer.EventsWriter(
+                prefix, f".{number:04d}"
+            )
+            begin = events.SessionLog(status=events.SessionLog.START)
             # Read as "hide this step and all later ones".
-            event = Event(step=start + 1, wall_time=time.time(), session_log=begin)
+            event = self._event(
+                step=start + 1, wall_time=time.time(), session_log=begin
+            )
             self._file.write_event(event)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -185,11 +192,9 @@ class Events:
         self._guarded(self._file.close)
 
     def _write(self, step, values):
-        from tensorboardX.proto.event_pb2 import Event
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        summary = Summary(value=[Summary.Value(**value) for value in values])
-        event = Event(step=step, wall_time=time.time(), summary=summary)
+        values = [self._summary.Value(**value) for value in values]
+        summary = self._summary(value=values)
+        event = self._event(step=step, wall_time=time.time(), summary=summary)
         with writing(self._folder):
             self._file.write_event(event)
         wait = _SECONDS_REMOTE if self._remote else _SECONDS

@@ -19,7 +19,6 @@ from mtujax.cli.configs import config_titles
 from mtujax.common.hardware import CACHE
 from mtujax.config import PRESETS
 from mtujax.errors import UsageError, UserError
-from mtujax.evaluation import api as evaluation
 from mtujax.evaluation.folder import EvaluationFolder
 from mtujax.evaluation.results import Evaluation, Method, Scored, read_results
 from mtujax.evaluation.scores import (
@@ -143,7 +142,7 @@ def command(monkeypatch, capsys):
     """Runs the command with `evaluate` replaced; gives status, stdout and stderr."""
 
     def run(line, evaluate):
-        monkeypatch.setattr(evaluation, "evaluate", evaluate)
+        monkeypatch.setattr("mtujax.evaluate", evaluate)
         with pytest.raises(SystemExit) as caught:
             app.main(shlex.split(line), script="eval")
         return caught.value.code, *capsys.readouterr()

@@ -15,7 +15,6 @@ from networks import slow
 from mtujax.cli.app import main
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
-from mtujax.torch_port.verify import check
 from mtujax.weights.convert import (
     convert_checkpoint,
     find_preset,
@@ -27,6 +26,8 @@ from mtujax.weights.torch_reader import read_checkpoint
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+from mtujax.torch_port.verify import check  # noqa: E402
 
 PREFIX = "module.Network."
 
