@@ -25,7 +25,6 @@ from mtujax import training
 from mtujax.common.dataclass_json import field_types
 from mtujax.common.text import closest, nearest
 from mtujax.errors import UsageError
-from mtujax.training.config import RENAMED, RunConfig
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -53,7 +52,7 @@ _BOOLEANS = dict.fromkeys(("true", "t", "1"), True) | dict.fromkeys(
 
 def read_config(
     files: Sequence[str] | None, rest: Sequence[str], params: Iterable = ()
-) -> RunConfig | None:
+) -> "training.RunConfig | None":
     """Reads the values of --config and the words that no option takes; None for none.
 
     `params` are the command's, of which a mistyped one may be. Any mistake in the words
@@ -77,7 +76,7 @@ def read_config(
 
 def _fields(words, options):
     """Values by dotted names of fields; refuses everything else."""
-    types, values = field_types(RunConfig), {}
+    types, values = field_types(training.RunConfig), {}
     while words:
         word = words.pop(0)
         found = re.fullmatch(r"--(no)?config\.([^=]*)(?:=(.*))?", word, re.DOTALL)
@@ -99,8 +98,10 @@ def _check_field(path, types):
     """Refuses what is no dotted name of a field, with the nearest that is."""
     if path in types:
         return
-    if path in RENAMED:
-        raise UsageError(f"--config.{path}: is called --config.{RENAMED[path]} now")
+    if path in training.RENAMED:
+        raise UsageError(
+            f"--config.{path}: is called --config.{training.RENAMED[path]} now"
+        )
     part, _, last = path.rpartition(".")
     parts = {name.rpartition(".")[0] for name in types}
     leaves = [name for name in types if name not in parts]
@@ -233,7 +234,7 @@ def _words(error):
     unknown = re.search(r'Key "(\w+)" does not exist', text)
     if meant or unknown:
         name = meant[2] if meant else unknown[1]
-        for old, new in RENAMED.items():
+        for old, new in training.RENAMED.items():
             if old.rpartition(".")[2] == name:
                 return f"{old}: is called {new} now"
         hint = f"; did you mean {meant[1]}?" if meant else ""
@@ -261,10 +262,10 @@ def listed_configs() -> tuple[str, list]:
 
 def listed_fields() -> tuple[str, list]:
     """Fields of a configuration that are often changed, for the help."""
-    types, rows = field_types(RunConfig), []
+    types, rows = field_types(training.RunConfig), []
     for path in _OFTEN:
         part, _, name = path.rpartition(".")
-        owner, kind = types[part] if part else RunConfig, types[path]
+        owner, kind = types[part] if part else training.RunConfig, types[path]
         facts = inspect.formatannotation(kind).removeprefix("Literal")
         default = {field.name: field.default for field in dataclasses.fields(owner)}
         if default[name] is not dataclasses.MISSING:

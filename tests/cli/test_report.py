@@ -135,9 +135,9 @@ def test_without_matplotlib_one_line_says_how_to_install_it(
     tmp_path, monkeypatch, capsys
 ):
     one = evaluation(tmp_path / "e.json")
-    monkeypatch.delattr("mtujax.report.crops")
+    monkeypatch.delattr("mtujax.report.crops", raising=False)
     for name in ("mtujax.report.crops", "matplotlib.patches"):
-        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit) as done:
         main(["report", str(one), "--out", str(tmp_path / "out"), "--figures"])
