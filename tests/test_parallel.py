@@ -11,11 +11,12 @@ from networks import SMALLEST
 from places import HELPERS
 from ports import coordinator
 from sharing import CONFIGS, MODEL, make_batch, tracings, trained
+from stepping import train_step
 
 from mtujax import parallel
 from mtujax.errors import UsageError, UserError
 from mtujax.model.network import MTUNet
-from mtujax.training.step import make_step, train_step
+from mtujax.training.step import make_step
 
 
 def assert_same(found, expected, atol):
