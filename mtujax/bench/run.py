@@ -51,31 +51,17 @@ _DISTINCT = 4  # frames pushed in turn; their content does not matter
 
 @dataclasses.dataclass(frozen=True)
 class BenchOptions:
-    """What to time.
+    """What to time."""
 
-    Attributes:
-        weights: bundled name, path of a `.safetensors` file or run directory; None with
-            `preset`.
-        preset: network with random weights, which take the same time; None with
-            `weights`.
-        size: (W, H) of the frames in pixels, multiples of the network's cell.
-        dtype: compute precision; None keeps the network's own.
-        frames: timed frames.
-        batch: batch size B, the videos that advance together.
-        rate: frames per second of the live video that latencies are for.
-        torch: also time the PyTorch twin, in turn.
-        plain: time the network as it was trained, not in its inference form.
-    """
-
-    weights: str | None = DEFAULT_WEIGHTS
-    preset: str | None = None
-    size: tuple[int, int] = (1280, 720)
-    dtype: str | None = None
-    frames: int = 30
-    batch: int = 1
-    rate: float = 30.0
-    torch: bool = False
-    plain: bool = False
+    weights: str | None = DEFAULT_WEIGHTS  # name, file or run; None with `preset`
+    preset: str | None = None  # network with random weights
+    size: tuple[int, int] = (1280, 720)  # (W, H), multiples of the network's cell
+    dtype: str | None = None  # None keeps the network's own
+    frames: int = 30  # timed
+    batch: int = 1  # videos that advance together
+    rate: float = 30.0  # frames per second, for latencies
+    torch: bool = False  # also time the PyTorch twin, in turn
+    plain: bool = False  # as trained, not in the inference form
 
     def __post_init__(self):
         """Raises a UsageError that names the first option that cannot be timed."""

@@ -33,36 +33,23 @@ _DOCUMENT = r"""\documentclass{article}
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column's header.
-
-    Attributes:
-        group: second header, shared with its neighbours; "" for none.
-        align: "l", "c" or "r".
-    """
+    """A column's header."""
 
     name: str
-    group: str = ""
-    align: str = "r"
+    group: str = ""  # second header, shared with its neighbours
+    align: str = "r"  # "l", "c" or "r"
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table whose numbers are already text.
+    """A table whose numbers are already text."""
 
-    Attributes:
-        slug: names it in files and in LaTeX's label; letters, digits, "-", "_".
-        caption: one paragraph with dataset and protocol.
-        rows: the cells of each row, one per column; "" for a blank.
-        breaks: indices of the rows that a rule precedes.
-        notes: sentences below the table.
-    """
-
-    slug: str
-    caption: str
+    slug: str  # in names of files and labels; letters, digits, "-", "_"
+    caption: str  # one paragraph with dataset and protocol
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    breaks: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...]  # cells, "" for a blank
+    breaks: tuple[int, ...] = ()  # indices of the rows that a rule precedes
+    notes: tuple[str, ...] = ()  # sentences below the table
 
 
 def markdown(tables: Sequence[Table]) -> str:

@@ -143,36 +143,22 @@ _FRAMES, _AT = 7, 4  # frames of a clip, and the one shown, with all its look-ah
 
 @dataclasses.dataclass(frozen=True)
 class FigureSettings:
-    """Settings of the figures.
+    """Settings of the figures."""
 
-    Attributes:
-        weights: bundled names or files; the first is used for motion and features.
-        without: weights of a network without structure injection, or None.
-        photo: photograph to film; None takes the bundled one.
-        size: (W, H) of the frames in pixels.
-    """
-
-    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
-    without: str | None = None
-    photo: Path | None = None
-    size: tuple[int, int] = (640, 360)
+    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)  # the first for motion
+    without: str | None = None  # weights without structure injection
+    photo: Path | None = None  # to film; None takes the bundled one
+    size: tuple[int, int] = (640, 360)  # (W, H) in pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameViews:
-    """Content of the figures, all computed.
+    """Content of the figures, all computed."""
 
-    Attributes:
-        pairs: by the speed of the camera in pixels per frame.
-        radius: of the network's search, in cells.
-        without: features of a network without structure injection, or None.
-        strips: of the crops, the input first.
-    """
-
-    pairs: dict[float, Pair]
-    radius: int
-    without: FrameFeatures | None
-    strips: list[Strip]
+    pairs: dict[float, Pair]  # by the camera's speed in pixels per frame
+    radius: int  # of the network's search, in cells
+    without: FrameFeatures | None  # of a network without structure injection
+    strips: list[Strip]  # of the crops, the input first
 
 
 def compute_views(shown: FigureSettings, say: Callable[[str], None]) -> FrameViews:

@@ -36,19 +36,12 @@ _PLACES = (
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A method in the figure.
-
-    Attributes:
-        label: its name.
-        kind: "image", "video" or "mtu" if reported, else "measured".
-        milliseconds: per frame.
-        psnr: dB.
-    """
+    """A method in the figure."""
 
     label: str
-    kind: str
-    milliseconds: float
-    psnr: float
+    kind: str  # "image", "video" or "mtu" if reported, else "measured"
+    milliseconds: float  # per frame
+    psnr: float  # dB
 
 
 def efficiency_points(dataset: str, measured: Sequence[Measured]) -> list[Point]:

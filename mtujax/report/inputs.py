@@ -109,15 +109,10 @@ _HALF = ("float16", "bfloat16")
 
 
 class TableMethod(NamedTuple):
-    """A method in tables.
+    """A method in tables."""
 
-    Attributes:
-        key: as `report.paper.Reported.key` if the paper has the method.
-        label: its name in tables.
-    """
-
-    key: str
-    label: str
+    key: str  # as `report.paper.Reported.key` if the paper has the method
+    label: str  # in tables
 
 
 def method_of(name: str, config: ModelConfig | None) -> TableMethod:

@@ -32,22 +32,13 @@ _CHANNELS = 3
 
 
 class Pair(NamedTuple):
-    """Two consecutive frames and their features.
+    """Two consecutive frames and their features."""
 
-    Attributes:
-        title: what they show.
-        before: features of the previous frame.
-        now: features of the current one.
-        sharp: the two sharp frames, [H, W, 3] uint8 each.
-        flow: [H, W, 2] exact backward flow (dx, dy) in pixels of the current one, or
-            None if it is unknown.
-    """
-
-    title: str
+    title: str  # what they show
     before: FrameFeatures
     now: FrameFeatures
-    sharp: tuple[np.ndarray, np.ndarray]
-    flow: np.ndarray | None = None
+    sharp: tuple[np.ndarray, np.ndarray]  # [H, W, 3] uint8 each
+    flow: np.ndarray | None = None  # [H, W, 2] exact backward (dx, dy) in pixels
 
 
 def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:

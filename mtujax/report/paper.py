@@ -21,58 +21,32 @@ HARDWARE = "NVIDIA GeForce RTX 3090"
 
 @dataclasses.dataclass(frozen=True)
 class Reported:
-    """Numbers that the paper reports of one method or variant.
+    """Numbers that the paper reports of one method or variant."""
 
-    Attributes:
-        key: unique in its table: the preset of our networks, for ablations the name of
-            their file in `configs/`.
-        label: its name in tables.
-        citation: the paper's reference, "" for its own networks.
-        family: "image" for single-image methods, "video", or "mtu" for its own.
-        psnr: dB.
-        ssim: of the restored frames.
-        parameters: millions, or None.
-        milliseconds: per frame of 1280x720, or None.
-        motion_psnr: dB of the aligned sharp frames, or None.
-        motion_ssim: of the aligned sharp frames, or None.
-        parts: of an ablation, which of its table's parts it has.
-    """
-
-    key: str
-    label: str
-    citation: str
-    family: str
-    psnr: float
-    ssim: float
-    parameters: float | None = None
-    milliseconds: float | None = None
-    motion_psnr: float | None = None
-    motion_ssim: float | None = None
-    parts: tuple[bool, ...] = ()
+    key: str  # the preset, or the name of a file in `configs/`
+    label: str  # in tables
+    citation: str  # the paper's reference, "" for its own networks
+    family: str  # "image", "video", or "mtu" for its own
+    psnr: float  # dB
+    ssim: float  # of the restored frames
+    parameters: float | None = None  # millions
+    milliseconds: float | None = None  # per frame of 1280x720
+    motion_psnr: float | None = None  # dB of the aligned sharp frames
+    motion_ssim: float | None = None  # likewise
+    parts: tuple[bool, ...] = ()  # of an ablation, which of its table's it has
 
 
 @dataclasses.dataclass(frozen=True)
 class PaperTable:
-    """One table of the paper.
+    """One table of the paper."""
 
-    Attributes:
-        number: its number in the paper.
-        title: what it compares.
-        dataset: "dvd" or "gopro".
-        rows: the methods in the paper's order.
-        parts: of an ablation, names of the parts that its variants have or lack; else
-            empty.
-        stated: whether the paper names the dataset.
-        protocol: name of the protocol of the numbers.
-    """
-
-    number: int
-    title: str
-    dataset: str
-    rows: tuple[Reported, ...]
-    parts: tuple[str, ...] = ()
-    stated: bool = True
-    protocol: str = "rt-paper"
+    number: int  # in the paper
+    title: str  # what it compares
+    dataset: str  # "dvd" or "gopro"
+    rows: tuple[Reported, ...]  # in the paper's order
+    parts: tuple[str, ...] = ()  # of an ablation, which its variants have or lack
+    stated: bool = True  # whether the paper names the dataset
+    protocol: str = "rt-paper"  # of the numbers
 
 
 def _ablation(key, parts, scores, motion):

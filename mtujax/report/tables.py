@@ -44,33 +44,19 @@ _QUALITIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Measurements of one method on one dataset under one protocol.
+    """Measurements of one method on one dataset under one protocol."""
 
-    Attributes:
-        key: the method, as `report.paper.Reported.key` if the paper has it.
-        label: its name if the paper does not have it.
-        dataset: as `mtujax data` names it, with the kind of blur if it has several.
-        protocol: name of the protocol.
-        psnr: dB, or None.
-        ssim: of the restored frames, or None.
-        parameters: millions, or None.
-        milliseconds: per frame, or None.
-        motion_psnr: dB of the aligned sharp frames, or None.
-        motion_ssim: of the aligned sharp frames, or None.
-        notes: sentences on how it was measured.
-    """
-
-    key: str
-    label: str
-    dataset: str
+    key: str  # as `report.paper.Reported.key` if the paper has the method
+    label: str  # if the paper does not have it
+    dataset: str  # as `mtujax data` names it, with the kind of blur if several
     protocol: str
-    psnr: float | None = None
-    ssim: float | None = None
-    parameters: float | None = None
-    milliseconds: float | None = None
-    motion_psnr: float | None = None
-    motion_ssim: float | None = None
-    notes: tuple[str, ...] = ()
+    psnr: float | None = None  # dB
+    ssim: float | None = None  # of the restored frames
+    parameters: float | None = None  # millions
+    milliseconds: float | None = None  # per frame
+    motion_psnr: float | None = None  # dB of the aligned sharp frames
+    motion_ssim: float | None = None  # likewise
+    notes: tuple[str, ...] = ()  # sentences on how it was measured
 
 
 def paper_tables(measured: Sequence[Measured]) -> list[Table]:
