@@ -46,10 +46,7 @@ def write_step(
     about: dict | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Writes the one-frame step for CPU, GPU and TPU to a folder, all or nothing.
-
-    Of the network's inference form, whose restored frames are equal up to rounding.
-    """
+    """Writes the inference form's step for CPU, GPU and TPU to a folder, or nothing."""
     output = Path(output)
     check_place(output, folder=True)
     names = (STEP, MODULE, MANIFEST)

@@ -90,10 +90,7 @@ def run(
     clock: Clock = time.perf_counter,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict:
-    """Times a network on this machine; returns JSON values.
-
-    `on_round` is called after each round with the number done and the total.
-    """
+    """Times a network on this machine; returns JSON values."""
     others = load_average()
     subject = _subject(options)
     model, params = subject.model, subject.params

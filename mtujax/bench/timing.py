@@ -239,9 +239,5 @@ def peak_memory(compiled: jax.stages.Compiled) -> Memory:
 
 
 def latency(lookahead: int, rate: float, milliseconds: float) -> float:
-    """Milliseconds from the arrival of a live frame to its restored form.
-
-    `rate` is in frames per second; `milliseconds` count from the arrival of the last
-    frame that it looks ahead to.
-    """
+    """Milliseconds from the arrival of a live frame to its restored form."""
     return 1e3 * lookahead / rate + milliseconds

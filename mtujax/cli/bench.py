@@ -15,6 +15,7 @@ from mtujax.errors import UsageError
 
 @on_out_of_memory("--dtype bfloat16, or a smaller --size or --batch")
 def bench(
+    context: typer.Context,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -67,17 +68,10 @@ def bench(
         raise UsageError(f"--preset {preset}: not with --weights, which have theirs")
     from mtujax.bench.run import BenchOptions, as_text, run, write_timing
 
-    options = BenchOptions(
-        weights=weights,
-        preset=preset,
-        size=video.parse_size(size),
-        dtype=dtype,
-        frames=frames,
-        batch=batch,
-        rate=rate,
-        torch=torch,
-        plain=plain,
-    )
+    # The options are those of the function, by the same names.
+    given = {k: v for k, v in context.params.items() if k != "results"}
+    given |= {"weights": weights, "size": video.parse_size(size)}
+    options = BenchOptions(**given)
     if results is not None:
         check_output(results.parent, results, folder=False, overwrite=True)
     with FrameProgress("timing", stderr=True) as progress:

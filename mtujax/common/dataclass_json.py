@@ -138,11 +138,7 @@ def _words(kind):
 
 
 def differing_fields(old: dict, new: dict) -> list[str]:
-    """Names what differs between two configurations, JSON values of dicts in dicts.
-
-    Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands for
-    a field that is not there.
-    """
+    """Lines as "train.steps: 1 there, 2 here" for JSON values that differ, by name."""
     there, here = (dict(_dotted(values)) for values in (old, new))
     names = sorted(there.keys() | here.keys())
     return [
@@ -153,11 +149,7 @@ def differing_fields(old: dict, new: dict) -> list[str]:
 
 
 def check_same(old: dict, new: dict, what: str, remedy: str = "") -> None:
-    """Refuses to continue what was started with other settings, naming those.
-
-    A UserError of `what`, the first fields that differ as in `differing_fields`, and
-    the remedy.
-    """
+    """Refuses to continue with other settings; a UserError names what differs."""
     if differing := differing_fields(old, new):
         more = len(differing) - _MOST_NAMED
         rest = f"and {more} more" if more > 0 else ""
@@ -175,11 +167,7 @@ def _dotted(values, path=""):
 
 
 def read_json(path: Path, remedy: str = ""):
-    """Reads the values of a JSON file; a missing one is a FileNotFoundError.
-
-    `path` may be remote. A UserError names a file that cannot be read, and ends in the
-    remedy.
-    """
+    """Reads JSON of a file, which may be remote; a UserError unless it is missing."""
     way_out = f"; {remedy}" if remedy else ""
     try:
         return json.loads(path.read_bytes())  # as UTF-8, whatever the locale

@@ -23,7 +23,7 @@ from mtujax.report.motion import Pair, draw_alignment, draw_features, draw_searc
 from mtujax.report.style import COLOURS, TEXT_WIDTH, figure_files, printed, show
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
 from mtujax.synthesis.photos import read_photo
-from mtujax.synthesis.settings import BlurSettings, Exposure, Shake
+from mtujax.synthesis.settings import PLAIN, BlurSettings, Shake
 from mtujax.video.image_folder import FolderReader
 from mtujax.weights.files import load
 
@@ -50,10 +50,7 @@ class Strip(NamedTuple):
 
 
 def liveliest_box(frame: np.ndarray, other: np.ndarray) -> Box:
-    """Finds where two images differ most: a box of a quarter of the width and height.
-
-    [H, W, 3] uint8 each.
-    """
+    """Finds where images [H, W, 3] uint8 differ most: a quarter of width and height."""
     height, width = (max(1, side // _SHARE) for side in frame.shape[:2])
     change = cv2.absdiff(frame, other).astype(np.float32).mean(axis=-1)
     # Sums of all windows at once; entry (y, x) is of the window that starts there.
@@ -67,11 +64,7 @@ def liveliest_box(frame: np.ndarray, other: np.ndarray) -> Box:
 def draw_crops(
     strips: list[Strip], path: Path, *, title: str, box: Box | None = None
 ) -> list[Path]:
-    """Shows a part of two frames for each method (Figs. 7 to 9); lists the files.
-
-    The first of `strips` is the input, which is also shown whole. Without a `box`, the
-    part is where first and last strip differ most.
-    """
+    """Shows a part, or the liveliest, of two frames by each method; lists the files."""
     check_strips(strips, box)
     first = strips[0].frames[0]
     box = box or liveliest_box(first, strips[-1].frames[0])
@@ -204,10 +197,7 @@ def draw_pictures(seen: FrameViews, folder: Path) -> list[Path]:
 def read_folders(
     folders: Sequence[tuple[str, Path]], number: int, box: Box | None = None
 ) -> list[Strip]:
-    """Reads frames `number` and `number` + 1 of each (label, folder), the input first.
-
-    Numbers count from 0. UserError if a folder lacks them, or as `check_strips`.
-    """
+    """Reads frames `number`, from 0, and the next of each folder, the input first."""
     strips = [Strip(label, _two_frames(path, number)) for label, path in folders]
     check_strips(strips, box)
     return strips
@@ -268,15 +258,7 @@ def _film(photo, size, speed) -> BlurredClip:
         width=size[0],
         blur=BlurSettings(
             Shake(speed=(speed, speed), scale=(1.0, 1.0), turn=False),
-            exposure=Exposure(
-                duty=(duty, duty),
-                wander=(0.0, 0.0),
-                gain=(1.0, 1.0),
-                highlights=(1.0, 1.0),
-                contrast=(0.0, 0.0),
-                shot=(0.0, 0.0),
-                read=(0.0, 0.0),
-            ),
+            exposure=dataclasses.replace(PLAIN, duty=(duty, duty)),
         ),
     )
 

@@ -45,11 +45,7 @@ class Point:
 
 
 def efficiency_points(dataset: str, measured: Sequence[Measured]) -> list[Point]:
-    """Gives the points of a dataset's figure, the reported ones first.
-
-    Only measurements under the paper's protocol with both a PSNR and a time are shown.
-    UserError for a dataset that the paper has no table of.
-    """
+    """Gives the points of a dataset's figure, the reported ones first."""
     paper = table_of(dataset)
     if paper is None:
         raise UserError(

@@ -71,10 +71,7 @@ class Alignment:
 def clip_features(
     model: MTUNet, params: dict, clip: np.ndarray, at: int
 ) -> list[FrameFeatures]:
-    """Runs the network over a clip; keeps features of frames `at` - 1 and `at`.
-
-    clip [T >= 2, H, W, 3] blurry frames, float in [0, 1] or uint8; 0 < at < T.
-    """
+    """Features of frames `at` - 1 and `at`, at > 0, of a blurry clip [T, H, W, 3]."""
     if not 0 < at < len(clip):
         raise ValueError(f"at={at}: not in 1 to {len(clip) - 1}")
     scale = 255 if clip.dtype == np.uint8 else 1
@@ -123,10 +120,7 @@ def _frame_features(frame, restored, kept, patch):
 def motion_between(
     before: FrameFeatures, now: FrameFeatures, kind: str, *, radius: int
 ) -> np.ndarray:
-    """Matches two frames by one kind of features, within `radius` cells.
-
-    [h, w, 2] int32 (dx, dy) in cells, from the current frame to the previous.
-    """
+    """Motion [h, w, 2] int32 (dx, dy) in cells to the frame before, by `kind`."""
     query, key = (jnp.asarray(f.to_match(kind))[None] for f in (now, before))
     return np.asarray(match(query, key, radius=radius)[0])
 
@@ -138,11 +132,7 @@ def align(
     *,
     patch: int = 1,
 ) -> Alignment:
-    """Moves the previous sharp frame by a displacement, block by block.
-
-    displacement [h, w, 2] int (dx, dy) in cells, sharp frames [H, W, 3] uint8; `patch`
-    is the network's p.
-    """
+    """Moves a sharp frame [H, W, 3] uint8 by [h, w, 2] int (dx, dy) in cells."""
     moves = np.asarray(displacement, np.int32)[None]
     aligned, error, psnr = _align(moves, previous[None], current[None], patch)
     return Alignment(

@@ -32,11 +32,7 @@ SIZE = (1280, 720)
 
 
 def result_files(paths: Sequence[Path]) -> list[Path]:
-    """Lists files of results, each once; UserError if there are none.
-
-    `paths` are files; evaluation folders, which give their `results.json`; or folders,
-    which give their `.json` files and those of the evaluation folders in them.
-    """
+    """Lists files of results, each once, of files, folders and evaluation folders."""
     files = [file for path in paths for file in _inside(path)]
     if not files:
         raise UserError("no results: give files of eval.py or `mtujax bench`")
@@ -145,11 +141,7 @@ def _preset(config):
 
 
 def distinctly_labelled(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
-    """Relabels networks that share a method, dataset and protocol by their weights.
-
-    Each entry comes with name, precision and sha256 of its weights; the label has as
-    many of these as needed.
-    """
+    """Relabels what shares method, dataset and protocol by (name, dtype, sha256)."""
     groups = {}
     for weights, one in found:
         place = one.key, one.dataset, one.protocol

@@ -67,12 +67,7 @@ def figure_files(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def printed(path: Path, size: tuple[float, float], caption: str) -> Iterator[Figure]:
-    """Yields an empty figure of `size` inches, then writes it with its caption.
-
-    `size` is (width, height) as printed; `path` has no suffix, and existing files are
-    replaced. The layout arranges itself.
-    UserError if a file cannot be written.
-    """
+    """Yields a figure of (width, height) inches, then writes it with its caption."""
     with rc_context(_RULES):
         figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
@@ -96,10 +91,7 @@ def _write(figure, path, caption):
 
 
 def show(axes: Axes, picture: np.ndarray, label: str, **options) -> AxesImage:
-    """Shows a picture without axes and its label below; gives what a colour bar needs.
-
-    [H, W] or [H, W, 3] float in [0, 1], or uint8; `options` are those of `imshow`.
-    """
+    """Shows [H, W] or [H, W, 3], float in [0, 1] or uint8, with a label below."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_linewidth(0.3)
