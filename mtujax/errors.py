@@ -1,5 +1,7 @@
 """Errors that a user can fix, and errors about weights."""
 
+import math
+
 
 class UserError(Exception):
     """An input, output or setting that cannot be used; `str()` is one line.
@@ -27,6 +29,13 @@ class WeightsError(UserError, ValueError):
 
 class UnknownWeightsError(UsageError, WeightsError):
     """A name that is neither bundled weights nor a path, or no preset."""
+
+
+def check_least(least: int, **values: float | None) -> None:
+    """Raises a UsageError for the first value below the least or infinite, by name."""
+    for name, value in values.items():
+        if value is not None and not least <= value < math.inf:
+            raise UsageError(f"{name} {value}: must be {least} or more")
 
 
 def out_of_memory(error: BaseException) -> bool:

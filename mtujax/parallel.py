@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtujax.common.hardware import cores
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UserError, check_least
 
 AXIS = "devices"
 """Name of the axis over which gradients are averaged."""
@@ -44,8 +44,7 @@ def use_cores(batch: int) -> int:
 
     A UsageError for a batch below 1.
     """
-    if batch < 1:
-        raise UsageError(f"batch {batch}: at least 1")
+    check_least(1, batch=batch)
     if os.environ.get("JAX_NUM_CPU_DEVICES") or jax.config.jax_num_cpu_devices > 0:
         return jax.config.jax_num_cpu_devices
     # One clip after the other keeps even two cores no more than half busy. Not for use

@@ -93,7 +93,7 @@ def test_a_cpu_counts_as_devices_that_can_share_a_batch(
 
 
 def test_a_batch_of_nothing_is_refused():
-    with pytest.raises(UsageError, match="^batch 0: at least 1$"):
+    with pytest.raises(UsageError, match="^batch 0: must be 1 or more$"):
         parallel.use_cores(0)
 
 

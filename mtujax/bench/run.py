@@ -26,7 +26,7 @@ from mtujax.common.dataclass_json import write_json
 from mtujax.common.hardware import load_average, machine
 from mtujax.common.text import counted, readable
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import BENCH, VERSION
 from mtujax.model.cost import (
@@ -77,9 +77,7 @@ class BenchOptions:
             raise UsageError(
                 f"unknown dtype {self.dtype!r}; one of {', '.join(DTYPES)}"
             )
-        for name in ("frames", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} {getattr(self, name)}: must be 1 or more")
+        check_least(1, frames=self.frames, batch=self.batch)
         if not 0 < self.rate < float("inf"):
             raise UsageError(f"rate {self.rate:g}: must be more than 0")
 

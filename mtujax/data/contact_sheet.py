@@ -17,7 +17,7 @@ from mtujax.common.flow_color import flow_colours
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.flow import ComputedMotion, dis_flow, no_motion
 from mtujax.data.locate import NoMotion, open_frames, open_motion
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UserError, check_least
 
 COLUMNS = ("blurry", "sharp", "motion", "warped difference")
 """The columns of `contact_sheet`."""
@@ -241,7 +241,7 @@ def clips_of_set(
     Raises:
         UserError: if no video has 5 frames, or stored flow is stale or incomplete.
     """
-    check_count(count)
+    check_least(1, clips=count)
     source = open_frames(name, path, split=split, config=config)
     try:
         motion = open_motion(name, path, source, split=split, config=config)
@@ -262,9 +262,3 @@ def _clip_at(clips, motion, index):
     flow, valid = (np.stack(part) for part in zip(*found, strict=True))
     title = f"{clips.source.videos[video].name} {start + SHOWN_FRAMES // 2}"
     return SheetClip(title, clip["blurry"], clip["sharp"], flow, valid)
-
-
-def check_count(count: int):
-    """Raises a UsageError for a number of clips below 1."""
-    if count < 1:
-        raise UsageError(f"clips {count}: at least 1")

@@ -19,7 +19,7 @@ from mtujax.common.files import check_output, digest
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.options import Options
 from mtujax.deblur.session import Restoration
-from mtujax.errors import UsageError
+from mtujax.errors import UsageError, check_least
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet
 from mtujax.video.inputs import input_kind, open_reader, output_kind
@@ -131,8 +131,7 @@ def deblur_video(
     options = Options(**{f.name: given[f.name] for f in dataclasses.fields(Options)})
     kind = output_kind(output)
     options.check(input, output, kind)
-    if segment_frames < 1:
-        raise UsageError(f"segment_frames {segment_frames}: must be 1 or more")
+    check_least(1, segment_frames=segment_frames)
     if resume and "pipe" in (input_kind(input), kind):
         raise UsageError("resume: what went through a pipe cannot be had again")
     notes = _Notes(on_note)

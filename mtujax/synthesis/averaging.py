@@ -13,7 +13,7 @@ import numpy as np
 
 from mtujax import video
 from mtujax.config import SCENE_THRESHOLD
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.synthesis.host.clip import BlurredClip
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 from mtujax.video.scene_cuts import shots
@@ -69,8 +69,7 @@ def clips_of_video(
         raise UsageError(f"average {average}: 3 or more, and odd, to have a middle")
     if every < average:
         raise UsageError(f"every {every}: at least as many as are averaged, {average}")
-    if frames < 1:
-        raise UsageError(f"frames {frames}: at least 1")
+    check_least(1, frames=frames)
     stem, number = Path(path).stem, 0
     with video.VideoReader(Path(path)) as reader:
         turn = reader.info.orientation.upright

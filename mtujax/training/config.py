@@ -13,7 +13,7 @@ from mtujax.common.dataclass_json import from_dict, to_dict
 from mtujax.common.text import nearest
 from mtujax.config import ModelConfig
 from mtujax.data.datasets import DATASETS
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
 
 _TRAIN_CHOICES = {
@@ -152,10 +152,7 @@ _CHOICES = {
 
 
 def _at_least(part, least, names, path=""):
-    for name in names.split():
-        value = getattr(part, name)
-        if value is not None and not least <= value < math.inf:
-            raise UsageError(f"{path}{name} {value}: must be {least} or more")
+    check_least(least, **{path + name: getattr(part, name) for name in names.split()})
 
 
 def _check_ranges(part, path):
