@@ -24,70 +24,7 @@ Threads = Annotated[
     int | None, typer.Option(help="Images decoded at once; else one for each core.")
 ]
 
-
 _TEACHER_PAIRS = 2  # at once: one is written while the other is computed
-
-
-def flow(
-    name: Name,
-    path: Annotated[
-        Path, typer.Argument(help="Folder that holds it, as unpacked or prepared.")
-    ],
-    split: Annotated[str, typer.Option(help="Part of it.")] = "train",
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="dis: OpenCV's dense inverse search; teacher: LiteFlowNet. Else what "
-            "--teacher says."
-        ),
-    ] = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(help="Its weights, made by `mtujax convert --teacher`."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for sets; else the one that holds the set where it is "
-            "prepared, or TFDS_DATA_DIR, ~/tensorflow_datasets"
-        ),
-    ] = None,
-    config: Config = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is stale.")
-    ] = False,
-    threads: Threads = None,
-):
-    """Compute the motion between sharp frames, for the motion loss.
-
-    Done once and kept: 5 bytes for each pixel. A stopped run resumes with the
-    video where it was.
-    """
-    method, estimate = _estimator(method, teacher)
-    folder = data.flow_folder(name, path, config=config, output=output) / split
-    source = data.open_frames(name, path, split=split, config=config, threads=threads)
-    with FrameProgress("motion") as progress:
-        there = data.compute_motion(
-            source,
-            folder,
-            method=method,
-            estimate=estimate,
-            overwrite=overwrite,
-            threads=threads or (_TEACHER_PAIRS if estimate else None),
-            progress=progress,
-        )
-    note = f", {there} of them there already" if there else ""
-    print(f"{folder}: motion of {len(source.videos)} videos{note}")
-
-
-def _estimator(method, teacher):
-    """The method's name as stored, and its function; None for the package's own."""
-    if teacher is None:
-        return method or "dis", None
-    if method not in (None, "teacher"):
-        raise UsageError(f"--teacher {teacher}: --method {method} reads no weights")
-    return liteflownet.teacher_estimator(teacher)
-
 
 app = typer.Typer(
     help="Check and prepare datasets.", add_completion=False, rich_markup_mode=None
@@ -111,7 +48,9 @@ def check(
     compared with its checksums.
     """
     if data.is_cache(path):
-        _check_copy(path)
+        if damaged := data.verify_cache(path):
+            raise UserError("\n  ".join([f"{path}: {len(damaged)} damaged", *damaged]))
+        print(f"{path}: every array is as it was written")
         return
     with FrameProgress("checking") as progress:
         report = data.check_dataset(
@@ -171,7 +110,66 @@ def prepare(
     print(f"{done.folder}: {done.bytes / 1e6:,.1f} MB")
 
 
-app.command()(flow)
+@app.command()
+def flow(
+    name: Name,
+    path: Annotated[
+        Path, typer.Argument(help="Folder that holds it, as unpacked or prepared.")
+    ],
+    split: Annotated[str, typer.Option(help="Part of it.")] = "train",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="dis: OpenCV's dense inverse search; teacher: LiteFlowNet. Else what "
+            "--teacher says."
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Its weights, made by `mtujax convert --teacher`."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for sets; else the one that holds the set where it is "
+            "prepared, or TFDS_DATA_DIR, ~/tensorflow_datasets"
+        ),
+    ] = None,
+    config: Config = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is stale.")
+    ] = False,
+    threads: Threads = None,
+):
+    """Compute the motion between sharp frames, for the motion loss.
+
+    Done once and kept: 5 bytes for each pixel. A stopped run resumes with the
+    video where it was.
+    """
+    method, estimate = _estimator(method, teacher)
+    folder = data.flow_folder(name, path, config=config, output=output) / split
+    source = data.open_frames(name, path, split=split, config=config, threads=threads)
+    with FrameProgress("motion") as progress:
+        there = data.compute_motion(
+            source,
+            folder,
+            method=method,
+            estimate=estimate,
+            overwrite=overwrite,
+            threads=threads or (_TEACHER_PAIRS if estimate else None),
+            progress=progress,
+        )
+    note = f", {there} of them there already" if there else ""
+    print(f"{folder}: motion of {len(source.videos)} videos{note}")
+
+
+def _estimator(method, teacher):
+    """The method's name as stored, and its function; None for the package's own."""
+    if teacher is None:
+        return method or "dis", None
+    if method not in (None, "teacher"):
+        raise UsageError(f"--teacher {teacher}: --method {method} reads no weights")
+    return liteflownet.teacher_estimator(teacher)
 
 
 @app.command()
@@ -305,12 +303,6 @@ def show(
     for line in data.write_sheet(looks, output).lines:
         print(line)
     print(f"{output}: {len(looks)} clips, motion: {origin}")
-
-
-def _check_copy(path):
-    if damaged := data.verify_cache(path):
-        raise UserError("\n  ".join([f"{path}: {len(damaged)} damaged", *damaged]))
-    print(f"{path}: every array is as it was written")
 
 
 def _print_report(report):

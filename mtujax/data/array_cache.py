@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.threads import default_threads, in_threads
+from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, frame_files
 from mtujax.data.frames import KINDS, FrameSource, VideoInfo, no_split, video_info
 from mtujax.data.images import decode
@@ -130,7 +130,7 @@ def _decoded(paths, info, threads):
 
     # A few at a time, to bound the memory.
     for at in range(0, len(paths), 4 * threads):
-        yield from in_threads(one, paths[at : at + 4 * threads], threads=threads)
+        yield from in_order(one, paths[at : at + 4 * threads], threads=threads)
 
 
 class CachedFrames(FrameSource):

@@ -19,7 +19,7 @@ from mtujax.common.files import (
     publish,
     whole_output,
 )
-from mtujax.common.threads import default_threads, in_threads
+from mtujax.common.threads import default_threads, in_order
 from mtujax.data.flow import Estimator, FlowFiles, dis_flow, estimate_motion, write_npz
 from mtujax.data.frames import FrameSource
 from mtujax.errors import UsageError, UserError
@@ -171,7 +171,7 @@ def _frames(source, number, folder, estimate, threads):
             motion = estimate_motion(sharp[n - at + 1], sharp[n - at], estimate)
             write_npz(folder / f"{n:06d}.npz", *motion)
 
-        yield from in_threads(one, range(at, last), threads=threads)
+        yield from in_order(one, range(at, last), threads=threads)
 
 
 def kept_motion(folder: Path, source: FrameSource, *, advice: str) -> FlowFiles | None:

@@ -160,7 +160,8 @@ def compute_views(shown: FigureSettings, say: Callable[[str], None]) -> FrameVie
     model, params = _network(shown.weights[0])
     without = _without(shown)
     others = {name: load(name) for name in shown.weights[1:]}
-    about = f"Filmed from {_name(shown)}, {shown.size[0]}x{shown.size[1]}"
+    photo_name = shown.photo.name if shown.photo else "the bundled photograph"
+    about = f"Filmed from {photo_name}, {shown.size[0]}x{shown.size[1]}"
     network = f"network: {_label(shown.weights[0])}"
     pairs, clips = {}, {}
     for speed in (SLOW, _HANDS, FAST):
@@ -289,7 +290,3 @@ def _strip(name, seen):
 
 def _label(name):
     return Path(name).stem
-
-
-def _name(shown):
-    return shown.photo.name if shown.photo else "the bundled photograph"
