@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from mtujax.common.files import check_free, check_only, check_place, whole_output
 from mtujax.config import ModelConfig
-from mtujax.errors import UserError
+from mtujax.errors import UserError, extra
 from mtujax.model.inference import inference_form, matrix_multiple
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.resampling import from_unit_range, to_unit_range
@@ -56,8 +56,10 @@ def write_step(
     multiple = matrix_multiple(model.config)
     model, params = inference_form(model, params, multiple=multiple)
     exported = export_step(model, params)
+    with extra("deploy"):  # JAX imports flatbuffers
+        serialized = bytes(exported.serialize())
     contents = {
-        STEP: _serialized(exported),
+        STEP: serialized,
         MODULE: exported.mlir_module_serialized,
         MANIFEST: _manifest(model.config, about or {}),
     }
@@ -133,12 +135,3 @@ def _manifest(config: ModelConfig, about):
         "notes": [note.replace("{cell}", str(cell)) for note in _NOTES],
     }
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _serialized(exported):
-    try:
-        return bytes(exported.serialize())
-    except ImportError:
-        raise UserError(
-            "flatbuffers is not installed; pip install 'mtujax[deploy]'"
-        ) from None

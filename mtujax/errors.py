@@ -1,5 +1,6 @@
 """Errors that a user can fix, and errors about weights."""
 
+import contextlib
 import math
 
 
@@ -29,6 +30,16 @@ class WeightsError(UserError, ValueError):
 
 class UnknownWeightsError(UsageError, WeightsError):
     """A name that is neither bundled weights nor a path, or no preset."""
+
+
+@contextlib.contextmanager
+def extra(name: str):
+    """Makes a missing library a UserError that says which extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library, install = error.name.partition(".")[0], f"pip install 'mtujax[{name}]'"
+        raise UserError(f"{library} is not installed; {install}") from error
 
 
 def check_least(least: int, **values: float | None) -> None:

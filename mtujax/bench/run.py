@@ -26,7 +26,7 @@ from mtujax.common.dataclass_json import write_json
 from mtujax.common.hardware import load_average, machine
 from mtujax.common.text import counted, readable
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
-from mtujax.errors import UsageError, UserError, check_least
+from mtujax.errors import UsageError, check_least, extra
 from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import BENCH, VERSION
 from mtujax.model.cost import (
@@ -144,12 +144,8 @@ def _check_size(size, cell):
 
 def _twins(config, params, shape):
     """The PyTorch twin in each memory layout, by the layout's name."""
-    try:
+    with extra("torch"):
         from mtujax.torch_port.timing import LAYOUTS, Twin
-    except ImportError:
-        raise UserError(
-            "PyTorch is not installed; the twin needs `pip install 'mtujax[torch]'`"
-        ) from None
     tensors = from_params(params, config)
     return {layout: Twin(config, tensors, shape, layout) for layout in LAYOUTS}
 

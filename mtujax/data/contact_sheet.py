@@ -17,7 +17,7 @@ from mtujax.common.flow_color import flow_colours
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.flow import ComputedMotion, dis_flow, no_motion
 from mtujax.data.locate import NoMotion, open_frames, open_motion
-from mtujax.errors import UserError, check_least
+from mtujax.errors import UserError, check_least, extra
 
 COLUMNS = ("blurry", "sharp", "motion", "warped difference")
 """The columns of `contact_sheet`."""
@@ -187,12 +187,8 @@ def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statisti
 
 
 def _figure(sheet, found):
-    try:
+    with extra("plots"):
         from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError(
-            "figures need matplotlib: pip install 'mtujax[plots]'"
-        ) from None
     height, width = sheet.shape[:2]
     figure = Figure(figsize=(15, 12 * height / width + 0.6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(4, 1))

@@ -7,7 +7,7 @@ import numpy as np
 
 from mtujax.data.datasets import config_of, dataset
 from mtujax.data.frames import DecodedFrames, VideoInfo, no_split
-from mtujax.errors import UserError
+from mtujax.errors import UserError, extra
 
 
 def builder(
@@ -18,12 +18,8 @@ def builder(
 ):
     """The `PairBuilder` of a dataset; None takes TFDS's own folder."""
     config = config_of(dataset(name), config)
-    try:
+    with extra("train"):
         from mtujax.data import builders
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{error.name} is not installed; pip install 'mtujax[train]'"
-        ) from error
     made = getattr(builders, name.capitalize())
     chosen = {"config": made.named(config)} if config is not None else {}
     folder = None if data_dir is None else os.path.abspath(data_dir)

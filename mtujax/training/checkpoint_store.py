@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from mtujax.common.files import digest
-from mtujax.errors import UserError
+from mtujax.errors import UserError, extra
 from mtujax.weights.safetensors_io import shape_findings
 
 FORMAT = 1
@@ -157,12 +157,8 @@ class Store:
         `kept` is called with all steps, ascending, when one is written, and returns
         those to keep. `read_only` changes nothing, as another process may write there.
         """
-        try:
+        with extra("train"):
             import orbax.checkpoint as ocp
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"{error.name} is not installed; pip install 'mtujax[train]'"
-            ) from error
         self._args = ocp.args
         self.folder = folder if "://" in folder else os.path.abspath(folder)
         options = ocp.CheckpointManagerOptions(
