@@ -18,7 +18,7 @@ from mtujax.data.flow import Estimator
 from mtujax.errors import WeightsError
 from mtujax.liteflownet.layers import LEVELS
 from mtujax.liteflownet.network import SIDES, LiteFlowNet, flow
-from mtujax.weights.convert import Conversion
+from mtujax.weights.convert import Conversion, Names, name_findings, renamed
 from mtujax.weights.safetensors_io import (
     FORMAT,
     damaged_header,
@@ -27,7 +27,6 @@ from mtujax.weights.safetensors_io import (
     refuse,
     refuse_checkpoint,
     refuse_newer,
-    shape_findings,
     write_tensors,
 )
 from mtujax.weights.torch_reader import read_checkpoint
@@ -128,8 +127,8 @@ _LAST_AXES = {4: (2, 3, 1, 0), 1: (0,)}  # OIHW -> HWIO; depthwise C1HW -> HW1C
 _FEATURES = {"One": 1, "Two": 3, "Thr": 2, "Fou": 2, "Fiv": 1, "Six": 1}
 
 
-def teacher_names() -> dict[str, str]:
-    """The rename table {PyTorch name: "/"-joined parameter path}."""
+def teacher_names() -> Names:
+    """The rename table of all layers."""
     layers = {}
     for level, (word, count) in enumerate(_FEATURES.items(), 1):
         for k in range(count):
@@ -159,26 +158,21 @@ def teacher_names() -> dict[str, str]:
         for theirs, ours in ends.items()
     }
     shapes = teacher_shapes()  # not every level has every layer
-    return {name: path for name, path in table.items() if path in shapes}
+    return {
+        name: (path, _LAST_AXES[len(shapes[path])])
+        for name, path in table.items()
+        if path in shapes
+    }
 
 
 def teacher_params(tensors: dict[str, np.ndarray]) -> dict:
     """Renames and transposes a complete state dict into the teacher's parameters."""
-    flat = {}
-    for name, path in teacher_names().items():
-        axes = _LAST_AXES[tensors[name].ndim]
-        flat[path] = np.ascontiguousarray(np.transpose(tensors[name], axes))
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return renamed(tensors, teacher_names())
 
 
 def teacher_findings(tensors: dict[str, np.ndarray]) -> list[str]:
     """Names each tensor of a state dict that LiteFlowNet lacks or has otherwise."""
-    found = {name: value.shape for name, value in tensors.items()}
-    shapes, expected = teacher_shapes(), {}
-    for name, path in teacher_names().items():
-        axes = _LAST_AXES[len(shapes[path])]
-        expected[name] = tuple(shapes[path][k] for k in np.argsort(axes))
-    return shape_findings(found, expected)
+    return name_findings(tensors, teacher_names(), teacher_shapes(), {})
 
 
 def convert_teacher(
