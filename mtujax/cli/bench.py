@@ -66,11 +66,11 @@ def bench(
         weights = DEFAULT_WEIGHTS
     elif weights is not None and preset is not None:
         raise UsageError(f"--preset {preset}: not with --weights, which have theirs")
-    from mtujax.bench.run import BenchOptions, as_text, run, write_timing
-
-    # The options are those of the function, by the same names.
+    # The options are those of `BenchOptions`, by the same names.
     given = {k: v for k, v in context.params.items() if k != "results"}
     given |= {"weights": weights, "size": video.parse_size(size)}
+    from mtujax.bench.run import BenchOptions, as_text, run, write_timing
+
     options = BenchOptions(**given)
     if results is not None:
         check_output(results.parent, results, folder=False, overwrite=True)
