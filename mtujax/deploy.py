@@ -52,14 +52,14 @@ def write_step(
     names = (STEP, MODULE, MANIFEST)
     check_only(output, lambda path: path.name in names, "a step")
     check_free(output, folder=True, overwrite=overwrite)
+    with extra("deploy"):
+        import flatbuffers  # noqa: F401, as JAX needs it
     # One program for all devices: wider channels gain most where half precision runs.
     multiple = matrix_multiple(model.config)
     model, params = inference_form(model, params, multiple=multiple)
     exported = export_step(model, params)
-    with extra("deploy"):  # JAX imports flatbuffers
-        serialized = bytes(exported.serialize())
     contents = {
-        STEP: serialized,
+        STEP: bytes(exported.serialize()),
         MODULE: exported.mlir_module_serialized,
         MANIFEST: _manifest(model.config, about or {}),
     }
