@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mtujax.common.files import whole_output
 from mtujax.common.text import nearest
+from mtujax.config import kinds
 from mtujax.errors import UsageError, UserError
 
 _NOT = object()  # the value does not fit the type
@@ -56,10 +57,10 @@ def from_dict(
 
 def _value(value, hint, path, renamed):
     """Converts a value to a field's type, or raises UsageError."""
-    kinds = _kinds(hint)
-    if value is None and types.NoneType in kinds:
+    choices = kinds(hint)
+    if value is None and types.NoneType in choices:
         return None
-    for choice in kinds:
+    for choice in choices:
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
             return from_dict(value, choice, f"{path}.", renamed=renamed)
         if (parts := _parts(value, choice)) is not None:
@@ -67,29 +68,7 @@ def _value(value, hint, path, renamed):
             return read if isinstance(value, Mapping) else tuple(read.values())
         if (read := _read(value, choice)) is not _NOT:
             return read
-    raise UsageError(f"{path} {value!r}: must be {' or '.join(map(_words, kinds))}")
-
-
-def _kinds(hint):
-    """The types of a union, or the one type that is none."""
-    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    return typing.get_args(hint) if union else (hint,)
-
-
-def choices(hint) -> list:
-    """The types that a field may have, None aside."""
-    return [kind for kind in _kinds(hint) if kind is not types.NoneType]
-
-
-def field_types(kind: type, path: str = "") -> dict[str, type]:
-    """Types of all fields, None aside, by dotted name: a part, then its own fields."""
-    found = {}
-    for name, hint in typing.get_type_hints(kind).items():
-        (choice,) = choices(hint)
-        found[f"{path}{name}"] = choice
-        if dataclasses.is_dataclass(choice):
-            found |= field_types(choice, f"{path}{name}.")
-    return found
+    raise UsageError(f"{path} {value!r}: must be {' or '.join(map(_words, choices))}")
 
 
 def _parts(value, kind):

@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -167,7 +166,9 @@ def _replace_folder(temporary, output):
 
 def _beside(output, kind):
     # Not the process ID: in a container it is the same at every start.
-    return output.with_name(f".{output.stem}.{uuid.uuid4().hex}.{kind}{output.suffix}")
+    return output.with_name(
+        f".{output.stem}.{os.urandom(16).hex()}.{kind}{output.suffix}"
+    )
 
 
 @contextlib.contextmanager

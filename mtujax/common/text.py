@@ -1,10 +1,10 @@
 """Tables as text: Markdown to read, LaTeX (booktabs) to print; words for messages."""
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 CHECK = "✓"
 """Cell text for a component that a variant has."""
@@ -31,8 +31,7 @@ _DOCUMENT = r"""\documentclass{article}
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column's header."""
 
     name: str
@@ -40,8 +39,7 @@ class Column:
     align: str = "r"  # "l", "c" or "r"
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table whose numbers are already text."""
 
     slug: str  # in names of files and labels; letters, digits, "-", "_"

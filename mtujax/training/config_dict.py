@@ -5,7 +5,8 @@ import typing
 
 from ml_collections import ConfigDict, config_dict
 
-from mtujax.common.dataclass_json import choices, from_dict
+from mtujax.common.dataclass_json import from_dict
+from mtujax.config import field_types
 from mtujax.training.config import RENAMED, RunConfig
 
 
@@ -19,12 +20,13 @@ def to_config_dict(config: RunConfig) -> ConfigDict:
         A locked dict of the same structure, which refuses mistyped fields. A field
         that may be None keeps the type of its other values.
     """
-    hints, values = typing.get_type_hints(type(config)), {}
+    hints, types = typing.get_type_hints(type(config)), field_types(type(config))
+    values = {}
     for field in dataclasses.fields(config):
-        value, hint = getattr(config, field.name), hints[field.name]
+        value, kind = getattr(config, field.name), types[field.name]
         if dataclasses.is_dataclass(value):
             value = to_config_dict(value)
-        elif (kind := choices(hint)[0]) != hint and isinstance(kind, type):
+        elif kind != hints[field.name] and isinstance(kind, type):
             value = config_dict.FieldReference(value, field_type=kind)
         values[field.name] = value
     return ConfigDict(values).lock()
