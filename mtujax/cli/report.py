@@ -12,6 +12,7 @@ from mtujax.errors import UsageError
 
 
 def report(
+    context: typer.Context,
     results: Annotated[
         list[Path],
         typer.Argument(help="Files that eval.py or `mtujax bench` wrote, or folders."),
@@ -52,15 +53,9 @@ def report(
     tables.md and tables.tex hold Tables 1 to 4 as far as something was measured for
     them, and a table for every other dataset and protocol. Blank: not measured.
     """
-    chosen = {
-        "--weights": weights,
-        "--without": without,
-        "--photo": photo,
-        "--crop": crop,
-    }
-    for option, value in chosen.items():
-        if value and not figures:
-            raise UsageError(f"{option}: only with --figures")
+    for option in ("weights", "without", "photo", "crop"):
+        if context.params[option] and not figures:
+            raise UsageError(f"--{option}: only with --figures")
     if box and not crop:
         raise UsageError(f"--box {box}: only with --crop")
     folders, part = [_labelled(text) for text in crop or ()], _box(box)

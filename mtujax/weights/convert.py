@@ -31,21 +31,13 @@ _BIAS = (0,)
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """The result of a conversion.
-
-    Attributes:
-        output: the file that was written.
-        preset: name of the network.
-        parameters: number of parameters.
-        sha256: hexadecimal digest of the checkpoint.
-        dropped: names of the training-only tensors left out.
-    """
+    """The result of a conversion."""
 
     output: Path
-    preset: str
-    parameters: int
-    sha256: str
-    dropped: tuple[str, ...]
+    preset: str  # name of the network
+    parameters: int  # their number
+    sha256: str  # hexadecimal digest of the checkpoint
+    dropped: tuple[str, ...]  # names of the training-only tensors left out
 
 
 Names = dict[str, tuple[str, tuple[int, ...]]]
