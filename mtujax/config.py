@@ -6,6 +6,8 @@ released models.
 """
 
 import dataclasses
+import types
+import typing
 from typing import Literal
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -189,3 +191,20 @@ PAPER_TEXT = ModelConfig(
     initial_features="zero",
 )
 """MTU2 as the paper's text describes it (Sec. 3.2-4.1): causal, no look-ahead."""
+
+
+def kinds(hint) -> tuple:
+    """The types of a union, or the one type that is none."""
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def field_types(kind: type, path: str = "") -> dict[str, type]:
+    """Types of all fields, None aside, by dotted name: a part, then its own fields."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        (choice,) = (one for one in kinds(hint) if one is not types.NoneType)
+        found[f"{path}{name}"] = choice
+        if dataclasses.is_dataclass(choice):
+            found |= field_types(choice, f"{path}{name}.")
+    return found

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from mtujax.common.files import check_free, check_only, check_place, whole_output
 from mtujax.config import ModelConfig
-from mtujax.errors import UserError
+from mtujax.errors import UserError, extra
+from mtujax.model.inference import inference_form, matrix_multiple
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.ops.steering import PYRAMID_SIDE
@@ -45,15 +46,20 @@ def write_step(
     about: dict | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Writes the one-frame step for CPU, GPU and TPU to a folder, all or nothing."""
+    """Writes the inference form's step for CPU, GPU and TPU to a folder, or nothing."""
     output = Path(output)
     check_place(output, folder=True)
     names = (STEP, MODULE, MANIFEST)
     check_only(output, lambda path: path.name in names, "a step")
     check_free(output, folder=True, overwrite=overwrite)
+    with extra("deploy"):
+        import flatbuffers  # noqa: F401, as JAX needs it
+    # One program for all devices: wider channels gain most where half precision runs.
+    multiple = matrix_multiple(model.config)
+    model, params = inference_form(model, params, multiple=multiple)
     exported = export_step(model, params)
     contents = {
-        STEP: _serialized(exported),
+        STEP: bytes(exported.serialize()),
         MODULE: exported.mlir_module_serialized,
         MANIFEST: _manifest(model.config, about or {}),
     }
@@ -129,12 +135,3 @@ def _manifest(config: ModelConfig, about):
         "notes": [note.replace("{cell}", str(cell)) for note in _NOTES],
     }
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _serialized(exported):
-    try:
-        return bytes(exported.serialize())
-    except ImportError:
-        raise UserError(
-            "flatbuffers is not installed; pip install 'mtujax[deploy]'"
-        ) from None

@@ -1,5 +1,8 @@
 """Errors that a user can fix, and errors about weights."""
 
+import contextlib
+import math
+
 
 class UserError(Exception):
     """An input, output or setting that cannot be used; `str()` is one line.
@@ -27,3 +30,32 @@ class WeightsError(UserError, ValueError):
 
 class UnknownWeightsError(UsageError, WeightsError):
     """A name that is neither bundled weights nor a path, or no preset."""
+
+
+@contextlib.contextmanager
+def extra(name: str):
+    """Makes a missing library a UserError that says which extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        library, install = error.name.partition(".")[0], f"pip install 'mtujax[{name}]'"
+        raise UserError(f"{library} is not installed; {install}") from error
+
+
+def check_least(least: int, **values: float | None) -> None:
+    """Raises a UsageError for the first value below the least or infinite, by name."""
+    for name, value in values.items():
+        if value is not None and not least <= value < math.inf:
+            raise UsageError(f"{name} {value}: must be {least} or more")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory of the host or device ran out."""
+    if isinstance(error, MemoryError):
+        return True
+    names = {kind.__name__ for kind in type(error).__mro__}
+    of_xla = not names.isdisjoint(("XlaRuntimeError", "JaxRuntimeError"))
+    # The status of a computation on a CPU is INTERNAL; making an array there raises a
+    # ValueError.
+    said = str(error)
+    return "RESOURCE_EXHAUSTED" in said or (of_xla and "Out of memory" in said)

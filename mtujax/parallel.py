@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mtujax.common.hardware import cores
-from mtujax.errors import UserError
+from mtujax.errors import UserError, check_least
 
 AXIS = "devices"
 """Name of the axis over which gradients are averaged."""
@@ -39,7 +40,11 @@ def start(
 
 
 def use_cores(batch: int) -> int:
-    """Makes CPU cores count as devices that share a batch; call it before any JAX."""
+    """Makes CPU cores count as devices that share a batch; call it before any JAX.
+
+    A UsageError for a batch below 1.
+    """
+    check_least(1, batch=batch)
     if os.environ.get("JAX_NUM_CPU_DEVICES") or jax.config.jax_num_cpu_devices > 0:
         return jax.config.jax_num_cpu_devices
     # One clip after the other keeps even two cores no more than half busy. Not for use
@@ -177,8 +182,6 @@ def largest(number: int) -> int:
     """The largest of all processes' numbers; all must call it at the same time."""
     if jax.process_count() == 1:
         return number
-    from jax.experimental import multihost_utils
-
     return int(multihost_utils.process_allgather(np.asarray(number)).max())
 
 

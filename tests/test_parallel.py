@@ -11,11 +11,12 @@ from networks import SMALLEST
 from places import HELPERS
 from ports import coordinator
 from sharing import CONFIGS, MODEL, make_batch, tracings, trained
+from stepping import train_step
 
 from mtujax import parallel
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 from mtujax.model.network import MTUNet
-from mtujax.training.step import make_step, train_step
+from mtujax.training.step import make_step
 
 
 def assert_same(found, expected, atol):
@@ -89,6 +90,11 @@ def test_a_cpu_counts_as_devices_that_can_share_a_batch(
     monkeypatch.setattr(type(jax.config), "jax_num_cpu_devices", -1, raising=False)
     assert parallel.use_cores(batch) == count
     assert said == [("jax_num_cpu_devices", count)]
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(UsageError, match="^batch 0: must be 1 or more$"):
+        parallel.use_cores(0)
 
 
 WORKER = """

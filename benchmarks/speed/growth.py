@@ -23,10 +23,10 @@ from benchmarks.speed.speed_row import OURS, PLAIN, both_forms
 from benchmarks.speed.speed_text import device, ms, versions
 from mtujax import PRESETS
 from mtujax.bench.timing import Network
-from mtujax.common.hardware import out_of_memory
 from mtujax.common.text import Column, Table, markdown, readable
 from mtujax.config import DTYPES, ModelConfig
 from mtujax.deblur.memory import available_bytes
+from mtujax.errors import out_of_memory
 from mtujax.model.cost import compiled_memory
 from mtujax.model.stream import Stream
 

@@ -21,9 +21,10 @@ from benchmarks.speed.core import matcher_runners
 from mtujax import PRESETS, MTUNet, inference_params, init_params
 from mtujax.bench.timing import Network, measure, peak_memory, ratio, statistics, timed
 from mtujax.common.files import whole_output
-from mtujax.common.hardware import load_average, out_of_memory
+from mtujax.common.hardware import load_average
 from mtujax.common.text import readable
 from mtujax.deblur.memory import available_bytes
+from mtujax.errors import out_of_memory
 from mtujax.model.cost import (
     compiled_bytes,
     compiled_flops,

@@ -25,7 +25,7 @@ from mtujax import PRESETS, MTUNet, init_params, parallel
 from mtujax.model.cost import compiled_memory
 from mtujax.training.config import RELEASE, DataConfig, RunConfig
 from mtujax.training.inputs import open_feed
-from mtujax.training.step import init_train_state, make_step, train_step
+from mtujax.training.step import clip_step, init_train_state, make_step
 
 PHOTOS = pathlib.Path(mtujax.__file__).parent / "assets"
 SCHEMES = {
@@ -108,7 +108,10 @@ def beside_twin(case, args):
     params = init_params(model, jax.random.key(0))
     batch = random_batch(model.config, args)
     state = init_train_state(config, params)
-    step = train_step.lower(state, batch, model=model, config=config)
+    step = jax.jit(
+        lambda state, batch: clip_step(state, batch, model=model, config=config),
+        donate_argnums=0,
+    ).lower(state, batch)
     step, row = compiled(step)
     runners = {"mtujax": ours(step, state, batch)}
     if args.twin:

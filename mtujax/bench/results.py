@@ -11,36 +11,21 @@ Whatever else `bench.run.run` finds is there, too.
 """
 
 import dataclasses
-from pathlib import Path
 
-from mtujax.common.dataclass_json import from_dict, write_json
-from mtujax.evaluation.results import BENCH, VERSION, Method
+from mtujax.common.dataclass_json import from_dict
+from mtujax.evaluation.results import Method
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """The time of a network's step.
+    """The time of a network's step."""
 
-    Attributes:
-        method: the network.
-        device: on which the time was measured.
-        size: (W, H) of the frames in pixels.
-        batch: batch size.
-        milliseconds: of a median step, for the whole batch.
-        form: of the network, "plain" or "inference"; None if the file does not say.
-    """
-
-    method: Method
-    device: str
-    size: tuple[int, int]
-    batch: int
-    milliseconds: float
-    form: str | None = None
-
-
-def write_timing(path: Path, found: dict) -> None:
-    """Writes what `bench.run.run` found, all or nothing."""
-    write_json(path, {"kind": BENCH, "version": VERSION, **found})
+    method: Method  # the network
+    device: str  # on which the time was measured
+    size: tuple[int, int]  # (W, H) of the frames in pixels
+    batch: int  # batch size
+    milliseconds: float  # of a median step, for the whole batch
+    form: str | None = None  # "plain" or "inference"; None if unknown
 
 
 def timing_of(values: dict) -> Timing:

@@ -6,6 +6,7 @@ Letters: B batch size, H W pixels.
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,11 +22,13 @@ from mtujax.bench.timing import (
     ratio,
     statistics,
 )
+from mtujax.common.dataclass_json import write_json
 from mtujax.common.hardware import load_average, machine
 from mtujax.common.text import counted, readable
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, check_least, extra
 from mtujax.evaluation.method import open_subject
+from mtujax.evaluation.results import BENCH, VERSION
 from mtujax.model.cost import (
     achieved,
     compiled_bytes,
@@ -48,31 +51,17 @@ _DISTINCT = 4  # frames pushed in turn; their content does not matter
 
 @dataclasses.dataclass(frozen=True)
 class BenchOptions:
-    """What to time.
+    """What to time."""
 
-    Attributes:
-        weights: bundled name, path of a `.safetensors` file or run directory; None with
-            `preset`.
-        preset: network with random weights, which take the same time; None with
-            `weights`.
-        size: (W, H) of the frames in pixels, multiples of the network's cell.
-        dtype: compute precision; None keeps the network's own.
-        frames: timed frames.
-        batch: batch size B, the videos that advance together.
-        rate: frames per second of the live video that latencies are for.
-        torch: also time the PyTorch twin, in turn.
-        plain: time the network as it was trained, not in its inference form.
-    """
-
-    weights: str | None = DEFAULT_WEIGHTS
-    preset: str | None = None
-    size: tuple[int, int] = (1280, 720)
-    dtype: str | None = None
-    frames: int = 30
-    batch: int = 1
-    rate: float = 30.0
-    torch: bool = False
-    plain: bool = False
+    weights: str | None = DEFAULT_WEIGHTS  # name, file or run; None with `preset`
+    preset: str | None = None  # network with random weights
+    size: tuple[int, int] = (1280, 720)  # (W, H), multiples of the network's cell
+    dtype: str | None = None  # None keeps the network's own
+    frames: int = 30  # timed
+    batch: int = 1  # videos that advance together
+    rate: float = 30.0  # frames per second, for latencies
+    torch: bool = False  # also time the PyTorch twin, in turn
+    plain: bool = False  # as trained, not in the inference form
 
     def __post_init__(self):
         """Raises a UsageError that names the first option that cannot be timed."""
@@ -88,9 +77,7 @@ class BenchOptions:
             raise UsageError(
                 f"unknown dtype {self.dtype!r}; one of {', '.join(DTYPES)}"
             )
-        for name in ("frames", "batch"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} {getattr(self, name)}: must be 1 or more")
+        check_least(1, frames=self.frames, batch=self.batch)
         if not 0 < self.rate < float("inf"):
             raise UsageError(f"rate {self.rate:g}: must be more than 0")
 
@@ -101,10 +88,7 @@ def run(
     clock: Clock = time.perf_counter,
     on_round: Callable[[int, int], None] | None = None,
 ) -> dict:
-    """Times a network on this machine; returns JSON values.
-
-    `on_round` is called after each round with the number done and the total.
-    """
+    """Times a network on this machine; returns JSON values."""
     others = load_average()
     subject = _subject(options)
     model, params = subject.model, subject.params
@@ -160,12 +144,8 @@ def _check_size(size, cell):
 
 def _twins(config, params, shape):
     """The PyTorch twin in each memory layout, by the layout's name."""
-    try:
+    with extra("torch"):
         from mtujax.torch_port.timing import LAYOUTS, Twin
-    except ImportError:
-        raise UserError(
-            "PyTorch is not installed; the twin needs `pip install 'mtujax[torch]'`"
-        ) from None
     tensors = from_params(params, config)
     return {layout: Twin(config, tensors, shape, layout) for layout in LAYOUTS}
 
@@ -240,6 +220,11 @@ def _beside(measured, first, batch):
             "largest_difference": int(np.abs(apart).max()),
         }
     return found
+
+
+def write_timing(path: Path, found: dict) -> None:
+    """Writes what `run` found as `bench.results` reads it, all or nothing."""
+    write_json(path, {"kind": BENCH, "version": VERSION, **found})
 
 
 _GIGA = 1e9

@@ -219,21 +219,12 @@ def ratio(samples: Sequence[float], others: Sequence[float]) -> float:
 
 
 class Memory(NamedTuple):
-    """Peak device memory of a step, in bytes.
+    """Peak device memory of a step, in bytes."""
 
-    Attributes:
-        bytes: the figure to quote: `device` where known, else `compiled`, else None.
-        source: where it is from.
-        device: JAX's peak since the process started, including what the compiler tried
-            out; None where the device does not report it, as on a CPU.
-        compiled: inputs, outputs and temporaries of the step by the compiler's
-            analysis; None where it gives none.
-    """
-
-    bytes: int | None
-    source: str
-    device: int | None
-    compiled: int | None
+    bytes: int | None  # to quote: `device` where known, else `compiled`
+    source: str  # where it is from
+    device: int | None  # JAX's peak since the process started; None on a CPU
+    compiled: int | None  # of the step, by the compiler's analysis; None if unknown
 
 
 def peak_memory(compiled: jax.stages.Compiled) -> Memory:
@@ -248,9 +239,5 @@ def peak_memory(compiled: jax.stages.Compiled) -> Memory:
 
 
 def latency(lookahead: int, rate: float, milliseconds: float) -> float:
-    """Milliseconds from the arrival of a live frame to its restored form.
-
-    `rate` is in frames per second; `milliseconds` count from the arrival of the last
-    frame that it looks ahead to.
-    """
+    """Milliseconds from the arrival of a live frame to its restored form."""
     return 1e3 * lookahead / rate + milliseconds

@@ -6,11 +6,11 @@ everything else, 130 and 143 when interrupted. Heavy imports wait for their comm
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+import mtujax
 from mtujax.cli.bench import bench
 from mtujax.cli.configs import (
     TAKES_FIELDS,
@@ -54,7 +54,7 @@ def main(args: list[str] | None = None, *, script: str | None = None) -> None:
 
 def _print_version(wanted: bool):
     if wanted:
-        print(f"mtujax {version('mtujax')}")
+        print(f"mtujax {mtujax.__version__}")
         raise typer.Exit()
 
 

@@ -5,13 +5,17 @@ from typing import Annotated
 
 import typer
 
+from mtujax import video
 from mtujax.cli.script import on_out_of_memory
+from mtujax.common.files import check_output
+from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
 
 @on_out_of_memory("--dtype bfloat16, or a smaller --size or --batch")
 def bench(
+    context: typer.Context,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -62,23 +66,12 @@ def bench(
         weights = DEFAULT_WEIGHTS
     elif weights is not None and preset is not None:
         raise UsageError(f"--preset {preset}: not with --weights, which have theirs")
-    from mtujax.bench.results import write_timing
-    from mtujax.bench.run import BenchOptions, as_text, run
-    from mtujax.common.files import check_output
-    from mtujax.common.progress import FrameProgress
-    from mtujax.video.inputs import parse_size
+    # The options are those of `BenchOptions`, by the same names.
+    given = {k: v for k, v in context.params.items() if k != "results"}
+    given |= {"weights": weights, "size": video.parse_size(size)}
+    from mtujax.bench.run import BenchOptions, as_text, run, write_timing
 
-    options = BenchOptions(
-        weights=weights,
-        preset=preset,
-        size=parse_size(size),
-        dtype=dtype,
-        frames=frames,
-        batch=batch,
-        rate=rate,
-        torch=torch,
-        plain=plain,
-    )
+    options = BenchOptions(**given)
     if results is not None:
         check_output(results.parent, results, folder=False, overwrite=True)
     with FrameProgress("timing", stderr=True) as progress:

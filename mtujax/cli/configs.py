@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperCommand
 
-from mtujax.common.text import nearest
+from mtujax import training
+from mtujax.common.text import closest, nearest
+from mtujax.config import field_types
 from mtujax.errors import UsageError
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
-
-    from mtujax.training.config import RunConfig
 
 Config = Annotated[
     list[str] | None,
@@ -52,7 +52,7 @@ _BOOLEANS = dict.fromkeys(("true", "t", "1"), True) | dict.fromkeys(
 
 def read_config(
     files: Sequence[str] | None, rest: Sequence[str], params: Iterable = ()
-) -> "RunConfig | None":
+) -> "training.RunConfig | None":
     """Reads the values of --config and the words that no option takes; None for none.
 
     `params` are the command's, of which a mistyped one may be. Any mistake in the words
@@ -67,28 +67,23 @@ def read_config(
     if len(files) > 1:
         raise UsageError("--config: give it once")
     config = _load(*_find(files[0]))
-    from mtujax.training.config_dict import from_config_dict
-
     # References to a field follow it; the types are checked below, by the dataclasses.
     with config.unlocked(), config.ignore_type():
         for path, value in fields.items():
             _set(config, path, value)
-    return from_config_dict(config)
+    return training.from_config_dict(config)
 
 
 def _fields(words, options):
     """Values by dotted names of fields; refuses everything else."""
-    from mtujax.training.config import RunConfig
-    from mtujax.training.config_dict import check_field, field_types
-
-    types, values = field_types(RunConfig), {}
+    types, values = field_types(training.RunConfig), {}
     while words:
         word = words.pop(0)
         found = re.fullmatch(r"--(no)?config\.([^=]*)(?:=(.*))?", word, re.DOTALL)
         if not found or found[1] and found[3] is not None:
             _refuse(word, options, types)
         off, path, text = found.groups()
-        check_field(path)
+        _check_field(path, types)
         if text is None and (off or types[path] is bool):
             text = str(not off)
         elif text is None:
@@ -97,6 +92,27 @@ def _fields(words, options):
             text = words.pop(0)
         values[path] = _value(text, types[path])
     return values
+
+
+def _check_field(path, types):
+    """Refuses what is no dotted name of a field, with the nearest that is."""
+    if path in types:
+        return
+    if path in training.RENAMED:
+        raise UsageError(
+            f"--config.{path}: is called --config.{training.RENAMED[path]} now"
+        )
+    part, _, last = path.rpartition(".")
+    parts = {name.rpartition(".")[0] for name in types}
+    leaves = [name for name in types if name not in parts]
+    same = [name for name in leaves if name.split(".")[-1] == last]
+    if near := same[0] if same else closest(path, leaves):
+        meant = f"did you mean --config.{near}?"
+    else:
+        part = part if part in parts else ""
+        siblings = [name for name in types if name.rpartition(".")[0] == part]
+        meant = f"there are {', '.join(siblings)}"
+    raise UsageError(f"--config.{path}: no such field; {meant}")
 
 
 def _refuse(word, options, types):
@@ -217,10 +233,8 @@ def _words(error):
     meant = re.search(r'Did you mean "(\w+)" instead of "(\w+)"', text)
     unknown = re.search(r'Key "(\w+)" does not exist', text)
     if meant or unknown:
-        from mtujax.training.config import RENAMED
-
         name = meant[2] if meant else unknown[1]
-        for old, new in RENAMED.items():
+        for old, new in training.RENAMED.items():
             if old.rpartition(".")[2] == name:
                 return f"{old}: is called {new} now"
         hint = f"; did you mean {meant[1]}?" if meant else ""
@@ -248,13 +262,10 @@ def listed_configs() -> tuple[str, list]:
 
 def listed_fields() -> tuple[str, list]:
     """Fields of a configuration that are often changed, for the help."""
-    from mtujax.training.config import RunConfig
-    from mtujax.training.config_dict import field_types
-
-    types, rows = field_types(RunConfig), []
+    types, rows = field_types(training.RunConfig), []
     for path in _OFTEN:
         part, _, name = path.rpartition(".")
-        owner, kind = types[part] if part else RunConfig, types[path]
+        owner, kind = types[part] if part else training.RunConfig, types[path]
         facts = inspect.formatannotation(kind).removeprefix("Literal")
         default = {field.name: field.default for field in dataclasses.fields(owner)}
         if default[name] is not dataclasses.MISSING:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mtujax import data, liteflownet, synthesis, video
+from mtujax.common.progress import FrameProgress
 from mtujax.errors import UsageError, UserError
 
 NAMES = "gopro, dvd, reds, bsd, or pairs (your own frames)."
@@ -22,84 +24,7 @@ Threads = Annotated[
     int | None, typer.Option(help="Images decoded at once; else one for each core.")
 ]
 
-
 _TEACHER_PAIRS = 2  # at once: one is written while the other is computed
-
-
-def flow(
-    name: Name,
-    path: Annotated[
-        Path, typer.Argument(help="Folder that holds it, as unpacked or prepared.")
-    ],
-    split: Annotated[str, typer.Option(help="Part of it.")] = "train",
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="dis: OpenCV's dense inverse search; teacher: LiteFlowNet. Else what "
-            "--teacher says."
-        ),
-    ] = None,
-    teacher: Annotated[
-        Path | None,
-        typer.Option(help="Its weights, made by `mtujax convert --teacher`."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for sets; else the one that holds the set where it is "
-            "prepared, or TFDS_DATA_DIR, ~/tensorflow_datasets"
-        ),
-    ] = None,
-    config: Config = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is stale.")
-    ] = False,
-    threads: Threads = None,
-):
-    """Compute the motion between sharp frames, for the motion loss.
-
-    Done once and kept: 5 bytes for each pixel. A stopped run resumes with the
-    video where it was.
-    """
-    from mtujax.common.progress import FrameProgress
-    from mtujax.data.flow_cache import compute_motion
-    from mtujax.data.locate import flow_folder, open_frames
-
-    method, estimate = _estimator(method, teacher)
-    folder = flow_folder(name, path, config=config, output=output) / split
-    source = open_frames(name, path, split=split, config=config, threads=threads)
-    with FrameProgress("motion") as progress:
-        there = compute_motion(
-            source,
-            folder,
-            method=method,
-            estimate=estimate,
-            overwrite=overwrite,
-            threads=threads or (_TEACHER_PAIRS if estimate else None),
-            progress=progress,
-        )
-    note = f", {there} of them there already" if there else ""
-    print(f"{folder}: motion of {len(source.videos)} videos{note}")
-
-
-def _estimator(method, teacher):
-    """The method's name as stored, and its function; None for the package's own."""
-    if teacher is None:
-        return method or "dis", None
-    if method not in (None, "teacher"):
-        raise UsageError(f"--teacher {teacher}: --method {method} reads no weights")
-    import numpy as np
-
-    from mtujax.liteflownet.network import flow as teacher_flow
-    from mtujax.liteflownet.weights import load_teacher, teacher_sha256
-
-    _, params = load_teacher(teacher)
-
-    def estimate(current, previous):
-        return np.asarray(teacher_flow(params, current[None], previous[None])[0])
-
-    return f"teacher {teacher_sha256(teacher)[:16]}", estimate
-
 
 app = typer.Typer(
     help="Check and prepare datasets.", add_completion=False, rich_markup_mode=None
@@ -122,15 +47,13 @@ def check(
     extra, unreadable or without a partner. A decoded copy (what prepare --raw wrote) is
     compared with its checksums.
     """
-    from mtujax.common.progress import FrameProgress
-    from mtujax.data.array_cache import is_cache
-    from mtujax.data.check import check_dataset
-
-    if is_cache(path):
-        _check_copy(path)
+    if data.is_cache(path):
+        if damaged := data.verify_cache(path):
+            raise UserError("\n  ".join([f"{path}: {len(damaged)} damaged", *damaged]))
+        print(f"{path}: every array is as it was written")
         return
     with FrameProgress("checking") as progress:
-        report = check_dataset(
+        report = data.check_dataset(
             name, path, config=config, quick=quick, threads=threads, progress=progress
         )
     _print_report(report)
@@ -169,10 +92,7 @@ def prepare(
     It is checked, then written as TFDS records or decoded arrays; it appears only once
     it is complete. Not needed for a first try: plain folders can be trained on.
     """
-    from mtujax.common.progress import FrameProgress
-    from mtujax.data.prepare import prepare_dataset
-
-    done = prepare_dataset(
+    done = data.prepare_dataset(
         name,
         path,
         output,
@@ -190,7 +110,66 @@ def prepare(
     print(f"{done.folder}: {done.bytes / 1e6:,.1f} MB")
 
 
-app.command()(flow)
+@app.command()
+def flow(
+    name: Name,
+    path: Annotated[
+        Path, typer.Argument(help="Folder that holds it, as unpacked or prepared.")
+    ],
+    split: Annotated[str, typer.Option(help="Part of it.")] = "train",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="dis: OpenCV's dense inverse search; teacher: LiteFlowNet. Else what "
+            "--teacher says."
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="Its weights, made by `mtujax convert --teacher`."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for sets; else the one that holds the set where it is "
+            "prepared, or TFDS_DATA_DIR, ~/tensorflow_datasets"
+        ),
+    ] = None,
+    config: Config = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is stale.")
+    ] = False,
+    threads: Threads = None,
+):
+    """Compute the motion between sharp frames, for the motion loss.
+
+    Done once and kept: 5 bytes for each pixel. A stopped run resumes with the
+    video where it was.
+    """
+    method, estimate = _estimator(method, teacher)
+    folder = data.flow_folder(name, path, config=config, output=output) / split
+    source = data.open_frames(name, path, split=split, config=config, threads=threads)
+    with FrameProgress("motion") as progress:
+        there = data.compute_motion(
+            source,
+            folder,
+            method=method,
+            estimate=estimate,
+            overwrite=overwrite,
+            threads=threads or (_TEACHER_PAIRS if estimate else None),
+            progress=progress,
+        )
+    note = f", {there} of them there already" if there else ""
+    print(f"{folder}: motion of {len(source.videos)} videos{note}")
+
+
+def _estimator(method, teacher):
+    """The method's name as stored, and its function; None for the package's own."""
+    if teacher is None:
+        return method or "dis", None
+    if method not in (None, "teacher"):
+        raise UsageError(f"--teacher {teacher}: --method {method} reads no weights")
+    return liteflownet.teacher_estimator(teacher)
 
 
 @app.command()
@@ -245,39 +224,31 @@ def synthesize(
     video of 240 frames per second or so: by averaging real frames. The set is in the
     layout `pairs`, whole or not there at all.
     """
-    from mtujax.common.progress import FrameProgress
-    from mtujax.synthesis.sets import (
-        Filming,
-        write_photos,
-        write_validation,
-        write_video,
-    )
-    from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
-    from mtujax.video.inputs import parse_size
+    from mtujax.synthesis import sets
 
     options = dict(split=split, flow=flow, overwrite=overwrite)
     if validation:
         options |= dict(split="test", flow=True)
-        write = write_validation
+        write = sets.write_validation
     elif source.is_file():
         most = 100 if frames is None else frames
         settings = dict(average=average, every=every, frames=most)
-        write = functools.partial(write_video, **settings)
+        write = functools.partial(sets.write_video, **settings)
     else:
-        width, height = parse_size(size)
-        filming = Filming(
+        width, height = video.parse_size(size)
+        filming = synthesis.Filming(
             clips=clips,
             frames=13 if frames is None else frames,
             width=width,
             height=height,
             seed=seed,
-            blur=BlurSettings(
-                Shake(speed=_span("--speed", speed)),
-                Objects(),
-                Exposure(duty=_span("--duty", duty), compressed=compressed),
+            blur=synthesis.BlurSettings(
+                synthesis.Shake(speed=_span("--speed", speed)),
+                synthesis.Objects(),
+                synthesis.Exposure(duty=_span("--duty", duty), compressed=compressed),
             ),
         )
-        write = functools.partial(write_photos, filming=filming, cutouts=cutouts)
+        write = functools.partial(sets.write_photos, filming=filming, cutouts=cutouts)
     with FrameProgress("filming") as progress:
         count, notes = write(source, output, **options, progress=progress)
     for note in notes:
@@ -319,27 +290,19 @@ def show(
     motion from frame to frame) and of the blurry frames' PSNR. Needs matplotlib, the
     extra `plots`.
     """
-    from mtujax.data.contact_sheet import clips_of_set, write_sheet
-    from mtujax.synthesis.sets import clips_of_photos
-    from mtujax.video.inputs import parse_size
-
     drawn = dict(count=clips, seed=seed)
     if name == "photos":
-        drawn |= dict(size=parse_size(size), cutouts=cutouts)
-        looks, origin = clips_of_photos(path, **drawn)
+        drawn |= dict(size=video.parse_size(size), cutouts=cutouts)
+        from mtujax.synthesis import sets
+
+        looks, origin = sets.clips_of_photos(path, **drawn)
     else:
-        looks, origin = clips_of_set(name, path, split=split, config=config, **drawn)
-    for line in write_sheet(looks, output).lines:
+        looks, origin = data.clips_of_set(
+            name, path, split=split, config=config, **drawn
+        )
+    for line in data.write_sheet(looks, output).lines:
         print(line)
     print(f"{output}: {len(looks)} clips, motion: {origin}")
-
-
-def _check_copy(path):
-    from mtujax.data.array_cache import verify_cache
-
-    if damaged := verify_cache(path):
-        raise UserError("\n  ".join([f"{path}: {len(damaged)} damaged", *damaged]))
-    print(f"{path}: every array is as it was written")
 
 
 def _print_report(report):

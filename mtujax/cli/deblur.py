@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
+import mtujax
+from mtujax import video
 from mtujax.cli.script import Weights, on_out_of_memory, to_stderr
+from mtujax.common.progress import FrameProgress
 from mtujax.common.text import counted
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.errors import UsageError
@@ -32,9 +35,7 @@ def tile_size(text: str) -> str | tuple[int, int] | None:
     """Reads "auto", "none" (None), or 960x540 as (rows, columns) in pixels."""
     if text in ("auto", "none"):
         return None if text == "none" else text
-    from mtujax.video.inputs import parse_size
-
-    return parse_size(text)[::-1]
+    return video.parse_size(text)[::-1]
 
 
 @on_out_of_memory("--dtype bfloat16, or a smaller --tile")
@@ -111,13 +112,10 @@ def deblur(
         "end": seconds("--end", end, input),
         "tile": tile_size(tile),
     }
-    from mtujax.common.progress import FrameProgress
-    from mtujax.deblur.api import deblur_video
-
-    say(f"device: {device_name()}, weights: {weights}")
+    say(f"device: {_device()}, weights: {weights}")
     with FrameProgress("deblurring", stderr=output == "-") as progress:
         # The options are the function's, by the same names.
-        report = deblur_video(
+        report = mtujax.deblur_video(
             **context.params | read,
             progress=progress,
             on_note=lambda note: say(f"note: {note}"),
@@ -130,16 +128,12 @@ def deblur(
     )
 
 
-def device_name() -> str:
-    """Name of the first device for messages; JAX is ready to use it afterwards."""
-    import jax
+def _device():
+    """Name of the first device; JAX is ready to use it afterwards."""
+    from mtujax.common import hardware
 
-    from mtujax.common.hardware import use_cache
-
-    use_cache(None)
-    device = jax.devices()[0]
-    kind = device.device_kind
-    return device.platform if kind == device.platform else f"{device.platform} ({kind})"
+    hardware.use_cache(None)
+    return hardware.device_name()
 
 
 def demo(
@@ -151,5 +145,5 @@ def demo(
     """Deblur a clip made from a photograph and show what was gained."""
     from mtujax.cli.demo import run
 
-    print(f"device: {device_name()}, weights: {weights}", flush=True)
+    print(f"device: {_device()}, weights: {weights}", flush=True)
     run(output, weights=weights)

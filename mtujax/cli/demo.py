@@ -1,7 +1,7 @@
 """Runs `mtujax demo`: a clip made from a photograph, deblurred and compared."""
 
+import dataclasses
 import importlib.resources
-import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -10,7 +10,8 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax.common.files import check_frames_only, whole_output
+from mtujax.common.dataclass_json import write_json
+from mtujax.common.files import check_frames_only, make_folder, whole_output
 from mtujax.common.hardware import machine
 from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS
@@ -20,7 +21,7 @@ from mtujax.evaluation.method import open_file
 from mtujax.metrics.image import psnr, ssim
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.photos import read_photo
-from mtujax.synthesis.settings import BlurSettings, Exposure, Shake
+from mtujax.synthesis.settings import PLAIN, BlurSettings, Shake
 from mtujax.video.image_folder import FolderReader, FolderWriter, ImageKind
 from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
@@ -32,14 +33,8 @@ _SEED = 8
 # A hand-held camera on the move: a few pixels of blur, varying from frame to frame.
 _BLUR = BlurSettings(
     Shake(speed=(8.0, 8.0), pan=(0.2, 0.2), scale=(1.0, 1.0), turn=False),
-    exposure=Exposure(
-        duty=(0.7, 0.7),
-        wander=(0.0, 0.0),
-        gain=(1.0, 1.0),
-        highlights=(1.0, 1.0),
-        contrast=(0.0, 0.0),
-        shot=(3e-5, 3e-5),
-        read=(2e-4, 2e-4),
+    exposure=dataclasses.replace(
+        PLAIN, duty=(0.7, 0.7), shot=(3e-5, 3e-5), read=(2e-4, 2e-4)
     ),
 )
 _DETAIL = (slice(120, 240), slice(213, 427))  # a ninth of the frame, shown enlarged
@@ -74,7 +69,8 @@ def run(
             overwrite=True,
             progress=progress,
         )
-    restored = _read_folder(folder / "restored")
+    with FolderReader(folder / "restored") as reader:
+        restored = np.stack([frame for frame, _ in reader.frames()])
     before, after = _scores(made.blurry, made.sharp), _scores(restored, made.sharp)
     pairs = np.stack([_pair(*p) for p in zip(made.blurry, restored, strict=True)])
     _write_video(folder / "side_by_side.mp4", pairs)
@@ -91,10 +87,7 @@ def run(
 
 def _make_folder(folder):
     """Makes the folder, or refuses one that holds anything no demo left there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{folder}: not a folder; give another for the demo") from None
+    make_folder(folder, "give another for the demo")
     for path in sorted(folder.iterdir()):
         if path.name not in (*_FOLDERS, *_FILES):
             raise UserError(f"{folder}: holds {path.name}; give the demo a new folder")
@@ -107,11 +100,6 @@ def _write_folder(path, frames):
         with FolderWriter(temporary) as writer:
             for number, frame in enumerate(frames):
                 writer.write(frame, ImageKind(f"frame_{number:04d}.png"))
-
-
-def _read_folder(path):
-    with FolderReader(path) as reader:
-        return np.stack([frame for frame, _ in reader.frames()])
 
 
 def _scores(frames, sharp):
@@ -132,8 +120,7 @@ def _write_scores(path, method, before, after, fps):
         "restored": dict(zip(("psnr", "ssim"), after, strict=True)),
         "frames_per_s": fps,  # compilation included
     }
-    with whole_output(path, folder=False) as temporary:
-        temporary.write_text(json.dumps(scores, indent=1) + "\n", "utf-8")
+    write_json(path, scores)
 
 
 def _pair(left, right):
@@ -153,22 +140,18 @@ def _write_video(path, frames):
 def _write_picture(path, blurry, restored):
     """Writes the middle frame, blurry and restored, and a part of each enlarged."""
     middle = len(blurry) // 2
-    named = _named(blurry, restored)
-    whole = [_label(frames[middle], name) for frames, name in named]
+    named = {"blurry": blurry, "restored": restored}
+    whole = [_label(frames[middle], name) for name, frames in named.items()]
     size, cubic = (_WIDTH, _HEIGHT), cv2.INTER_CUBIC
     parts = [
         cv2.resize(frames[middle][_DETAIL], size, interpolation=cubic)
-        for frames in (blurry, restored)
+        for frames in named.values()
     ]
     divider = np.full((_DIVIDER, 2 * _WIDTH + _DIVIDER, 3), 255, np.uint8)
     picture = np.concatenate([_pair(*whole), divider, _pair(*parts)])
     with whole_output(path, folder=False) as temporary:
         if not cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise UserError(f"{path}: cannot be written")
-
-
-def _named(blurry, restored):
-    return ((blurry, "blurry"), (restored, "restored"))
 
 
 def _label(frame, text):

@@ -9,15 +9,18 @@ from typing import Annotated
 
 import typer
 
+import mtujax
+from mtujax import evaluation, metrics
 from mtujax.cli.configs import Config, read_config
 from mtujax.cli.script import (
     Cache,
     Coordinator,
     Process,
     Processes,
-    join_processes,
     on_out_of_memory,
+    start_jax,
 )
+from mtujax.common.progress import FrameProgress
 from mtujax.errors import UsageError
 
 _READ_HERE = "config protocol coordinator processes process cache".split()
@@ -135,18 +138,11 @@ def evaluate(
     run = read_config(config, context.args, context.command.params)
     options = {k: v for k, v in context.params.items() if k not in _READ_HERE}
     options = _options(options, run, protocol or ())
-    join_processes(coordinator, processes, process)
-    from mtujax import parallel
-    from mtujax.common.hardware import use_cache
-    from mtujax.common.progress import FrameProgress
-    from mtujax.evaluation import api
-    from mtujax.evaluation.tables import as_text
-
-    use_cache(cache)
+    is_first = start_jax(coordinator, processes, process, cache)
     with FrameProgress("evaluating", stderr=True) as progress:
-        found = api.evaluate(**options, on_frames=progress, on_note=print)
-    if parallel.is_first():
-        print(as_text(found))
+        found = mtujax.evaluate(**options, on_frames=progress, on_note=print)
+    if is_first():
+        print(evaluation.as_text(found))
         print(f"in {options['out']}: results.json, videos.csv, frames.csv")
 
 
@@ -196,6 +192,5 @@ def _default_out(options):
 
 def listed_protocols() -> tuple[str, list]:
     """The protocols, for the help."""
-    from mtujax.metrics.protocols import PROTOCOLS
-
-    return "Protocols", [(name, found.origin) for name, found in PROTOCOLS.items()]
+    protocols = metrics.PROTOCOLS.items()
+    return "Protocols", [(name, found.origin) for name, found in protocols]

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from mtujax import video
 from mtujax.cli.script import to_stderr
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
 
 def report(
+    context: typer.Context,
     results: Annotated[
         list[Path],
         typer.Argument(help="Files that eval.py or `mtujax bench` wrote, or folders."),
@@ -51,60 +53,42 @@ def report(
     tables.md and tables.tex hold Tables 1 to 4 as far as something was measured for
     them, and a table for every other dataset and protocol. Blank: not measured.
     """
-    chosen = {
-        "--weights": weights,
-        "--without": without,
-        "--photo": photo,
-        "--crop": crop,
-    }
-    for option, value in chosen.items():
-        if value and not figures:
-            raise UsageError(f"{option}: only with --figures")
+    for option in ("weights", "without", "photo", "crop"):
+        if context.params[option] and not figures:
+            raise UsageError(f"--{option}: only with --figures")
     if box and not crop:
         raise UsageError(f"--box {box}: only with --crop")
     folders, part = [_labelled(text) for text in crop or ()], _box(box)
-    from mtujax.report.inputs import read_measured
-    from mtujax.report.tables import write_tables
+    from mtujax.report import inputs, tables
 
-    measured, draw = read_measured(results), []
+    measured, draw = inputs.read_measured(results), []
     if figures:
         draw = _figures(
             measured, (weights, without, photo, size), (folders, frame, part)
         )
-    files = write_tables(measured, out)
+    files = tables.write_tables(measured, out)
     for one in draw:
         files += one(out)
     for file in files:
         print(file)
 
 
-def _figures(measured, shown, crops):
+def _figures(measured, shown, cut):
     """Functions that draw the figures into a folder; all mistakes are found before."""
-    from mtujax.report.crops import (
-        FigureSettings,
-        compute_views,
-        draw_folders,
-        draw_pictures,
-        read_folders,
-    )
-    from mtujax.report.efficiency import draw_efficiency
-    from mtujax.report.style import need_matplotlib
-    from mtujax.video.inputs import parse_size
+    from mtujax.report import crops, efficiency
 
-    need_matplotlib()
-    (weights, without, photo, size), (folders, number, box) = shown, crops
-    size = parse_size(size)
-    strips = read_folders(folders, number, box) if folders else None
-    seen = compute_views(
-        FigureSettings(tuple(weights or (DEFAULT_WEIGHTS,)), without, photo, size),
-        to_stderr,
-    )
+    (weights, without, photo, size), (folders, number, box) = shown, cut
+    weights, size = tuple(weights or (DEFAULT_WEIGHTS,)), video.parse_size(size)
+    box = box and crops.Box(*box)
+    strips = crops.read_folders(folders, number, box) if folders else None
+    settings = crops.FigureSettings(weights, without, photo, size)
+    seen = crops.compute_views(settings, to_stderr)
     draw = [
-        lambda out: draw_efficiency(measured, out / "efficiency"),
-        lambda out: draw_pictures(seen, out),
+        lambda out: efficiency.draw_efficiency(measured, out / "efficiency"),
+        lambda out: crops.draw_pictures(seen, out),
     ]
     if strips:
-        draw.append(lambda out: draw_folders(strips, out, number=number, box=box))
+        draw.append(lambda out: crops.draw_folders(strips, out, number=number, box=box))
     return draw
 
 
@@ -118,9 +102,7 @@ def _labelled(text):
 def _box(text):
     if text is None:
         return None
-    from mtujax.report.crops import Box
-
     words = text.split(",")
     if len(words) != 4 or not all(word.strip().isdecimal() for word in words):
         raise UsageError(f"--box {text}: must be X,Y,WIDTH,HEIGHT in pixels")
-    return Box(*map(int, words))
+    return [int(word) for word in words]

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, out_of_memory
 from mtujax.training.interrupts import Interrupted
 
 # The base class of what the parser raises, wherever this typer takes its click from.
@@ -76,9 +76,10 @@ def explain(error: Exception) -> tuple[int, str] | None:
         message = " ".join(error.format_message().split()).rstrip(".")
         hint = f"`{error.ctx.command_path} --help`" if error.ctx else "--help"
         return error.exit_code, f"{message}; see {hint}"
-    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRAS:
-        extra = _EXTRAS[error.name]
-        return 1, f"{error.name} is not installed; pip install 'mtujax[{extra}]'"
+    if isinstance(error, ModuleNotFoundError):
+        library = (error.name or "").partition(".")[0]
+        if extra := _EXTRAS.get(library):
+            return 1, f"{library} is not installed; pip install 'mtujax[{extra}]'"
     message = _explain_library(error)
     return None if message is None else (1, message)
 
@@ -96,8 +97,6 @@ def _explain_library(error):
         return f"video library: {text}"
     if name == "cv2.error":
         return f"image library: {text}"
-    from mtujax.common.hardware import out_of_memory  # imports JAX
-
     return "out of memory" if out_of_memory(error) else None
 
 
@@ -107,8 +106,6 @@ def on_out_of_memory(remedy: str):
     try:
         yield
     except Exception as error:
-        from mtujax.common.hardware import out_of_memory
-
         if out_of_memory(error):
             error.add_note(f"try {remedy}")
         raise
@@ -177,20 +174,31 @@ def say(program: str, message: object) -> None:
     print(f"{program}: error: {message}", file=sys.stderr, flush=True)
 
 
-def join_processes(
-    coordinator: str | None, processes: int | None, process: int | None
-) -> bool:
-    """Joins the other processes before JAX is used; returns whether there are any."""
-    _check_processes(coordinator, processes, process)
-    if coordinator == "none" or coordinator is None and not in_cluster(os.environ):
-        return False
-    from mtujax import parallel
+def start_jax(
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    cache: str | None,
+    batch: int | None = None,
+) -> Callable[[], bool]:
+    """Joins the other processes, or else lets the cores of a CPU share a batch.
 
-    if coordinator in (None, "auto"):
-        parallel.start()
-    else:
-        parallel.start(coordinator, processes, process)
-    return True
+    Returns what says whether this is the first process, `parallel.is_first`.
+    """
+    _check_processes(coordinator, processes, process)
+    from mtujax import parallel
+    from mtujax.common.hardware import use_cache
+
+    use_cache(cache)
+    alone = coordinator == "none" or coordinator is None and not in_cluster(os.environ)
+    if not alone:
+        address = (
+            () if coordinator in (None, "auto") else (coordinator, processes, process)
+        )
+        parallel.start(*address)
+    elif batch is not None:
+        parallel.use_cores(batch)
+    return parallel.is_first
 
 
 def _check_processes(coordinator, processes, process):

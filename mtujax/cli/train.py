@@ -5,6 +5,7 @@ JAX is not imported before the options, and the configuration file, are read.
 
 import typer
 
+import mtujax
 from mtujax.cli.configs import Config, read_config
 from mtujax.cli.script import (
     Cache,
@@ -12,8 +13,8 @@ from mtujax.cli.script import (
     Process,
     Processes,
     command_line,
-    join_processes,
     on_out_of_memory,
+    start_jax,
 )
 from mtujax.errors import UsageError
 
@@ -34,17 +35,10 @@ def train(
     settings = read_config(config, context.args, context.command.params)
     if settings is None:
         raise UsageError("give the configuration as --config=NAME|FILE; see --help")
-    together = join_processes(coordinator, processes, process)
-    from mtujax import parallel
-    from mtujax.common.hardware import use_cache
-    from mtujax.training import run
-
-    use_cache(cache)
-    if not together:
-        parallel.use_cores(settings.batch)
+    is_first = start_jax(coordinator, processes, process, cache, settings.batch)
     command = command_line(context)
-    finished = run.train(settings, command=command)
-    if parallel.is_first():
+    finished = mtujax.train(settings, command=command)
+    if is_first():
         print(_summary(settings.run, finished, command), flush=True)
 
 

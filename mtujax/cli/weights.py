@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mtujax import evaluation, liteflownet, training, weights
+from mtujax.common.files import check_output
 from mtujax.common.text import counted
 from mtujax.errors import UsageError, UserError
 
@@ -28,11 +30,6 @@ def convert(
     ] = False,
 ):
     """Convert a released PyTorch checkpoint to weights for mtujax."""
-    from mtujax.common.files import check_output
-    from mtujax.liteflownet.weights import convert_teacher
-    from mtujax.torch_port.verify import check as check_network
-    from mtujax.torch_port.verify import check_teacher
-    from mtujax.weights.convert import convert_checkpoint
     from mtujax.weights.safetensors_io import check_suffix
 
     if teacher and preset:
@@ -43,11 +40,15 @@ def convert(
     check_output(checkpoint, output, folder=False, overwrite=overwrite)
     with tempfile.TemporaryDirectory(prefix=".", dir=output.parent) as folder:
         part = Path(folder) / output.name
-        options = {} if teacher else {"preset": preset}
-        convert = convert_teacher if teacher else convert_checkpoint
-        done = convert(checkpoint, part, **options)
+        if teacher:
+            done = liteflownet.convert_teacher(checkpoint, part)
+        else:
+            done = weights.convert_checkpoint(checkpoint, part, preset=preset)
         if check:
-            found = (check_teacher if teacher else check_network)(checkpoint, part)
+            from mtujax.torch_port import verify
+
+            compare = verify.check_teacher if teacher else verify.check
+            found = compare(checkpoint, part)
             print(f"against PyTorch: {found}")
             if not found.agree:
                 raise UserError(f"{output}: not written, as it disagrees with PyTorch")
@@ -107,11 +108,6 @@ def export(
     The run may still be training. Weights are the moving average, without the layers
     that only training reads, as `mtujax deblur --weights` takes them.
     """
-    import jax
-
-    from mtujax.common.files import check_output
-    from mtujax.training.export import export_state, export_weights
-
     if which.isdecimal():
         which = int(which)
     elif which not in ("latest", "best"):
@@ -125,36 +121,33 @@ def export(
         raise UsageError("--about: is kept in weights, a --state has its configuration")
     if state and raw:
         raise UsageError("--raw: a --state holds the weights and their moving average")
+    import jax
+
     # The device may be busy with this very run.
     jax.config.update("jax_platforms", "cpu")
     if stablehlo:
         _write_step(run, output, dtype, texts, overwrite)
         return
     if state:
-        done = export_state(run, output, which=which, overwrite=overwrite)
+        done = training.export_state(run, output, which=which, overwrite=overwrite)
     else:
         source = output.parent if "://" in run else Path(run)
         if source.exists():
             check_output(source, output, folder=False, overwrite=overwrite)
-        done = export_weights(run, output, which=which, raw=raw, about=texts)
+        done = training.export_weights(run, output, which=which, raw=raw, about=texts)
     for note in done.notes:
         typer.echo(f"note: {note}", err=True)
     psnr = "" if done.psnr is None else f", validation {done.psnr:.2f} dB"
     print(f"{output}: update {done.updates:,}{psnr}")
 
 
-def _write_step(weights, output, dtype, about, overwrite):
+def _write_step(source, output, dtype, about, overwrite):
     from mtujax.deploy import write_step
-    from mtujax.evaluation.method import open_subject
-    from mtujax.model.inference import inference_form, matrix_multiple
 
-    subject = open_subject(weights, dtype=dtype)
-    method = subject.method
-    # One program for all devices: wider channels gain most where half precision runs.
-    multiple = matrix_multiple(subject.model.config)
-    model, params = inference_form(subject.model, subject.params, multiple=multiple)
+    subject = evaluation.open_subject(source, dtype=dtype)
+    method, network = subject.method, (subject.model, subject.params)
     about = {"weights": {"name": method.name, "sha256": method.sha256}, **about}
-    files = write_step(model, params, output, about=about, overwrite=overwrite)
+    files = write_step(*network, output, about=about, overwrite=overwrite)
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{output}: {', '.join(file.name for file in files)}, {size:.1f} MB")
 
@@ -168,9 +161,7 @@ def _key_and_text(entry):
 
 def list_weights():
     """List the weights that come with the package."""
-    from mtujax.weights.files import bundled
-
-    for file in bundled():
+    for file in weights.bundled():
         frames = file.config.lookahead
         print(
             f"{file.name}: {file.parameters:,} parameters, {file.size / 1e6:.1f} MB, "

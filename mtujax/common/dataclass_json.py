@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mtujax.common.files import whole_output
 from mtujax.common.text import nearest
+from mtujax.config import kinds
 from mtujax.errors import UsageError, UserError
 
 _NOT = object()  # the value does not fit the type
@@ -56,9 +57,7 @@ def from_dict(
 
 def _value(value, hint, path, renamed):
     """Converts a value to a field's type, or raises UsageError."""
-    choices = [hint]
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        choices = list(typing.get_args(hint))
+    choices = kinds(hint)
     if value is None and types.NoneType in choices:
         return None
     for choice in choices:
@@ -118,11 +117,7 @@ def _words(kind):
 
 
 def differing_fields(old: dict, new: dict) -> list[str]:
-    """Names what differs between two configurations, JSON values of dicts in dicts.
-
-    Lines as "train.learning_rate: 0.0001 there, 0.0002 here", by name; "-" stands for
-    a field that is not there.
-    """
+    """Lines as "train.steps: 1 there, 2 here" for JSON values that differ, by name."""
     there, here = (dict(_dotted(values)) for values in (old, new))
     names = sorted(there.keys() | here.keys())
     return [
@@ -133,11 +128,7 @@ def differing_fields(old: dict, new: dict) -> list[str]:
 
 
 def check_same(old: dict, new: dict, what: str, remedy: str = "") -> None:
-    """Refuses to continue what was started with other settings, naming those.
-
-    A UserError of `what`, the first fields that differ as in `differing_fields`, and
-    the remedy.
-    """
+    """Refuses to continue with other settings; a UserError names what differs."""
     if differing := differing_fields(old, new):
         more = len(differing) - _MOST_NAMED
         rest = f"and {more} more" if more > 0 else ""
@@ -155,11 +146,7 @@ def _dotted(values, path=""):
 
 
 def read_json(path: Path, remedy: str = ""):
-    """Reads the values of a JSON file; a missing one is a FileNotFoundError.
-
-    `path` may be remote. A UserError names a file that cannot be read, and ends in the
-    remedy.
-    """
+    """Reads JSON of a file, which may be remote; a UserError unless it is missing."""
     way_out = f"; {remedy}" if remedy else ""
     try:
         return json.loads(path.read_bytes())  # as UTF-8, whatever the locale

@@ -7,11 +7,8 @@ import os
 import re
 import shutil
 import stat
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from mtujax.errors import UserError
 
@@ -23,12 +20,7 @@ FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 def check_output(
     source: Path, output: Path, *, folder: bool, overwrite: bool = False
 ) -> None:
-    """Refuses, before any work, an output that could not be or should not be written.
-
-    `source` is the input, an existing file or folder; `folder` says whether `output` is
-    one, of frames. An existing output needs `overwrite`, which replaces a folder only
-    if it holds frames alone.
-    """
+    """Refuses, before any work, an output that could not or should not be written."""
     if output.exists() and output.samefile(source):
         raise UserError(f"{output}: output and input are the same")
     check_place(output, folder=folder)
@@ -87,10 +79,7 @@ def _check_regular(output):
 def check_free(
     output: Path, *, folder: bool, overwrite: bool, instead: str = ""
 ) -> None:
-    """Refuses what exists, unless it is an empty folder or is to be replaced.
-
-    `instead` names another remedy than `overwrite`.
-    """
+    """Refuses what exists, but for an empty folder; `instead` names another remedy."""
     if _is_taken(output, folder) and not overwrite:
         other = f", {instead}" if instead else ""
         raise UserError(
@@ -99,10 +88,7 @@ def check_free(
 
 
 def check_only(folder: Path, ours: Callable[[Path], bool], what: str) -> None:
-    """Refuses to replace a folder, which deletes it, if it holds more than `what`.
-
-    `ours` says whether something in it was written by us.
-    """
+    """Refuses to replace a folder if it holds more than `what`, which is `ours`."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not ours(path):
             raise UserError(
@@ -117,6 +103,14 @@ def check_frames_only(folder: Path) -> None:
         lambda path: path.suffix.lower() in FRAME_SUFFIXES and path.is_file(),
         "frames",
     )
+
+
+def make_folder(folder: Path, remedy: str) -> None:
+    """Makes a folder and its parents; a UserError if a file is in the way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(f"{folder}: not a folder; {remedy}") from None
 
 
 def check_space(folder: Path, needed: int) -> None:
@@ -207,7 +201,7 @@ def _replace_folder(temporary, output):
 def _beside(output, kind):
     # Not the process ID: in a container it is the same at every start.
     return named_after(
-        output, f".{uuid.uuid4().hex}.{kind}{output.suffix}", hidden=True
+        output, f".{os.urandom(16).hex()}.{kind}{output.suffix}", hidden=True
     )
 
 
@@ -241,15 +235,13 @@ def one_at_a_time(
     *,
     busy: str = "is being prepared by another process; wait until it is done",
 ) -> Iterator[None]:
-    """Holds a lock; the system releases it when the process dies, however it dies.
+    """Holds a lock file while `output` is made; a UserError if another process does."""
+    import filelock  # slow to import
 
-    `lock` is the lock's file, which may stay. A UserError if another process holds it:
-    one line of `output`, what is being made, and `busy`.
-    """
-    held = FileLock(lock, timeout=0, thread_local=False)
+    held = filelock.FileLock(lock, timeout=0, thread_local=False)
     try:
         held.acquire()
-    except Timeout:
+    except filelock.Timeout:
         raise UserError(f"{output}: {busy}") from None
     try:
         yield

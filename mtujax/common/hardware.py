@@ -25,6 +25,13 @@ def machine() -> dict[str, str | int]:
     }
 
 
+def device_name() -> str:
+    """Name of the first device, for messages."""
+    device = jax.devices()[0]
+    kind = device.device_kind
+    return device.platform if kind == device.platform else f"{device.platform} ({kind})"
+
+
 def cpu_name(root: Path = Path("/")) -> str:
     """The processor's name from `root`'s proc/cpuinfo, or else its architecture."""
     try:
@@ -66,27 +73,15 @@ CACHE = "~/.cache/mtujax/jax"
 
 def use_cache(folder: str | None) -> None:
     """Sets JAX's compilation cache: "" sets none, None the environment's or `CACHE`."""
-    import jax
-
     if folder is None:
-        if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+        if given:
             return
-        folder = CACHE
-    if not folder:
+        folder = CACHE if given is None else ""
+    path = os.path.expanduser(folder) or None
+    jax.config.update("jax_compilation_cache_dir", path)
+    if path is None:
         return
-    jax.config.update("jax_compilation_cache_dir", os.path.expanduser(folder))
     # Small programs, too: a GPU's compiler takes long for each of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory of the host or device ran out."""
-    if isinstance(error, MemoryError):
-        return True
-    names = {kind.__name__ for kind in type(error).__mro__}
-    of_xla = not names.isdisjoint(("XlaRuntimeError", "JaxRuntimeError"))
-    # The status of a computation on a CPU is INTERNAL; making an array there raises a
-    # ValueError.
-    said = str(error)
-    return "RESOURCE_EXHAUSTED" in said or (of_xla and "Out of memory" in said)

@@ -2,15 +2,6 @@
 
 import time
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -21,9 +12,7 @@ class FrameProgress:
         """Shows nothing yet; `stderr` is for output whose stdout carries frames."""
         self._label = label
         self._begun = self._shown = time.monotonic()
-        console = Console(stderr=stderr)
-        self._file = console.file
-        self._bar = _bar(console) if console.is_terminal else None
+        self._bar, self._file = _bar(stderr)
         self._task = None
 
     def __enter__(self) -> "FrameProgress":
@@ -53,15 +42,21 @@ class FrameProgress:
         self._bar.update(self._task, completed=done, total=total, speed=text)
 
 
-def _bar(console):
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-        console=console,
+def _bar(stderr):
+    """A bar, or None without a terminal, and the file for lines in its place."""
+    from rich import console, progress  # slow to import
+
+    console = console.Console(stderr=stderr)
+    if not console.is_terminal:
+        return None, console.file
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[speed]}"),
+        progress.TimeRemainingColumn(),
     )
+    return progress.Progress(*columns, console=console), console.file
 
 
 def _line(label, done, total, speed):

@@ -1,10 +1,10 @@
 """Tables as text: Markdown to read, LaTeX (booktabs) to print; words for messages."""
 
-import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
 CHECK = "✓"
 """Cell text for a component that a variant has."""
@@ -31,38 +31,23 @@ _DOCUMENT = r"""\documentclass{article}
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-    """A column's header.
-
-    Attributes:
-        group: second header, shared with its neighbours; "" for none.
-        align: "l", "c" or "r".
-    """
+class Column(NamedTuple):
+    """A column's header."""
 
     name: str
-    group: str = ""
-    align: str = "r"
+    group: str = ""  # second header, shared with its neighbours
+    align: str = "r"  # "l", "c" or "r"
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table whose numbers are already text.
+class Table(NamedTuple):
+    """A table whose numbers are already text."""
 
-    Attributes:
-        slug: names it in files and in LaTeX's label; letters, digits, "-", "_".
-        caption: one paragraph with dataset and protocol.
-        rows: the cells of each row, one per column; "" for a blank.
-        breaks: indices of the rows that a rule precedes.
-        notes: sentences below the table.
-    """
-
-    slug: str
-    caption: str
+    slug: str  # in names of files and labels; letters, digits, "-", "_"
+    caption: str  # one paragraph with dataset and protocol
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    breaks: tuple[int, ...] = ()
-    notes: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...]  # cells, "" for a blank
+    breaks: tuple[int, ...] = ()  # indices of the rows that a rule precedes
+    notes: tuple[str, ...] = ()  # sentences below the table
 
 
 def markdown(tables: Sequence[Table]) -> str:
@@ -157,8 +142,13 @@ def _escaped(text):
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Suggests the closest choice for a message, or lists all choices."""
     choices = list(choices)
-    near = difflib.get_close_matches(str(name), choices, n=1)
-    return f"did you mean {near[0]}?" if near else f"there are {', '.join(choices)}"
+    near = closest(name, choices)
+    return f"did you mean {near}?" if near else f"there are {', '.join(choices)}"
+
+
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that is most like a name; None if all are very different."""
+    return next(iter(difflib.get_close_matches(str(name), choices, n=1)), None)
 
 
 def readable(count: int) -> str:

@@ -4,6 +4,7 @@ Decoder, network and encoder release the interpreter lock while they compute, so
 threads overlap them; bounded queues limit memory.
 """
 
+import math
 import os
 import queue
 import threading
@@ -122,29 +123,8 @@ def default_threads() -> int:
     return min(os.cpu_count() or 1, 16)
 
 
-def in_threads(
-    function: Callable,
-    items: Iterable,
-    *,
-    threads: int,
-    progress: Callable[[int, int | None], None] | None = None,
-    total: int | None = None,
-) -> Iterator:
-    """Maps in threads and yields results in order; any number of them may wait."""
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for done, result in enumerate(pool.map(function, items), 1):
-                yield result
-                if progress:
-                    progress(done, total)
-        except BaseException:
-            # Otherwise everything queued would run before the error is seen.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
 def in_order(
-    function: Callable, items: Iterable, *, threads: int, ahead: int
+    function: Callable, items: Iterable, *, threads: int, ahead: float = math.inf
 ) -> Iterator:
     """Maps in threads, in order, with at most `ahead` results waiting."""
     with ThreadPoolExecutor(threads) as pool:
@@ -157,5 +137,6 @@ def in_order(
             while waiting:
                 yield waiting.popleft().result()
         finally:
+            # Otherwise everything queued would run before an error is seen.
             for future in waiting:
                 future.cancel()

@@ -1,6 +1,10 @@
+from .array_cache import is_cache as is_cache
+from .array_cache import verify_cache as verify_cache
 from .check import check_dataset as check_dataset
 from .clips import Clips as Clips
 from .clips import ClipSpec as ClipSpec
+from .contact_sheet import clips_of_set as clips_of_set
+from .contact_sheet import write_sheet as write_sheet
 from .flow import (
     ComputedMotion as ComputedMotion,
 )
@@ -19,8 +23,10 @@ from .flow import (
 from .flow import (
     write_npz as write_npz,
 )
+from .flow_cache import compute_motion as compute_motion
 from .frames import FolderFrames as FolderFrames
 from .frames import FrameSource as FrameSource
+from .locate import flow_folder as flow_folder
 from .locate import open_frames as open_frames
 from .locate import open_motion as open_motion
 from .pipeline import BatchSpec as BatchSpec

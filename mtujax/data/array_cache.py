@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.threads import default_threads, in_threads
+from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, frame_files
 from mtujax.data.frames import KINDS, FrameSource, VideoInfo, no_split, video_info
 from mtujax.data.images import decode
@@ -130,7 +130,7 @@ def _decoded(paths, info, threads):
 
     # A few at a time, to bound the memory.
     for at in range(0, len(paths), 4 * threads):
-        yield from in_threads(one, paths[at : at + 4 * threads], threads=threads)
+        yield from in_order(one, paths[at : at + 4 * threads], threads=threads)
 
 
 class CachedFrames(FrameSource):
@@ -236,7 +236,14 @@ def _compare(folder, entry, built):
 
 
 def is_cache(folder: Path) -> bool:
-    """Whether a folder is a decoded copy, of any version."""
+    """Finds out whether a folder is a decoded copy, which `prepare_dataset` writes.
+
+    Args:
+        folder: of any kind, or none.
+
+    Returns:
+        True for a decoded copy of any version.
+    """
     return (folder / _MANIFEST).is_file()
 
 
@@ -256,7 +263,17 @@ def _mapped(path, info):
 
 
 def verify_cache(folder: Path) -> list[str]:
-    """Compares header and checksum of every array; a line for each damaged one."""
+    """Compares header and checksum of every array of a decoded copy.
+
+    Args:
+        folder: of the copy.
+
+    Returns:
+        A line for each damaged array.
+
+    Raises:
+        UserError: if it is no decoded copy, or one of another version.
+    """
     videos = itertools.chain(*read_manifest(folder)["splits"].values())
     return [line for v in videos for k in KINDS for line in _damage(folder, v, k)]
 

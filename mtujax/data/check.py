@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mtujax.common.text import counted
-from mtujax.common.threads import default_threads, in_threads
+from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, FolderVideo, find
 from mtujax.data.images import read_image
 from mtujax.errors import UserError
@@ -101,7 +101,7 @@ def _read_all(found, quick, threads, progress):
     """Sizes (rows, columns) by video, and a line for each unusable frame."""
     jobs = [(video, n) for video in found.videos for n in range(len(video.pairs))]
     read = _read_first if quick else _read
-    results = in_threads(lambda job: read(*job), jobs, threads=threads)
+    results = in_order(lambda job: read(*job), jobs, threads=threads)
     sizes, findings = {}, []
     for done, ((video, n), (size, wrong)) in enumerate(
         zip(jobs, results, strict=True), 1

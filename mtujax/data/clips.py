@@ -11,7 +11,7 @@ import numpy as np
 
 from mtujax.data.flow import MotionSource
 from mtujax.data.frames import FrameSource, Window
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UserError, check_least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +35,8 @@ class ClipSpec:
 
     def __post_init__(self):
         """Raises a UsageError that names the first invalid field."""
-        for name, least in {"frames": 1, "stride": 1, "lookback": 0}.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} {getattr(self, name)}: at least {least}")
-        if self.lookahead < 0:
-            raise UsageError(f"lookahead {self.lookahead}: at least 0")
+        check_least(1, frames=self.frames, stride=self.stride)
+        check_least(0, lookback=self.lookback, lookahead=self.lookahead)
 
     def positions(self, start: int, length: int) -> np.ndarray:
         """Positions of a clip's blurry frames in its video.

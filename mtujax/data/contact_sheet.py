@@ -17,7 +17,7 @@ from mtujax.common.flow_color import flow_colours
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.flow import ComputedMotion, dis_flow, no_motion
 from mtujax.data.locate import NoMotion, open_frames, open_motion
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UserError, check_least, extra
 
 COLUMNS = ("blurry", "sharp", "motion", "warped difference")
 """The columns of `contact_sheet`."""
@@ -161,10 +161,17 @@ def _as_wide(row, width):
 
 
 def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statistics:
-    """Writes the contact sheet with its histograms, whose data it returns.
+    """Writes a contact sheet of clips with histograms of their blur.
 
-    The suffix of `path` sets the format, such as .png, .jpg, .pdf or .svg; a UserError
-    without matplotlib, or if it cannot write the file.
+    Args:
+        clips: as `clips_of_set` draws them; twelve at most are shown.
+        path: of the picture, with the suffix of its format: .png, .jpg, .pdf or .svg.
+
+    Returns:
+        What the histograms show, of all clips.
+
+    Raises:
+        UserError: without matplotlib, or if the file cannot be written.
     """
     path = Path(path)
     figure = _figure(sheet := contact_sheet(clips), found := statistics(clips))
@@ -180,12 +187,8 @@ def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statisti
 
 
 def _figure(sheet, found):
-    try:
+    with extra("plots"):
         from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError(
-            "figures need matplotlib: pip install 'mtujax[plots]'"
-        ) from None
     height, width = sheet.shape[:2]
     figure = Figure(figsize=(15, 12 * height / width + 0.6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(4, 1))
@@ -218,12 +221,23 @@ def clips_of_set(
     count: int = 8,
     seed: int = 0,
 ) -> tuple[list[SheetClip], str]:
-    """Draws `count` clips of a dataset, or all; also says where their motion is from.
+    """Draws clips of a dataset at random, to look at.
 
-    `path` is in any form that `open_frames` reads. DIS flow is computed where none is
-    stored. A UserError if no video has 5 frames, or stored flow is stale or incomplete.
+    Args:
+        name: of the dataset.
+        path: folder that holds it, in any form that `open_frames` reads.
+        split: part of it.
+        config: form of the dataset; None takes the default.
+        count: number of clips; all if there are fewer.
+        seed: of the draw.
+
+    Returns:
+        The clips, and where their motion is from: DIS flow where none is stored.
+
+    Raises:
+        UserError: if no video has 5 frames, or stored flow is stale or incomplete.
     """
-    check_count(count)
+    check_least(1, clips=count)
     source = open_frames(name, path, split=split, config=config)
     try:
         motion = open_motion(name, path, source, split=split, config=config)
@@ -244,9 +258,3 @@ def _clip_at(clips, motion, index):
     flow, valid = (np.stack(part) for part in zip(*found, strict=True))
     title = f"{clips.source.videos[video].name} {start + SHOWN_FRAMES // 2}"
     return SheetClip(title, clip["blurry"], clip["sharp"], flow, valid)
-
-
-def check_count(count: int):
-    """Raises a UsageError for a number of clips below 1."""
-    if count < 1:
-        raise UsageError(f"clips {count}: at least 1")

@@ -19,7 +19,7 @@ from mtujax.common.files import (
     publish,
     whole_output,
 )
-from mtujax.common.threads import default_threads, in_threads
+from mtujax.common.threads import default_threads, in_order
 from mtujax.data.flow import Estimator, FlowFiles, dis_flow, estimate_motion, write_npz
 from mtujax.data.frames import FrameSource
 from mtujax.errors import UsageError, UserError
@@ -52,11 +52,24 @@ def compute_motion(
     threads: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> int:
-    """Stores the motion of a split; returns how many videos were already complete.
+    """Computes and stores the motion of a split; resumes with the next video.
 
-    `estimate` None takes that of `method`, else `method` is just its name. `overwrite`
-    replaces motion of another method or of other frames, else a UserError. `progress`
-    is called with the frames done and their total.
+    Args:
+        source: the frames of the split.
+        folder: to write, `flow_folder(...) / split`.
+        method: "dis", or with `estimate` just its name.
+        estimate: backward flow [H, W, 2] float32 (dx, dy) in pixels of (frame, previous
+            frame), each [H, W, 3] uint8; None takes that of `method`.
+        overwrite: replace motion of another method or of other frames.
+        threads: frames at once; None takes one for each core.
+        progress: called with the frames done and their total.
+
+    Returns:
+        Number of videos that were already complete.
+
+    Raises:
+        UsageError: for an unknown method.
+        UserError: if the folder holds something else, or the disk is too small.
     """
     estimate = estimate or estimator(method)
     made_of = _made_of(source.videos, method)
@@ -158,7 +171,7 @@ def _frames(source, number, folder, estimate, threads):
             motion = estimate_motion(sharp[n - at + 1], sharp[n - at], estimate)
             write_npz(folder / f"{n:06d}.npz", *motion)
 
-        yield from in_threads(one, range(at, last), threads=threads)
+        yield from in_order(one, range(at, last), threads=threads)
 
 
 def kept_motion(folder: Path, source: FrameSource, *, advice: str) -> FlowFiles | None:

@@ -1,9 +1,9 @@
 """Where the frames and the motion of a dataset are."""
 
-import hashlib
 import os
 from pathlib import Path
 
+from mtujax.common.files import digest
 from mtujax.data.array_cache import CachedFrames, is_cache
 from mtujax.data.datasets import config_of, dataset
 from mtujax.data.flow import SUFFIXES, FlowFiles
@@ -25,10 +25,17 @@ def flow_folder(
     config: str | None = None,
     output: str | os.PathLike | None = None,
 ) -> Path:
-    """The folder of a set's motion, which need not exist, with a folder for each split.
+    """Says where the motion of a dataset is stored, with a folder for each split.
 
-    It is in `output`; None takes the folder of the set where it is prepared, else
-    `default_output`, with a separate folder for own pairs from each path.
+    Args:
+        name: of the dataset.
+        path: folder that holds it.
+        config: form of the dataset; None takes the default.
+        output: folder for sets; None takes that of the set where it is prepared, else
+            TFDS's own, with a separate folder for own pairs from each path.
+
+    Returns:
+        The folder, which need not exist.
     """
     path, label = Path(path), [name, config_of(dataset(name), config)]
     place = Path(*filter(None, label), "flow")
@@ -39,7 +46,7 @@ def flow_folder(
     if (path / place).parent.is_dir():  # prepared
         return path / place
     if name == "pairs":  # several sets may have the same names
-        where = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+        where = digest(os.fsencode(path.resolve()))
         place = place.with_name(f"flow-{where[:8]}")
     return default_output() / place
 

@@ -14,7 +14,7 @@ from mtujax.data.clips import Clips, ClipSpec, Samples, VideoSamples
 from mtujax.data.flow import MotionSource
 from mtujax.data.frames import FrameSource
 from mtujax.data.transforms import Augment, MotionLabels, Noise
-from mtujax.errors import UsageError
+from mtujax.errors import UsageError, check_least
 
 _AHEAD = 2  # batches prefetched for each thread
 
@@ -43,8 +43,7 @@ class BatchSpec:
         cell = self.labels.cell
         if any(side < cell or side % cell for side in self.size):
             raise UsageError(f"crop {self.crop}: sides are multiples of {cell} pixels")
-        if self.batch < 1:
-            raise UsageError(f"batch {self.batch}: at least 1")
+        check_least(1, batch=self.batch)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -151,9 +150,7 @@ def _check(seed, shard, **counts):
         raise UsageError(f"seed {seed}: from 0 to 2**32 - 1")
     if not 0 <= shard[0] < shard[1]:
         raise UsageError(f"shard {shard}: give (number of this host, number of hosts)")
-    for name, value in counts.items():
-        if value < 0:
-            raise UsageError(f"{name} {value}: at least 0")
+    check_least(0, **counts)
 
 
 def _parse_flags():

@@ -21,7 +21,7 @@ from mtujax.common.files import (
 from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check_dataset
 from mtujax.data.folders import find
-from mtujax.data.tfds import default_output
+from mtujax.data.tfds import builder, default_output, versions
 from mtujax.errors import UserError
 
 RAW = "raw"
@@ -117,8 +117,6 @@ def _final(output, found, raw):
     folder = output / found.dataset.name / (found.config or "")
     if raw:
         return folder / RAW
-    from mtujax.data.tfds import builder
-
     made = builder(found.dataset.name, config=found.config, data_dir=output)
     return folder / str(made.version)
 
@@ -129,14 +127,11 @@ def _refuse_existing(final, overwrite):
     if final.exists() and final.name == RAW:
         read_manifest(final)  # raises if it is of another version
     check_free(final, folder=False, overwrite=False)
-    if final.name != RAW:
-        from mtujax.data.tfds import versions
-
-        if others := versions(final.parent):
-            raise UserError(
-                f"{final.parent}: prepared as version {others[-1]}, not {final.name}; "
-                f"--overwrite replaces it"
-            )
+    if final.name != RAW and (others := versions(final.parent)):
+        raise UserError(
+            f"{final.parent}: prepared as version {others[-1]}, not {final.name}; "
+            f"--overwrite replaces it"
+        )
 
 
 def _bytes_needed(found, raw):
@@ -174,8 +169,6 @@ def _naming(final, part):
 def _records(found, part, show):
     import tensorflow_datasets as tfds
 
-    from mtujax.data.tfds import builder
-
     made = builder(found.dataset.name, config=found.config, data_dir=part)
     done = 0
 
@@ -195,8 +188,6 @@ def _records(found, part, show):
 
 def _tidy(note, final):
     """Keeps TFDS's record of the default config, and deletes older versions."""
-    from mtujax.data.tfds import versions
-
     kept = final.parent.parent / ".config"
     if note.is_dir() and not kept.exists():
         note.rename(kept)

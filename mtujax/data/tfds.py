@@ -7,7 +7,7 @@ import numpy as np
 
 from mtujax.data.datasets import config_of, dataset
 from mtujax.data.frames import DecodedFrames, VideoInfo, no_split
-from mtujax.errors import UserError
+from mtujax.errors import UserError, extra
 
 
 def builder(
@@ -18,30 +18,12 @@ def builder(
 ):
     """The `PairBuilder` of a dataset; None takes TFDS's own folder."""
     config = config_of(dataset(name), config)
-    try:
-        made = _class(name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{error.name} is not installed; pip install 'mtujax[train]'"
-        ) from error
+    with extra("train"):
+        from mtujax.data import builders
+    made = getattr(builders, name.capitalize())
     chosen = {"config": made.named(config)} if config is not None else {}
     folder = None if data_dir is None else os.path.abspath(data_dir)
     return made(data_dir=folder, file_format="array_record", **chosen)
-
-
-def _class(name):
-    match name:
-        case "gopro":
-            from mtujax.data.builders import Gopro as found
-        case "dvd":
-            from mtujax.data.builders import Dvd as found
-        case "reds":
-            from mtujax.data.builders import Reds as found
-        case "bsd":
-            from mtujax.data.builders import Bsd as found
-        case "pairs":
-            from mtujax.data.builders import Pairs as found
-    return found
 
 
 def prepared(

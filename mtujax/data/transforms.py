@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.errors import UsageError
+from mtujax.errors import UsageError, check_least
 from mtujax.ops.labels import motion_labels
 
 
@@ -159,8 +159,7 @@ class MotionLabels:
 
     def __post_init__(self):
         """Raises a UsageError for a negative radius."""
-        if self.radius < 0:
-            raise UsageError(f"radius {self.radius}: at least 0")
+        check_least(0, radius=self.radius)
 
     def of(self, flow: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Turns flows into classes.

@@ -5,7 +5,6 @@ pixels.
 """
 
 import dataclasses
-import hashlib
 import os
 import time
 from collections.abc import Callable
@@ -16,11 +15,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtujax.common.files import check_output
+from mtujax.common.files import check_output, digest
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.options import Options
 from mtujax.deblur.session import Restoration
-from mtujax.errors import UsageError
+from mtujax.errors import UsageError, check_least
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet
 from mtujax.video.inputs import input_kind, open_reader, output_kind
@@ -135,8 +134,7 @@ def deblur_video(
     options = Options(**{f.name: given[f.name] for f in dataclasses.fields(Options)})
     kind = output_kind(output)
     options.check(input, output, kind)
-    if segment_frames < 1:
-        raise UsageError(f"segment_frames {segment_frames}: must be 1 or more")
+    check_least(1, segment_frames=segment_frames)
     if resume and "pipe" in (input_kind(input), kind):
         raise UsageError("resume: what went through a pipe cannot be had again")
     notes = _Notes(on_note)
@@ -210,14 +208,12 @@ def _identity(source, options, network, segment_frames):
     """Collects what must be equal for parts of two runs to make one file."""
     stat = source and source.stat()
     model, params = network
-    digest = hashlib.sha256(repr(model.config).encode())
-    for leaf in jax.tree.leaves(params):
-        digest.update(np.asarray(leaf).tobytes())
+    values = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
     chosen = dataclasses.asdict(options)
     return {
         "input": source and source.name,
         "input's size and time": stat and [stat.st_size, stat.st_mtime_ns],
-        "weights": digest.hexdigest()[:16],
+        "weights": digest(b"".join([repr(model.config).encode(), *values]))[:16],
         "segment_frames": segment_frames,
         "mtujax": version("mtujax"),
         **{k: v if v is None else str(v) for k, v in chosen.items()},

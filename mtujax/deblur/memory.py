@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax.common.hardware import out_of_memory
 from mtujax.common.text import readable
-from mtujax.errors import UserError
+from mtujax.errors import UserError, out_of_memory
 from mtujax.model.cost import CompiledMemory, compiled_memory
 from mtujax.model.network import MTUNet
 from mtujax.model.stream import Stream

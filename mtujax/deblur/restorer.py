@@ -13,10 +13,9 @@ from typing import Literal, NamedTuple
 import jax
 import numpy as np
 
-from mtujax.common.hardware import out_of_memory
 from mtujax.common.text import readable
 from mtujax.deblur.memory import available_bytes, plan
-from mtujax.errors import UserError
+from mtujax.errors import UserError, out_of_memory
 from mtujax.model.network import MTUNet
 from mtujax.model.stream import Step, Stream, check_frame, unpack
 from mtujax.model.tiling import TiledStream, default_overlap, tilings

@@ -12,3 +12,4 @@ from .results import (
 from .results import (
     write_results as write_results,
 )
+from .tables import as_text as as_text

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import jax
 
+from mtujax import parallel
 from mtujax.common.dataclass_json import check_same
 from mtujax.common.hardware import machine
 from mtujax.config import MOTION_STRIDE, ModelConfig
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.evaluation.dataset import ResultFrames, Videos
 from mtujax.evaluation.folder import FRAMES, RESULTS, TABLE, VIDEOS, EvaluationFolder
 from mtujax.evaluation.method import open_subject
@@ -147,8 +148,7 @@ def evaluate(
     chosen = tuple(find_protocol(one) for one in dict.fromkeys(protocols))
     if not chosen:
         raise UsageError("no protocol is given")
-    if batch is not None and batch < 1:
-        raise UsageError(f"batch {batch}: must be 1 or more")
+    check_least(1, batch=batch)
     used = _checked_devices(devices)
     videos = Videos(dataset, path, split=split, variant=variant)
     exact = videos.exact_motion() if motion else {}
@@ -178,8 +178,6 @@ def evaluate(
 
 
 def _evaluate(work, subject, note):
-    from mtujax import parallel
-
     first, about, clocks = parallel.is_first(), _about(work.videos), Clocks()
     with contextlib.ExitStack() as stack:
         with parallel.failing_together():
@@ -201,8 +199,7 @@ def _evaluate(work, subject, note):
 
 def _checked_devices(devices):
     """Returns how many local devices are used."""
-    if devices is not None and devices < 1:
-        raise UsageError(f"devices {devices}: must be 1 or more")
+    check_least(1, devices=devices)
     local = jax.local_device_count()
     if devices is not None and devices > local:
         raise UserError(

@@ -3,7 +3,6 @@
 Letters: B videos that advance together, H W pixels.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtujax.common.files import FRAME_SUFFIXES, natural_key
+from mtujax.common.files import FRAME_SUFFIXES, digest, natural_key
 from mtujax.data.array_cache import is_cache
 from mtujax.data.datasets import config_of, dataset
 from mtujax.data.flow import ComputedMotion, FlowFiles, dis_flow
@@ -29,15 +28,14 @@ _MOST = 2.0  # largest float for [0, 1], as a network may overshoot
 
 def fingerprint(files: Iterable[tuple[str, Path]]) -> str:
     """Hashes (name, file) pairs by name, size and time, as a hexadecimal sha256."""
-    listed = hashlib.sha256()
+    listed = []
     for name, path in files:
         try:
             about = path.stat()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        line = f"{name} {about.st_size} {about.st_mtime_ns}\n"
-        listed.update(line.encode(errors="surrogateescape"))
-    return listed.hexdigest()
+        listed.append(f"{name} {about.st_size} {about.st_mtime_ns}\n")
+    return digest("".join(listed).encode(errors="surrogateescape"))
 
 
 class ResultFrames:

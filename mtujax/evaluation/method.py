@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from mtujax import training
 from mtujax.common.dataclass_json import check_same, to_dict
 from mtujax.common.files import digest
 from mtujax.config import ModelConfig
@@ -83,9 +84,7 @@ def _network(weights):
     if isinstance(weights, tuple):
         return _subject("network", *weights)
     if is_run(weights):
-        from mtujax.training.run_folder import read_run
-
-        config, found = read_run(str(weights))
+        config, found = training.read_run(str(weights))
         last = str(weights).rstrip("/").rsplit("/", 1)[-1]
         # In float32, as exported weights are, whatever the precision of the training.
         model = MTUNet(dataclasses.replace(config.model, dtype="float32"))

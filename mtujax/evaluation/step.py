@@ -16,6 +16,7 @@ from mtujax.metrics.temporal import temporal_consistency
 from mtujax.model.clip import window_at
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.resampling import from_unit_range, to_unit_range
+from mtujax.parallel import LaneMap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +126,5 @@ def _levels(frames):
 @functools.cache
 def lane_map(setup: Setup, devices: int | None = None):
     """Returns the `parallel.LaneMap` of a setup, cached so that it compiles once."""
-    from mtujax.parallel import LaneMap
-
     begin, step = (functools.partial(f, setup) for f in (first_memory, lane_step))
     return LaneMap(begin, step, devices)

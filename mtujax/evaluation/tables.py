@@ -18,8 +18,12 @@ _ODD = {
 def as_text(found: Evaluation) -> str:
     """Formats the evaluation as Markdown: a row per video, the total, and notes.
 
-    PSNR in dB and SSIM under every protocol, and the end-point error in pixels where
-    exact flow is known.
+    Args:
+        found: what was scored.
+
+    Returns:
+        A table of PSNR in dB and SSIM under every protocol, and of the end-point error
+        in pixels where exact flow is known.
     """
     columns = [Column("video", align="l"), Column("frames")]
     for name in found.protocols:

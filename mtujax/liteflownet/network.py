@@ -8,7 +8,6 @@ grid (H and W over the side of a cell), r search radius in cells.
 import functools
 
 import chex
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from mtujax.liteflownet.layers import (
     Subpixel,
 )
 from mtujax.ops.labels import motion_labels, returns
-from mtujax.ops.resampling import area_resize, to_unit_range
+from mtujax.ops.resampling import area_resize, halved, to_unit_range
 from mtujax.ops.warping import backward_warp
 
 SIDES = 32  # the network's frames have sides that are multiples of this
@@ -57,7 +56,7 @@ class LiteFlowNet(nn.Module):
         features = Features(name="features")(images)
         sizes = {1: images}
         for level in LEVELS:
-            sizes[level] = _halved(sizes[level - 1])
+            sizes[level] = halved(sizes[level - 1])
         flow = None
         for level in reversed(LEVELS):
             first, second = jnp.split(features[level], 2)
@@ -154,8 +153,3 @@ def label_motion(
     parts = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, labels)
     motion, valid = (jnp.moveaxis(part, 0, 1) for part in parts)
     return {"motion": motion, "motion_valid": valid}
-
-
-def _halved(images):
-    """Halves the size bilinearly at half-pixel centres: the mean of 2x2 pixels."""
-    return einops.reduce(images, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)

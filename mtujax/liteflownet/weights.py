@@ -5,7 +5,6 @@ one rename table and is strict.
 """
 
 import functools
-import hashlib
 import os
 from pathlib import Path
 
@@ -14,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtujax.common.files import digest
+from mtujax.data.flow import Estimator
 from mtujax.errors import WeightsError
 from mtujax.liteflownet.layers import LEVELS
-from mtujax.liteflownet.network import SIDES, LiteFlowNet
-from mtujax.weights.convert import Conversion
+from mtujax.liteflownet.network import SIDES, LiteFlowNet, flow
+from mtujax.weights.convert import Conversion, Names, name_findings, renamed
 from mtujax.weights.safetensors_io import (
     FORMAT,
     damaged_header,
@@ -26,7 +27,6 @@ from mtujax.weights.safetensors_io import (
     refuse,
     refuse_checkpoint,
     refuse_newer,
-    shape_findings,
     write_tensors,
 )
 from mtujax.weights.torch_reader import read_checkpoint
@@ -84,10 +84,26 @@ def load_teacher(path: str | os.PathLike) -> tuple[LiteFlowNet, dict]:
     return LiteFlowNet(), flax.traverse_util.unflatten_dict(params, sep="/")
 
 
-def teacher_sha256(path: str | os.PathLike) -> str:
-    """Hexadecimal SHA-256 digest of a file, which identifies a teacher."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def teacher_estimator(path: str | os.PathLike) -> tuple[str, Estimator]:
+    """Loads the flow teacher as what `data.compute_motion` takes.
+
+    Args:
+        path: of a file that `mtujax convert --teacher` wrote.
+
+    Returns:
+        The method's name, which has the digest of the file, and its function:
+        (frame, previous frame), each [H, W, 3] uint8 or float in [0, 1] -> backward
+        flow [H, W, 2] float32 (dx, dy) in pixels.
+
+    Raises:
+        WeightsError: as `load_teacher`.
+    """
+    _, params = load_teacher(path)
+
+    def estimate(current, previous):
+        return np.asarray(flow(params, current[None], previous[None])[0])
+
+    return f"teacher {digest(Path(path).read_bytes())[:16]}", estimate
 
 
 def teacher_shapes() -> dict[str, tuple[int, ...]]:
@@ -111,8 +127,8 @@ _LAST_AXES = {4: (2, 3, 1, 0), 1: (0,)}  # OIHW -> HWIO; depthwise C1HW -> HW1C
 _FEATURES = {"One": 1, "Two": 3, "Thr": 2, "Fou": 2, "Fiv": 1, "Six": 1}
 
 
-def teacher_names() -> dict[str, str]:
-    """The rename table {PyTorch name: "/"-joined parameter path}."""
+def teacher_names() -> Names:
+    """The rename table of all layers."""
     layers = {}
     for level, (word, count) in enumerate(_FEATURES.items(), 1):
         for k in range(count):
@@ -142,32 +158,39 @@ def teacher_names() -> dict[str, str]:
         for theirs, ours in ends.items()
     }
     shapes = teacher_shapes()  # not every level has every layer
-    return {name: path for name, path in table.items() if path in shapes}
+    return {
+        name: (path, _LAST_AXES[len(shapes[path])])
+        for name, path in table.items()
+        if path in shapes
+    }
 
 
 def teacher_params(tensors: dict[str, np.ndarray]) -> dict:
     """Renames and transposes a complete state dict into the teacher's parameters."""
-    flat = {}
-    for name, path in teacher_names().items():
-        axes = _LAST_AXES[tensors[name].ndim]
-        flat[path] = np.ascontiguousarray(np.transpose(tensors[name], axes))
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return renamed(tensors, teacher_names())
 
 
 def teacher_findings(tensors: dict[str, np.ndarray]) -> list[str]:
     """Names each tensor of a state dict that LiteFlowNet lacks or has otherwise."""
-    found = {name: value.shape for name, value in tensors.items()}
-    shapes, expected = teacher_shapes(), {}
-    for name, path in teacher_names().items():
-        axes = _LAST_AXES[len(shapes[path])]
-        expected[name] = tuple(shapes[path][k] for k in np.argsort(axes))
-    return shape_findings(found, expected)
+    return name_findings(tensors, teacher_names(), teacher_shapes(), {})
 
 
 def convert_teacher(
     checkpoint: str | os.PathLike, output: str | os.PathLike
 ) -> Conversion:
-    """Writes a LiteFlowNet state dict as a teacher; WeightsError lists all misfits."""
+    """Writes a PyTorch checkpoint of LiteFlowNet as a file of the flow teacher.
+
+    Args:
+        checkpoint: a state dict of the network.
+        output: the `.safetensors` file to write.
+
+    Returns:
+        A `Conversion`: the file written and its number of parameters.
+
+    Raises:
+        WeightsError: if the checkpoint is not of that network, listing every missing,
+            unexpected and mis-shaped tensor, or if nothing can be written.
+    """
     tensors, sha256 = read_checkpoint(checkpoint)
     refuse(checkpoint, teacher_findings(tensors), f": it is no {NETWORK}")
     params, name = teacher_params(tensors), Path(checkpoint).name

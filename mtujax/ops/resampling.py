@@ -74,6 +74,13 @@ def area_downsample(x: jax.Array) -> jax.Array:
     return einops.reduce(x, "b (h p) (w q) c -> b h w c", "mean", p=s, q=s)
 
 
+def halved(x: jax.Array) -> jax.Array:
+    """Averages 2x2 pixels of [B, h, w, C]; an odd row or column is left out."""
+    rows, columns = (n // 2 for n in x.shape[1:3])
+    x = x[:, : 2 * rows, : 2 * columns]
+    return einops.reduce(x, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)
+
+
 def area_resize(x: jax.Array, height: int, width: int) -> jax.Array:
     """Averages, for each output pixel, the input pixels that it overlaps.
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.resampling import area_downsample
+from mtujax.ops.resampling import area_downsample, halved
 
 LARGEST_MOTION = 40.0  # pixels per frame, in x and in y, to which motion is clipped
 _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
@@ -96,7 +96,7 @@ def frame_motion(
     pair = [area_downsample(grey(x)[..., None]) for x in (before, after)]
     pyramid = [pair]
     while len(pyramid) < _LEVELS and _divisible(pair[0].shape[1:3]):
-        pair = [_halved(x) for x in pair]
+        pair = [halved(x) for x in pair]
         pyramid.append(pair)
     motion = jnp.zeros((*pair[0].shape[:3], 2), jnp.float32)
     for level, pair in enumerate(reversed(pyramid)):
@@ -252,13 +252,6 @@ def _mean(x, side):
         jnp.pad(x, pads, mode="edge"), 0.0, lax.add, window, (1, 1, 1, 1), "VALID"
     )
     return total / side**2
-
-
-def _halved(image):
-    """Averages 2x2 pixels of [B, h, w, C]; an odd row or column is left out."""
-    rows, columns = (n // 2 for n in image.shape[1:3])
-    image = image[:, : 2 * rows, : 2 * columns]
-    return einops.reduce(image, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)
 
 
 def _resampled(x, size, step):

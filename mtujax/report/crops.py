@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.patches import Rectangle
 
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UserError
@@ -22,7 +23,7 @@ from mtujax.report.motion import Pair, draw_alignment, draw_features, draw_searc
 from mtujax.report.style import COLOURS, TEXT_WIDTH, figure_files, printed, show
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
 from mtujax.synthesis.photos import read_photo
-from mtujax.synthesis.settings import BlurSettings, Exposure, Shake
+from mtujax.synthesis.settings import PLAIN, BlurSettings, Shake
 from mtujax.video.image_folder import FolderReader
 from mtujax.weights.files import load
 
@@ -49,10 +50,7 @@ class Strip(NamedTuple):
 
 
 def liveliest_box(frame: np.ndarray, other: np.ndarray) -> Box:
-    """Finds where two images differ most: a box of a quarter of the width and height.
-
-    [H, W, 3] uint8 each.
-    """
+    """Finds where images [H, W, 3] uint8 differ most: a quarter of width and height."""
     height, width = (max(1, side // _SHARE) for side in frame.shape[:2])
     change = cv2.absdiff(frame, other).astype(np.float32).mean(axis=-1)
     # Sums of all windows at once; entry (y, x) is of the window that starts there.
@@ -66,11 +64,7 @@ def liveliest_box(frame: np.ndarray, other: np.ndarray) -> Box:
 def draw_crops(
     strips: list[Strip], path: Path, *, title: str, box: Box | None = None
 ) -> list[Path]:
-    """Shows a part of two frames for each method (Figs. 7 to 9); lists the files.
-
-    The first of `strips` is the input, which is also shown whole. Without a `box`, the
-    part is where first and last strip differ most.
-    """
+    """Shows a part, or the liveliest, of two frames by each method; lists the files."""
     check_strips(strips, box)
     first = strips[0].frames[0]
     box = box or liveliest_box(first, strips[-1].frames[0])
@@ -97,8 +91,6 @@ def draw_crops(
 
 
 def _show_whole(axes, frame, box):
-    from matplotlib.patches import Rectangle
-
     show(axes, frame, "input")
     corner, *sides = (box.x - 0.5, box.y - 0.5), box.width, box.height
     # A white border, so that the box is visible on any background.
@@ -144,36 +136,22 @@ _FRAMES, _AT = 7, 4  # frames of a clip, and the one shown, with all its look-ah
 
 @dataclasses.dataclass(frozen=True)
 class FigureSettings:
-    """Settings of the figures.
+    """Settings of the figures."""
 
-    Attributes:
-        weights: bundled names or files; the first is used for motion and features.
-        without: weights of a network without structure injection, or None.
-        photo: photograph to film; None takes the bundled one.
-        size: (W, H) of the frames in pixels.
-    """
-
-    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)
-    without: str | None = None
-    photo: Path | None = None
-    size: tuple[int, int] = (640, 360)
+    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)  # the first for motion
+    without: str | None = None  # weights without structure injection
+    photo: Path | None = None  # to film; None takes the bundled one
+    size: tuple[int, int] = (640, 360)  # (W, H) in pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class FrameViews:
-    """Content of the figures, all computed.
+    """Content of the figures, all computed."""
 
-    Attributes:
-        pairs: by the speed of the camera in pixels per frame.
-        radius: of the network's search, in cells.
-        without: features of a network without structure injection, or None.
-        strips: of the crops, the input first.
-    """
-
-    pairs: dict[float, Pair]
-    radius: int
-    without: FrameFeatures | None
-    strips: list[Strip]
+    pairs: dict[float, Pair]  # by the camera's speed in pixels per frame
+    radius: int  # of the network's search, in cells
+    without: FrameFeatures | None  # of a network without structure injection
+    strips: list[Strip]  # of the crops, the input first
 
 
 def compute_views(shown: FigureSettings, say: Callable[[str], None]) -> FrameViews:
@@ -182,7 +160,8 @@ def compute_views(shown: FigureSettings, say: Callable[[str], None]) -> FrameVie
     model, params = _network(shown.weights[0])
     without = _without(shown)
     others = {name: load(name) for name in shown.weights[1:]}
-    about = f"Filmed from {_name(shown)}, {shown.size[0]}x{shown.size[1]}"
+    photo_name = shown.photo.name if shown.photo else "the bundled photograph"
+    about = f"Filmed from {photo_name}, {shown.size[0]}x{shown.size[1]}"
     network = f"network: {_label(shown.weights[0])}"
     pairs, clips = {}, {}
     for speed in (SLOW, _HANDS, FAST):
@@ -219,10 +198,7 @@ def draw_pictures(seen: FrameViews, folder: Path) -> list[Path]:
 def read_folders(
     folders: Sequence[tuple[str, Path]], number: int, box: Box | None = None
 ) -> list[Strip]:
-    """Reads frames `number` and `number` + 1 of each (label, folder), the input first.
-
-    Numbers count from 0. UserError if a folder lacks them, or as `check_strips`.
-    """
+    """Reads frames `number`, from 0, and the next of each folder, the input first."""
     strips = [Strip(label, _two_frames(path, number)) for label, path in folders]
     check_strips(strips, box)
     return strips
@@ -283,15 +259,7 @@ def _film(photo, size, speed) -> BlurredClip:
         width=size[0],
         blur=BlurSettings(
             Shake(speed=(speed, speed), scale=(1.0, 1.0), turn=False),
-            exposure=Exposure(
-                duty=(duty, duty),
-                wander=(0.0, 0.0),
-                gain=(1.0, 1.0),
-                highlights=(1.0, 1.0),
-                contrast=(0.0, 0.0),
-                shot=(0.0, 0.0),
-                read=(0.0, 0.0),
-            ),
+            exposure=dataclasses.replace(PLAIN, duty=(duty, duty)),
         ),
     )
 
@@ -322,7 +290,3 @@ def _strip(name, seen):
 
 def _label(name):
     return Path(name).stem
-
-
-def _name(shown):
-    return shown.photo.name if shown.photo else "the bundled photograph"

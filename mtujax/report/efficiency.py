@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
 from mtujax.errors import UserError
 from mtujax.report.paper import HARDWARE, table_of
 from mtujax.report.style import COLOURS, TEXT_WIDTH, figure_files, printed
@@ -34,27 +36,16 @@ _PLACES = (
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A method in the figure.
-
-    Attributes:
-        label: its name.
-        kind: "image", "video" or "mtu" if reported, else "measured".
-        milliseconds: per frame.
-        psnr: dB.
-    """
+    """A method in the figure."""
 
     label: str
-    kind: str
-    milliseconds: float
-    psnr: float
+    kind: str  # "image", "video" or "mtu" if reported, else "measured"
+    milliseconds: float  # per frame
+    psnr: float  # dB
 
 
 def efficiency_points(dataset: str, measured: Sequence[Measured]) -> list[Point]:
-    """Gives the points of a dataset's figure, the reported ones first.
-
-    Only measurements under the paper's protocol with both a PSNR and a time are shown.
-    UserError for a dataset that the paper has no table of.
-    """
+    """Gives the points of a dataset's figure, the reported ones first."""
     paper = table_of(dataset)
     if paper is None:
         raise UserError(
@@ -116,8 +107,6 @@ def _draw_points(axes, points):
 
 
 def _set_limits(axes, points):
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
     times = [point.milliseconds for point in points]
     scores = [point.psnr for point in points]
     axes.set_xscale("log")

@@ -30,24 +30,14 @@ _KEPT = ("structure", "detail", "motion")
 
 @dataclasses.dataclass(frozen=True)
 class FrameFeatures:
-    """A frame and its features in the first unit.
+    """A frame and its features in the first unit."""
 
-    Attributes:
-        blurry: [H, W, 3] in [0, 1].
-        restored: [H, W, 3], clamped to [0, 1].
-        detail: [H' / p, W' / p, C] detail features f_t^1.
-        structure: [H' / p, W' / p, C] structure features f_t^b.
-        motion: [h, w, 2C] features of the motion layer, which reads both if the network
-            injects structure; None without such a layer.
-        patch: p.
-    """
-
-    blurry: np.ndarray
-    restored: np.ndarray
-    detail: np.ndarray
-    structure: np.ndarray
-    motion: np.ndarray | None
-    patch: int = 1
+    blurry: np.ndarray  # [H, W, 3] in [0, 1]
+    restored: np.ndarray  # [H, W, 3] in [0, 1]
+    detail: np.ndarray  # [H' / p, W' / p, C] detail features f_t^1
+    structure: np.ndarray  # [H' / p, W' / p, C] structure features f_t^b
+    motion: np.ndarray | None  # [h, w, 2C] of the motion layer; None without one
+    patch: int = 1  # p
 
     def to_match(self, kind: str) -> np.ndarray:
         """Gives features of a kind on the motion grid, [h, w, 2C] or [h, w, C] float32.
@@ -70,29 +60,18 @@ class FrameFeatures:
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """The previous sharp frame, moved onto the current one.
+    """The previous sharp frame, moved onto the current one."""
 
-    Attributes:
-        aligned: [H, W, 3] in [0, 1], black where its source is outside.
-        error: [ph, pw] mean absolute difference of the two at 1/4 scale, over the
-            channels; NaN where the source is outside.
-        psnr: of the two at 1/4 scale, dB (`alignment_accuracy`).
-        displacement: [h, w, 2] int32 (dx, dy) in cells.
-    """
-
-    aligned: np.ndarray
-    error: np.ndarray
-    psnr: float
-    displacement: np.ndarray
+    aligned: np.ndarray  # [H, W, 3] in [0, 1], black where its source is outside
+    error: np.ndarray  # [ph, pw] mean absolute, at 1/4 scale; NaN likewise
+    psnr: float  # at 1/4 scale, dB (`alignment_accuracy`)
+    displacement: np.ndarray  # [h, w, 2] int32 (dx, dy) in cells
 
 
 def clip_features(
     model: MTUNet, params: dict, clip: np.ndarray, at: int
 ) -> list[FrameFeatures]:
-    """Runs the network over a clip; keeps features of frames `at` - 1 and `at`.
-
-    clip [T >= 2, H, W, 3] blurry frames, float in [0, 1] or uint8; 0 < at < T.
-    """
+    """Features of frames `at` - 1 and `at`, at > 0, of a blurry clip [T, H, W, 3]."""
     if not 0 < at < len(clip):
         raise ValueError(f"at={at}: not in 1 to {len(clip) - 1}")
     scale = 255 if clip.dtype == np.uint8 else 1
@@ -141,10 +120,7 @@ def _frame_features(frame, restored, kept, patch):
 def motion_between(
     before: FrameFeatures, now: FrameFeatures, kind: str, *, radius: int
 ) -> np.ndarray:
-    """Matches two frames by one kind of features, within `radius` cells.
-
-    [h, w, 2] int32 (dx, dy) in cells, from the current frame to the previous.
-    """
+    """Motion [h, w, 2] int32 (dx, dy) in cells to the frame before, by `kind`."""
     query, key = (jnp.asarray(f.to_match(kind))[None] for f in (now, before))
     return np.asarray(match(query, key, radius=radius)[0])
 
@@ -156,11 +132,7 @@ def align(
     *,
     patch: int = 1,
 ) -> Alignment:
-    """Moves the previous sharp frame by a displacement, block by block.
-
-    displacement [h, w, 2] int (dx, dy) in cells, sharp frames [H, W, 3] uint8; `patch`
-    is the network's p.
-    """
+    """Moves a sharp frame [H, W, 3] uint8 by [h, w, 2] int (dx, dy) in cells."""
     moves = np.asarray(displacement, np.int32)[None]
     aligned, error, psnr = _align(moves, previous[None], current[None], patch)
     return Alignment(

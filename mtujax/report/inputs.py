@@ -32,11 +32,7 @@ SIZE = (1280, 720)
 
 
 def result_files(paths: Sequence[Path]) -> list[Path]:
-    """Lists files of results, each once; UserError if there are none.
-
-    `paths` are files; evaluation folders, which give their `results.json`; or folders,
-    which give their `.json` files and those of the evaluation folders in them.
-    """
+    """Lists files of results, each once, of files, folders and evaluation folders."""
     files = [file for path in paths for file in _inside(path)]
     if not files:
         raise UserError("no results: give files of eval.py or `mtujax bench`")
@@ -109,15 +105,10 @@ _HALF = ("float16", "bfloat16")
 
 
 class TableMethod(NamedTuple):
-    """A method in tables.
+    """A method in tables."""
 
-    Attributes:
-        key: as `report.paper.Reported.key` if the paper has the method.
-        label: its name in tables.
-    """
-
-    key: str
-    label: str
+    key: str  # as `report.paper.Reported.key` if the paper has the method
+    label: str  # in tables
 
 
 def method_of(name: str, config: ModelConfig | None) -> TableMethod:
@@ -150,11 +141,7 @@ def _preset(config):
 
 
 def distinctly_labelled(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
-    """Relabels networks that share a method, dataset and protocol by their weights.
-
-    Each entry comes with name, precision and sha256 of its weights; the label has as
-    many of these as needed.
-    """
+    """Relabels what shares method, dataset and protocol by (name, dtype, sha256)."""
     groups = {}
     for weights, one in found:
         place = one.key, one.dataset, one.protocol

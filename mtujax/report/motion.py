@@ -32,29 +32,17 @@ _CHANNELS = 3
 
 
 class Pair(NamedTuple):
-    """Two consecutive frames and their features.
+    """Two consecutive frames and their features."""
 
-    Attributes:
-        title: what they show.
-        before: features of the previous frame.
-        now: features of the current one.
-        sharp: the two sharp frames, [H, W, 3] uint8 each.
-        flow: [H, W, 2] exact backward flow (dx, dy) in pixels of the current one, or
-            None if it is unknown.
-    """
-
-    title: str
+    title: str  # what they show
     before: FrameFeatures
     now: FrameFeatures
-    sharp: tuple[np.ndarray, np.ndarray]
-    flow: np.ndarray | None = None
+    sharp: tuple[np.ndarray, np.ndarray]  # [H, W, 3] uint8 each
+    flow: np.ndarray | None = None  # [H, W, 2] exact backward (dx, dy) in pixels
 
 
 def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:
-    """Aligns two frames by detail, structure and injected features (Fig. 2).
-
-    `radius` is the network's search radius in cells. Lists the files.
-    """
+    """Aligns two frames by each kind of features (Fig. 2); `radius` is in cells."""
     found = [
         _aligned(pair, motion_between(pair.before, pair.now, kind, radius=radius))
         for kind in KINDS
@@ -85,10 +73,7 @@ def draw_alignment(pair: Pair, path: Path, *, radius: int) -> list[Path]:
 
 
 def draw_search(pairs: Sequence[Pair], path: Path) -> list[Path]:
-    """Aligns frames with a small and a large search radius (Fig. 6); lists the files.
-
-    The pairs show motion of different sizes and have their exact flow.
-    """
+    """Aligns pairs with exact flow by two search radii (Fig. 6); lists the files."""
     size = _size(pairs[0].sharp[0], rows=2 * len(pairs), columns=4)
     cell = MOTION_STRIDE * pairs[0].now.patch
     caption = (
@@ -147,10 +132,7 @@ def _in_cells(flow, radius, cell):
 def draw_features(
     now: FrameFeatures, path: Path, *, title: str, without: FrameFeatures | None = None
 ) -> list[Path]:
-    """Shows features of a network with structure injection (Fig. 5); lists the files.
-
-    `without` has the same frame's features of a network without it, to compare.
-    """
+    """Shows features of a network, and of one `without` injection (Fig. 5)."""
     shown = {
         "detail": now.detail,
         "structure": now.structure,

@@ -1,25 +1,23 @@
 """Style of figures for print: sizes, fonts, colours, captions.
 
-Letters: H W pixels. matplotlib is imported when the first figure is drawn. Colours are
-those of Okabe and Ito (2008), which readers with any colour vision can distinguish;
-shapes or words repeat what matters.
+Letters: H W pixels. Colours are those of Okabe and Ito (2008), which readers with any
+colour vision can distinguish; shapes or words repeat what matters.
 """
 
 import contextlib
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from mtujax.common.files import whole_output
 from mtujax.errors import UserError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 TEXT_WIDTH = 7.0
 """Width in inches of a printed figure over two columns."""
@@ -67,29 +65,9 @@ def figure_files(path: Path) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in (*FORMATS, ".txt")]
 
 
-def need_matplotlib() -> None:
-    """Raises UserError if matplotlib is not installed."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise UserError(
-            "figures need matplotlib: pip install 'mtujax[plots]'"
-        ) from None
-
-
 @contextlib.contextmanager
-def printed(path: Path, size: tuple[float, float], caption: str) -> Iterator["Figure"]:
-    """Yields an empty figure of `size` inches, then writes it with its caption.
-
-    `size` is (width, height) as printed; `path` has no suffix, and existing files are
-    replaced. The layout arranges itself.
-    UserError without matplotlib, or if a file cannot be written.
-    """
-    need_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def printed(path: Path, size: tuple[float, float], caption: str) -> Iterator[Figure]:
+    """Yields a figure of (width, height) inches, then writes it with its caption."""
     with rc_context(_RULES):
         figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
@@ -112,11 +90,8 @@ def _write(figure, path, caption):
         temporary.write_text(textwrap.fill(caption, _WRAP) + "\n", "utf-8")
 
 
-def show(axes: "Axes", picture: np.ndarray, label: str, **options) -> "AxesImage":
-    """Shows a picture without axes and its label below; gives what a colour bar needs.
-
-    [H, W] or [H, W, 3] float in [0, 1], or uint8; `options` are those of `imshow`.
-    """
+def show(axes: Axes, picture: np.ndarray, label: str, **options) -> AxesImage:
+    """Shows [H, W] or [H, W, 3], float in [0, 1] or uint8, with a label below."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_linewidth(0.3)

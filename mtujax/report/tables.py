@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtujax.common.files import whole_output
+from mtujax.common.files import make_folder, whole_output
 from mtujax.common.text import CHECK, Column, Table, document, latex, markdown
 from mtujax.errors import UserError
 from mtujax.report.paper import HARDWARE, SOURCE, TABLES, PaperTable, Reported, table_of
@@ -44,33 +44,19 @@ _QUALITIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Measurements of one method on one dataset under one protocol.
+    """Measurements of one method on one dataset under one protocol."""
 
-    Attributes:
-        key: the method, as `report.paper.Reported.key` if the paper has it.
-        label: its name if the paper does not have it.
-        dataset: as `mtujax data` names it, with the kind of blur if it has several.
-        protocol: name of the protocol.
-        psnr: dB, or None.
-        ssim: of the restored frames, or None.
-        parameters: millions, or None.
-        milliseconds: per frame, or None.
-        motion_psnr: dB of the aligned sharp frames, or None.
-        motion_ssim: of the aligned sharp frames, or None.
-        notes: sentences on how it was measured.
-    """
-
-    key: str
-    label: str
-    dataset: str
+    key: str  # as `report.paper.Reported.key` if the paper has the method
+    label: str  # if the paper does not have it
+    dataset: str  # as `mtujax data` names it, with the kind of blur if several
     protocol: str
-    psnr: float | None = None
-    ssim: float | None = None
-    parameters: float | None = None
-    milliseconds: float | None = None
-    motion_psnr: float | None = None
-    motion_ssim: float | None = None
-    notes: tuple[str, ...] = ()
+    psnr: float | None = None  # dB
+    ssim: float | None = None  # of the restored frames
+    parameters: float | None = None  # millions
+    milliseconds: float | None = None  # per frame
+    motion_psnr: float | None = None  # dB of the aligned sharp frames
+    motion_ssim: float | None = None  # likewise
+    notes: tuple[str, ...] = ()  # sentences on how it was measured
 
 
 def paper_tables(measured: Sequence[Measured]) -> list[Table]:
@@ -89,10 +75,7 @@ def paper_tables(measured: Sequence[Measured]) -> list[Table]:
 def comparison(
     dataset: str, protocol: str, measured: Sequence[Measured]
 ) -> Table | None:
-    """Makes a dataset's table with a column per method: Table 3 or 4 if it is theirs.
-
-    None if all measurements belong to Tables 1 and 2; UserError without any numbers.
-    """
+    """A dataset's table with a column per method; None if all are of Tables 1 and 2."""
     found = [m for m in measured if (m.dataset, m.protocol) == (dataset, protocol)]
     paper = table_of(dataset)
     if paper is not None and paper.protocol != protocol:
@@ -120,10 +103,7 @@ def comparison(
 def ablation(
     number: int, dataset: str, protocol: str, measured: Sequence[Measured]
 ) -> Table | None:
-    """Makes Table 1 or 2, with a row per variant; None if none of them was measured.
-
-    Reported numbers appear only under the paper's dataset and protocol.
-    """
+    """Table 1 or 2, with a row per variant; None if none of them was measured."""
     paper = TABLES[number]
     own = (dataset, protocol) == (paper.dataset, paper.protocol)
     found = [m for m in measured if (m.dataset, m.protocol) == (dataset, protocol)]
@@ -254,16 +234,8 @@ def write_tables(measured: Sequence[Measured], folder: Path) -> list[Path]:
     texts = {f"{table.slug}.tex": latex(table) for table in tables}
     texts["tables.tex"] = document(list(texts))
     texts["tables.md"] = markdown(tables)
-    _make_folder(folder)
+    make_folder(folder, "give another to --out")
     for name, text in texts.items():
         with whole_output(folder / name, folder=False) as temporary:
             temporary.write_text(text, "utf-8")
     return [folder / name for name in texts]
-
-
-def _make_folder(folder):
-    """Makes a report's folder and its parents; UserError if a file is in the way."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{folder}: not a folder; give another to --out") from None

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax import video
 from mtujax.config import SCENE_THRESHOLD
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.synthesis.host.clip import BlurredClip
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 from mtujax.video.scene_cuts import shots
@@ -68,12 +69,9 @@ def clips_of_video(
         raise UsageError(f"average {average}: 3 or more, and odd, to have a middle")
     if every < average:
         raise UsageError(f"every {every}: at least as many as are averaged, {average}")
-    if frames < 1:
-        raise UsageError(f"frames {frames}: at least 1")
-    from mtujax.video.reader import VideoReader
-
+    check_least(1, frames=frames)
     stem, number = Path(path).stem, 0
-    with VideoReader(Path(path)) as reader:
+    with video.VideoReader(Path(path)) as reader:
         turn = reader.info.orientation.upright
         upright = ((turn(frame), pts) for frame, pts in reader.frames())
         for shot in _by_shot(shots(upright, scene_threshold)):
@@ -92,9 +90,7 @@ def clips_of_video(
 
 def video_rate(path: str | os.PathLike) -> float:
     """Gives a video file's mean frames per second."""
-    from mtujax.video.reader import VideoReader
-
-    with VideoReader(Path(path)) as reader:
+    with video.VideoReader(Path(path)) as reader:
         return float(reader.info.rate)
 
 

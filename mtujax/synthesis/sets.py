@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from mtujax.common.files import check_free, check_only, check_place, whole_output
-from mtujax.data.contact_sheet import SHOWN_FRAMES, SheetClip, check_count
+from mtujax.data.contact_sheet import SHOWN_FRAMES, SheetClip
 from mtujax.data.flow import write_npz
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.synthesis.averaging import QUICK, clips_of_video, video_rate
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
 from mtujax.synthesis.photos import read_cutouts, read_photos
@@ -56,11 +56,9 @@ class Filming:
 
     def __post_init__(self):
         """Raises UsageError naming a field that is out of range."""
-        for name, least in dict(clips=1, frames=1, width=16, height=16).items():
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} {getattr(self, name)}: at least {least}")
-        if self.seed < 0:
-            raise UsageError(f"seed {self.seed}: at least 0")
+        check_least(1, clips=self.clips, frames=self.frames)
+        check_least(16, width=self.width, height=self.height)
+        check_least(0, seed=self.seed)
         speed, exposure = self.blur.shake.speed, self.blur.exposure
         if not 0 < speed[0] <= speed[1] <= _FASTEST:
             raise UsageError(
@@ -284,7 +282,7 @@ def clips_of_photos(
     `size` is (width, height) of the frames in pixels; smaller photographs are left out.
     Gives the clips and the source of their motion.
     """
-    check_count(count)
+    check_least(1, clips=count)
     width, height = size
     rng = np.random.default_rng(seed)
     photos, _ = read_photos(folder, width=width, height=height)

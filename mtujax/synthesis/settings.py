@@ -102,6 +102,17 @@ class Exposure:
     averaged_duty: tuple[float, float] = (0.7, 1.0)
 
 
+PLAIN = Exposure(
+    wander=(0.0, 0.0),
+    gain=(1.0, 1.0),
+    highlights=(1.0, 1.0),
+    contrast=(0.0, 0.0),
+    shot=(0.0, 0.0),
+    read=(0.0, 0.0),
+)
+"""A photograph as it is, without noise."""
+
+
 @dataclasses.dataclass(frozen=True)
 class BlurSettings:
     """How clips are blurred.

@@ -5,7 +5,6 @@ in the package (`assets/validation.json`). Letters: T time, H W pixels.
 """
 
 import dataclasses
-import hashlib
 import importlib.resources
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtujax.common.files import digest
 from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
@@ -88,10 +88,7 @@ def input_psnr(clip: BlurredClip) -> float:
 def checksums(clip: BlurredClip) -> dict[str, str]:
     """Gives hexadecimal SHA-256 digests of the arrays `blurry` and `sharp`."""
     arrays = {"blurry": clip.blurry, "sharp": clip.sharp}
-    return {
-        name: hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        for name, value in arrays.items()
-    }
+    return {name: digest(value.tobytes()) for name, value in arrays.items()}
 
 
 def is_validation_folder(folder: str | os.PathLike) -> bool:
@@ -118,7 +115,7 @@ def validation_clips(folder: str | os.PathLike) -> Iterator[ValidationClip]:
 
 
 def _check_photo(path, expected):
-    found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    found = digest(Path(path).read_bytes())
     if found != expected:
         raise UserError(
             f"{path}: is not the photograph that the validation set is made of "

@@ -1,5 +1,8 @@
 from .checkpoints import Checkpoints as Checkpoints
 from .config import (
+    RENAMED as RENAMED,
+)
+from .config import (
     DataConfig as DataConfig,
 )
 from .config import (

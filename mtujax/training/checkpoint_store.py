@@ -16,6 +16,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtujax.common.files import digest
-from mtujax.errors import UserError
+from mtujax.errors import UserError, extra
 from mtujax.weights.safetensors_io import shape_findings
 
 FORMAT = 2
@@ -143,12 +144,8 @@ class Store:
         `kept` is called with all steps, ascending, when one is written, and returns
         those to keep. `read_only` changes nothing, as another process may write there.
         """
-        try:
+        with extra("train"):
             import orbax.checkpoint as ocp
-        except ModuleNotFoundError as error:
-            raise UserError(
-                f"{error.name} is not installed; pip install 'mtujax[train]'"
-            ) from error
         self._args, self._kept = ocp.args, kept
         self.folder = folder if "://" in folder else os.path.abspath(folder)
         options = ocp.CheckpointManagerOptions(
@@ -257,10 +254,15 @@ def _is_out_of_reach(error):
     return of_system or known
 
 
-def _unfinished(folder):
+def remote_path(path: str) -> Path:
+    """A path that may be remote, scheme://…, with the methods of pathlib's."""
     from etils import epath
 
-    path = epath.Path(folder)
+    return epath.Path(path)
+
+
+def _unfinished(folder):
+    path = remote_path(folder)
     names = [p.name for p in path.iterdir()] if path.exists() else []
     begun = (name.split(_UNFINISHED)[0] for name in names if _UNFINISHED in name)
     return sorted(int(name) for name in begun if name.isdecimal())

@@ -13,7 +13,7 @@ from mtujax.common.dataclass_json import from_dict, to_dict
 from mtujax.common.text import nearest
 from mtujax.config import ModelConfig
 from mtujax.data.datasets import DATASETS
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
 
 _TRAIN_CHOICES = {
@@ -26,11 +26,7 @@ _POSITIVE = ("steps", "learning_rate", "clip_norm", "loss_scale")
 
 
 def _at_least(part, least, names, path=""):
-    for name in names.split():
-        value = getattr(part, name)
-        if value is not None and not least <= value < math.inf:
-            finite = ", and finite" if value == math.inf else ""
-            raise UsageError(f"{path}{name} {value}: must be {least} or more{finite}")
+    check_least(least, **{path + name: getattr(part, name) for name in names.split()})
 
 
 @dataclasses.dataclass(frozen=True)

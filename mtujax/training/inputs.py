@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax import parallel
+from mtujax import liteflownet, parallel, synthesis
 from mtujax.data.clips import Clips, ClipSpec, Samples, VideoSamples
 from mtujax.data.flow import ComputedMotion, dis_flow
 from mtujax.data.locate import NoMotion, open_frames, open_motion
@@ -177,10 +177,7 @@ def _motion(config, source, place):
         raise UsageError(
             "data.teacher is not given: `mtujax convert --teacher` makes it"
         )
-    from mtujax.liteflownet.network import label_motion
-    from mtujax.liteflownet.weights import load_teacher
-
-    params = load_teacher(data.teacher)[1]
+    params = liteflownet.load_teacher(data.teacher)[1]
     settings = dict(
         radius=config.model.search_radius,
         label_all_cells=data.label_all_cells,
@@ -188,7 +185,7 @@ def _motion(config, source, place):
     )
 
     def prepare(params, batch):
-        return batch | label_motion(params, batch["sharp"], **settings)
+        return batch | liteflownet.label_motion(params, batch["sharp"], **settings)
 
     return None, dict(constants=params, prepare=prepare), notes
 
@@ -227,12 +224,10 @@ def read_scaled(
 
 def _device_photos(config):
     """Opens clips filmed on the device: the host only numbers them."""
-    from mtujax.synthesis.device.clip import make_clips
-
     data, model = config.data, config.model
     size = dict(width=data.crop, height=data.crop, setting="data.crop")
     photos, small = read_scaled(data.path, data.max_side, **size)
-    constants, film = make_clips(
+    constants, film = synthesis.make_clips(
         list(photos.values()),
         read_cutouts(data.cutouts),
         frames=data.frames + model.lookahead,

@@ -13,6 +13,7 @@ from mtujax.common.dataclass_json import read_json
 from mtujax.common.files import one_at_a_time, whole_output
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params
+from mtujax.training.checkpoint_store import remote_path
 from mtujax.training.checkpoints import Checkpoints, Restored
 from mtujax.training.config import RunConfig, config_of
 from mtujax.training.step import TrainState, init_train_state
@@ -68,11 +69,7 @@ class RunFolder:
 
     @property
     def _config(self):
-        if not self.remote:
-            return Path(self.path(CONFIG))
-        from etils import epath
-
-        return epath.Path(self.path(CONFIG))
+        return (remote_path if self.remote else Path)(self.path(CONFIG))
 
 
 def _no_way_to(path, error):

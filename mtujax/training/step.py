@@ -202,14 +202,6 @@ def _forgetting(recurrent):
     return clean.replace(is_first=recurrent.is_first | ~kept)
 
 
-train_step = jax.jit(
-    clip_step,
-    static_argnames=("model", "config", "axis_name", "multiple"),
-    donate_argnames="state",
-)
-"""`clip_step` compiled for one device; reuses the buffers of `state`."""
-
-
 @functools.lru_cache(maxsize=4)
 def make_step(
     model: MTUNet, config: TrainConfig, prepare: Callable | None = None

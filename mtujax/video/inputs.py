@@ -21,7 +21,17 @@ _NTSC = (24, 30, 48, 60, 120)  # rates of which 1000/1001 is common
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Reads "640x360" as (width, height) in pixels, each from 1 to 32768."""
+    """Reads a size of frames.
+
+    Args:
+        text: as "640x360".
+
+    Returns:
+        (width, height) in pixels, each from 1 to 32768.
+
+    Raises:
+        UsageError: if the text is no such size.
+    """
     match = re.fullmatch(r"([0-9]{1,5})[xX×]([0-9]{1,5})", text.strip())
     size = tuple(int(side) for side in match.groups()) if match else (0, 0)
     if not all(1 <= side <= _LONGEST for side in size):

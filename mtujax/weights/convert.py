@@ -17,7 +17,7 @@ from mtujax.config import PRESETS, PUBLISHED, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
 from mtujax.model.network import expected_shapes
 from mtujax.weights.files import save_weights
-from mtujax.weights.safetensors_io import refuse, shape_findings
+from mtujax.weights.safetensors_io import Shapes, refuse, shape_findings
 from mtujax.weights.torch_reader import read_checkpoint
 
 LICENCE = (
@@ -31,29 +31,43 @@ _BIAS = (0,)
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """The result of a conversion.
-
-    Attributes:
-        output: the file that was written.
-        preset: name of the network.
-        parameters: number of parameters.
-        sha256: hexadecimal digest of the checkpoint.
-        dropped: names of the training-only tensors left out.
-    """
+    """The result of a conversion."""
 
     output: Path
-    preset: str
-    parameters: int
-    sha256: str
-    dropped: tuple[str, ...]
+    preset: str  # name of the network
+    parameters: int  # their number
+    sha256: str  # hexadecimal digest of the checkpoint
+    dropped: tuple[str, ...]  # names of the training-only tensors left out
 
 
-def torch_names(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The rename table, in the order of the forward pass; inference parameters only.
+Names = dict[str, tuple[str, tuple[int, ...]]]
+"""{PyTorch name: ("/"-joined path, axes that `numpy.transpose` brings into order)}."""
 
-    {PyTorch name: ("/"-joined parameter path, axes)}, where
-    `numpy.transpose(tensor, axes)` turns PyTorch's layout into the one used here.
-    """
+
+def renamed(tensors: dict[str, np.ndarray], names: Names) -> dict:
+    """Renames and transposes a complete state dict into a tree of parameters."""
+    flat = {
+        path: np.ascontiguousarray(np.transpose(tensors[name], axes))
+        for name, (path, axes) in names.items()
+    }
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def name_findings(
+    tensors: dict[str, np.ndarray], names: Names, shapes: Shapes, also: Shapes
+) -> list[str]:
+    """Names each tensor that parameters lack or have otherwise; `also` may be there."""
+    found = {name: value.shape for name, value in tensors.items()}
+    expected = {
+        name: tuple(shapes[path][k] for k in np.argsort(axes))
+        for name, (path, axes) in names.items()
+    }
+    allowed = {name: shape for name, shape in also.items() if name in found}
+    return shape_findings(found, expected | allowed)
+
+
+def torch_names(config: ModelConfig) -> Names:
+    """The rename table, in the order of the forward pass; inference parameters only."""
     layers = {"base_conv.0": "structure", "inp_prev_conv.0": "temporal"}
     for i in range(config.num_units):
         network, unit = f"HGs.{i}", f"unit_{i}"
@@ -84,11 +98,7 @@ def torch_names(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
 
 def to_params(tensors: dict[str, np.ndarray], config: ModelConfig) -> dict:
     """Renames and transposes a complete state dict into inference parameters."""
-    flat = {
-        path: np.ascontiguousarray(np.transpose(tensors[name], axes))
-        for name, (path, axes) in torch_names(config).items()
-    }
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
+    return renamed(tensors, torch_names(config))
 
 
 def from_params(params: dict, config: ModelConfig) -> dict[str, np.ndarray]:
@@ -110,16 +120,8 @@ def checkpoint_findings(
     tensors: dict[str, np.ndarray], config: ModelConfig
 ) -> list[str]:
     """Names each tensor of a state dict that a network lacks or has otherwise."""
-    found = {name: value.shape for name, value in tensors.items()}
-    shapes = expected_shapes(config)
-    expected = {
-        name: tuple(shapes[path][k] for k in np.argsort(axes))
-        for name, (path, axes) in torch_names(config).items()
-    }
-    for name, shape in _training_shapes(config).items():
-        if name in found:  # allowed, not required
-            expected[name] = shape
-    return shape_findings(found, expected)
+    shapes, also = expected_shapes(config), _training_shapes(config)
+    return name_findings(tensors, torch_names(config), shapes, also)
 
 
 def convert_checkpoint(

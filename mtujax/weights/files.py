@@ -7,7 +7,6 @@ weights are such files in `mtujax/assets`.
 """
 
 import dataclasses
-import difflib
 import importlib.resources
 import json
 import math
@@ -18,8 +17,10 @@ import flax.traverse_util
 import jax
 import numpy as np
 
+from mtujax.common.text import closest
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, expected_shapes, inference_params
 from mtujax.weights.safetensors_io import (
     FORMAT,
@@ -113,8 +114,6 @@ def load(
     network = MTUNet(config), flax.traverse_util.unflatten_dict(tensors, sep="/")
     if not optimized:
         return network[0], jax.device_put(network[1])
-    from mtujax.model.inference import inference_form
-
     return inference_form(*network)
 
 
@@ -217,8 +216,8 @@ def locate(name_or_path: str | os.PathLike) -> Path:
             f"{name}: is a folder; of a training run, `mtujax export {name} "
             "FILE.safetensors` writes weights"
         )
-    nearest = difflib.get_close_matches(name.lower(), paths, n=1)
-    hint = f", did you mean {nearest[0]!r}" if nearest else ""
+    near = closest(name.lower(), paths)
+    hint = f", did you mean {near!r}" if near else ""
     known = ", ".join(paths) or "none"
     raise UnknownWeightsError(
         f"unknown weights {name!r}{hint}; bundled: {known}; or give the path of a "

@@ -3,7 +3,6 @@
 PyTorch (`mtujax[torch]`) is imported when needed, never at import time.
 """
 
-import hashlib
 import io
 import os
 import pickle
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax.common.files import digest
 from mtujax.errors import WeightsError
 from mtujax.weights.safetensors_io import finite_findings, refuse
 
@@ -56,7 +56,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
         else:
             tensors[short] = value.detach().float().numpy()
     refuse(path, findings or finite_findings(tensors))
-    return tensors, hashlib.sha256(data).hexdigest()
+    return tensors, digest(data)
 
 
 def import_torch() -> types.ModuleType:

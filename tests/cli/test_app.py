@@ -194,7 +194,7 @@ def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
         def list_weights():
             raise error
 
-        monkeypatch.setattr("mtujax.weights.files.bundled", list_weights)
+        monkeypatch.setattr("mtujax.weights.bundled", list_weights)
         return run("weights")
 
     full = type("XlaRuntimeError", (RuntimeError,), {})("RESOURCE_EXHAUSTED: 9 GiB")
@@ -208,7 +208,7 @@ def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
         printed = capsys.readouterr().err
         assert one_line(printed) and said in printed
     with pytest.raises(ZeroDivisionError):
-        monkeypatch.setattr("mtujax.weights.files.bundled", lambda: 1 / 0)
+        monkeypatch.setattr("mtujax.weights.bundled", lambda: 1 / 0)
         command.main(["weights"])
 
 

@@ -9,8 +9,7 @@ import sys
 import pytest
 
 import mtujax.__main__ as command
-from mtujax.bench.results import write_timing
-from mtujax.bench.run import BenchOptions, as_text, run
+from mtujax.bench.run import BenchOptions, as_text, run, write_timing
 from mtujax.bench.timing import STAGES
 from mtujax.common.files import digest
 from mtujax.config import PRESETS

@@ -18,15 +18,14 @@ from mtujax.cli import app
 from mtujax.cli.configs import config_titles
 from mtujax.common.hardware import CACHE
 from mtujax.config import PRESETS
+from mtujax.data.frames import VideoInfo
 from mtujax.errors import UsageError, UserError
-from mtujax.evaluation import api as evaluation
 from mtujax.evaluation.folder import EvaluationFolder
 from mtujax.evaluation.results import Evaluation, Method, Scored, read_results
 from mtujax.evaluation.scores import (
     MotionSums,
     ProtocolScores,
     Sums,
-    Video,
     VideoScores,
 )
 from mtujax.metrics.protocols import DEFAULT, PROTOCOLS
@@ -143,7 +142,7 @@ def command(monkeypatch, capsys):
     """Runs the command with `evaluate` replaced; gives status, stdout and stderr."""
 
     def run(line, evaluate):
-        monkeypatch.setattr(evaluation, "evaluate", evaluate)
+        monkeypatch.setattr("mtujax.evaluate", evaluate)
         with pytest.raises(SystemExit) as caught:
             app.main(shlex.split(line), script="eval")
         return caught.value.code, *capsys.readouterr()
@@ -155,7 +154,7 @@ GIVEN = "--weights=mtu2 --dataset=gopro --path=p --cache=''"
 
 
 def found():
-    videos = Video("GOPR1", 3, 48, 56), Video("GOPR2", 1, 48, 56)
+    videos = VideoInfo("GOPR1", 3, 48, 56), VideoInfo("GOPR2", 1, 48, 56)
     by_video = {
         "GOPR1": VideoScores((1, 3), Sums(2, 61.0, 1.8, unaligned=1)),
         "GOPR2": VideoScores((0, 0), Sums()),

@@ -1,6 +1,7 @@
 """`mtujax report`: what it writes and what it refuses."""
 
 import re
+import sys
 
 import cv2
 import jax
@@ -10,6 +11,7 @@ import typer
 from reported import evaluation
 from typer.testing import CliRunner
 
+from mtujax.cli.app import main
 from mtujax.cli.report import report
 from mtujax.config import ModelConfig
 from mtujax.errors import UsageError, UserError
@@ -126,6 +128,22 @@ def test_a_figure_that_cannot_be_drawn_leaves_nothing_behind(tmp_path, words, me
     words = [word.format(folder=folder) for word in words]
     said = refused(one, "--out", tmp_path / "out", "--figures", *words)
     assert message.format(folder=folder) in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_matplotlib_one_line_says_how_to_install_it(
+    tmp_path, monkeypatch, capsys
+):
+    one = evaluation(tmp_path / "e.json")
+    monkeypatch.delattr("mtujax.report.crops", raising=False)
+    for name in ("mtujax.report.crops", "matplotlib.patches"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit) as done:
+        main(["report", str(one), "--out", str(tmp_path / "out"), "--figures"])
+    said = "matplotlib is not installed; pip install 'mtujax[plots]'"
+    assert done.value.code == 1
+    assert capsys.readouterr().err == f"mtujax: error: {said}\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -12,7 +12,6 @@ import typer
 from mtujax.cli.app import app, main
 from mtujax.cli.configs import read_config
 from mtujax.errors import UsageError
-from mtujax.training import run as runs
 
 SMOKE = "--config=configs/smoke.py"
 
@@ -32,7 +31,7 @@ def refusal(monkeypatch, capsys):
     """Gives the one line that a command line is refused with."""
 
     def refusal(line):
-        monkeypatch.setattr(runs, "train", None)
+        monkeypatch.setattr("mtujax.train", None)
         with pytest.raises(SystemExit) as caught:
             main(shlex.split(line), script="train")
         out, error = capsys.readouterr()

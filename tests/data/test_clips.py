@@ -113,7 +113,7 @@ def test_videos_shorter_than_a_clip_are_counted_and_said(folders):
 def test_a_clip_that_cannot_be_is_bad_use():
     for wrong in ({"frames": 0}, {"stride": 0}, {"lookback": -1}, {"lookahead": -1}):
         ((name, value),) = wrong.items()
-        with pytest.raises(UsageError, match=f"{name} {value}: at least"):
+        with pytest.raises(UsageError, match=f"{name} {value}: must be "):
             ClipSpec(**wrong)
 
 

@@ -196,7 +196,7 @@ def test_clips_of_photographs_are_those_of_the_synthesis(tmp_path):
 
 
 def test_what_cannot_be_shown_is_one_line(tmp_path, own):
-    with pytest.raises(UsageError, match="clips 0: at least 1"):
+    with pytest.raises(UsageError, match="clips 0: must be 1 or more"):
         clips_of_set("pairs", own, split="train", count=0)
     with pytest.raises(UserError, match="none: no such folder"):
         clips_of_photos(tmp_path / "none", size=(64, 48))

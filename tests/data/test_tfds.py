@@ -140,6 +140,7 @@ def test_tensorflow_is_never_imported_and_tfds_only_where_it_is_needed(own, out)
 
 
 def test_without_the_training_extra_the_way_out_is_named(own, out, monkeypatch):
+    monkeypatch.delattr("mtujax.data.builders", raising=False)
     monkeypatch.delitem(sys.modules, "mtujax.data.builders")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(UserError, match=r"pip install 'mtujax\[train\]'"):

@@ -7,11 +7,11 @@ import jax
 import numpy as np
 import pytest
 from sharing import CONFIGS, MODEL, make_batch, trained
+from stepping import train_step
 
 from mtujax.model.network import MTUNet
 from mtujax.training import run as runs
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
-from mtujax.training.step import train_step
 
 pytestmark = pytest.mark.gpu
 

@@ -20,7 +20,7 @@ ONLY = {
     "absl": "data.pipeline",
     "array_record": "data.builders data.tfds",
     "av": "video synthesis.host.sensor",
-    "etils": "training.checkpoint_store training.run_folder",
+    "etils": "training.checkpoint_store",
     "grain": "data.pipeline",
     "matplotlib": "report data.contact_sheet",
     "ml_collections": "cli.configs training.config_dict",

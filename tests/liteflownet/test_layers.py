@@ -93,7 +93,7 @@ def test_every_layer_equals_the_twin_s(case, recorded, opposed, monkeypatch):
     theirs = twin(frames[1:], frames[:1]).numpy()
     ours, found = run(tensors, recorded.frames)
     assert np.abs(ours - theirs).max() < TOLERANCE * np.ptp(theirs)
-    paths = {name.rpartition(".")[0]: path for name, path in teacher_names().items()}
+    paths = {n.rpartition(".")[0]: path for n, (path, _) in teacher_names().items()}
     paths = {name: path.rpartition("/")[0] for name, path in paths.items()}
     for word in ("Matching", "Subpixel", "Regularization"):
         paths |= {f"module{word}.{k}": f"{word.lower()}_{k + 2}" for k in range(5)}

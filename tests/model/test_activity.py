@@ -11,6 +11,7 @@ import sets
 from flax.traverse_util import flatten_dict, unflatten_dict
 from moving import panned
 from networks import SMALLEST, TINY, lively_params
+from stepping import train_step
 
 from benchmarks.weights import activity
 from mtujax.model.activity import dead_channels
@@ -18,7 +19,7 @@ from mtujax.model.network import MTUNet, init_params
 from mtujax.training.config import TrainConfig
 from mtujax.training.progress import dead_lines, worst_share
 from mtujax.training.run import rescaled_params
-from mtujax.training.step import init_train_state, train_step
+from mtujax.training.step import init_train_state
 from mtujax.weights.files import save_weights
 
 LEAKY = dataclasses.replace(TINY, activation="leaky")

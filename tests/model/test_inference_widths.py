@@ -8,11 +8,12 @@ import pytest
 from networks import SMALLEST, TINY, slow
 from sharing import CONFIGS, MODEL, make_batch, trained
 from states import assert_same
+from stepping import train_step
 
 from mtujax.config import PRESETS
 from mtujax.model.inference import resized, wider
 from mtujax.model.network import MTUNet, init_params, param_shapes
-from mtujax.training.step import init_train_state, train_step
+from mtujax.training.step import init_train_state
 
 
 def test_widths_become_multiples():

@@ -12,6 +12,7 @@ from networks import slow
 
 from mtujax.ops import steering
 from mtujax.ops.blur import window_blur
+from mtujax.ops.resampling import halved
 from mtujax.ops.steering import (
     along_motion,
     frame_motion,
@@ -163,7 +164,7 @@ def test_averages_repeat_the_edge(rng, size):
 def test_a_level_is_the_average_of_four_pixels(rng):
     image = rng.random((1, 7, 10, 1)).astype(np.float32)
     wanted = skimage.transform.downscale_local_mean(image[0, :6, :, 0], (2, 2))
-    np.testing.assert_allclose(steering._halved(image)[0, ..., 0], wanted, atol=1e-6)
+    np.testing.assert_allclose(halved(image)[0, ..., 0], wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("count, step", [(11, 0.5), (20, 0.25), (3, 2.0)])

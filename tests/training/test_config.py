@@ -6,7 +6,7 @@ import json
 import pytest
 
 from mtujax.common.dataclass_json import from_dict, to_dict
-from mtujax.config import PRESETS, ModelConfig
+from mtujax.config import PRESETS, ModelConfig, field_types
 from mtujax.errors import UsageError
 from mtujax.training.config import (
     RELEASE,
@@ -16,7 +16,6 @@ from mtujax.training.config import (
     TrainConfig,
     fixed_fields,
 )
-from mtujax.training.config_dict import field_types
 
 RUN = RunConfig(PRESETS["mtu2"], TrainConfig(steps=10))
 

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from networks import SMALLEST, TINY, apply, lively_params
+from stepping import train_step
 
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params, initial_state
@@ -20,7 +21,6 @@ from mtujax.training.step import (
     apply_gradients,
     clip_step,
     init_train_state,
-    train_step,
 )
 
 CONFIG = TrainConfig(steps=60, learning_rate=3e-3, warmup=5)

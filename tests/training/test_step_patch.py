@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from networks import SMALLEST, slow
 from sharing import CONFIGS, make_batch, trained
+from stepping import train_step
 
 from mtujax import parallel
 from mtujax.data.pipeline import BatchSpec
@@ -16,7 +17,7 @@ from mtujax.model.network import MTUNet, init_params, initial_state
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 from mtujax.training.gradients import frame_losses, read_batch
 from mtujax.training.run import first_params
-from mtujax.training.step import make_step, train_step
+from mtujax.training.step import make_step
 from mtujax.weights.files import save_weights
 
 CONFIG = dataclasses.replace(SMALLEST, patch=2, activation="leaky")

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from sharing import CONFIGS, MODEL, make_batch
+from stepping import train_step
 
 from mtujax.model.network import MTUNet, init_params, initial_state
 from mtujax.training.gradients import gradients, read_batch
@@ -16,7 +17,7 @@ from mtujax.training.optimizers import (
     adjusted_loss_scale,
     initial_loss_scale,
 )
-from mtujax.training.step import init_train_state, train_step
+from mtujax.training.step import init_train_state
 
 CONFIG = CONFIGS["paper"]
 

@@ -15,7 +15,6 @@ from networks import slow
 from mtujax.cli.app import main
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
-from mtujax.torch_port.verify import check
 from mtujax.weights.convert import (
     convert_checkpoint,
     find_preset,
@@ -27,6 +26,9 @@ from mtujax.weights.torch_reader import read_checkpoint
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.usefixtures("one_torch_thread")
+
+from mtujax.torch_port.layers import match_banded  # noqa: E402
+from mtujax.torch_port.verify import check  # noqa: E402
 
 PREFIX = "module.Network."
 
@@ -117,6 +119,32 @@ def test_the_check_notices_other_weights(tmp_path, target):
     other = write(tmp_path / "other.pytorch", recorded.tensors)
     frames = recorded.frames[:1, :40, :40]
     assert check(other, target, frames=frames).image == pytest.approx(0.5, abs=1e-3)
+
+
+def with_a_tie(monkeypatch):
+    """Lets the twin choose another displacement in one cell of each frame."""
+
+    def match(*args, **options):
+        found = match_banded(*args, **options)
+        found[0, 0, 0] += torch.tensor([1, 0]) * (1 - 2 * (found[0, 0, 0] > 0).int())
+        return found
+
+    monkeypatch.setattr("mtujax.torch_port.network.match_banded", match)
+
+
+@pytest.mark.parametrize(("error", "agrees"), [(0.0, True), (0.01, False)])
+def test_a_near_tie_excuses_no_other_difference(
+    tmp_path, target, monkeypatch, error, agrees
+):
+    recorded = recordings.read("MTU1")
+    convert_checkpoint(write(tmp_path / "one.pytorch", recorded.tensors), target)
+    recorded.tensors["out.bias"] += np.float32(error)
+    other = write(tmp_path / "other.pytorch", recorded.tensors)
+    with_a_tie(monkeypatch)
+    found = check(other, target, frames=recorded.frames[:2, :48, :48])
+    assert (found.displacements, found.cells) == (2, 288)
+    assert found.image >= found.elsewhere == pytest.approx(error, abs=1e-4, rel=0.5)
+    assert found.agree is agrees
 
 
 def test_the_check_has_a_clip_of_its_own_that_moves(tmp_path, target):
