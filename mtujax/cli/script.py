@@ -11,6 +11,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -138,6 +139,10 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
     def stop(number, _):
         raise _Stopped(number)
 
+    shown, warnings.formatwarning = (
+        warnings.formatwarning,
+        lambda message, *_, **__: f"{program}: warning: {message}\n",
+    )
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:  # as in a background job of a shell
@@ -154,6 +159,7 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
         status, message = explained
         say(program, "; ".join([message, *notes_of(error)]))
     finally:
+        warnings.formatwarning = shown
         for number, handler in before.items():
             signal.signal(number, handler)
     sys.exit(status)

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mtujax.errors import UserError
 
 _LONGEST_ENDING = 64  # characters; what a folder has after a dot may be any text
 _FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -244,13 +246,24 @@ def one_at_a_time(
     """Holds a lock; the system releases it when the process dies, however it dies.
 
     `lock` is the lock's file, which may stay. A UserError if another process holds it:
-    one line of `output`, what is being made, and `busy`.
+    one line of `output`, what is being made, and `busy`. A warning, and no lock, on a
+    file system that has none.
     """
-    held = FileLock(lock, timeout=0, thread_local=False)
+    # The package's own substitute outlives a process that is killed: nobody could
+    # write there again.
+    held = FileLock(lock, timeout=0, thread_local=False, fallback_to_soft=False)
     try:
         held.acquire()
     except Timeout:
         raise UserError(f"{output}: {busy}") from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        warnings.warn(
+            f"{output}: written without a lock, as this file system has none "
+            f"({os.strerror(error.errno)}); start no second process that writes it",
+            stacklevel=4,
+        )
     try:
         yield
     finally:
