@@ -49,7 +49,7 @@ Cache = Annotated[
     typer.Option(
         metavar="DIR",
         help="Compiled programs, used again by the next start; '' for none; else "
-        "~/.cache/mtujax/jax.",
+        "XDG_CACHE_HOME/mtujax/jax or ~/.cache/mtujax/jax.",
     ),
 ]
 
@@ -139,6 +139,10 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
     def stop(number, _):
         raise _Stopped(number)
 
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # no test's replacement
+            # Names that the encoding of a terminal or a log lacks are escaped.
+            stream.reconfigure(errors="backslashreplace")
     shown, warnings.formatwarning = (
         warnings.formatwarning,
         lambda message, *_, **__: f"{program}: warning: {message}\n",

@@ -1,0 +1,60 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mtujax.common.hardware import CACHE, default_cache
+
+PROGRAM = """
+import warnings
+from mtujax.common.hardware import use_cache
+warnings.formatwarning = lambda message, *_, **__: f"{message}\\n"
+use_cache(None)
+import jax
+print(float(jax.jit(lambda x: 2 * x)(1.5)))
+"""
+
+
+def compiled(**environment):
+    """Standard error of a process that compiles something and keeps it."""
+    hidden = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
+    kept = {k: v for k, v in os.environ.items() if k not in hidden}
+    kept.pop("XDG_CACHE_HOME", None)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=kept | {k: str(v) for k, v in environment.items()},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "3.0\n", done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    "name, place", [("HOME", ".cache/mtujax"), ("XDG_CACHE_HOME", "mtujax")]
+)
+def test_compiled_programs_are_kept_and_damaged_ones_replaced(tmp_path, name, place):
+    assert compiled(**{name: tmp_path}) == ""
+    entries = list((tmp_path / place / "jax").iterdir())
+    whole = {path: path.stat().st_size for path in entries}
+    assert whole
+    for path in entries:
+        path.write_bytes(path.read_bytes()[:20])  # as when a process was killed
+    said = compiled(**{name: tmp_path})
+    assert said.count("\n") == 1 and "jax: is damaged; programs are compiled" in said
+    assert {path: path.stat().st_size for path in entries} == whole
+    assert compiled(**{name: tmp_path}) == ""
+
+
+def test_a_home_where_nothing_can_be_kept_costs_one_line(tmp_path):
+    home = tmp_path / "home"
+    home.touch()
+    said = compiled(HOME=home)
+    assert said.count("\n") == 1
+    assert f"{home}/.cache/mtujax/jax: compiled programs are not kept (Not" in said
+
+
+def test_a_path_that_is_not_absolute_is_no_folder_for_caches():
+    assert default_cache({"XDG_CACHE_HOME": "caches"}) == default_cache({}) == CACHE
+    assert default_cache({"XDG_CACHE_HOME": "/caches"}) == "/caches/mtujax/jax"
