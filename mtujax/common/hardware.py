@@ -87,17 +87,17 @@ def use_cache(folder: str | None) -> None:
     folder = given or (default_cache() if folder is None else folder)
     if not folder:
         return
-    if "://" not in folder:
-        folder = os.path.expanduser(folder)
+    folder = os.path.expanduser(folder)
+    if "://" not in folder and jax.config.jax_enable_compilation_cache:
         if why := _refusal(folder):
             jax.config.update("jax_compilation_cache_dir", None)
             _warn_of_cache(folder, f"compiled programs are not kept ({why})")
             return
         if getattr(warnings.showwarning, "folder", None) != folder:
             warnings.showwarning = _mending(Path(folder), warnings.showwarning)
+    jax.config.update("jax_compilation_cache_dir", folder)
     if given:
         return
-    jax.config.update("jax_compilation_cache_dir", folder)
     # Small programs, too: a GPU's compiler takes long for each of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
