@@ -14,10 +14,10 @@ import numpy as np
 
 from mtujax.common.files import FRAME_SUFFIXES, irregular, natural_key
 from mtujax.errors import UserError
+from mtujax.video.image_decoding import decode_noting
 from mtujax.video.image_metadata import (
     PNG_SIGNATURE,
     Metadata,
-    bare,
     read_metadata,
     upright,
     with_metadata,
@@ -56,10 +56,10 @@ class FolderReader:
         kind: "folder".
         deep: whether any frame has 16 bits, so that all are read as float.
         video_notes: what a video made from it will lack, one sentence each.
-        late_notes: always empty, as everything is known before reading.
+        late_notes: after reading, which frames were damaged, in one sentence.
     """
 
-    kind, late_notes = "folder", ()
+    kind = "folder"
 
     def __init__(self, path: Path, *, rate: Fraction | None = None):
         """Lists the folder and compares the sizes in the headers of its images.
@@ -72,7 +72,7 @@ class FolderReader:
             UserError: if it holds no frame, or a frame differs from the first in size.
         """
         names = [p.name for p in path.iterdir() if not p.name.startswith(".")]
-        self._path, self.name = path, str(path)
+        self._path, self.name, self._damaged = path, str(path), {}
         self._names = sorted(
             (n for n in names if Path(n).suffix.lower() in FRAME_SUFFIXES),
             key=natural_key,
@@ -144,16 +144,24 @@ class FolderReader:
         if _as_png(name):
             flag = cv2.IMREAD_UNCHANGED  # keeps alpha
         data = path.read_bytes()
-        image = (
-            cv2.imdecode(np.frombuffer(bare(data), np.uint8), flag) if data else None
-        )
+        image, damaged = decode_noting(data, flag)
         if image is None:
             raise UserError(f"{path}: cannot be read as an image")
+        if damaged:
+            self._damaged[name] = None
         metadata = read_metadata(data)
         image = upright(image, metadata.orientation)
         alpha = image[..., 3] if image.ndim == 3 and image.shape[2] == 4 else None
         deep = image.dtype == np.uint16
         return image, ImageKind(name, image.ndim == 2, deep, alpha, metadata)
+
+    @property
+    def late_notes(self) -> tuple[str, ...]:
+        """Notes after reading."""
+        if not self._damaged:
+            return ()
+        names = _listing(list(self._damaged))
+        return (f"damaged, decoded as far as that went: {names}",)
 
     def _check_files(self):
         """Refuses what is no file, as a pipe, before anything waits for it."""

@@ -58,7 +58,11 @@ class Metadata:
 def read_metadata(data: bytes) -> Metadata:
     """Reads what is to be carried over from a PNG or JPEG file's bytes."""
     if data[:8] == PNG_SIGNATURE:
-        parts = [part for part in _chunks(data) if part[0] in _PNG_KEPT]
+        parts = [
+            (name, data[start + 8 : end - 4])
+            for name, start, end in _chunks(data)
+            if name in _PNG_KEPT
+        ]
         exif = next((content for name, content in parts if name == b"eXIf"), b"")
         orientation = _orientation(exif.removeprefix(_EXIF))
         return Metadata(True, tuple(parts), orientation)
@@ -78,10 +82,14 @@ def bare(data: bytes) -> bytes:
     """
     if data[:8] != PNG_SIGNATURE:
         return data
-    chunks = list(_chunks(data))
-    if not chunks or chunks[-1][0] != b"IEND":
-        return data  # damaged: the decoder decides
-    return PNG_SIGNATURE + b"".join(_chunk(*c) for c in chunks if c[0] in _NEEDED)
+    view = memoryview(data)
+    needed = (view[at:end] for name, at, end in _chunks(data) if name in _NEEDED)
+    return b"".join([PNG_SIGNATURE, *needed])
+
+
+def is_whole_png(data: bytes) -> bool:
+    """Whether all that the pixels of a PNG need is there and undamaged."""
+    return any(name == b"IEND" for name, *_ in _chunks(data, pixels=True))
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -117,19 +125,26 @@ def with_metadata(data: bytes, metadata: Metadata, *, grey: bool) -> bytes:
     return head + b"".join(segments) + data[start:]
 
 
-def _chunks(data) -> Iterator[tuple[bytes, bytes]]:
-    """(name, content) of each chunk of a PNG up to damage; damaged extras left out."""
-    at = len(PNG_SIGNATURE)
+def _chunks(data, *, pixels=False) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of each chunk of a PNG up to damage; no damaged extras.
+
+    Checks the pixels, too, if asked for: they are most of a file.
+    """
+    at, view = len(PNG_SIGNATURE), memoryview(data)
     while at + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
-        content, after = data[at + 8 : at + 8 + length], at + 12 + length
+        after = at + 12 + length
         if after > len(data):
             return
-        intact = zlib.crc32(name + content) == int.from_bytes(data[after - 4 : after])
+        check = int.from_bytes(view[after - 4 : after])
+        unseen = name == b"IDAT" and not pixels
+        intact = unseen or zlib.crc32(view[at + 4 : after - 4]) == check
         if not intact and name in _NEEDED:
             return
         if intact:
-            yield name, content
+            yield name, at, after
+        if name == b"IEND":
+            return
         at = after
 
 
