@@ -4,6 +4,7 @@ Exit status 2 for bad use, 1 for whatever else a user can fix, 130 and 143 when
 interrupted. Heavy imports wait for the options.
 """
 
+import codecs
 import contextlib
 import errno
 import os
@@ -132,6 +133,14 @@ class _Stopped(BaseException):
         self.status = 128 + number
 
 
+def _escape(error):
+    """Escapes what the encoding of a terminal or log lacks, for `codecs`."""
+    try:  # bytes of a name that Python could not decode, as in the locale C
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def run_script(program: str, work: Callable[[], int | None]) -> None:
     """Runs a command and exits with its status; one line for every mistake."""
     _open_closed_streams()
@@ -139,10 +148,10 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
     def stop(number, _):
         raise _Stopped(number)
 
+    codecs.register_error("mtujax.escape", _escape)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # no test's replacement
-            # Names that the encoding of a terminal or a log lacks are escaped.
-            stream.reconfigure(errors="backslashreplace")
+        if hasattr(stream, "reconfigure"):  # a file, no replacement of it
+            stream.reconfigure(errors="mtujax.escape")
     shown, warnings.formatwarning = (
         warnings.formatwarning,
         lambda message, *_, **__: f"{program}: warning: {message}\n",

@@ -306,6 +306,13 @@ def test_what_an_encoding_lacks_is_escaped(tmp_path, weights_file, encoding):
     assert (tmp_path / "клип" / "f0.png").exists()
 
 
+def test_a_name_that_is_no_text_is_printed_as_its_bytes(tmp_path):
+    name = os.fsencode(tmp_path) + b"/\xff.mp4"
+    done = subprocess.run([*_START, "deblur", name, "out.mp4"], capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr == b"mtujax: error: " + name + b": no such file or folder\n"
+
+
 @pytest.mark.parametrize("words", ["--help", "bench --help", "weights"])
 def test_help_and_lists_are_printed_in_ascii(words):
     done = subprocess.run(
