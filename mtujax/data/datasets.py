@@ -86,8 +86,8 @@ class Part:
     """The folders of one split; `{video}` and `{config}` stand for names."""
 
     split: str  # its name
-    # Folder of a video's blurry frames. Where `{video}` does not end a folder's name, as
-    # in `train/input/{video}-`, one holds all videos, whose frames' names begin so.
+    # Folder of a video's blurry frames. As `train/input/{video}-`, one folder holds all
+    # videos, whose frames' names begin so.
     blurry: str
     sharp: str  # folder of a video's sharp frames
     # Its videos, where one folder holds several splits; None takes all

@@ -11,18 +11,19 @@ import warnings
 from mtujax.common.hardware import use_cache
 warnings.formatwarning = lambda message, *_, **__: f"{message}\\n"
 use_cache(None)
+{}
 import jax
 print(float(jax.jit(lambda x: 2 * x)(1.5)))
 """
 
 
-def compiled(**environment):
+def compiled(before="", **environment):
     """Standard error of a process that compiles something and keeps it."""
     hidden = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
     kept = {k: v for k, v in os.environ.items() if k not in hidden}
     kept.pop("XDG_CACHE_HOME", None)
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", PROGRAM.replace("{}", before)],
         env=kept | {k: str(v) for k, v in environment.items()},
         capture_output=True,
         text=True,
@@ -53,6 +54,14 @@ def test_a_home_where_nothing_can_be_kept_costs_one_line(tmp_path):
     said = compiled(HOME=home)
     assert said.count("\n") == 1
     assert f"{home}/.cache/mtujax/jax: compiled programs are not kept (Not" in said
+
+
+def test_a_disk_that_fills_up_costs_one_line_and_leaves_no_part(tmp_path):
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))"
+    said = compiled(limit, HOME=tmp_path)
+    assert said.count("\n") == 1
+    assert "jax: compiled programs are not kept (OSError: [Errno 27] File too" in said
+    assert not list((tmp_path / ".cache/mtujax/jax").iterdir())
 
 
 def test_a_path_that_is_not_absolute_is_no_folder_for_caches():

@@ -60,6 +60,7 @@ def test_profile_exif_xmp_and_resolution_are_kept(tmp_path, rng, suffix):
     source.mkdir()
     store(source / f"a{suffix}", picture(rng))
     out, _ = carried(source)
+    assert FolderReader(out).video_notes[-1].startswith("the colour profile is dropped")
     with Image.open(source / f"a{suffix}") as before:
         shown = ImageOps.exif_transpose(before)
         info = before.info
