@@ -94,11 +94,13 @@ class FolderReader:
                 f"animated, only the first picture is read: {_listing(animated)}; "
                 "give the file itself as the input to restore them all"
             )
-        if misnamed := [n for n in self._names if _is_png(path / n) and not _as_png(n)]:
-            notes.append(
-                "PNG by content, written as JPEG and without metadata: "
-                f"{_listing(misnamed)}"
-            )
+        misnamed = [n for n in self._names if _is_png(path / n) != _as_png(n)]
+        for content, format in (("PNG", "JPEG"), ("no PNG", "PNG")):
+            if listed := [n for n in misnamed if _as_png(n) == (format == "PNG")]:
+                notes.append(
+                    f"{content} by content, written as {format} and without metadata: "
+                    f"{_listing(listed)}"
+                )
         self.deep, alpha = (any(h and h[k] for h in headers) for k in (2, 3))
         profile = kind.metadata.profile is not None
         self.video_notes = tuple(_lost_in_video(rate, self.deep, alpha, profile))
@@ -267,7 +269,7 @@ def _is_png(path):
 def _is_animated(path):
     """Whether a PNG file says, before its first picture, that it has several."""
     with path.open("rb") as file:
-        if file.read(8) != _PNG_SIGNATURE:
+        if file.read(8) != PNG_SIGNATURE:
             return False
         while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
             if head[4:] == b"acTL":
