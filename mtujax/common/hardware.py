@@ -78,11 +78,9 @@ def default_cache(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def use_cache(folder: str | None) -> None:
-    """Sets JAX's compilation cache: "" sets none, None the environment's or our own.
-
-    What is damaged there is deleted; a folder that cannot be used is not. One warning
-    each.
-    """
+    """Sets JAX's compilation cache: "" sets none, None the environment's or our own."""
+    # What is damaged there is deleted, and a folder that cannot be used is left out,
+    # with one warning each.
     given = os.environ.get("JAX_COMPILATION_CACHE_DIR") if folder is None else None
     folder = given or (default_cache() if folder is None else folder)
     if not folder:
@@ -131,11 +129,9 @@ _CACHE_FAILED = re.compile(
 
 
 def _mending(folder, show):
-    """A `warnings.showwarning` that says once what JAX says of each program.
-
-    Entries that cannot be read, or were not written to their end, are deleted: JAX
-    would neither use nor replace them.
-    """
+    """A `warnings.showwarning` that says once what JAX says of each program."""
+    # Entries that cannot be read, or were not written to their end, are deleted: JAX
+    # would neither use nor replace them.
     said = set()
 
     def shown(message, category, *where):

@@ -186,11 +186,9 @@ def _next_state(state, units, train):
 
 
 def is_sound(restored: jax.Array) -> jax.Array:
-    """Whether restored frames [B, H', W', 3], not clamped, are of a usable state.
-
-    bool [B]; without a reset, one value that overflowed would make all later frames
-    NaN. What else is carried over feeds the image, or (motion) is new at every frame.
-    """
+    """Whether frames [B, H', W', 3], not clamped, are of a usable state: bool [B]."""
+    # Without a reset, one value that overflowed would make all later frames NaN. What
+    # else is carried over feeds the image, or (motion) is new at every frame.
     return (jnp.abs(restored) < _OVERFLOWN).all(axis=(1, 2, 3))
 
 

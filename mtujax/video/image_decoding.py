@@ -24,10 +24,7 @@ _STDERR = threading.Lock()  # the process has only one
 
 
 def decode_image(data: bytes, flags: int) -> np.ndarray | None:
-    """Decodes to [H, W] or [H, W, C], as `cv2.imdecode` does; None if damaged.
-
-    Of a PNG only what its pixels need is decoded, and nothing if that is damaged.
-    """
+    """Decodes to [H, W] or [H, W, C], as `cv2.imdecode` does; None if damaged."""
     if not data or (data[:8] == PNG_SIGNATURE and not is_whole_png(data)):
         return None
     return cv2.imdecode(np.frombuffer(bare(data), np.uint8), flags)

@@ -32,17 +32,12 @@ _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:=[\"']|>)\s*)[2-8]")
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What a PNG or JPEG file holds next to its pixels.
+    """What a PNG or JPEG file holds next to its pixels."""
 
-    Attributes:
-        png: whether the parts are a PNG's chunks, else a JPEG's segments.
-        parts: (name, content) of each chunk; (marker, content) of each segment.
-        orientation: of EXIF, 1 to 8; 1 is upright.
-    """
-
-    png: bool = True
+    png: bool = True  # whether the parts are a PNG's chunks, else a JPEG's segments
+    # (name, content) of each chunk; (marker, content) of each segment
     parts: tuple[tuple[bytes | int, bytes], ...] = ()
-    orientation: int = 1
+    orientation: int = 1  # of EXIF, 1 to 8; 1 is upright
 
     @property
     def profile(self) -> bytes | None:
@@ -76,10 +71,8 @@ def read_metadata(data: bytes) -> Metadata:
 
 
 def bare(data: bytes) -> bytes:
-    """A PNG's bytes without what its pixels do not need; others as they are.
-
-    Decoders have opinions on the rest, which they print.
-    """
+    """A PNG's bytes without what its pixels do not need; others as they are."""
+    # Decoders have opinions on the rest, which they print.
     if data[:8] != PNG_SIGNATURE:
         return data
     view = memoryview(data)
@@ -103,10 +96,8 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def with_metadata(data: bytes, metadata: Metadata, *, grey: bool) -> bytes:
-    """Adds metadata to an encoded image of the same format, which has none.
-
-    `grey` says whether it has one channel: a profile of other colours is left out.
-    """
+    """Adds metadata to an encoded image of the same format, which has none."""
+    # A profile of other colours than the image's, `grey` or not, is left out.
     png = data[:8] == PNG_SIGNATURE
     if not metadata.parts or png != metadata.png:
         return data
@@ -126,10 +117,8 @@ def with_metadata(data: bytes, metadata: Metadata, *, grey: bool) -> bytes:
 
 
 def _chunks(data, *, pixels=False) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start, end) of each chunk of a PNG up to damage; no damaged extras.
-
-    Checks the pixels, too, if asked for: they are most of a file.
-    """
+    """(name, start, end) of each chunk of a PNG up to damage; no damaged extras."""
+    # The pixels are most of a file: they are checked only if asked for.
     at, view = len(PNG_SIGNATURE), memoryview(data)
     while at + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
