@@ -16,7 +16,12 @@ from mtujax.cli.app import main
 from mtujax.config import PAPER_TEXT
 from mtujax.deploy import write_step
 from mtujax.errors import UserError
-from mtujax.model.network import MTUNet, inference_params, init_params
+from mtujax.model.network import (
+    MTUNet,
+    inference_params,
+    init_params,
+    initial_state,
+)
 from mtujax.model.stream import Stream
 
 pytest.importorskip("flatbuffers")
@@ -62,6 +67,20 @@ def test_an_exported_step_does_what_a_stream_does_without_mtujax(
         found = sets.rgb(tmp_path / "out" / f"{number}.png").astype(int)
         # Another program may round a value between two levels the other way.
         assert np.abs(found - frame).max() <= 1 and (found != frame).mean() < 1e-3
+
+
+def test_an_exported_step_recovers_from_a_state_that_is_not_finite(step):
+    exported = jax.export.deserialize(bytearray((step / "step.jax").read_bytes()))
+    call = jax.jit(exported.call)
+    first = initial_state(MTUNet(SMALLEST), 1, 16, 16).as_arrays()
+    del first["motion_0"]  # which reaches no image of this network
+    bad = {name: np.full_like(array, np.nan) for name, array in first.items()}
+    bad["is_first"][:] = False
+    window = np.random.default_rng(0).integers(0, 256, (1, 5, 16, 16, 3), np.uint8)
+    state, _ = call(bad, window)
+    assert bool(state["is_first"][0])
+    _, restored = call(state, window)
+    np.testing.assert_array_equal(restored, call(first, window)[1])
 
 
 def test_the_folder_says_how_to_call_it(step):

@@ -25,7 +25,7 @@ def bench(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Time this network with drawn weights: mtu1, mtu2, …"),
+        typer.Option(help="Time this network with drawn weights: mtu1, mtu2, ..."),
     ] = None,
     size: Annotated[
         str, typer.Option(help="Of the frames, sides multiples of 4.")

@@ -159,7 +159,7 @@ def config_titles() -> dict[str, str]:
     """Titles (first docstring lines) of the configurations, by name."""
     titles = {}
     for path in sorted(configs_folder().glob("[!_]*.py")):
-        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
         titles[path.stem] = text.split("\n")[0].rstrip(".")
     return titles
 

@@ -4,6 +4,7 @@ Exit status 2 for bad use, 1 for whatever else a user can fix, 130 and 143 when
 interrupted. Heavy imports wait for the options.
 """
 
+import codecs
 import contextlib
 import errno
 import os
@@ -11,6 +12,7 @@ import re
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
@@ -48,7 +50,7 @@ Cache = Annotated[
     typer.Option(
         metavar="DIR",
         help="Compiled programs, used again by the next start; '' for none; else "
-        "~/.cache/mtujax/jax.",
+        "XDG_CACHE_HOME/mtujax/jax or ~/.cache/mtujax/jax.",
     ),
 ]
 
@@ -128,6 +130,14 @@ class _Stopped(BaseException):
         self.status = 128 + number
 
 
+def _escape(error):
+    """Escapes what the encoding of a terminal or log lacks, for `codecs`."""
+    try:  # bytes of a name that Python could not decode, as in the locale C
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def run_script(program: str, work: Callable[[], int | None]) -> None:
     """Runs a command and exits with its status; one line for every mistake."""
     _open_closed_streams()
@@ -135,6 +145,14 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
     def stop(number, _):
         raise _Stopped(number)
 
+    codecs.register_error("mtujax.escape", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file, no replacement of it
+            stream.reconfigure(errors="mtujax.escape")
+    shown, warnings.formatwarning = (
+        warnings.formatwarning,
+        lambda message, *_, **__: f"{program}: warning: {message}\n",
+    )
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:  # as in a background job of a shell
@@ -151,6 +169,7 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
         status, message = explained
         say(program, "; ".join([message, *notes_of(error)]))
     finally:
+        warnings.formatwarning = shown
         for number, handler in before.items():
             signal.signal(number, handler)
     sys.exit(status)

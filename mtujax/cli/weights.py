@@ -63,7 +63,7 @@ def export(
     run: Annotated[
         str,
         typer.Argument(
-            help="Folder of the run, also gs://…; for --stablehlo any weights."
+            help="Folder of the run, also gs://...; for --stablehlo any weights."
         ),
     ],
     output: Annotated[

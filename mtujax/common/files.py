@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mtujax.errors import UserError
 
 _LONGEST_ENDING = 64  # characters; what a folder has after a dot may be any text
 _FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
@@ -238,11 +240,23 @@ def one_at_a_time(
     """Holds a lock file while `output` is made; a UserError if another process does."""
     import filelock  # slow to import
 
-    held = filelock.FileLock(lock, timeout=0, thread_local=False)
+    # The package's own substitute outlives a process that is killed: nobody could
+    # write there again.
+    held = filelock.FileLock(
+        lock, timeout=0, thread_local=False, fallback_to_soft=False
+    )
     try:
         held.acquire()
     except filelock.Timeout:
         raise UserError(f"{output}: {busy}") from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        warnings.warn(
+            f"{output}: written without a lock, as this file system has none "
+            f"({os.strerror(error.errno)}); start no second process that writes it",
+            stacklevel=4,
+        )
     try:
         yield
     finally:

@@ -1,9 +1,15 @@
 """The hardware that a program runs on, and the cache of compiled programs."""
 
+import contextlib
 import datetime
+import glob
 import importlib.metadata
 import os
 import platform
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -68,20 +74,100 @@ def _versions():
 
 
 CACHE = "~/.cache/mtujax/jax"
-"""Default folder of the compilation cache."""
+"""Folder of the compilation cache where XDG_CACHE_HOME names none."""
+
+
+def default_cache(environment: Mapping[str, str] = os.environ) -> str:
+    """Folder of the compilation cache: XDG_CACHE_HOME/mtujax/jax, or else `CACHE`."""
+    caches = environment.get("XDG_CACHE_HOME", "")
+    # As the specification has it, a path that is not absolute counts for nothing.
+    return os.path.join(caches, "mtujax/jax") if os.path.isabs(caches) else CACHE
 
 
 def use_cache(folder: str | None) -> None:
-    """Sets JAX's compilation cache: "" sets none, None the environment's or `CACHE`."""
+    """Sets JAX's compilation cache: "" sets none, None the environment's or our own."""
+    # What is damaged there is deleted, and a folder that cannot be used is left out,
+    # with one warning each.
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR") if folder is None else None
     if folder is None:
-        given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-        if given:
-            return
-        folder = CACHE if given is None else ""
-    path = os.path.expanduser(folder) or None
-    jax.config.update("jax_compilation_cache_dir", path)
-    if path is None:
+        folder = default_cache() if given is None else given
+    folder = os.path.expanduser(folder) or None
+    if folder and "://" not in folder and jax.config.jax_enable_compilation_cache:
+        if why := _refusal(folder):
+            _warn_of_cache(folder, f"compiled programs are not kept ({why})")
+            folder = None
+        elif getattr(warnings.showwarning, "folder", None) != folder:
+            warnings.showwarning = _mending(Path(folder), warnings.showwarning)
+    jax.config.update("jax_compilation_cache_dir", folder)
+    if given or folder is None:
         return
     # Small programs, too: a GPU's compiler takes long for each of them.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+_LEAST_FREE = 1 << 20  # bytes; the programs of a network take about as much
+
+
+def _refusal(folder):
+    """Why nothing can be written to a folder, which is made if need be; else None."""
+    if folder.startswith("~"):
+        return "there is no home folder"
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_LEAST_FREE))
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _warn_of_cache(folder, what):
+    how = "JAX_COMPILATION_CACHE_DIR names another folder"
+    warnings.warn(f"{folder}: {what}; {how}", stacklevel=3)
+
+
+_CACHE_FAILED = re.compile(
+    "Error (reading|writing) persistent compilation cache entry for '([^']*)': (.*)",
+    re.S,
+)
+
+
+def _mending(folder, show):
+    """A `warnings.showwarning` that says once what JAX says of each program."""
+    # Entries that cannot be read, or were not written to their end, are deleted: JAX
+    # would neither use nor replace them.
+    said = set()
+
+    def shown(message, category, *where):
+        failed = _CACHE_FAILED.match(str(message))
+        if failed is None:
+            show(message, category, *where)
+            return
+        doing, program, why = failed.groups()
+        for entry in folder.glob(f"{glob.escape(program)}-*"):
+            with contextlib.suppress(OSError):
+                entry.unlink()
+        if doing not in said:
+            said.add(doing)
+            line = " ".join(why.split())
+            text = {
+                "reading": "is damaged; programs are compiled again",
+                "writing": "compiled programs are not kept",
+            }[doing]
+            show(UserWarning(f"{folder}: {text} ({line})"), UserWarning, *where)
+
+    shown.folder = str(folder)
+    return shown
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that memory of the host or device ran out."""
+    if isinstance(error, MemoryError):
+        return True
+    names = {kind.__name__ for kind in type(error).__mro__}
+    of_xla = not names.isdisjoint(("XlaRuntimeError", "JaxRuntimeError"))
+    # The status of a computation on a CPU is INTERNAL; making an array there raises a
+    # ValueError.
+    said = str(error)
+    return "RESOURCE_EXHAUSTED" in said or (of_xla and "Out of memory" in said)

@@ -81,6 +81,7 @@ def _build_video(video, folder, threads, count):
             "bytes": file.stat().st_size,
             "crc32": out.crc32,
             "folder": str(paths[0].parent.resolve()),
+            "begin": video.begin,
             "sources": sources,
         }
     return entry
@@ -228,7 +229,7 @@ def _compare(folder, entry, built):
         ):
             raise UserError(f"{path}: stale, as {file} has changed since; {_AGAIN}")
     known = {os.path.splitext(name)[0] for name, *_ in entry["sources"]}
-    there = frame_files(source)
+    there = frame_files(source, entry.get("begin", ""))
     if added := sorted(there.keys() - known):
         raise UserError(
             f"{path}: stale, as {source / there[added[0]]} is new; {_AGAIN}"

@@ -86,7 +86,9 @@ class Part:
     """The folders of one split; `{video}` and `{config}` stand for names."""
 
     split: str  # its name
-    blurry: str  # folder of a video's blurry frames
+    # Folder of a video's blurry frames. As `train/input/{video}-`, one folder holds all
+    # videos, whose frames' names begin so.
+    blurry: str
     sharp: str  # folder of a video's sharp frames
     # Its videos, where one folder holds several splits; None takes all
     only: frozenset[str] | None = None
@@ -128,7 +130,9 @@ GOPRO = Dataset(
 Download GOPRO_Large.zip from https://seungjunnah.github.io/Datasets/gopro and unzip it:
     GOPRO_Large/{train,test}/VIDEO/{blur,blur_gamma,sharp}/000001.png ...
 The rearranged download of the paper's authors is read as well:
-    {train_nah,test_nah}/VIDEO/{blur_gamma,sharp}/*.png""",
+    {train_nah,test_nah}/VIDEO/{blur_gamma,sharp}/*.png
+and so are flat folders, as the repositories of many networks offer them:
+    {train,test}/{input,target}/VIDEO-000001.png ...""",
     layouts=(
         Layout(
             "as published",
@@ -144,12 +148,26 @@ The rearranged download of the paper's authors is read as well:
                 Part("test", "test_nah/{video}/{config}", "test_nah/{video}/sharp"),
             ),
         ),
+        Layout(
+            "as flat pairs",
+            tuple(
+                Part(s, f"{s}/input/{{video}}-", f"{s}/target/{{video}}-")
+                for s in ("train", "test")
+            ),
+        ),
+        Layout(
+            "as flat pairs, next to those of other sets",
+            tuple(
+                Part(s, f"{s}/GoPro/input/{{video}}-", f"{s}/GoPro/target/{{video}}-")
+                for s in ("train", "test")
+            ),
+        ),
     ),
     configs={
         "blur_gamma": "gamma 2.2 camera response; its author says to use this one",
         "blur": "linear mean of frames",
     },
-    prefixes=("", "GOPRO_Large"),
+    prefixes=("", "GOPRO_Large", "GoPro", "Datasets"),
     known=GOPRO_COUNTS,
 )
 
@@ -261,10 +279,13 @@ PAIRS = Dataset(
 Put the frames of each video into two folders, the same names in both:
     ROOT/SPLIT/VIDEO/{blur,sharp}/0001.png ...    (SPLIT: train, test, ...)
     ROOT/VIDEO/{blur,sharp}/0001.png ...          (all is the split `train`)
-PNG or JPEG; {blurry,sharp} and {input,GT} are read as well.""",
+PNG or JPEG; {blurry,sharp}, {input,GT} and {input,target} are read as well, and so is
+    ROOT/SPLIT/{input,target}/VIDEO-0001.png ...""",
     image_format=None,
 )
-PAIR_FOLDERS = (("blur", "sharp"), ("blurry", "sharp"), ("input", "GT"))
+FLAT_FOLDERS = ("input", "target")
+PAIR_FOLDERS = (("blur", "sharp"), ("blurry", "sharp"), ("input", "GT"), FLAT_FOLDERS)
+SPLITS = ("train", "test", "val", "valid", "validation")
 
 
 DATASETS = {d.name: d for d in (GOPRO, DVD, REDS, BSD, PAIRS)}

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtujax.common.files import FRAME_SUFFIXES, natural_key
-from mtujax.data.datasets import PAIR_FOLDERS, Dataset, Layout, Part, config_of, dataset
+from mtujax.data.datasets import (
+    FLAT_FOLDERS,
+    PAIR_FOLDERS,
+    SPLITS,
+    Dataset,
+    Layout,
+    Part,
+    config_of,
+    dataset,
+)
 from mtujax.errors import UserError
 
 
@@ -23,6 +32,8 @@ class FolderVideo:
     lone: tuple[str, ...]  # names of the frames without a partner
     # A message for each of them, or for a folder without frames
     unpaired: tuple[str, ...]
+    # Of the names of its frames, where the folders hold other videos, too
+    begin: str = ""
 
     @property
     def label(self) -> str:
@@ -130,28 +141,42 @@ def _videos(base, part) -> Iterator[FolderVideo]:
     if part.only is not None:
         names &= part.only
     for name in sorted(names - part.but, key=natural_key):
-        blurry, sharp = (
-            base / pattern.replace("{video}", name)
-            for pattern in (part.blurry, part.sharp)
-        )
-        yield _paired(part.split, name, blurry, sharp)
+        places = [_place(base, pattern, name) for pattern in (part.blurry, part.sharp)]
+        yield _paired(part.split, name, *places)
 
 
 def _names(base, pattern):
-    """Names of videos for which a folder of this pattern exists."""
+    """Names of videos for which a folder, or frames, of this pattern exist."""
     before, _, after = pattern.partition("{video}")
     folder = base / before
     if not folder.is_dir():
         return set()
+    if _is_flat(after):
+        split = (stem.rpartition(after) for stem in frame_files(folder))
+        return {name for name, _, number in split if name and number.isdecimal()}
     return {p.name for p in _folders(folder) if Path(f"{p}{after}").is_dir()}
+
+
+def _is_flat(after):
+    """Whether what follows a video's name is the rest of a file's name."""
+    return bool(after) and not after.startswith("/")
+
+
+def _place(base, pattern, name):
+    """The folder of a video's frames, and how their names begin."""
+    after = pattern.partition("{video}")[2]
+    if _is_flat(after):
+        return base / os.path.dirname(pattern), f"{name}{after}"
+    return base / pattern.replace("{video}", name), ""
 
 
 def _folders(folder):
     return [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
 
 
-def _paired(split, name, blurry, sharp):
-    frames = [frame_files(folder) for folder in (blurry, sharp)]
+def _paired(split, name, *places):
+    frames = [frame_files(*place) for place in places]
+    (blurry, begin), (sharp, _) = places
     both = sorted(frames[0].keys() & frames[1].keys(), key=natural_key)
     lone, unpaired = [], []
     for (here, there), (mine, other) in zip(
@@ -166,16 +191,17 @@ def _paired(split, name, blurry, sharp):
     if not frames[0] and not frames[1]:
         unpaired.append(f"{blurry}: has no PNG or JPEG frames")
     pairs = tuple((frames[0][stem], frames[1][stem]) for stem in both)
-    return FolderVideo(split, name, blurry, sharp, pairs, tuple(lone), tuple(unpaired))
+    found = pairs, tuple(lone), tuple(unpaired), begin
+    return FolderVideo(split, name, blurry, sharp, *found)
 
 
-def frame_files(folder: Path) -> dict[str, str]:
-    """{stem: file name} of a folder's images."""
+def frame_files(folder: Path, start: str = "") -> dict[str, str]:
+    """{stem: file name} of a folder's images, of those whose names begin so."""
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not entry.name.startswith(".")]
-    split = [os.path.splitext(name) for name in names]
+    split = [os.path.splitext(name) for name in names if name.startswith(start)]
     return {s: s + x for s, x in split if x.lower() in FRAME_SUFFIXES}
 
 
@@ -207,8 +233,13 @@ def _own_layout(base):
 
 
 def _own_parts(base, split, place):
+    if _holds_flat_pairs(base / place, split):
+        yield Part(split, *(f"{place}{name}/{{video}}-" for name in FLAT_FOLDERS))
+        return
     by_names = {}
     for folder in _sorted(base / place):
+        if not place and _holds_flat_pairs(folder, folder.name):
+            continue  # a split
         if names := _pair_folders(folder):
             by_names.setdefault(names, set()).add(folder.name)
     for (blurry, sharp), videos in by_names.items():
@@ -216,6 +247,15 @@ def _own_parts(base, split, place):
         yield Part(
             split, f"{pattern}/{blurry}", f"{pattern}/{sharp}", frozenset(videos)
         )
+
+
+def _holds_flat_pairs(folder, split):
+    """Whether a folder holds the frames of several videos, or of one as a split."""
+    if not all((folder / name).is_dir() for name in FLAT_FOLDERS):
+        return False
+    stems = [stem.rpartition("-") for stem in frame_files(folder / FLAT_FOLDERS[0])]
+    videos = {video for video, _, number in stems if number.isdecimal()}
+    return "" not in videos and len(videos) > (split not in SPLITS)
 
 
 def _sorted(folder):

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mtujax.errors import UserError
+from mtujax.video.image_metadata import bare
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND"
@@ -57,7 +58,7 @@ def decode(data: bytes, name: str | os.PathLike) -> np.ndarray:
     flag = cv2.IMREAD_COLOR
     if data[:8] == _PNG:
         flag |= cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    image = cv2.imdecode(np.frombuffer(bare(data), np.uint8), flag)
     if image is None:
         raise UserError(f"{name}: cannot be decoded")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

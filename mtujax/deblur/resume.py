@@ -47,10 +47,16 @@ class Job:
         self.segments, self._resumable = [], resumable
         if self.folder.exists():
             self._take(resume, start_over)
-        if not self.folder.exists():
-            self.folder.mkdir()
-            self._store(self.folder / _MANIFEST, self._manifest())
-        self._held = self._lock()
+        made = not self.folder.exists()
+        try:
+            if made:
+                self.folder.mkdir()
+                self._store(self.folder / _MANIFEST, self._manifest())
+            self._held = self._lock()
+        except OSError:
+            if made:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
 
     def __enter__(self) -> "Job":
         """Returns itself."""

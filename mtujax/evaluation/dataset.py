@@ -20,6 +20,7 @@ from mtujax.data.images import decode
 from mtujax.data.locate import flow_beside, holds_flow, open_frames
 from mtujax.errors import UserError
 from mtujax.evaluation.schedule import LaneStep, window_ends
+from mtujax.video.image_decoding import decode_image
 
 _ARRAY = ".npy"
 _PNG_DEPTH = 24  # byte of a PNG with the number of bits of a channel
@@ -166,7 +167,7 @@ def _read_image(path):
     if not _is_deep_png(data):
         return image
     flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    deep = cv2.imdecode(np.frombuffer(data, np.uint8), flag)
+    deep = decode_image(data, flag)
     return np.ascontiguousarray(deep[..., ::-1]).astype(np.float32) / 65535
 
 

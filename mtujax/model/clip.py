@@ -5,7 +5,6 @@
 
 import functools
 
-import chex
 import einops
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from mtujax.config import ModelConfig
+from mtujax.model.frames import Replaced, native
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 
 
@@ -35,7 +35,8 @@ def restore_clip(
     Args:
         model: the network.
         params: its (inference) parameters.
-        clip: [B, T, H, W, 3] blurry frames, float in [0, 1], RGB; any H and W.
+        clip: [B, T, H, W, 3] blurry frames, float in [0, 1], RGB; any H and W. Values
+            that are not finite are replaced, with a warning unless this is traced.
         state: of the previous chunk; None starts every video at its first frame.
         before: [B, >= 1, H, W, 3] frames that precede `clip`; None repeats its first.
         after: [B, >= 1, H, W, 3] frames that follow `clip`; None repeats its last.
@@ -48,28 +49,48 @@ def restore_clip(
         not clamped.
 
     Raises:
-        ValueError: if `clip`, `before` or `after` is not floating point or not of
-            rank 5.
-        AssertionError: if their shapes do not fit together.
+        ValueError: if `clip`, `before` or `after` is not floating point, if shapes do
+            not fit together, or if `state` is of another network or size.
     """
-    for name, frames in (("clip", clip), ("before", before), ("after", after)):
+    given, replaced = {"clip": clip, "before": before, "after": after}, Replaced("clip")
+    for name, frames in given.items():
         if frames is not None:
-            _check_frames(name, frames)
+            _check_frames(name, frames, given["clip"].shape)
+            given[name] = jnp.asarray(native(frames))
+            replaced.add(given[name])
+    clip, before, after = given.values()
     batch, time, height, width, _ = clip.shape
     starts = jnp.zeros((batch, time), bool) if starts is None else starts
     starts = jnp.asarray(starts, bool)
-    chex.assert_shape(starts, (batch, time))
-    if state is None:
-        state = initial_state(model, batch, height, width)
+    if starts.shape != (batch, time):
+        raise ValueError(f"starts of shape {starts.shape}: give {(batch, time)}")
+    first = functools.partial(initial_state, model, batch, height, width)
+    state = first() if state is None else state
+    _check_state(state, jax.eval_shape(first))
+    replaced.look(wait=True)
     return _restore(model, params, clip, state, before, after, starts)
 
 
-def _check_frames(name, frames):
+def _check_frames(name, frames, like):
     """Raises ValueError for 8-bit frames, which would become floats of up to 255."""
-    if np.ndim(frames) != 5:
-        raise ValueError(f"{name} of shape {np.shape(frames)}: give [B, T, H, W, 3]")
+    shape = np.shape(frames)
+    if len(shape) != 5 or shape[-1] != 3 or 0 in (shape[0], *shape[2:]):
+        raise ValueError(f"{name} of shape {shape}: give [B, T, H, W, 3]")
+    if (shape[0], *shape[2:]) != (like[0], *like[2:]):
+        raise ValueError(f"{name} of shape {shape}: does not fit the clip's, {like}")
     if not jnp.issubdtype(frames.dtype, jnp.floating):
         raise ValueError(f"{name} of {frames.dtype}: divide 8-bit frames by 255 first")
+
+
+def _check_state(state, wanted):
+    """Raises ValueError for a state that this network has not made of such frames."""
+    found, wanted = state.as_arrays(), wanted.as_arrays()
+    for name, like in wanted.items():
+        if name not in found or found[name].shape != like.shape:
+            there = found[name].shape if name in found else "missing"
+            raise ValueError(
+                f"state: {name} is {there}, but for this network and clip {like.shape}"
+            )
 
 
 @functools.partial(jax.jit, static_argnames="model")

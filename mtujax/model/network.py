@@ -19,8 +19,15 @@ from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
 from mtujax.model.layers import Conv, kernel_init
 from mtujax.model.unit import MultiTaskUnit, Previous
 from mtujax.ops.blur import Blur, window_blur
-from mtujax.ops.resampling import pad_frames, padded_size, space_to_depth
+from mtujax.ops.resampling import (
+    finite,
+    pad_frames,
+    padded_size,
+    space_to_depth,
+)
 from mtujax.ops.steering import steered_samples
+
+_OVERFLOWN = 1e4  # no picture in [0, 1] becomes so bright; float16 ends at 65504
 
 
 @flax.struct.dataclass
@@ -92,11 +99,12 @@ class MTUNet(nn.Module):
                 spectrum, if they are known better than from `window`; None finds them.
 
         Returns:
-            The next state and a dict: `restored` [B, H, W, 3] (not clamped) and, with
-            motion compensation, `displacement` [B, h, w, 2] int32 (dx, dy) in grid
-            cells of the last matching unit. With `train` also `intermediate`
-            [B, N - 1, H, W, 3], the restored frames of the earlier units, and
-            `cost_volume` [B, M, h, w, D].
+            The next state, which starts a video where the restored frame has
+            overflown (unless `train`), and a dict: `restored` [B, H, W, 3] (not
+            clamped) and, with motion compensation, `displacement` [B, h, w, 2] int32
+            (dx, dy) in grid cells of the last matching unit. With `train` also
+            `intermediate` [B, N - 1, H, W, 3], the restored frames of the earlier
+            units, and `cost_volume` [B, M, h, w, D].
 
         Raises:
             ValueError: if the window's length is not the configured one.
@@ -109,7 +117,7 @@ class MTUNet(nn.Module):
                 f"({cfg.lookback} past, the current, {cfg.lookahead} future)"
             )
         height, width = window.shape[2:4]
-        window = pad_frames(window, cfg.cell)
+        window = pad_frames(window if train else finite(window), cfg.cell)
         blurry = window[:, cfg.lookback]
         along, spectrum, steered = self._steered(window, blur)
         structure, x = self._input_features(state, window, steered)
@@ -168,12 +176,20 @@ class MTUNet(nn.Module):
 
 def _next_state(state, units, train):
     restored = units[-1].image
+    kept = jnp.ones_like(state.is_first) if train else is_sound(restored)
     return RecurrentState(
         motion=tuple(u.motion for u in units if u.motion is not None),
         detail=units[-1].detail,
         restored=restored if train else jnp.clip(restored, 0.0, 1.0),
-        is_first=jnp.zeros_like(state.is_first),
+        is_first=~kept,
     )
+
+
+def is_sound(restored: jax.Array) -> jax.Array:
+    """Whether frames [B, H', W', 3], not clamped, are of a usable state: bool [B]."""
+    # Without a reset, one value that overflowed would make all later frames NaN. What
+    # else is carried over feeds the image, or (motion) is new at every frame.
+    return (jnp.abs(restored) < _OVERFLOWN).all(axis=(1, 2, 3))
 
 
 def _outputs(units, height, width, train):

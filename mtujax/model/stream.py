@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mtujax.model.frames import Replaced, native
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 
@@ -131,6 +132,7 @@ class Stream:
 
     Attributes:
         latency: number of frames by which the output lags behind the input.
+        replaced: number of values that were not finite, in all frames so far.
     """
 
     def __init__(self, model: MTUNet, params: dict, *, in_flight: int = 0):
@@ -154,14 +156,22 @@ class Stream:
         self._in_flight = in_flight
         self._model = model
         self._params = jax.device_put(params)
+        self._replaced = Replaced("frames")
         self._start()
+
+    @property
+    def replaced(self) -> int:
+        """Number of values that were not finite; waits until they are counted."""
+        return self._replaced.total
 
     def push(self, frame: Frame) -> list[Frame]:
         """Takes the next frame and returns those that became ready, oldest first.
 
         Args:
             frame: [H, W, 3] or [B, H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1];
-                NumPy or JAX. B videos advance together.
+                NumPy or JAX. B videos advance together. Values that are not finite are
+                replaced, NaN by 0 and infinity by the end of the range, with one
+                warning; `replaced` counts them.
 
         Returns:
             Restored frames of the same shape, dtype and range, clamped to it: none
@@ -197,11 +207,15 @@ class Stream:
             )
         # Copied: a camera may fill the same buffer again while the frame still waits,
         # and JAX reads a NumPy array's own memory, sometimes later.
-        frame = np.array(frame) if kind.numpy else frame
+        frame = native(np.array(frame)) if kind.numpy else frame
         self._waiting.append(jax.device_put(frame.reshape(kind.batched)))
+        self._replaced.add(self._waiting[-1])
         if len(self._waiting) > self._model.config.lookahead:
             self._dispatch()
-        return [self._collect() for _ in range(len(self._dispatched) - self._in_flight)]
+        late = len(self._dispatched) - self._in_flight
+        ready = [self._collect() for _ in range(late)]
+        self._replaced.look()
+        return ready
 
     def flush(self) -> list[Frame]:
         """Ends the video and returns all frames still pending.
@@ -240,6 +254,7 @@ class Stream:
                 self._start()  # first: nothing runs after the last one
             if step is not None:
                 yield step
+        self._replaced.look(wait=True)
         self._start()
 
     def reset(self) -> list[Frame]:
@@ -293,7 +308,8 @@ class Stream:
         """Makes the first frame's kind that of the video."""
         if self._past:
             past = self._past[0]
-            dtype = jax.dtypes.canonicalize_dtype(kind.dtype)  # no float64
+            dtype = kind.dtype.newbyteorder("=")
+            dtype = jax.dtypes.canonicalize_dtype(dtype)  # no float64
             if (past.shape, past.dtype) != (kind.batched, dtype):
                 raise ValueError(
                     f"frame of {kind.dtype} {kind.shape}: the snapshot is of a video "

@@ -22,10 +22,11 @@ import numpy as np
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE, ModelConfig
-from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.model.network import MTUNet, RecurrentState, initial_state, is_sound
 from mtujax.model.stream import Stream
 from mtujax.ops.blur import window_blur
 from mtujax.ops.resampling import (
+    finite,
     from_unit_range,
     pad_frames,
     padded_size,
@@ -246,7 +247,7 @@ def _blur(model, window):
     if not cfg.motion_samples:
         return None
     window = [to_unit_range(pad_frames(frame, cfg.cell)) for frame in window]
-    window = jnp.stack(window, axis=1)
+    window = finite(jnp.stack(window, axis=1))
     return window_blur(
         window,
         lookback=cfg.lookback,
@@ -319,6 +320,8 @@ def _with_core(place, scale):
 def _close(done, shape, dtype):
     """Ends a frame of `shape`: the state, the restored frame, the displacement."""
     restored = done.state.restored
-    state = done.state.replace(restored=jnp.clip(restored, 0.0, 1.0))
+    state = done.state.replace(
+        restored=jnp.clip(restored, 0.0, 1.0), is_first=~is_sound(restored)
+    )
     restored = from_unit_range(restored[:, : shape[1], : shape[2]], dtype)
     return state, restored, done.displacement

@@ -120,6 +120,11 @@ def to_unit_range(frames: jax.Array) -> jax.Array:
     return frames.astype(jnp.float32)
 
 
+def finite(frames: jax.Array) -> jax.Array:
+    """Replaces NaN by 0, infinity by the end of [0, 1]; any shape, float."""
+    return jnp.nan_to_num(frames, nan=0.0, posinf=1.0, neginf=0.0)
+
+
 def from_unit_range(frames: jax.Array, dtype) -> jax.Array:
     """Clamps float frames [..., 3] to [0, 1]; converts to uint8 or a float dtype."""
     chex.assert_type(frames, float)

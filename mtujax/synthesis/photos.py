@@ -15,13 +15,14 @@ from mtujax.common.text import counted
 from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
+from mtujax.video.image_decoding import decode_image
 
 _ALPHA = 8 / 255  # opacity up to which a cut-out's border counts as empty
 
 
 def read_cutout(path: str | os.PathLike) -> np.ndarray:
     """Reads a cut-out without its empty border: [H, W, 4] uint8, not premultiplied."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    image = _decoded(path, cv2.IMREAD_UNCHANGED)
     if image is None:
         raise UserError(f"{path}: not an image that can be read")
     if image.ndim != 3 or image.shape[2] != 4:
@@ -35,6 +36,14 @@ def read_cutout(path: str | os.PathLike) -> np.ndarray:
         raise UserError(f"{path}: is transparent all over")
     image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA)
+
+
+def _decoded(path, flags):
+    """The image as OpenCV gives it, or None."""
+    try:
+        return decode_image(Path(path).read_bytes(), flags)
+    except OSError:
+        return None
 
 
 def images_in(folder: str | os.PathLike, what: str = "photographs") -> list[Path]:
@@ -138,7 +147,7 @@ def read_photo(path: str, *, max_side: int | None = None) -> np.ndarray:
     Raises:
         ValueError: if the file cannot be read as an image.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = _decoded(path, cv2.IMREAD_COLOR)
     if image is None:
         raise ValueError(f"{path}: not an image that can be read")
     photo = linear_from_srgb(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

@@ -38,10 +38,13 @@ class Table:
         if new or step <= self._last:
             self._columns += new
             self._replace([old for old in self.rows() if int(old[_STEP]) < step])
-        with writing(self._path), open(self._path, "a", newline="") as file:
+        with writing(self._path), self._opened() as file:
             # If the file was removed meanwhile, the new one needs a header, too.
             file.write(self._written([row], header=not file.tell()))
         self._last = step
+
+    def _opened(self):
+        return open(self._path, "a", newline="", encoding="utf-8")
 
     def _read(self):
         with writing(self._path):
@@ -51,7 +54,7 @@ class Table:
 
     def _replace(self, rows):
         with writing(self._path), whole_output(self._path, folder=False) as part:
-            part.write_text(self._written(rows))
+            part.write_text(self._written(rows), "utf-8")
 
     def _written(self, rows, *, header=True):
         file = io.StringIO()

@@ -63,7 +63,7 @@ class RunFolder:
                 path.write_text(text)
                 return
             with whole_output(path, folder=False) as part:
-                part.write_text(text)
+                part.write_text(text, "utf-8")
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -14,11 +14,18 @@ import numpy as np
 
 from mtujax.common.files import FRAME_SUFFIXES, irregular, natural_key
 from mtujax.errors import UserError
+from mtujax.video.image_decoding import decode_noting
+from mtujax.video.image_metadata import (
+    PNG_SIGNATURE,
+    Metadata,
+    read_metadata,
+    upright,
+    with_metadata,
+)
 from mtujax.video.info import VideoInfo
 
 _JPEG_QUALITY = 95
 _RATE = Fraction(30)  # of a video made from a folder, which has no rate of its own
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +37,14 @@ class ImageKind:
         grey: one channel, which was repeated to make RGB.
         deep: 16 bits per channel, not 8.
         alpha: [H, W] uint8 or uint16 opacity as in the file, or None.
+        metadata: colour profile, EXIF and alike.
     """
 
     name: str
     grey: bool = False
     deep: bool = False
     alpha: np.ndarray | None = None
+    metadata: Metadata = Metadata()
 
 
 class FolderReader:
@@ -47,10 +56,10 @@ class FolderReader:
         kind: "folder".
         deep: whether any frame has 16 bits, so that all are read as float.
         video_notes: what a video made from it will lack, one sentence each.
-        late_notes: always empty, as everything is known before reading.
+        late_notes: after reading, which frames were damaged, in one sentence.
     """
 
-    kind, late_notes = "folder", ()
+    kind = "folder"
 
     def __init__(self, path: Path, *, rate: Fraction | None = None):
         """Lists the folder and compares the sizes in the headers of its images.
@@ -63,7 +72,7 @@ class FolderReader:
             UserError: if it holds no frame, or a frame differs from the first in size.
         """
         names = [p.name for p in path.iterdir() if not p.name.startswith(".")]
-        self._path, self.name = path, str(path)
+        self._path, self.name, self._damaged = path, str(path), {}
         self._names = sorted(
             (n for n in names if Path(n).suffix.lower() in FRAME_SUFFIXES),
             key=natural_key,
@@ -71,7 +80,7 @@ class FolderReader:
         self._check_files()
         if not self._names:
             raise UserError(f"{path}: this folder has no PNG or JPEG frames")
-        first, _ = self._read(self._names[0])
+        first, kind = self._read(self._names[0])
         self._size = first.shape[:2]
         headers = [_header(path / name) for name in self._names]
         for name, header in zip(self._names[1:], headers[1:], strict=True):
@@ -85,10 +94,16 @@ class FolderReader:
                 f"animated, only the first picture is read: {_listing(animated)}; "
                 "give the file itself as the input to restore them all"
             )
-        if misnamed := [n for n in self._names if _is_png(path / n) and not _as_png(n)]:
-            notes.append(f"PNG by content, written as JPEG: {_listing(misnamed)}")
+        misnamed = [n for n in self._names if _is_png(path / n) != _as_png(n)]
+        for content, format in (("PNG", "JPEG"), ("no PNG", "PNG")):
+            if listed := [n for n in misnamed if _as_png(n) == (format == "PNG")]:
+                notes.append(
+                    f"{content} by content, written as {format} and without metadata: "
+                    f"{_listing(listed)}"
+                )
         self.deep, alpha = (any(h and h[k] for h in headers) for k in (2, 3))
-        self.video_notes = tuple(_lost_in_video(rate, self.deep, alpha))
+        profile = kind.metadata.profile is not None
+        self.video_notes = tuple(_lost_in_video(rate, self.deep, alpha, profile))
         rate = rate or _RATE
         rows, columns = self._size
         about = columns, rows, len(self._names), rate, 1 / rate
@@ -127,14 +142,28 @@ class FolderReader:
 
     def _read(self, name):
         path = self._path / name
-        # IMREAD_UNCHANGED keeps alpha, but leaves a JPEG as its camera was held.
-        flag = cv2.IMREAD_UNCHANGED if _as_png(name) else cv2.IMREAD_ANYCOLOR
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(data, flag) if data.size else None
+        flag = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        if _as_png(name):
+            flag = cv2.IMREAD_UNCHANGED  # keeps alpha
+        data = path.read_bytes()
+        image, damaged = decode_noting(data, flag)
         if image is None:
             raise UserError(f"{path}: cannot be read as an image")
+        if damaged:
+            self._damaged[name] = None
+        metadata = read_metadata(data)
+        image = upright(image, metadata.orientation)
         alpha = image[..., 3] if image.ndim == 3 and image.shape[2] == 4 else None
-        return image, ImageKind(name, image.ndim == 2, image.dtype == np.uint16, alpha)
+        deep = image.dtype == np.uint16
+        return image, ImageKind(name, image.ndim == 2, deep, alpha, metadata)
+
+    @property
+    def late_notes(self) -> tuple[str, ...]:
+        """Notes after reading."""
+        if not self._damaged:
+            return ()
+        names = _listing(list(self._damaged))
+        return (f"damaged, decoded as far as that went: {names}",)
 
     def _check_files(self):
         """Refuses what is no file, as a pipe, before anything waits for it."""
@@ -176,7 +205,7 @@ class FolderWriter:
 
         Args:
             frame: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1].
-            kind: name, bit depth, grey and alpha of its file.
+            kind: name, bit depth, grey, alpha and metadata of its file.
 
         Raises:
             UserError: if the format cannot hold a frame of this size.
@@ -190,16 +219,19 @@ class FolderWriter:
         if not fits:
             height, width = image.shape[:2]
             raise UserError(f"{kind.name}: cannot hold a frame of {width}x{height}")
-        (self._path / kind.name).write_bytes(data.tobytes())
+        data = with_metadata(data.tobytes(), kind.metadata, grey=image.ndim == 2)
+        (self._path / kind.name).write_bytes(data)
 
 
-def _lost_in_video(rate, deep, alpha):
+def _lost_in_video(rate, deep, alpha, profile):
     if rate is None:
         yield f"a folder has no rate: written at {_RATE} frames/s; --rate sets it"
     if deep:
         yield "16-bit frames are written with 8 bits"
     if alpha:
         yield "the alpha channel is dropped: a video has none"
+    if profile:
+        yield "the colour profile is dropped: a video has none"
 
 
 def _to_rgb(image, kind, *, as_float):
@@ -231,13 +263,13 @@ def _as_png(name):
 
 def _is_png(path):
     with path.open("rb") as file:
-        return file.read(8) == _PNG_SIGNATURE
+        return file.read(8) == PNG_SIGNATURE
 
 
 def _is_animated(path):
     """Whether a PNG file says, before its first picture, that it has several."""
     with path.open("rb") as file:
-        if file.read(8) != _PNG_SIGNATURE:
+        if file.read(8) != PNG_SIGNATURE:
             return False
         while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
             if head[4:] == b"acTL":
@@ -250,7 +282,7 @@ def _header(path):
     """Reads (rows, columns, is 16-bit, has alpha) of a PNG or JPEG header, or None."""
     with path.open("rb") as file:
         start = file.read(26)
-        if start[:8] == _PNG_SIGNATURE and len(start) == 26:
+        if start[:8] == PNG_SIGNATURE and len(start) == 26:
             columns, rows, bits, colour = struct.unpack(">IIBB", start[16:26])
             return rows, columns, bits == 16, colour in (4, 6)  # with alpha
         if start[:2] != b"\xff\xd8":

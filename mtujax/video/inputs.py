@@ -75,16 +75,19 @@ def output_kind(output: str | os.PathLike) -> Kind:
     path = Path(output)
     if str(output) == _PIPE:
         return "pipe"
-    if str(output).endswith(("/", os.sep)) or path.is_dir():
+    if os.path.basename(output) in ("", ".", "..") or path.is_dir():
         return "folder"
     if path.suffix.lower() in CONTAINERS:
         return "file"
     if path.suffix.lower() in FRAME_SUFFIXES:
         raise UserError(f"{output}: a single image; give the name of a folder")
     if path.suffix and not path.exists():
+        how = "put a slash at the end"
+        if isinstance(output, Path):  # which drops a slash
+            how = "create it, or give its name as text with a slash at the end"
         raise UserError(
             f"{output}: {path.suffix} is no video this can write "
-            f"({', '.join(CONTAINERS)}); for a folder of frames put a slash at the end"
+            f"({', '.join(CONTAINERS)}); for a folder of frames {how}"
         )
     return "folder"
 

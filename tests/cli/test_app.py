@@ -290,3 +290,34 @@ def test_a_second_start_takes_what_the_first_one_compiled(tmp_path):
 
     first = kept()
     assert first and kept() == first
+
+
+@pytest.mark.parametrize("encoding", ["ascii", slow("latin-1")])
+def test_what_an_encoding_lacks_is_escaped(tmp_path, weights_file, encoding):
+    source = write_folder(tmp_path / "in", 1)
+    command = [*_START, "deblur", source, tmp_path / "клип", "--weights", weights_file]
+    done = subprocess.run(
+        list(map(str, command)),
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\u043a\u043b\u0438\u043f: 1 frame" in done.stdout
+    assert (tmp_path / "клип" / "f0.png").exists()
+
+
+def test_a_name_that_is_no_text_is_printed_as_its_bytes(tmp_path):
+    name = os.fsencode(tmp_path) + b"/\xff.mp4"
+    done = subprocess.run([*_START, "deblur", name, "out.mp4"], capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr == b"mtujax: error: " + name + b": no such file or folder\n"
+
+
+@pytest.mark.parametrize("words", ["--help", "bench --help", "weights"])
+def test_help_and_lists_are_printed_in_ascii(words):
+    done = subprocess.run(
+        [*_START, *words.split()],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+    )
+    assert done.returncode == 0 and done.stdout.isascii() and not done.stderr

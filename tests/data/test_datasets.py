@@ -275,3 +275,27 @@ def test_progress_counts_every_image(own):
     check_dataset("pairs", own, progress=lambda *step: seen.append(step))
     assert seen[0] == (2, 26)
     assert seen[-1] == (26, 26)
+
+
+def test_flat_pairs_of_one_video_are_a_split_by_its_name_only(tmp_path):
+    for split in ("train", "kitchen"):
+        for kind in ("input", "target"):
+            (tmp_path / split / kind).mkdir(parents=True)
+            image = np.zeros((2, 2, 3), np.uint8)
+            sets.write(tmp_path / split / kind / "frame-1.png", image)
+    with pytest.raises(UserError, match=r"holds videos \(kitchen\) next to splits"):
+        find("pairs", tmp_path)
+    shutil.rmtree(tmp_path / "kitchen")
+    (video,) = find("pairs", tmp_path).videos
+    assert (video.split, video.name) == ("train", "frame")
+    (tmp_path / "train").rename(tmp_path / "kitchen")
+    (video,) = find("pairs", tmp_path).videos
+    assert (video.split, video.name) == ("train", "kitchen")
+
+
+def test_a_flat_frame_without_a_partner_is_named(tmp_path):
+    root = sets.make(tmp_path / "set", sets.FORMS["gopro flat"])
+    (lost,) = root.glob("test/target/GOPR0862_11_00-000049.png")
+    lost.unlink()
+    (line,) = broken(root, "gopro")
+    assert "input/GOPR0862_11_00-000049.png: has no partner in" in line

@@ -32,14 +32,16 @@ class Form:
     digits: int = 8
     suffix: str = ".png"
     splits: dict = dataclasses.field(default_factory=dict)
+    begin: str = ""  # of every file's name
 
     def folders(self, root, split, video):
         names = {"split": self.splits.get(split, split), "video": video}
         return [root / pattern.format(**names) for pattern in (self.blurry, self.sharp)]
 
-    def files(self, count):
+    def files(self, count, video=""):
+        begin = self.begin.format(video=video)
         numbers = range(self.start, self.start + count)
-        return [f"{n:0{self.digits}d}{self.suffix}" for n in numbers]
+        return [f"{begin}{n:0{self.digits}d}{self.suffix}" for n in numbers]
 
 
 _GOPRO = {"start": 47, "digits": 6, "lengths": GOPRO}
@@ -61,6 +63,22 @@ FORMS = {
         "blur_gamma",
         "{split}_nah/{video}/blur_gamma",
         "{split}_nah/{video}/sharp",
+        **_GOPRO,
+    ),
+    "gopro flat": Form(
+        "gopro",
+        "blur_gamma",
+        "{split}/input",
+        "{split}/target",
+        begin="{video}-",
+        **_GOPRO,
+    ),
+    "gopro flat among others": Form(
+        "gopro",
+        "blur_gamma",
+        "Datasets/{split}/GoPro/input",
+        "Datasets/{split}/GoPro/target",
+        begin="{video}-",
         **_GOPRO,
     ),
     "dvd": Form(
@@ -96,6 +114,12 @@ FORMS = {
     "pairs without splits": Form(
         "pairs", "default", "{video}/blur", "{video}/sharp", LOOSE, suffix=".jpg"
     ),
+    "pairs flat": Form(
+        "pairs", "default", "{split}/input", "{split}/target", OWN, begin="{video}-"
+    ),
+    "pairs flat without splits": Form(
+        "pairs", "default", "input", "target", LOOSE, begin="{video}-"
+    ),
 }
 
 
@@ -105,8 +129,8 @@ def make(root, form, *, size=(24, 32)):
     for split, videos in form.lengths.items():
         for video, count in videos.items():
             for folder in form.folders(root, split, video):
-                folder.mkdir(parents=True)
-                for name in form.files(count):
+                folder.mkdir(parents=True, exist_ok=True)
+                for name in form.files(count, video):
                     write(folder / name, rng.integers(0, 256, (*size, 3), np.uint8))
     return root
 
@@ -122,7 +146,7 @@ def rgb(path):
 
 def pair(root, form, split, video, frame):
     """The two files of a pair."""
-    name = form.files(frame + 1)[-1]
+    name = form.files(frame + 1, video)[-1]
     return [folder / name for folder in form.folders(root, split, video)]
 
 
@@ -134,6 +158,12 @@ def make_whole(root, form):
     for split, known in dataset(form.name).known.items():
         lengths = known.lengths or {f"{n:03d}": known.each for n in range(known.videos)}
         for video, count in lengths.items():
+            if form.begin:
+                for folder in form.folders(root, split, video):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    for name in form.files(count, video):
+                        os.link(pixel, folder / name)
+                continue
             if count not in shared:
                 shared[count] = root / f".{count}"
                 shared[count].mkdir()

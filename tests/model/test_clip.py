@@ -273,6 +273,48 @@ def test_a_clip_without_its_batch_axis_is_named(model, params, clip):
 
 
 @pytest.mark.parametrize(
+    "given, said",
+    [
+        ({"clip": np.zeros((1, 2, 8, 8, 1))}, r"clip of shape \(1, 2, 8, 8, 1\): give"),
+        (
+            {"before": np.zeros((1, 2, 8, 9, 3))},
+            r"before .* \(1, 2, 8, 9, 3\): does not",
+        ),
+        ({"after": np.zeros((2, 2, 8, 8, 3))}, "after of shape .* does not fit"),
+        (
+            {"starts": np.zeros((1, 3), bool)},
+            r"starts of shape \(1, 3\): give \(1, 2\)",
+        ),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named(model, params, given, said):
+    arguments = {"clip": np.zeros((1, 2, 8, 8, 3), np.float32)} | given
+    with pytest.raises(ValueError, match=said):
+        restore_clip(model, params, **arguments)
+
+
+def test_a_state_of_another_size_is_named(model, params, clip):
+    state = initial_state(model, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"state: motion_0 is .* for this network"):
+        restore_clip(model, params, clip, state)
+
+
+def test_values_that_are_not_finite_are_replaced_and_counted(model, params, clip):
+    bad, mended = np.array(clip), np.array(clip)
+    bad[0, 2, 3, 3:6, 1], mended[0, 2, 3, 3:6, 1] = (np.nan, np.inf, -np.inf), (0, 1, 0)
+    with pytest.warns(UserWarning, match="clip: 3 values are NaN or infinite"):
+        state, restored = restore_clip(model, params, bad)
+    expected = restore_clip(model, params, mended)
+    chex.assert_trees_all_equal((state, restored), expected)
+
+
+def test_a_clip_of_the_other_byte_order_is_the_same_clip(model, params, clip):
+    _, expected = restore_clip(model, params, clip)
+    _, restored = restore_clip(model, params, clip.astype(">f4"))
+    np.testing.assert_array_equal(restored, expected)
+
+
+@pytest.mark.parametrize(
     "frame, said",
     [
         (np.zeros((8, 8), np.uint8), r"shape \(8, 8\)"),

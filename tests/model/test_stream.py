@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtujax import Stream
+from mtujax import Stream, restore_clip
+from mtujax.model.tiling import TiledStream
 
 
 def run(stream, frames):
@@ -70,3 +71,62 @@ def test_a_stream_whose_step_failed_can_be_reset(model, params, clip):
 def test_no_number_of_results_in_flight_is_refused(model, params, in_flight):
     with pytest.raises(ValueError, match=f"in_flight={in_flight}: must be a whole"):
         Stream(model, params, in_flight=in_flight)
+
+
+def poisoned(frames, at, values=(np.nan, np.inf, -np.inf)):
+    """Frames of which one has some values that are not finite."""
+    frames = np.array(frames)
+    frames[at, 3, 3:6, 1] = values
+    return frames
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_a_value_that_is_not_finite_is_read_as_one_in_range(model, params, clip, kind):
+    """The expected frames are those of a stream that was given the values instead."""
+    frames = poisoned(clip[0], 2)
+    expected, _ = run(Stream(model, params), poisoned(clip[0], 2, (0, 1, 0)))
+    stream = Stream(model, params)
+    with pytest.warns(UserWarning, match="3 values are NaN or infinite") as caught:
+        restored, _ = run(stream, list(map(kind, frames)))
+        again, _ = run(stream, list(map(kind, frames)))
+    np.testing.assert_array_equal(restored, expected)
+    np.testing.assert_array_equal(again, expected)
+    assert len(caught) == 1 and stream.replaced == 6
+
+
+@pytest.mark.parametrize("tile", [None, (16, 24)])
+def test_it_recovers_from_frames_that_overflow_in_the_network(
+    model, params, clip, tile
+):
+    frames = np.tile(clip[0], (2, 1, 1, 1))
+    frames[3, 5, 5] = 3e38  # finite, but not what a convolution makes of it
+    if tile:
+        stream = TiledStream(model, params, tile, overlap=8)
+    else:
+        stream = Stream(model, params)
+    restored, _ = run(stream, frames)
+    # No window reaches it from there; nothing else may carry it further.
+    later = 3 + model.config.lookback + 1
+    assert np.isfinite(restored[later:]).all()
+    before, rest = frames[None, :later], frames[None, later:]
+    _, (expected,) = restore_clip(model, params, rest, before=before)
+    if not tile:
+        np.testing.assert_allclose(restored[later:], np.clip(expected, 0, 1), atol=1e-6)
+    assert stream.replaced == 0
+
+
+def test_a_stream_of_one_bad_video_leaves_its_neighbour_alone(model, params, clip):
+    frames = np.stack([clip[0], clip[0]], axis=1)
+    frames[3, 1, 5, 5] = 3e38
+    restored, _ = run(Stream(model, params), frames)
+    alone, _ = run(Stream(model, params), clip[0])
+    np.testing.assert_allclose(np.stack(restored)[:, 0], alone, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f2", ">f8"])
+def test_arrays_of_the_other_byte_order_are_the_same_frames(model, params, clip, dtype):
+    frames = clip[0].astype(dtype)
+    restored, _ = run(Stream(model, params), frames)
+    expected, _ = run(Stream(model, params), frames.astype(dtype.replace(">", "<")))
+    assert {frame.dtype.str for frame in restored} == {dtype}
+    np.testing.assert_array_equal(restored, expected)

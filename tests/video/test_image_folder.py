@@ -111,6 +111,17 @@ def test_a_png_under_the_name_of_a_jpeg_is_said_to_become_one(tmp_path):
     assert frame.shape == (8, 8, 3) and kind.alpha is None
 
 
+def test_a_jpeg_under_the_name_of_a_png_is_said_to_become_one(tmp_path):
+    (tmp_path / "in").mkdir()
+    _, data = cv2.imencode(".jpg", np.full((8, 8, 3), 99, np.uint8))
+    (tmp_path / "in" / "a.png").write_bytes(data.tobytes())
+    info = copy(tmp_path / "in", tmp_path / "out").info
+    assert info.notes == (
+        "no PNG by content, written as PNG and without metadata: a.png",
+    )
+    assert (tmp_path / "out" / "a.png").read_bytes()[1:4] == b"PNG"
+
+
 def test_a_frame_that_a_format_cannot_hold_is_no_empty_file(tmp_path):
     frame = np.zeros((1, 70000, 3), np.uint8)  # JPEG counts to 65535
     with pytest.raises(UserError, match=r"a\.jpg: cannot hold a frame of 70000x1"):

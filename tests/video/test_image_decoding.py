@@ -1,0 +1,77 @@
+import os
+import subprocess
+import sys
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+
+from mtujax.data.images import decode
+from mtujax.errors import UserError
+from mtujax.video.image_decoding import decode_image
+from mtujax.video.image_folder import FolderReader
+
+
+def damaged_jpeg(rng):
+    """Damaged so that it still decodes, with a line of the library's own."""
+    image = rng.integers(0, 256, (64, 96, 3), np.uint8)
+    data = bytearray(cv2.imencode(".jpg", image)[1].tobytes())
+    middle = len(data) // 2
+    data[middle : middle + 8] = bytes(range(8))
+    return bytes(data)
+
+
+def odd_png(image):
+    """With a profile that libpng complains about."""
+    data = cv2.imencode(".png", image)[1].tobytes()
+    content = b"iCCPx\0\0" + zlib.compress(b"junk")
+    extra = (len(content) - 4).to_bytes(4) + content + zlib.crc32(content).to_bytes(4)
+    return data[:33] + extra + data[33:]
+
+
+def test_damage_of_jpeg_frames_is_said_once_in_our_words(tmp_path, rng, capfd):
+    bad = damaged_jpeg(rng)
+    assert cv2.imdecode(np.frombuffer(bad, np.uint8), -1) is not None
+    assert "Corrupt JPEG data" in capfd.readouterr().err
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(bad)
+    with FolderReader(tmp_path) as reader:
+        assert len(list(reader.frames())) == 2
+    assert reader.late_notes == ("damaged, decoded as far as that went: a.jpg, b.jpg",)
+    assert capfd.readouterr().err == ""
+
+
+def test_libraries_print_nothing_about_a_pngs_metadata_or_damage(rng, capfd):
+    image = rng.integers(0, 256, (64, 96, 3), np.uint8)
+    data = odd_png(image)
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), -1) is not None
+    assert "libpng warning" in capfd.readouterr().err
+    np.testing.assert_array_equal(decode_image(data, -1), image)
+    np.testing.assert_array_equal(decode(data, "a.png"), image[..., ::-1])
+    assert decode_image(data[: len(data) // 2], -1) is None
+    with pytest.raises(UserError, match="a.png: cut short"):
+        decode(data[: len(data) // 2], "a.png")
+    assert capfd.readouterr().err == ""
+
+
+THREADS = """
+import os, sys, threading
+from mtujax.video.image_decoding import decode_noting
+data = open(sys.argv[1], "rb").read()
+def write():
+    for k in range(300):
+        os.write(2, b"line %d\\n" % k)
+other = threading.Thread(target=write)
+other.start()
+while other.is_alive():
+    assert decode_noting(data, -1)[1]
+"""
+
+
+def test_what_other_threads_print_meanwhile_is_not_lost(tmp_path, rng):
+    (tmp_path / "a.jpg").write_bytes(damaged_jpeg(rng))
+    command = [sys.executable, "-c", THREADS, str(tmp_path / "a.jpg")]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [f"line {k}" for k in range(300)]
