@@ -159,15 +159,3 @@ def _mending(folder, show):
 
     shown.folder = str(folder)
     return shown
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception means that memory of the host or device ran out."""
-    if isinstance(error, MemoryError):
-        return True
-    names = {kind.__name__ for kind in type(error).__mro__}
-    of_xla = not names.isdisjoint(("XlaRuntimeError", "JaxRuntimeError"))
-    # The status of a computation on a CPU is INTERNAL; making an array there raises a
-    # ValueError.
-    said = str(error)
-    return "RESOURCE_EXHAUSTED" in said or (of_xla and "Out of memory" in said)
