@@ -1,6 +1,15 @@
-"""`python -m mtujax` is the command line."""
+"""The command `mtujax`, also `python -m mtujax`: signals are noted from the start."""
 
-from mtujax.cli.app import main
+from mtujax.common.interrupts import catching
+
+
+def main(args: list[str] | None = None, *, script: str | None = None) -> None:
+    """Runs the command line, as `cli.app.main`, and exits (SystemExit)."""
+    with catching(f"{script}.py" if script else "mtujax"):
+        from mtujax.cli import app  # takes a moment to import
+
+        app.main(args, script=script)
+
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,17 @@ MOTION_STRIDE = 4  # the motion grid is a quarter of the features' (Sec. 3.4)
 LARGEST_PATCH = 8  # a search radius of 10 cells is then 320 pixels, a cell 32
 EXPOSURE_FREQUENCIES = 12  # of the blur's spectrum (`ops.exposure`)
 LEAKY_SLOPE = 0.1  # below zero, of the activation "leaky"
+_RANGES = {  # so wide that only damaged files and slips are outside
+    "num_units": (1, 64),
+    "channels": (1, 1024),
+    "num_blocks": (0, 64),
+    "search_radius": (0, 256),
+    "lookback": (1, 16),
+    "patch": (1, LARGEST_PATCH),
+    "first_kernel": (1, 31),
+    "motion_samples": (0, 64),
+    "neighbour_samples": (0, 64),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,14 +98,12 @@ class ModelConfig:
         """Raises ValueError for settings out of range or in contradiction."""
         units = tuple(self.matching_units) if self.motion_compensation else ()
         object.__setattr__(self, "matching_units", units)
-        lows = {"num_units": 1, "channels": 1, "num_blocks": 0, "patch": 1}
-        lows |= {"motion_samples": 0, "neighbour_samples": 0}
-        for name, low in lows.items():
-            _require(getattr(self, name) >= low, name, getattr(self, name), f">= {low}")
-        small = self.patch <= LARGEST_PATCH
-        _require(small, "patch", self.patch, f"<= {LARGEST_PATCH}")
         odd = self.first_kernel >= 1 and self.first_kernel % 2 == 1
         _require(odd, "first_kernel", self.first_kernel, "odd, and >= 1")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            _require(value >= low, name, value, f">= {low}")
+            _require(value <= high, name, value, f"<= {high}")
         _require(
             self.activation in ACTIVATIONS,
             "activation",
@@ -106,8 +115,6 @@ class ModelConfig:
             alone = bool(value) and not self.motion_samples
             rule = f"{type(value)(0)} without motion_samples"
             _require(not alone, name, value, rule)
-        _require(self.search_radius >= 0, "search_radius", self.search_radius, ">= 0")
-        _require(self.lookback >= 1, "lookback", self.lookback, ">= 1")
         _require(self.lookahead in (0, 1, 2), "lookahead", self.lookahead, "0, 1 or 2")
         _require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {DTYPES}")
         _require(

@@ -11,7 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.common.dataclass_json import write_json
-from mtujax.common.files import check_frames_only, make_folder, whole_output
+from mtujax.common.files import (
+    check_frames_only,
+    is_leftover,
+    make_folder,
+    whole_output,
+)
 from mtujax.common.hardware import machine
 from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS
@@ -89,7 +94,8 @@ def _make_folder(folder):
     """Makes the folder, or refuses one that holds anything no demo left there."""
     make_folder(folder, "give another for the demo")
     for path in sorted(folder.iterdir()):
-        if path.name not in (*_FOLDERS, *_FILES):
+        unfinished = is_leftover(path) or path.name in (f"{f}.part" for f in _FOLDERS)
+        if path.name not in (*_FOLDERS, *_FILES) and not unfinished:
             raise UserError(f"{folder}: holds {path.name}; give the demo a new folder")
         if path.name in _FOLDERS and path.is_dir():
             check_frames_only(path)

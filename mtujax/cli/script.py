@@ -10,7 +10,6 @@ import errno
 import os
 import re
 import shlex
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,8 +17,9 @@ from typing import Annotated
 
 import typer
 
+from mtujax.common import interrupts
+from mtujax.common.interrupts import Interrupted
 from mtujax.errors import UsageError, UserError, out_of_memory
-from mtujax.training.interrupts import Interrupted
 
 # The base class of what the parser raises, wherever this typer takes its click from.
 _ParserError = typer.BadParameter.__base__
@@ -72,7 +72,7 @@ _EXTRAS = {
 
 def explain(error: Exception) -> tuple[int, str] | None:
     """Exit status and one line for what a user can fix, or None for a bug."""
-    if isinstance(error, UserError | Interrupted):
+    if isinstance(error, UserError):
         return error.status, str(error)
     if isinstance(error, _ParserError):
         message = " ".join(error.format_message().split()).rstrip(".")
@@ -119,17 +119,6 @@ def notes_of(error: BaseException) -> list[str]:
     return [note for note in notes if "\n" not in note.strip()]
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class _Stopped(BaseException):
-    """A signal came. Not KeyboardInterrupt, which parsers swallow."""
-
-    def __init__(self, number):
-        super().__init__()
-        self.status = 128 + number
-
-
 def _escape(error):
     """Escapes what the encoding of a terminal or log lacks, for `codecs`."""
     try:  # bytes of a name that Python could not decode, as in the locale C
@@ -138,13 +127,9 @@ def _escape(error):
         return codecs.lookup_error("backslashreplace")(error)
 
 
-def run_script(program: str, work: Callable[[], int | None]) -> None:
-    """Runs a command and exits with its status; one line for every mistake."""
-    _open_closed_streams()
-
-    def stop(number, _):
-        raise _Stopped(number)
-
+@contextlib.contextmanager
+def _readable(program):
+    """Standard output and error that take any text, and warnings of one line."""
     codecs.register_error("mtujax.escape", _escape)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file, no replacement of it
@@ -153,39 +138,37 @@ def run_script(program: str, work: Callable[[], int | None]) -> None:
         warnings.formatwarning,
         lambda message, *_, **__: f"{program}: warning: {message}\n",
     )
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # as in a background job of a shell
-            signal.signal(number, stop)
     try:
-        status = work() or 0
-    except _Stopped as stopped:
-        status = stopped.status
-        say(program, "; ".join(["interrupted", *notes_of(stopped)]))
-    except Exception as error:
-        explained = explain(error)
-        if explained is None:
-            raise
-        status, message = explained
-        say(program, "; ".join([message, *notes_of(error)]))
+        yield
     finally:
         warnings.formatwarning = shown
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+def run_script(program: str, work: Callable[[], int | None]) -> None:
+    """Runs a command and exits with its status; one line for every mistake."""
+    with _readable(program), interrupts.catching(program) as wish:
+        try:
+            status = work() or 0
+            interrupts.check()
+        except Interrupted as stopped:
+            wish.stay()
+            status = stopped.status
+            say(program, "; ".join([str(stopped), *notes_of(stopped)]))
+        except Exception as error:
+            wish.stay()
+            status = _said(program, error, wish.number)
     sys.exit(status)
 
 
-def _open_closed_streams():
-    """Opens standard streams that were closed at the start, to nowhere."""
-    # Else the next file that is opened takes the number of one, and gets all that
-    # libraries print; and print() to a lacking stderr goes to stdout.
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-        if getattr(sys, name) is None and name != "stdin":
-            setattr(sys, name, open(os.devnull, "w"))
+def _said(program, error, number):
+    """Prints the line of an error, and returns its status; raises it if it is a bug."""
+    if number is not None:  # a library made another error of the interruption
+        explained = 128 + number, "interrupted"
+    elif (explained := explain(error)) is None:
+        raise error
+    status, message = explained
+    say(program, "; ".join([message, *notes_of(error)]))
+    return status
 
 
 def say(program: str, message: object) -> None:
@@ -215,6 +198,7 @@ def start_jax(
             () if coordinator in (None, "auto") else (coordinator, processes, process)
         )
         parallel.start(*address)
+        interrupts.install()  # JAX takes SIGTERM for itself
     elif batch is not None:
         parallel.use_cores(batch)
     return parallel.is_first

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from pathlib import Path
 
-from mtujax.common.files import whole_output
+from mtujax.common.files import digest, whole_output
 from mtujax.common.text import nearest
 from mtujax.config import kinds
 from mtujax.errors import UsageError, UserError
@@ -89,7 +89,10 @@ def _read(value, kind):
         return value if value in parts else _NOT
     if origin in (int, float):
         wanted = isinstance(value, int if origin is int else int | float)
-        return origin(value) if wanted and not isinstance(value, bool) else _NOT
+        try:
+            return origin(value) if wanted and not isinstance(value, bool) else _NOT
+        except OverflowError:  # an integer of hundreds of digits
+            return _NOT
     if not parts:
         return value if isinstance(value, origin) else _NOT
     if not isinstance(value, list | tuple):
@@ -145,18 +148,44 @@ def _dotted(values, path=""):
             yield f"{path}{name}", json.dumps(value)
 
 
-def read_json(path: Path, remedy: str = ""):
-    """Reads JSON of a file, which may be remote; a UserError unless it is missing."""
-    way_out = f"; {remedy}" if remedy else ""
+def read_json(
+    path: Path, remedy: str = "", *, kind: type | None = None, sealed: bool = False
+):
+    """Reads the values of a JSON file; a missing one is a FileNotFoundError.
+
+    `path` may be remote; `kind` is a dataclass to build of them; `sealed` wants the
+    checksum of `seal`. A UserError names a file that cannot be read or holds something
+    else, and ends in the remedy.
+    """
     try:
-        return json.loads(path.read_bytes())  # as UTF-8, whatever the locale
+        values = json.loads(path.read_bytes())  # as UTF-8, whatever the locale
+        if (kind or sealed) and not isinstance(values, dict):
+            raise UserError(f"holds no mapping, but a {type(values).__name__}")
+        if sealed and values.pop(_SEAL, None) != _seal_of(values):
+            raise UserError("its checksum does not agree")
+        return from_dict(values, kind) if kind else values
     except FileNotFoundError:
         raise
     except OSError as error:
         why = f"cannot be read ({error.strerror})"
-    except ValueError as error:
+    except UserError as error:
+        why = f"damaged ({error})"
+    except (ValueError, RecursionError) as error:
         why = f"damaged, no JSON ({error})"
-    raise UserError(f"{path}: {why}{way_out}")
+    raise UserError(f"{path}: {why}{f'; {remedy}' if remedy else ''}")
+
+
+_SEAL = "seal"
+
+
+def seal(values: dict) -> dict:
+    """Adds a checksum to JSON values, and returns them as JSON gives them back."""
+    values = json.loads(json.dumps(values))
+    return {**values, _SEAL: _seal_of(values)}
+
+
+def _seal_of(values):
+    return digest(json.dumps(values, sort_keys=True).encode())
 
 
 def write_json(path: Path, values) -> None:

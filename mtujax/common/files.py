@@ -1,7 +1,9 @@
 """Files that get their final name only once they are complete, and file locks."""
 
 import contextlib
+import dataclasses
 import errno
+import functools
 import hashlib
 import os
 import re
@@ -11,9 +13,9 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mtujax.common import interrupts
 from mtujax.errors import UserError
 
-_LONGEST_ENDING = 64  # characters; what a folder has after a dot may be any text
 _FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -53,6 +55,7 @@ def check_place(output: Path, *, folder: bool) -> None:
     if output.exists() and folder != output.is_dir():
         found, wanted = ("file", "folder") if folder else ("folder", "file")
         raise UserError(f"{output}: is a {found}, but a {wanted} would be written")
+    sweep(output)
 
 
 _KINDS = (
@@ -92,7 +95,7 @@ def check_free(
 def check_only(folder: Path, ours: Callable[[Path], bool], what: str) -> None:
     """Refuses to replace a folder if it holds more than `what`, which is `ours`."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not ours(path):
+        if not ours(path) and not is_leftover(path):
             raise UserError(
                 f"{folder}: not replaced, as it holds more than {what}: {path.name}"
             )
@@ -125,6 +128,66 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
+_LOCK, _OLD, _GONE = ".lock", ".old", ".gone"
+_BUSY = "another process is writing it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """Something complete, next to other unfinished work, and the output it becomes.
+
+    Attributes:
+        path: what was written, on the file system of the output.
+        output: the file or folder that it becomes.
+        folder: whether it is a folder.
+    """
+
+    path: Path
+    output: Path
+    folder: bool
+
+    def place(self) -> None:
+        """Renames it, once: a process that was killed in the middle is finished."""
+        final = Path(os.path.realpath(self.output))  # what a link leads to is replaced
+        if not self.path.exists():
+            return
+        if not self.folder:
+            os.replace(self.path, final)
+            return
+        old = self.path.with_name(_OLD)  # a folder is not replaced in a single step
+        if final.exists():
+            final.rename(old)
+        try:
+            self.path.rename(final)
+        except BaseException:
+            if old.exists():
+                old.rename(final)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def publish(
+    *made: Made, overwrite: bool, commit: Callable[[], None] = lambda: None
+) -> None:
+    """Gives what is complete its final names; UserError if one is taken.
+
+    `commit` is called before the first, to note what may have to be finished by
+    `Made.place` if the process is killed.
+    """
+    for one in made:
+        if not overwrite and _is_taken(one.output, one.folder):
+            raise UserError(
+                f"{one.output}: appeared in the meantime, and is not replaced"
+            )
+        if not one.folder:
+            _to_disk(one.path)
+    interrupts.check()
+    with interrupts.undivided():
+        commit()
+        for one in made:
+            one.place()
+
+
 @contextlib.contextmanager
 def whole_output(
     output: Path, *, folder: bool, overwrite: bool = True
@@ -132,23 +195,32 @@ def whole_output(
     """Yields a temporary path next to `output` and renames it if the block succeeds.
 
     However else the block ends (an error, Ctrl-C), the temporary is deleted and what
-    was at `output` before is still there. It has the suffix of `output`; with `folder`
-    it is a new folder. UserError if `output` is a pipe or a device, or if without
-    `overwrite` it has appeared by then.
+    was at `output` before is still there. It has the name of `output`, in a hidden
+    folder; with `folder` it is a new folder. UserError if `output` is a pipe or a
+    device, or if without `overwrite` it has appeared by then.
     """
     _check_regular(output)
-    temporary = _beside(Path(os.path.realpath(output)), "part")
-    if folder:
-        temporary.mkdir()
-    try:
-        with naming(output, temporary):
-            yield temporary
-            publish(temporary, output, folder=folder, overwrite=overwrite)
-    finally:
+    interrupts.check()
+    with staged(output, folder=folder) as made:
+        yield made.path
+        publish(made, overwrite=overwrite)
+
+
+@contextlib.contextmanager
+def staged(output: Path, *, folder: bool) -> Iterator[Made]:
+    """Yields what is to be written, to `publish` it within the block.
+
+    It is in a hidden folder next to `output`, `.NAME.part`, which is deleted when the
+    block ends; if the process is killed, by the next one that writes `output`. A
+    UserError if another process is writing it.
+    """
+    final = Path(os.path.realpath(output))
+    place = _hidden(final)
+    with naming(output, place), _taken(place, final, output):
+        made = Made(place / final.name, output, folder)
         if folder:
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+            made.path.mkdir()
+        yield made
 
 
 @contextlib.contextmanager
@@ -157,21 +229,74 @@ def naming(output: Path, temporary: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if temporary.name in str(error.filename) or error.errno in _FULL:
+        if str(temporary) in str(error.filename) or error.errno in _FULL:
             raise OSError(error.errno, error.strerror, str(output)) from error
         raise
 
 
-def publish(temporary: Path, output: Path, *, folder: bool, overwrite: bool) -> None:
-    """Renames a complete temporary, on the same file system; UserError if taken."""
-    final = Path(os.path.realpath(output))  # what a link leads to is replaced
-    if not overwrite and _is_taken(final, folder):
-        raise UserError(f"{output}: appeared in the meantime, and is not replaced")
-    if folder:
-        _replace_folder(temporary, final)
-    else:
-        _to_disk(temporary)
-        os.replace(temporary, final)
+def discard(folder: Path) -> None:
+    """Deletes a folder, hidden first: if the process is killed, no half is left."""
+    with _taken(_hidden(folder), folder, folder):
+        folder.rename(_hidden(folder) / _GONE)
+
+
+def sweep(output: Path) -> None:
+    """Deletes what a process left that was killed while it wrote an output.
+
+    A folder that it was just replacing is replaced.
+    """
+    final = Path(os.path.realpath(output))
+    if is_leftover(_hidden(final)):
+        with contextlib.suppress(UserError), _taken(_hidden(final), final, output):
+            pass
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a killed process left it, or another one is writing there."""
+    if not path.name.startswith(".") or path.suffix != ".part" or not path.is_dir():
+        return False
+    names = {p.name for p in path.iterdir()} - {_LOCK, _OLD, _GONE}
+    return all(_hidden(path.with_name(name)) == path for name in names)
+
+
+def _hidden(final):
+    return named_after(final, ".part", hidden=True)
+
+
+@contextlib.contextmanager
+def _taken(place, final, output):
+    """Has a hidden folder for this process alone; empty at first, and then deleted."""
+    with contextlib.suppress(FileExistsError):
+        place.mkdir()
+    if not is_leftover(place):
+        raise UserError(f"{place}: is in the way, and not ours; move it away")
+    with one_at_a_time(place / _LOCK, output, busy=_BUSY):
+        made, old = place / final.name, place / _OLD
+        if old.exists() and not final.exists():  # killed between two renames
+            (made if made.exists() else old).rename(final)
+        _empty(place)
+        try:
+            with interrupts.tidied(functools.partial(_remove, place)):
+                yield
+        finally:
+            _remove(place)
+
+
+def _remove(place):
+    _empty(place)
+    with contextlib.suppress(OSError):  # Windows keeps what is open
+        (place / _LOCK).unlink()
+        place.rmdir()
+
+
+def _empty(place):
+    for path in place.iterdir():
+        if path.name == _LOCK:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _is_taken(output, folder):
@@ -185,41 +310,18 @@ def _to_disk(path):
         os.fsync(file.fileno())
 
 
-def _replace_folder(temporary, output):
-    """Renames a folder; one with content cannot be replaced in a single step."""
-    if not output.exists():
-        temporary.rename(output)
-        return
-    old = _beside(output, "old")
-    output.rename(old)
-    try:
-        temporary.rename(output)
-    except BaseException:
-        old.rename(output)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _beside(output, kind):
-    # Not the process ID: in a container it is the same at every start.
-    return named_after(
-        output, f".{os.urandom(16).hex()}.{kind}{output.suffix}", hidden=True
-    )
-
-
 def named_after(output: Path, ending: str, *, hidden: bool = False) -> Path:
     """A name beside `output`: its own and an ending, cut where there is no room.
 
     What is cut is replaced by a digest, so that other outputs have other names.
     """
     name = f".{output.name}" if hidden else output.name
-    ending = ending[:_LONGEST_ENDING]
     room = _most_bytes(output.parent) - len(os.fsencode(ending))
     if len(os.fsencode(name)) > room:
         mark = f"-{digest(os.fsencode(output.name))[:16]}"
         start = os.fsencode(name)[: room - len(mark)]
         name = start.decode(errors="ignore") + mark
-    return output.with_name(name + ending)
+    return output.parent / (name + ending)  # the root has no name
 
 
 def _most_bytes(folder):
@@ -247,6 +349,9 @@ def one_at_a_time(
     )
     try:
         held.acquire()
+        while not lock.exists():  # its holder has deleted it since it was opened
+            held.release()
+            held.acquire()
     except filelock.Timeout:
         raise UserError(f"{output}: {busy}") from None
     except OSError as error:

@@ -2,6 +2,8 @@
 
 import time
 
+from mtujax.common.interrupts import check
+
 _SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -26,6 +28,7 @@ class FrameProgress:
 
     def __call__(self, done: int, total: int | None) -> None:
         """Shows the number of frames done and expected (None if unknown)."""
+        check()
         now = time.monotonic()
         speed = done / max(now - self._begun, 1e-9)
         if self._bar:

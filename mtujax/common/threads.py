@@ -4,6 +4,7 @@ Decoder, network and encoder release the interpreter lock while they compute, so
 threads overlap them; bounded queues limit memory.
 """
 
+import contextlib
 import math
 import os
 import queue
@@ -11,6 +12,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+
+from mtujax.common.interrupts import check
 
 _END = object()
 _POLL = 0.1  # seconds between checks whether the other side has gone
@@ -36,7 +39,11 @@ class Ahead(Iterator):
 
     def __next__(self):
         """Returns the next item; raises an error of the iterator."""
-        item, error = self._queue.get()
+        while True:
+            check()
+            with contextlib.suppress(queue.Empty):
+                item, error = self._queue.get(timeout=_POLL)
+                break
         if error is not None:
             self._queue.put((_END, error))  # for further calls
             raise error
@@ -84,25 +91,27 @@ class Behind:
         """Waits until all items are done; after an error, drops those that wait."""
         if kind is not None:
             self._stop.set()
-        else:
-            self._offer(_END)
+        while kind is None and not self._taken(_END):
+            pass
         self._thread.join()
         if kind is None and self._error is not None:
             raise self._error
 
     def put(self, item: object) -> None:
         """Adds an item, waiting for room; raises the error of an earlier item."""
-        self._offer(item)
+        check()
+        while not self._taken(item):
+            check()
         if self._error is not None:
             raise self._error
 
-    def _offer(self, item):
-        while self._error is None:
-            try:
+    def _taken(self, item):
+        """Waits for room a while; True also after an error, when none is needed."""
+        with contextlib.suppress(queue.Full):
+            if self._error is None:
                 self._queue.put(item, timeout=_POLL)
-                return
-            except queue.Full:
-                pass
+            return True
+        return False
 
     def _run(self):
         try:
@@ -131,10 +140,12 @@ def in_order(
         waiting = deque()
         try:
             for item in items:
+                check()
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
+                check()
                 yield waiting.popleft().result()
         finally:
             # Otherwise everything queued would run before an error is seen.

@@ -12,11 +12,12 @@ import os
 import time
 import zlib
 from collections.abc import Callable
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
+from mtujax.common.arrays import map_npy
+from mtujax.common.dataclass_json import read_json
 from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, frame_files
 from mtujax.data.frames import KINDS, FrameSource, VideoInfo, no_split, video_info
@@ -25,6 +26,53 @@ from mtujax.errors import UserError
 
 VERSION = 1
 _MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Array:
+    """A file of frames, and the name, length and checksum of each of its sources."""
+
+    file: str
+    bytes: int
+    crc32: int
+    folder: str
+    sources: tuple[tuple[str, int, int], ...]
+    begin: str = ""  # of the names that count, where a folder holds several videos
+
+
+@dataclasses.dataclass(frozen=True)
+class _Video:
+    """A video: its name, frames, height and width, and its two arrays."""
+
+    video: tuple[str, int, int, int]
+    blurry: _Array
+    sharp: _Array
+
+    def __post_init__(self):
+        if min(self.video[1:]) < 1:
+            raise ValueError(f"video {list(self.video)}: must be of 1 or more")
+
+    @property
+    def info(self):
+        return VideoInfo(*self.video)
+
+    @property
+    def arrays(self):
+        return [getattr(self, kind) for kind in KINDS]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Manifest:
+    """Contents of the manifest; `built` is in nanoseconds since the epoch."""
+
+    version: int
+    set: str
+    built: int
+    splits: dict[str, tuple[_Video, ...]]
+
+    @property
+    def videos(self):
+        return list(itertools.chain(*self.splits.values()))
 
 
 def build_cache(
@@ -147,18 +195,19 @@ class CachedFrames(FrameSource):
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
-        self.name = f"{manifest['set']} in {folder}"
-        if label not in (None, manifest["set"]):
-            raise UserError(f"{folder}: holds {manifest['set']}, not {label}")
-        if split not in manifest["splits"]:
-            raise no_split(self.name, split, manifest["splits"])
-        entries = manifest["splits"][split]
+        self.name = f"{manifest.set} in {folder}"
+        if label not in (None, manifest.set):
+            raise UserError(f"{folder}: holds {manifest.set}, not {label}")
+        if split not in manifest.splits:
+            raise no_split(self.name, split, manifest.splits)
+        entries = manifest.splits[split]
         for entry in entries:
-            for kind in KINDS:
-                _compare(folder, entry[kind], manifest["built"])
-        self.videos = tuple(VideoInfo(*entry["video"]) for entry in entries)
+            for array in entry.arrays:
+                _compare(folder, array, manifest.built)
+        self.videos = tuple(entry.info for entry in entries)
         self._files = [
-            {k: folder / entry[k]["file"] for k in KINDS} for entry in entries
+            {k: folder / a.file for k, a in zip(KINDS, entry.arrays, strict=True)}
+            for entry in entries
         ]
         self._arrays = {}
 
@@ -178,47 +227,33 @@ class CachedFrames(FrameSource):
         return self._arrays[video, kind]
 
 
-def read_manifest(folder: Path) -> dict:
+def read_manifest(folder: Path) -> _Manifest:
     """Reads a decoded copy's manifest; a UserError if missing or of another version."""
     path = folder / _MANIFEST
     if not path.is_file():
         raise UserError(f"{folder}: no decoded copy, as it has no {_MANIFEST}")
-    try:
-        manifest = json.loads(path.read_text())
-        version = manifest["version"]
-        if version == VERSION:
-            _check_entries(manifest)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: damaged; {_AGAIN}") from error
+    values = read_json(path, _AGAIN)
+    version = values.get("version", VERSION) if isinstance(values, dict) else VERSION
     if version != VERSION:
         raise UserError(
             f"{folder}: decoded copy of version {version}, but this mtujax reads "
             f"{VERSION}; {_AGAIN}"
         )
-    return manifest
-
-
-def _check_entries(manifest):
-    """Looks up every field, which raises where one is missing."""
-    itemgetter("set", "built")(manifest)
-    for video in itertools.chain(*manifest["splits"].values()):
-        VideoInfo(*video["video"])
-        for kind in KINDS:
-            itemgetter("file", "bytes", "crc32", "folder", "sources")(video[kind])
+    return read_json(path, _AGAIN, kind=_Manifest)
 
 
 _AGAIN = "`mtujax data prepare NAME FOLDER --raw --overwrite` builds it again"
 
 
-def _compare(folder, entry, built):
+def _compare(folder, array, built):
     """Rejects arrays that are cut short, or older than their source frames."""
-    path = folder / entry["file"]
-    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+    path = folder / array.file
+    if not path.is_file() or path.stat().st_size != array.bytes:
         raise UserError(f"{path}: missing or cut short; {_AGAIN}")
-    source = Path(entry["folder"])
+    source = Path(array.folder)
     if not source.is_dir():
         return  # moved away after decoding, which is fine
-    for name, length, crc32 in entry["sources"]:
+    for name, length, crc32 in array.sources:
         file = source / name
         found = file.stat() if file.is_file() else None
         # A newer time alone may come from copying: then the content decides.
@@ -228,8 +263,8 @@ def _compare(folder, entry, built):
             or (found.st_mtime_ns > built and zlib.crc32(file.read_bytes()) != crc32)
         ):
             raise UserError(f"{path}: stale, as {file} has changed since; {_AGAIN}")
-    known = {os.path.splitext(name)[0] for name, *_ in entry["sources"]}
-    there = frame_files(source, entry.get("begin", ""))
+    known = {os.path.splitext(name)[0] for name, *_ in array.sources}
+    there = frame_files(source, array.begin)
     if added := sorted(there.keys() - known):
         raise UserError(
             f"{path}: stale, as {source / there[added[0]]} is new; {_AGAIN}"
@@ -254,10 +289,8 @@ _HEADER = "damaged: its header does not fit"
 def _mapped(path, info):
     """A memory-mapped array [N, H, W, 3] uint8; None if its header is damaged."""
     try:
-        array = np.load(path, mmap_mode="r")
-    except OSError:
-        raise
-    except Exception:  # of any kind: it parses what may be garbage
+        array = map_npy(path)
+    except UserError:
         return None
     fits = array.shape == (info.frames, info.height, info.width, 3)
     return array if fits and array.dtype == "u1" and array.flags.c_contiguous else None
@@ -275,21 +308,20 @@ def verify_cache(folder: Path) -> list[str]:
     Raises:
         UserError: if it is no decoded copy, or one of another version.
     """
-    videos = itertools.chain(*read_manifest(folder)["splits"].values())
-    return [line for v in videos for k in KINDS for line in _damage(folder, v, k)]
+    videos = read_manifest(folder).videos
+    return [line for v in videos for a in v.arrays for line in _damage(folder, a, v)]
 
 
-def _damage(folder, video, kind):
-    entry = video[kind]
-    path = folder / entry["file"]
-    if not path.is_file() or path.stat().st_size != entry["bytes"]:
+def _damage(folder, array, video):
+    path = folder / array.file
+    if not path.is_file() or path.stat().st_size != array.bytes:
         yield f"{path}: missing or cut short"
         return
-    frames, crc32 = _mapped(path, VideoInfo(*video["video"])), 0
+    frames, crc32 = _mapped(path, video.info), 0
     if frames is None:
         yield f"{path}: {_HEADER}"
         return
     for frame in frames:
         crc32 = zlib.crc32(frame.data, crc32)
-    if crc32 != entry["crc32"]:
+    if crc32 != array.crc32:
         yield f"{path}: damaged: its checksum does not fit"

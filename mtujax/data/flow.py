@@ -9,8 +9,6 @@ of a frame, h w of a window.
 
 import contextlib
 import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +16,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from mtujax.common import arrays
 from mtujax.common.files import natural_key
 from mtujax.data.frames import FrameSource, VideoInfo, Window
 from mtujax.errors import UserError
@@ -137,8 +136,6 @@ SUFFIXES = (".npz", ".flo")
 _FLO = struct.Struct("<fii")
 _FLO_MAGIC = 202021.25
 _FLO_UNKNOWN = 1e9
-_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, RuntimeError)
-_LOCAL_HEADER = 30  # bytes of a zip member's header, before its name
 
 
 def write_npz(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
@@ -173,17 +170,8 @@ def read_npz(
         UserError: naming the file, if it is missing, damaged, of another kind or of
             another size.
     """
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            flow, valid = (_member(path, archive, n) for n in ("flow", "valid"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except _DAMAGED as error:
-        raise UserError(f"{path}: damaged, or no .npz file") from error
-    except KeyError as error:
-        raise UserError(
-            f"{path}: needs the arrays `flow` [H, W, 2] and `valid` [H, W]"
-        ) from error
+    found = arrays.read_npz(path, ("flow", "valid"))
+    flow, valid = found["flow"], found["valid"]
     if (
         flow.ndim != 3
         or flow.shape[2] != 2
@@ -198,30 +186,6 @@ def read_npz(
     _check_size(path, flow.shape[:2], size)
     flow, valid = cut(flow, valid, window)
     return np.array(flow, np.float32), np.array(valid)
-
-
-def _member(path, archive, name):
-    """An array of an .npz; memory-mapped if it is uncompressed."""
-    info = archive.getinfo(f"{name}.npy")
-    if info.compress_type != zipfile.ZIP_STORED:
-        with archive.open(info) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    with path.open("rb") as file:
-        file.seek(info.header_offset)
-        head = file.read(_LOCAL_HEADER)
-        name_bytes, extra_bytes = struct.unpack_from("<HH", head, _LOCAL_HEADER - 4)
-        file.seek(name_bytes + extra_bytes, 1)
-        shape, fortran, dtype = _array_header(file)
-        if fortran or dtype.hasobject:
-            raise ValueError
-        return np.memmap(file, dtype, "r", file.tell(), shape)
-
-
-def _array_header(file):
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
 
 
 def read_flo(

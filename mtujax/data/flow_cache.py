@@ -7,16 +7,15 @@ so that an interrupted run resumes with the next video.
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mtujax.common.dataclass_json import check_same, read_json
 from mtujax.common.files import (
     check_space,
-    naming,
+    discard,
+    is_leftover,
     one_at_a_time,
-    publish,
     whole_output,
 )
 from mtujax.common.threads import default_threads, in_order
@@ -28,6 +27,15 @@ VERSION = 1
 METHODS = ("dis", "teacher")
 _MANIFEST = "manifest.json"
 _BYTES = 5  # per pixel: two half-precision floats and a bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Manifest:
+    """Contents of the manifest; name, frames, height and width of each video."""
+
+    version: int
+    method: str | None
+    videos: tuple[tuple[str, int, int, int], ...]
 
 
 def estimator(method: str) -> Estimator:
@@ -96,8 +104,7 @@ def compute_motion(
 
 def _made_of(videos, method):
     """Contents of the manifest, which must match for stored motion to be used."""
-    infos = [list(dataclasses.astuple(video)) for video in videos]
-    return {"version": VERSION, "method": method, "videos": infos}
+    return _Manifest(VERSION, method, tuple(map(dataclasses.astuple, videos)))
 
 
 def _begin(folder, made_of, overwrite):
@@ -109,54 +116,35 @@ def _begin(folder, made_of, overwrite):
         except UserError:
             if not overwrite:
                 raise
-    elif any(folder.iterdir()):
+    elif not all(is_leftover(path) for path in folder.iterdir()):
         raise UserError(f"{folder}: holds something else; choose another --output")
-    for video in sorted(p for p in folder.iterdir() if p.is_dir()):
-        _discard(video)  # hidden folders come first
+    for video in sorted(folder.iterdir()):
+        if video.is_dir() and not is_leftover(video):
+            discard(video)
     with whole_output(folder / _MANIFEST, folder=False) as file:
-        file.write_text(json.dumps(made_of))
-
-
-def _discard(video):
-    """Deletes a video's folder, hidden first: if interrupted, the rest is not used."""
-    part = video
-    if not video.name.startswith("."):
-        part = video.with_name(f".{video.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        video.rename(part)
-    shutil.rmtree(part)
+        file.write_text(json.dumps(dataclasses.asdict(made_of)))
 
 
 def _check_manifest(folder, wanted, remedy):
     """Refuses stored motion that is not the wanted one; any method if that is None."""
-    path = folder / _MANIFEST
-    try:
-        found, wanted = map(_comparable, (read_json(path, remedy), wanted))
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: damaged; {remedy}") from None
+    found = read_json(folder / _MANIFEST, remedy, kind=_Manifest)
+    found, wanted = _comparable(found), _comparable(wanted)
     if wanted["method"] is None:
         found["method"] = None
     check_same(found, wanted, f"{folder}: holds other motion", remedy)
 
 
 def _comparable(made_of):
-    videos = {n: f"{count} frames, {w}x{h}" for n, count, h, w in made_of["videos"]}
-    return {**{key: made_of[key] for key in ("version", "method")}, "videos": videos}
+    videos = {n: f"{count} frames, {w}x{h}" for n, count, h, w in made_of.videos}
+    return {**dataclasses.asdict(made_of), "videos": videos}
 
 
 def _video(source, number, folder, estimate, threads) -> Iterator[None]:
     """Computes one video; yields once per frame."""
-    info = source.videos[number]
-    part = folder / f".{info.name}.part"
-    shutil.rmtree(part, ignore_errors=True)  # left by a process that was killed
-    try:
-        with naming(folder / info.name, part):
-            part.mkdir()
-            yield  # the first frame has no motion
-            yield from _frames(source, number, part, estimate, threads)
-            publish(part, folder / info.name, folder=True, overwrite=False)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    place = folder / source.videos[number].name
+    with whole_output(place, folder=True, overwrite=False) as part:
+        yield  # the first frame has no motion
+        yield from _frames(source, number, part, estimate, threads)
 
 
 def _frames(source, number, folder, estimate, threads):

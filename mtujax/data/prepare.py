@@ -6,18 +6,21 @@ arrays. Both are built in a hidden folder of `OUTPUT`, then moved into place.
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from mtujax.common.files import (
+    Made,
     check_free,
     check_space,
     naming,
     one_at_a_time,
     publish,
 )
+from mtujax.common.interrupts import tidied
 from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check_dataset
 from mtujax.data.folders import find
@@ -102,11 +105,14 @@ def prepare_dataset(
         report.refuse(partial=partial, advice="; --partial takes what is there")
         check_space(output, _bytes_needed(found, raw))
         with progress("writing") as show, _naming(final, part):
+            made = part / RAW
             if raw:
-                build_cache(found, part, threads=threads, progress=show)
-            made = part if raw else _records(found, part, show)
+                made.mkdir()
+                build_cache(found, made, threads=threads, progress=show)
+            else:
+                made = _records(found, part, show)
             final.parent.mkdir(parents=True, exist_ok=True)
-            publish(made, final, folder=True, overwrite=overwrite)
+            publish(Made(made, final, folder=True), overwrite=overwrite)
         if not raw:
             _tidy(part / name / ".config", final)
     used = sum(path.stat().st_size for path in final.rglob("*") if path.is_file())
@@ -146,10 +152,12 @@ def _part(folder):
     """A hidden folder to build in, deleted afterwards; replaces a killed process's."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
+    tidy = functools.partial(shutil.rmtree, folder, ignore_errors=True)
     try:
-        yield folder
+        with tidied(tidy):
+            yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        tidy()
 
 
 @contextlib.contextmanager

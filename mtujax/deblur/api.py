@@ -18,6 +18,7 @@ import numpy as np
 from mtujax.common.files import check_output, digest
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.options import Options
+from mtujax.deblur.resume import is_publishing
 from mtujax.deblur.session import Restoration
 from mtujax.errors import UsageError, check_least
 from mtujax.model.inference import inference_form
@@ -140,7 +141,9 @@ def deblur_video(
     notes = _Notes(on_note)
     with open_reader(input, size, rate) as reader:
         source = None if reader.kind == "pipe" else Path(input)
-        _check_outputs(source, output, kind, options, overwrite)
+        # What of a killed run is complete is not in the way.
+        if kind == "pipe" or not is_publishing(Path(output)) or overwrite > resume:
+            _check_outputs(source, output, kind, options, overwrite)
         notes.extend(reader.info.notes)
         network = _network(weights, dtype)
         if save_motion is None:

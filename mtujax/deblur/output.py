@@ -5,13 +5,14 @@ ends a segment from time to time; finished segments survive an interruption. Let
 W pixels, h w motion grid.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.files import publish, whole_output
+from mtujax.common.files import Made, publish, staged
 from mtujax.deblur.comparison import compare, motion_picture, view_size
 from mtujax.deblur.options import Options
 from mtujax.deblur.restorer import Restored
@@ -60,19 +61,21 @@ class VideoSink:
         self._parts.append(part)
         return dataclasses.asdict(part) | {"path": part.path.name}
 
-    def publish(
+    @contextlib.contextmanager
+    def made(
         self,
         output: Path,
         *,
-        overwrite: bool,
         extras: Extras | None = None,
         on_note: Callable[[str], None] = lambda note: None,
-    ) -> None:
-        """Ends the last part and joins all parts under the final name."""
+    ) -> Iterator[Made]:
+        """Ends the last part and joins all parts, to be published within the block."""
         if self._writer is not None:
             self.end_segment()
-        with whole_output(output, folder=False, overwrite=overwrite) as temporary:
-            join(temporary, self._info, self._encoding, self._parts, extras, on_note)
+        with staged(output, folder=False) as made:
+            path = made.path
+            join(path, self._info, self._encoding, self._parts, extras, on_note)
+            yield made
 
     def close(self) -> None:
         """Abandons an unfinished part, if there is one."""
@@ -95,9 +98,10 @@ class FolderSink(FolderWriter):
         """Returns an empty dict, as there is nothing to be noted."""
         return {}
 
-    def publish(self, output: Path, *, overwrite: bool, **_) -> None:
-        """Gives the folder its final name."""
-        publish(self._path, output, folder=True, overwrite=overwrite)
+    @contextlib.contextmanager
+    def made(self, output: Path, **_) -> Iterator[Made]:
+        """Gives the folder, to be published within the block."""
+        yield Made(self._path, output, folder=True)
 
     def close(self) -> None:
         """Does nothing: no file stays open."""
@@ -114,8 +118,10 @@ class PipeSink(RawWriter):
             # The command line's parser would end silently on a broken pipe.
             raise UserError("-: whoever read the frames has gone") from None
 
-    def publish(self, *_, **__) -> None:
-        """Does nothing: every frame is in the pipe already."""
+    @contextlib.contextmanager
+    def made(self, *_, **__) -> Iterator[None]:
+        """Gives None: every frame is in the pipe already."""
+        yield
 
 
 _FULL_COLOUR = 16  # pixels of motion: hand-held motion is mostly shorter
@@ -191,17 +197,30 @@ class Target:
         if self._motion:
             self._motion.resume([s["motion"] for s in segments])
 
-    def publish(self, *, overwrite: bool, on_note: Callable[[str], None]) -> None:
-        """Puts what is complete under its final name, and notes what was lost."""
+    def publish(
+        self,
+        *,
+        overwrite: bool,
+        on_note: Callable[[str], None],
+        commit: Callable[[list[Made]], None],
+    ) -> None:
+        """Puts what is complete under its final names, and notes what was lost.
+
+        `commit` is given all of it before the first gets its name.
+        """
         extras = self._extras
         if extras is not None:
             shift, start, end = self._reader.span
             extras = dataclasses.replace(extras, shift=shift, start=start, end=end)
-        self._picture.publish(
-            self._output, overwrite=overwrite, extras=extras, on_note=on_note
-        )
-        if self._motion:
-            self._motion.publish(Path(self._options.save_motion), overwrite=overwrite)
+        with contextlib.ExitStack() as stack:
+            made = []
+            if self._motion:
+                motion = Path(self._options.save_motion)
+                made.append(stack.enter_context(self._motion.made(motion)))
+            picture = self._picture.made(self._output, extras=extras, on_note=on_note)
+            if (picture := stack.enter_context(picture)) is not None:
+                made.append(picture)
+            publish(*made, overwrite=overwrite, commit=lambda: commit(made))
 
     def close(self) -> None:
         """Abandons what is unfinished."""

@@ -2,23 +2,64 @@
 
 `OUTPUT.part` holds what is finished of OUTPUT: `job.json` (settings and segments),
 `state-N.npz` (the network's state after N segments) and the sinks' own files. It is
-deleted when the output is complete, or when nothing in it is finished.
+deleted when the output is complete, or when nothing in it is finished. Killed at any
+moment, it is as far as `job.json` says: that is written last and deleted last, and
+emptied before anything that it names is deleted.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.dataclass_json import check_same, read_json
-from mtujax.common.files import named_after, one_at_a_time
+from mtujax.common import interrupts
+from mtujax.common.arrays import read_npz
+from mtujax.common.dataclass_json import check_same, read_json, seal
+from mtujax.common.files import Made, digest, named_after, one_at_a_time, sweep
 from mtujax.errors import UserError
 
 _MANIFEST = "job.json"
 _LOCK = "lock"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Segment:
+    """A finished segment: frames, cuts, what the sinks noted, digest of the state."""
+
+    frames: int
+    cuts: int = 0
+    target: dict[str, dict] = dataclasses.field(default_factory=dict)
+    state: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Publication:
+    """What is complete, (path, output, whether a folder) each, and what to report."""
+
+    made: tuple[tuple[str, str, bool], ...]
+    frames: int
+    cuts: int
+    size: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """The manifest."""
+
+    settings: dict
+    segments: tuple[_Segment, ...] = ()
+    publication: _Publication | None = None
+
+    @property
+    def frames(self):
+        if self.publication is not None:
+            return self.publication.frames
+        return sum(segment.frames for segment in self.segments)
 
 
 class Job:
@@ -26,7 +67,10 @@ class Job:
 
     Attributes:
         folder: where sinks keep unfinished files.
-        segments: for each finished segment, what each sink and the pipeline noted.
+        segments: the finished ones.
+        published: frames, cuts and size of an output that a killed process had made,
+            and that is complete now; None if there is work to do.
+        replaces: whether that process may have published a part of the output.
     """
 
     def __init__(
@@ -41,22 +85,26 @@ class Job:
         """Makes the folder, or resumes or discards (`start_over`) what is in it."""
         # `settings`, JSON values, must be equal for a job to be resumed. `resumable`
         # keeps finished segments when the work is interrupted.
-        self._output = output
+        self._output, self.folder = output, _folder(output)
         self._settings = json.loads(json.dumps(settings))
-        self.folder = named_after(Path(os.path.realpath(output)), ".part")
         self.segments, self._resumable = [], resumable
-        if self.folder.exists():
-            self._take(resume, start_over)
+        self.published, self.replaces = None, False
+        self._complete = False
         made = not self.folder.exists()
-        try:
-            if made:
-                self.folder.mkdir()
-                self._store(self.folder / _MANIFEST, self._manifest())
-            self._held = self._lock()
-        except OSError:
-            if made:
-                shutil.rmtree(self.folder, ignore_errors=True)
-            raise
+        with contextlib.ExitStack() as stack:
+            self.folder.mkdir(exist_ok=True)
+            _content(self.folder)  # refused before anything is written there
+            busy = "another process is writing it"
+            lock = one_at_a_time(self.folder / _LOCK, self._output, busy=busy)
+            try:
+                stack.enter_context(lock)
+            except OSError:
+                if made:
+                    shutil.rmtree(self.folder, ignore_errors=True)
+                raise
+            self._take(_content(self.folder), resume, start_over)
+            stack.enter_context(interrupts.tidied(self._left_behind))
+            self._held = stack.pop_all()
 
     def __enter__(self) -> "Job":
         """Returns itself."""
@@ -64,97 +112,160 @@ class Job:
 
     def __exit__(self, kind, error, _):
         """Deletes the folder unless the work failed and a segment is finished."""
-        if error is not None and self.segments and self._resumable:
-            error.add_note(
-                f"{self.frames} finished frames are kept in {self.folder.name}: "
-                "--resume continues from them"
-            )
-            self._held.close()
-        else:
-            self._discard(self._held)
+        with self._held:
+            if error is None or not (note := self._kept()):
+                self._remove()
+            else:
+                error.add_note(note)
+        if os.name == "nt" and not self.segments:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _left_behind(self):
+        """In place of `__exit__`; no segment is finished any more."""
+        return (not self._complete and self._kept()) or self._remove()
+
+    def _kept(self):
+        """What to say of finished segments that are kept; None if there are none."""
+        if not self.segments or not self._resumable:
+            return None
+        return (
+            f"{self.frames} finished frames are kept in {self.folder.name}: --resume "
+            "continues from them"
+        )
+
+    def _remove(self):
+        self._discard()
+        self.segments = []
+        with contextlib.suppress(OSError):  # Windows keeps what is open
+            (self.folder / _LOCK).unlink()
+            self.folder.rmdir()
 
     @property
     def frames(self) -> int:
-        """Number of frames in the finished segments."""
-        return sum(segment["frames"] for segment in self.segments)
+        """Number of frames that are finished."""
+        if self.published is not None:
+            return self.published.frames
+        return sum(segment.frames for segment in self.segments)
 
     def finish(self, segment: dict, state: dict[str, np.ndarray]) -> None:
         """Records a finished segment, and the state to start the next one from."""
         # `segment` is JSON values, with the number of its `frames`; its files are
         # closed.
-        number = len(self.segments) + 1
-        path = self._state(number)
-        with _appearing(path) as file:
-            np.savez(file, **state)
-        # Recorded last: what the manifest names exists.
-        self.segments.append(segment)
-        self._store(self.folder / _MANIFEST, self._manifest())
-        self._state(number - 1).unlink(missing_ok=True)
+        with interrupts.undivided():
+            number = len(self.segments) + 1
+            path = self._state(number)
+            with _appearing(path) as file:
+                np.savez(file, **state)
+            # Recorded last: what the manifest names exists.
+            self.segments.append(_Segment(**segment, state=digest(path.read_bytes())))
+            self._store()
+            self._state(number - 1).unlink(missing_ok=True)
 
     def state(self) -> dict[str, np.ndarray]:
         """Loads the state after the last finished segment, as given to `finish`."""
-        with np.load(self._state(len(self.segments))) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        path, sha256 = self._state(len(self.segments)), self.segments[-1].state
+        found = read_npz(path, sha256=sha256, remedy="--overwrite starts over")
+        return {name: np.array(value) for name, value in found.items()}
 
-    def _lock(self):
-        """Locks the folder for this process, so that no two write the same output."""
-        held = contextlib.ExitStack()
-        busy = "another process is writing it"
-        held.enter_context(one_at_a_time(self.folder / _LOCK, self._output, busy=busy))
-        return held
-
-    def _discard(self, held, *, ignore_errors=True):
-        """Deletes the folder, and releases its lock."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        left = self.folder.exists()  # Windows does not delete the lock, an open file
-        held.close()
-        if left:
-            shutil.rmtree(self.folder, ignore_errors=ignore_errors)
+    def commit(
+        self, made: Sequence[Made], *, frames: int, cuts: int, size: tuple[int, int]
+    ) -> None:
+        """Notes that all is complete, so that publishing it can be finished later."""
+        if self._resumable:
+            places = tuple(
+                (str(m.path), os.path.realpath(m.output), m.folder) for m in made
+            )
+            self._store(_Publication(places, frames, cuts, size))
+            self._complete = True
 
     def _state(self, number):
         return self.folder / f"state-{number}.npz"
 
-    def _manifest(self):
-        content = {"settings": self._settings, "segments": self.segments}
-        return json.dumps(content, indent=1)
-
-    def _store(self, path, text):
-        with _appearing(path) as file:
+    def _store(self, publication=None):
+        content = _Content(self._settings, tuple(self.segments), publication)
+        with _appearing(self.folder / _MANIFEST) as file:
+            text = json.dumps(seal(dataclasses.asdict(content)), indent=1)
             file.write(text.encode())
 
-    def _take(self, resume, start_over):
-        """Decides what to do with a folder that exists already."""
-        content = self._content()
-        segments, settings = content["segments"], content["settings"]
-        if segments and not (resume or start_over):
-            frames = sum(s["frames"] for s in segments)
+    def _discard(self):
+        """Deletes what is in the folder; it never claims to have what is gone."""
+        if not self._complete:
+            self.segments = []
+            self._store()
+        for path in self.folder.iterdir():
+            if path.name in (_LOCK, _MANIFEST):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        (self.folder / _MANIFEST).unlink(missing_ok=True)
+
+    def _take(self, content, resume, start_over):
+        """Decides what to do with what is in the folder already."""
+        if content.frames and not (resume or start_over):
             raise UserError(
-                f"{self.folder.name}: has {frames} finished frames of an interrupted "
-                "run; --resume continues it, --overwrite starts over"
+                f"{self.folder.name}: has {content.frames} finished frames of an "
+                "interrupted run; --resume continues it, --overwrite starts over"
             )
-        if not segments or not resume:
-            self._discard(self._lock(), ignore_errors=False)
+        if not content.frames or not resume:
+            self._discard()
+            self._store()
             return
         check_same(
-            settings,
+            content.settings,
             self._settings,
             f"{self.folder.name}: was started with other settings",
             "give the same, or --overwrite to start over",
         )
-        self.segments = segments
+        self.segments = list(content.segments)
+        if content.publication is not None:
+            self._publish(content.publication)
 
-    def _content(self):
-        names = {path.name for path in self.folder.iterdir()}
-        if names <= {_LOCK, f"{_MANIFEST}.new"}:  # killed right after the start
-            return {"settings": {}, "segments": []}
-        try:
-            content = read_json(self.folder / _MANIFEST)
-            return {k: content[k] for k in ("settings", "segments")}
-        except (FileNotFoundError, UserError, KeyError, TypeError):
-            raise UserError(
-                f"{self.folder}: is in the way: unfinished work is kept there, and "
-                "this is none; move it away"
-            ) from None
+    def _publish(self, publication):
+        """Finishes a publication, or has it done again if something of it is gone."""
+        made = [Made(Path(p), Path(o), folder) for p, o, folder in publication.made]
+        self.replaces = True
+        if all(one.path.exists() or one.output.exists() for one in made):
+            for one in made:
+                one.place()
+                sweep(one.output)
+            self.published, self._complete = publication, True
+        elif any(one.folder and not one.path.exists() for one in made):
+            self._discard()  # frames of finished segments are gone
+            self._store()
+
+
+def is_publishing(output: Path) -> bool:
+    """Whether a process was killed while it published an output, or tidied up."""
+    folder = _folder(output)
+    with contextlib.suppress(OSError, UserError):
+        if _content(folder).publication is not None:
+            return True
+        if {path.name for path in folder.iterdir()} <= {_LOCK}:  # nothing is left
+            with one_at_a_time(folder / _LOCK, output):
+                (folder / _LOCK).unlink()
+                folder.rmdir()
+    return False
+
+
+def _folder(output):
+    return named_after(Path(os.path.realpath(output)), ".part")
+
+
+def _content(folder):
+    """Reads the manifest; a UserError if the folder is none of a job."""
+    names = {path.name for path in folder.iterdir()}
+    if names <= {_LOCK, f"{_MANIFEST}.new"}:  # killed right after the start
+        return _Content({})
+    remedy = f"move {folder.name} away to start over"
+    try:
+        return read_json(folder / _MANIFEST, remedy, kind=_Content, sealed=True)
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: is in the way: unfinished work is kept there, and this is "
+            "none; move it away"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -7,11 +7,10 @@ network runs in the caller's. Letters: H W pixels.
 import contextlib
 import itertools
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mtujax.common.files import naming
+from mtujax.common.files import naming, staged
 from mtujax.common.threads import Ahead, Behind
 from mtujax.deblur.options import Options
 from mtujax.deblur.output import Target
@@ -65,8 +64,9 @@ class Restoration:
             self._restore(None, None, overwrite)
             return
         parent = Path(os.path.realpath(motion)).parent
-        with tempfile.TemporaryDirectory(prefix=".", dir=parent) as folder:
-            self._restore(Path(folder), None, overwrite)
+        parts = parent / f"{Path(motion).name}.frames"
+        with staged(parts, folder=True) as made:
+            self._restore(made.path, None, overwrite)
 
     def to_disk(
         self, settings: dict, *, every: int, resume: bool, overwrite: bool, keep: bool
@@ -82,8 +82,11 @@ class Restoration:
                 self._say_where(job.frames)
             self._job = job
             self.frames = self.resumed = job.frames
-            self.cuts = sum(segment["cuts"] for segment in job.segments)
-            self._restore(job.folder, every, overwrite)
+            self.cuts = sum(segment.cuts for segment in job.segments)
+            if job.published is None:
+                self._restore(job.folder, every, overwrite or job.replaces)
+            else:
+                self.size, self.cuts = job.published.size, job.published.cuts
 
     def _say_where(self, done):
         where = (
@@ -101,9 +104,15 @@ class Restoration:
             self._run(target, every)
             if not self.frames:
                 raise UserError(self._nothing())
-            target.publish(overwrite=overwrite, on_note=self._on_note)
+            target.publish(
+                overwrite=overwrite, on_note=self._on_note, commit=self._commit
+            )
         for note in self._reader.late_notes:
             self._on_note(note)
+
+    def _commit(self, made):
+        if self._job is not None:
+            self._job.commit(made, frames=self.frames, cuts=self.cuts, size=self.size)
 
     def _run(self, target, every):
         restorer = Restorer(
@@ -114,7 +123,7 @@ class Restoration:
         )
         done = self.resumed
         if done:
-            target.resume([s["target"] for s in self._job.segments])
+            target.resume([s.target for s in self._job.segments])
             restorer.resume(self._job.state(), done)
         with (
             Ahead(self._decoded(done), _WAITING) as frames,

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtujax.common.arrays import map_npy
 from mtujax.common.files import FRAME_SUFFIXES, digest, natural_key
 from mtujax.data.array_cache import is_cache
 from mtujax.data.datasets import config_of, dataset
@@ -150,8 +151,8 @@ def _is_deep(path):
     """Whether a file has more than 8 bits."""
     if path.suffix == _ARRAY:
         try:
-            return np.load(path, mmap_mode="r").dtype != np.uint8
-        except (ValueError, OSError, EOFError):
+            return map_npy(path).dtype != np.uint8
+        except UserError:
             return False  # reported when it is read
     with path.open("rb") as file:
         return _is_deep_png(file.read(_PNG_DEPTH + 1))
@@ -172,10 +173,7 @@ def _read_image(path):
 
 
 def _read_array(path):
-    try:
-        image = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError):
-        raise UserError(f"{path}: damaged, or no NumPy array") from None
+    image = np.array(map_npy(path))
     if image.ndim != 3 or image.shape[2] != 3:
         raise UserError(f"{path}: is of shape {image.shape}, not [H, W, 3]")
     if image.dtype == np.uint8:

@@ -12,14 +12,13 @@ table.md        the table of videos, for readers
 import contextlib
 import csv
 import dataclasses
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from mtujax.common.dataclass_json import from_dict, read_json, write_json
-from mtujax.common.files import one_at_a_time, publish, whole_output
+from mtujax.common.files import one_at_a_time, publish, staged, whole_output
 from mtujax.errors import UserError
 from mtujax.evaluation.results import Evaluation, read_results
 from mtujax.evaluation.scores import VideoRecord
@@ -123,10 +122,11 @@ class SavedFrames:
 
     def __init__(self, folder: Path, video: str):
         """Creates a folder to write to; leftovers of an earlier start are deleted."""
-        self._part, self._final = folder / f".{video}.part", folder / video
-        shutil.rmtree(self._part, ignore_errors=True)
-        self._part.mkdir(parents=True)
-        self._writer = FolderWriter(self._part)
+        folder.mkdir(exist_ok=True)
+        self._stack = contextlib.ExitStack()
+        staging = staged(folder / video, folder=True)
+        self._made = self._stack.enter_context(staging)
+        self._writer = FolderWriter(self._made.path)
 
     def write(self, name: str, frame: np.ndarray) -> None:
         """Writes a frame [H, W, 3] uint8; its name has no suffix."""
@@ -134,4 +134,9 @@ class SavedFrames:
 
     def finish(self) -> None:
         """Gives the folder its final name."""
-        publish(self._part, self._final, folder=True, overwrite=True)
+        with self._stack:
+            publish(self._made, overwrite=True)
+
+    def abandon(self) -> None:
+        """Deletes what was written, unless it is finished."""
+        self._stack.close()

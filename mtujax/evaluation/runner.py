@@ -167,7 +167,11 @@ class Recorder:
 
     def __exit__(self, *error):
         """Waits until all is saved on disk."""
-        self._saver.__exit__(*error)
+        try:
+            self._saver.__exit__(*error)
+        finally:
+            for frames in self._saved.values():
+                frames.abandon()
 
     def add(self, targets: Sequence, found: dict) -> None:
         """Adds the scores [B] of a step by kind and name, and its restored frames."""

@@ -168,7 +168,7 @@ class Loop:
             return False
         found = parallel.largest(stopper.number or int(stopper.over))
         if found > 1:  # no signal has the number 1 here: it stands for the time
-            stopper.number = found
+            stopper.found(found)
         return found > 0
 
     def _score_and_save(self, state, position, batches, stopped, last, log):

@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mtujax import parallel
 from mtujax.common.dataclass_json import check_same, differing_fields, to_dict
+from mtujax.common.interrupts import Interrupted
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, expected_shapes, inference_params, init_params
 from mtujax.training.checkpoints import Checkpoints
@@ -24,7 +25,7 @@ from mtujax.training.config import (
 )
 from mtujax.training.export import read_extra, read_state
 from mtujax.training.inputs import open_feed
-from mtujax.training.interrupts import Interrupted, Stopper
+from mtujax.training.interrupts import Stopper
 from mtujax.training.logger import Logbook
 from mtujax.training.loop import Finished, Loop, updates_of_batch
 from mtujax.training.optimizers import learning_rates

@@ -4,7 +4,10 @@ This is ffmpeg's `-f rawvideo -pix_fmt rgb24`. The stream does not describe itse
 and rate must be given. Letters: H W pixels.
 """
 
+import errno
+import io
 import itertools
+import os
 import select
 import sys
 from collections.abc import Iterator
@@ -13,9 +16,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mtujax.common.interrupts import due
 from mtujax.errors import UserError
 from mtujax.video.info import TOLERANCE, VideoInfo
 from mtujax.video.writer import to_uint8
+
+_POLL = 0.1  # seconds between looks for a signal
 
 
 def standard_stream(name: str) -> BinaryIO:
@@ -62,7 +68,8 @@ class RawReader:
         """
         self.info = VideoInfo(width, height, None, rate, 1 / rate)
         self.late_notes: tuple[str, ...] = ()
-        self._file, self.name = file, name
+        # Of a buffered file, select does not see what is in the buffer.
+        self._file, self.name = getattr(file, "raw", file), name
         if file.isatty():
             raise UserError(
                 f"{name}: is a terminal; pipe raw rgb24 frames of {width}x{height} in"
@@ -116,9 +123,10 @@ class RawReader:
         frame = np.empty((self.info.height, self.info.width, 3), np.uint8)
         rest = memoryview(frame).cast("B")
         while rest:
+            self._wait()
             count = self._file.readinto(rest)
             if count is None:  # a pipe that does not block has nothing yet
-                select.select([self._file], [], [])
+                continue
             elif count == 0:
                 break
             else:
@@ -126,6 +134,14 @@ class RawReader:
         if rest and len(rest) < frame.nbytes:
             self.late_notes = (self._partial(frame.nbytes - len(rest)),)
         return None if rest else frame
+
+    def _wait(self):
+        """Waits until there is something to read, or for an interruption."""
+        if os.name == "nt" or not isinstance(self._file, io.FileIO):
+            return  # nothing that select knows
+        while not select.select([self._file], [], [], _POLL)[0]:
+            if due():
+                raise InterruptedError(errno.EINTR, "interrupted", self.name)
 
     def _partial(self, count):
         info = self.info

@@ -147,6 +147,7 @@ def describe(path: str | os.PathLike) -> WeightsFile:
     path = Path(path)
     header, shapes = read_header(path)
     config = _config(path, header)
+    _check_counts(path, config, len(shapes))
     parameters = sum(math.prod(shape) for shape in shapes.values())
     size = path.stat().st_size
     return WeightsFile(path.stem, path, config, header["provenance"], parameters, size)
@@ -176,6 +177,15 @@ def _config(path, header):
         return ModelConfig(**fields)
     except (ValueError, TypeError) as error:
         raise WeightsError(f"{path}: its configuration has {error}") from None
+
+
+def _check_counts(path, config, tensors):
+    """Refuses a network of more layers than tensors, before they are traced."""
+    if (layers := config.num_units * max(config.num_blocks, 1)) > tensors:
+        raise WeightsError(
+            f"{path}: damaged, its configuration has {layers} blocks, but it holds "
+            f"{tensors} tensors; get it again"
+        )
 
 
 def _assets() -> Path:

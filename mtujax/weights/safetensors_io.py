@@ -111,7 +111,7 @@ def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
     try:
         header = json.loads(text)
         kept = {"format": header["format"], "provenance": dict(header["provenance"])}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise damaged_header(path) from None
     return {**header, **kept}, shapes
 

@@ -16,10 +16,10 @@ from mtujax.cli import app
 from mtujax.cli import script as scripts
 from mtujax.cli.configs import config_titles, read_config
 from mtujax.common import hardware as compile_cache
+from mtujax.common.interrupts import Interrupted
 from mtujax.config import field_types
 from mtujax.errors import UsageError, UserError
 from mtujax.training.config import RunConfig
-from mtujax.training.interrupts import Interrupted
 from mtujax.training.loop import Finished
 
 SMOKE = "--config=configs/smoke.py"

@@ -1,8 +1,11 @@
 """Dataclasses as JSON: what differs, and what is refused because of it."""
 
+import dataclasses
+import json
+
 import pytest
 
-from mtujax.common.dataclass_json import check_same, differing_fields, read_json
+from mtujax.common.dataclass_json import check_same, differing_fields, read_json, seal
 from mtujax.errors import UserError
 
 
@@ -44,3 +47,48 @@ def test_a_json_file_is_read_or_named(tmp_path):
         read_json(path, "delete it")
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)$"):
         read_json(tmp_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    size: tuple[int, int]
+
+    def __post_init__(self):
+        if min(self.size) < 1:
+            raise ValueError("size: must be positive")
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    parts: dict[str, tuple[Part, ...]]
+    scale: float = 1.0
+
+
+def test_a_json_file_of_a_kind_is_built_or_named(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"parts": {"x": [{"size": [1, 2]}]}, "scale": 2}')
+    assert read_json(path, kind=Whole) == Whole({"x": (Part((1, 2)),)}, 2.0)
+    for text, said in (
+        ("[]", "holds no mapping, but a list"),
+        ("{}", "parts: is not given"),
+        ('{"parts": {"x": [{"size": [1]}]}}', "parts.x.0.size"),
+        ('{"parts": {"x": [{"size": [0, 1]}]}}', "size: must be positive"),
+        ('{"parts": {}, "scale": ' + "9" * 400 + "}", "scale"),
+        ('{"parts": {}, "other": 1}', "other: no such field"),
+        ('{"parts": ' + "[" * 10**5, "no JSON"),
+        ("9" * 10**4, "no JSON"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=f"a.json: damaged.*{said}.*; do it") as e:
+            read_json(path, "do it", kind=Whole)
+        assert "\n" not in str(e.value)
+
+
+def test_a_sealed_file_that_was_changed_is_damaged(tmp_path):
+    path, values = tmp_path / "a.json", {"parts": {}, "scale": 2.5}
+    path.write_text(json.dumps(seal(values)))
+    assert read_json(path, kind=Whole, sealed=True) == Whole({}, 2.5)
+    for text in (path.read_text().replace("2.5", "2.6"), json.dumps(values), "1"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="a.json: damaged"):
+            read_json(path, kind=Whole, sealed=True)

@@ -289,7 +289,7 @@ def test_a_damaged_header_of_a_decoded_copy_is_noticed(copy, old, new):
 def test_a_manifest_that_lacks_something_is_damaged(copy, lost):
     file = copy / "manifest.json"
     file.write_text(file.read_text().replace(f'"{lost}"', '"lost"'))
-    with pytest.raises(UserError, match=r"manifest.json: damaged; `mtujax data prep"):
+    with pytest.raises(UserError, match=r"manifest.json: damaged .*`mtujax data prep"):
         opened(copy)
     with pytest.raises(UserError, match=r"manifest.json: damaged"):
         verify_cache(copy)

@@ -88,8 +88,8 @@ def test_work_that_was_stopped_goes_on_with_the_next_video(tmp_path, rng):
     with pytest.raises(Stopped):
         compute_motion(source, folder, estimate=estimate, **options)
     assert {p.name for p in folder.iterdir()} == {"manifest.json", "a"}
-    (folder / ".b.part").mkdir()  # what a killed process leaves
-    (folder / ".b.part/000001.npz").touch()
+    (folder / ".b.part/b").mkdir(parents=True)  # what a killed process leaves
+    (folder / ".b.part/b/000001.npz").touch()
     shown = []
     there = compute_motion(
         source,

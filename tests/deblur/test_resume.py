@@ -38,7 +38,7 @@ def test_finished_segments_outlive_an_interruption_and_are_found_again(tmp_path)
     assert "--resume" in error.__notes__[0]
     with Job(tmp_path / "out.mp4", SETTINGS, resume=True) as job:
         assert job.frames == 20
-        assert [s["cuts"] for s in job.segments] == [1, 1]
+        assert [s.cuts for s in job.segments] == [1, 1]
         np.testing.assert_array_equal(job.state()["x"], [1, 1, 1])
         assert (job.folder / "part-0").exists()
     assert list(tmp_path.iterdir()) == []

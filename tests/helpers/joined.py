@@ -4,6 +4,7 @@ import dataclasses
 
 import av
 
+from mtujax.common.files import publish
 from mtujax.deblur.output import VideoSink
 from mtujax.video.codecs import choose
 from mtujax.video.reader import VideoReader
@@ -22,7 +23,8 @@ def copy(source, output, *, every=None, start=None, end=None, codec=None):
                 sink.end_segment()
         shift, first, last = reader.span
         extras = dataclasses.replace(extras, shift=shift, start=first, end=last)
-        sink.publish(output, overwrite=True, extras=extras, on_note=notes.append)
+        with sink.made(output, extras=extras, on_note=notes.append) as made:
+            publish(made, overwrite=True)
         return [*encoding.notes, *extras.notes, *notes, *reader.late_notes]
 
 

@@ -218,3 +218,11 @@ def test_photographs_that_differ_in_their_suffix_alone_are_all_used(photos, tmp_
     made = sorted(p.name for p in (tmp_path / "set" / "train").glob("*/"))
     assert made == ["0000_a.jpg", "0001_a.png", "0002_b"]
     check_dataset("pairs", tmp_path / "set").refuse()
+
+
+def test_a_set_whose_writing_was_killed_is_written_again(photos, tmp_path):
+    left = tmp_path / "set/.train.part"
+    (left / "train/0000_a").mkdir(parents=True)
+    (left / ".lock").touch()
+    write_photos(photos, tmp_path / "set", ONE)
+    assert [p.name for p in (tmp_path / "set").iterdir()] == ["train"]

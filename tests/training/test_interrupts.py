@@ -1,4 +1,4 @@
-"""Signals: the first is noted at once, the second leaves, and both are given back."""
+"""A run saves at the first signal, leaves at the second, and ends with its time."""
 
 import signal
 import threading
@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from mtujax.common.interrupts import Interrupted, catching, check
 from mtujax.training.interrupts import Stopper
 
 
@@ -24,6 +25,7 @@ def test_the_first_signal_is_said_and_the_second_leaves(number):
         assert not stopper.over
         signal.raise_signal(number)
         assert stopper.over and stopper.number == number
+        check()  # raises nothing: the run looks for itself
         until(lambda: said)
         assert "stops after this batch" in said[0] and not left
         signal.raise_signal(number)
@@ -33,23 +35,28 @@ def test_the_first_signal_is_said_and_the_second_leaves(number):
     assert signal.set_wakeup_fd(-1) == -1
 
 
-def test_other_signals_are_none_of_its_business():
-    said, came = [], []
-    before = signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
-    with Stopper(say=said.append) as stopper:
-        signal.raise_signal(signal.SIGUSR1)
-        until(lambda: came)
-    signal.signal(signal.SIGUSR1, before)
-    assert not said and not stopper.over
+def test_within_a_command_a_signal_is_obeyed_once():
+    said = []
+    with catching(leave=said.append):
+        with Stopper(say=said.append) as stopper:
+            signal.raise_signal(signal.SIGTERM)
+            until(lambda: said)
+        assert stopper.number == signal.SIGTERM
+        check()
+    assert len(said) == 1
 
 
-def test_what_a_shell_ignores_stays_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def test_a_signal_before_the_first_batch_ends_the_start():
+    with catching(), pytest.raises(Interrupted):
+        signal.raise_signal(signal.SIGTERM)
+        with Stopper():
+            raise AssertionError
+
+
+def test_a_signal_in_another_process_counts():
     with Stopper() as stopper:
-        signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    signal.signal(signal.SIGINT, before)
-    assert stopper.number is None
+        stopper.found(signal.SIGINT)
+        assert stopper.over and stopper.number == signal.SIGINT
 
 
 def test_a_thread_takes_no_signals():
