@@ -46,7 +46,8 @@ def check_least(least: int, **values: float | None) -> None:
     """Raises a UsageError for the first value below the least or infinite, by name."""
     for name, value in values.items():
         if value is not None and not least <= value < math.inf:
-            raise UsageError(f"{name} {value}: must be {least} or more")
+            finite = ", and finite" if value == math.inf else ""
+            raise UsageError(f"{name} {value}: must be {least} or more{finite}")
 
 
 def out_of_memory(error: BaseException) -> bool:
