@@ -1,3 +1,1 @@
-from .timing import Network as Network
-from .timing import measure as measure
-from .timing import statistics as statistics
+from .timing import Network as Network, measure as measure, statistics as statistics

@@ -134,17 +134,11 @@ _BUSY = "another process is writing it"
 
 @dataclasses.dataclass(frozen=True)
 class Made:
-    """Something complete, next to other unfinished work, and the output it becomes.
+    """Something complete, next to other unfinished work, and the output it becomes."""
 
-    Attributes:
-        path: what was written, on the file system of the output.
-        output: the file or folder that it becomes.
-        folder: whether it is a folder.
-    """
-
-    path: Path
-    output: Path
-    folder: bool
+    path: Path  # what was written, on the file system of the output
+    output: Path  # the file or folder that it becomes
+    folder: bool  # whether it is a folder
 
     def place(self) -> None:
         """Renames it, once: a process that was killed in the middle is finished."""

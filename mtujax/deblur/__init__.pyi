@@ -1,2 +1,1 @@
-from .api import DeblurReport as DeblurReport
-from .api import deblur_video as deblur_video
+from .api import DeblurReport as DeblurReport, deblur_video as deblur_video

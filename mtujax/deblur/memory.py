@@ -22,15 +22,12 @@ _FRAMES = 8  # whole frames in queues or being passed on, besides those in the w
 
 
 class Plan(NamedTuple):
-    """How to restore frames of one size.
+    """How to restore frames of one size."""
 
-    Attributes:
-        tile: (rows, columns) of a tile in pixels; None for whole frames.
-        needed: bytes that should be free for whole frames, which would take three
-            quarters of them; None if unknown.
-    """
-
+    # (rows, columns) of a tile in pixels; None for whole frames
     tile: tuple[int, int] | None
+    # bytes that should be free for whole frames, which would take three quarters of
+    # them; None if unknown
     needed: int | None
 
 

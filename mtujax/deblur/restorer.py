@@ -30,19 +30,14 @@ Tile = tuple[int, int] | Literal["auto"] | None
 
 
 class Restored(NamedTuple):
-    """A frame and what has become of it.
+    """A frame and what has become of it."""
 
-    Attributes:
-        number: counted from 0 over the whole video, resumed runs included.
-        source: as it was decoded.
-        step: on the host, of the dtype that was pushed; None before it is restored.
-        snapshot: state to `resume` from after this frame; None where none is due.
-            Empty where no state is carried on: before a cut.
-    """
-
-    number: int
-    source: Decoded
+    number: int  # counted from 0 over the whole video, resumed runs included
+    source: Decoded  # as it was decoded
+    # on the host, of the dtype that was pushed; None before it is restored
     step: Step | None = None
+    # state to `resume` from after this frame; None where none is due. Empty where no
+    # state is carried on: before a cut.
     snapshot: dict[str, np.ndarray] | None = None
 
 

@@ -1,22 +1,12 @@
 from .activity import dead_channels as dead_channels
-from .clip import clip_windows as clip_windows
-from .clip import restore_clip as restore_clip
-from .cost import multiply_adds as multiply_adds
-from .cost import parameter_count as parameter_count
+from .clip import clip_windows as clip_windows, restore_clip as restore_clip
+from .cost import multiply_adds as multiply_adds, parameter_count as parameter_count
 from .inference import inference_form as inference_form
 from .network import (
     MTUNet as MTUNet,
-)
-from .network import (
     RecurrentState as RecurrentState,
-)
-from .network import (
     inference_params as inference_params,
-)
-from .network import (
     init_params as init_params,
-)
-from .network import (
     initial_state as initial_state,
 )
 from .stream import Stream as Stream

@@ -18,18 +18,13 @@ from mtujax.ops.resampling import padded_size
 
 
 class Operations(NamedTuple):
-    """Multiply-adds of one frame.
+    """Multiply-adds of one frame."""
 
-    Attributes:
-        convolutions: everything but the matching.
-        matching: the cost volumes as `match` computes them, in bands of columns whose
-            edges score some displacements too many.
-        matching_defined: the products in the definition of the cost volumes.
-    """
-
-    convolutions: int
+    convolutions: int  # everything but the matching
+    # the cost volumes as `match` computes them, in bands of columns whose edges score
+    # some displacements too many
     matching: int
-    matching_defined: int
+    matching_defined: int  # the products in the definition of the cost volumes
 
     @property
     def total(self) -> int:

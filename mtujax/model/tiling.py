@@ -82,17 +82,12 @@ def _sides(size, overlap, least, cell):
 
 
 class Part(NamedTuple):
-    """A tile's place along one axis of the frame.
+    """A tile's place along one axis of the frame."""
 
-    Attributes:
-        origin: int32 [], its first pixel, a multiple of s.
-        weights: [p] float32 in [0, 1], its share of each pixel of the restored frame.
-        core: bool [p / s], which cells of the motion grid are its own.
-    """
-
-    origin: np.ndarray
+    origin: np.ndarray  # int32 [], its first pixel, a multiple of s
+    # [p] float32 in [0, 1], its share of each pixel of the restored frame
     weights: np.ndarray
-    core: np.ndarray
+    core: np.ndarray  # bool [p / s], which cells of the motion grid are its own
 
 
 def parts(size: int, tile: int, overlap: int, cell=MOTION_STRIDE) -> list[Part]:

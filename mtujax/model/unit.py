@@ -111,37 +111,23 @@ class DeblurLayer(nn.Module):
 
 
 class Previous(NamedTuple):
-    """What a unit reads of the previous frame.
+    """What a unit reads of the previous frame."""
 
-    Attributes:
-        motion: its motion features in this unit [B, h, w, 2C]; None where not matched.
-        detail: detail features of its last unit [B, H, W, C].
-        is_first: bool [B]; True where there is no previous frame.
-    """
-
+    # its motion features in this unit [B, h, w, 2C]; None where not matched
     motion: jax.Array | None
-    detail: jax.Array
-    is_first: jax.Array
+    detail: jax.Array  # detail features of its last unit [B, H, W, C]
+    is_first: jax.Array  # bool [B]; True where there is no previous frame
 
 
 class UnitOutputs(NamedTuple):
-    """What a unit computes; None where its configuration or `train` leaves a part out.
+    """What a unit computes; None for what its configuration or `train` leaves out."""
 
-    Attributes:
-        detail: detail features f_t^n [B, H, W, C].
-        features: [detail, warped] [B, H, W, 2C], the next unit's input.
-        motion: motion features [B, h, w, 2C].
-        displacement: the one in use, own or inherited [B, h, w, 2].
-        volume: cost volume [B, h, w, D].
-        image: restored frame [B, pH, pW, 3].
-    """
-
-    detail: jax.Array
-    features: jax.Array | None
-    motion: jax.Array | None
-    displacement: jax.Array | None
-    volume: jax.Array | None
-    image: jax.Array | None
+    detail: jax.Array  # detail features f_t^n [B, H, W, C]
+    features: jax.Array | None  # [detail, warped] [B, H, W, 2C], the next unit's input
+    motion: jax.Array | None  # motion features [B, h, w, 2C]
+    displacement: jax.Array | None  # the one in use, own or inherited [B, h, w, 2]
+    volume: jax.Array | None  # cost volume [B, h, w, D]
+    image: jax.Array | None  # restored frame [B, pH, pW, 3]
 
 
 class MultiTaskUnit(nn.Module):

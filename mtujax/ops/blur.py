@@ -38,15 +38,11 @@ _FARTHEST = 2.5  # deviations
 
 
 class Blur(NamedTuple):
-    """What is known of a frame's blur, from the blurry frames alone.
+    """What is known of a frame's blur, from the blurry frames alone."""
 
-    Attributes:
-        motion: [B, h, w, 2] float32 (dx, dy) in pixels per frame, of each patch.
-        spectrum: `blur_spectrum` [B, F] of the whole frame, or None.
-    """
-
+    # [B, h, w, 2] float32 (dx, dy) in pixels per frame, of each patch
     motion: jax.Array
-    spectrum: jax.Array | None
+    spectrum: jax.Array | None  # `blur_spectrum` [B, F] of the whole frame, or None
 
 
 def window_blur(

@@ -29,20 +29,15 @@ from mtujax.torch_port.steering import FILTER_SCALE, steered_channels, steered_i
 
 
 class TwinState(NamedTuple):
-    """What a frame passes to the next one; detached from the gradient.
+    """What a frame passes to the next one; detached from the gradient."""
 
-    Attributes:
-        motion: per matching unit, its motion features [B, 2C, h, w], or [B, C, h, w]
-            without a motion layer.
-        detail: detail features of the last unit [B, C, H' / p, W' / p].
-        restored: restored frame [B, 3, H', W'] float32; in [0, 1] except in training.
-        is_first: bool [B]; True where the next frame starts a video.
-    """
-
+    # per matching unit, its motion features [B, 2C, h, w], or [B, C, h, w] without a
+    # motion layer
     motion: tuple[torch.Tensor, ...]
-    detail: torch.Tensor
+    detail: torch.Tensor  # detail features of the last unit [B, C, H' / p, W' / p]
+    # restored frame [B, 3, H', W'] float32; in [0, 1] except in training
     restored: torch.Tensor
-    is_first: torch.Tensor
+    is_first: torch.Tensor  # bool [B]; True where the next frame starts a video
 
 
 class DetailNetwork(nn.Module):

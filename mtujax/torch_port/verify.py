@@ -28,19 +28,12 @@ _REACH = 2  # cells around another displacement that a frame changes by more tha
 
 @dataclasses.dataclass(frozen=True)
 class Differences:
-    """How far the Flax network is from the PyTorch twin on a clip.
+    """How far the Flax network is from the PyTorch twin on a clip."""
 
-    Attributes:
-        image: largest absolute difference of a restored value, images in [0, 1].
-        elsewhere: the same, away from cells whose displacement differs or differed.
-        displacements: grid cells whose displacement differs.
-        cells: grid cells compared.
-    """
-
-    image: float
-    elsewhere: float
-    displacements: int
-    cells: int
+    image: float  # largest absolute difference of a restored value, images in [0, 1]
+    elsewhere: float  # the same, away from cells whose displacement differs or differed
+    displacements: int  # grid cells whose displacement differs
+    cells: int  # grid cells compared
 
     @property
     def agree(self) -> bool:
@@ -57,15 +50,10 @@ class Differences:
 
 @dataclasses.dataclass(frozen=True)
 class FlowDifferences:
-    """How far the Flax teacher is from the PyTorch twin on a clip.
+    """How far the Flax teacher is from the PyTorch twin on a clip."""
 
-    Attributes:
-        flow: largest absolute difference of a flow component, in pixels.
-        span: from the smallest to the largest component, in pixels.
-    """
-
-    flow: float
-    span: float
+    flow: float  # largest absolute difference of a flow component, in pixels
+    span: float  # from the smallest to the largest component, in pixels
 
     @property
     def agree(self) -> bool:

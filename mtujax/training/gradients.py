@@ -25,17 +25,12 @@ Batch = dict[str, jax.Array]
 
 @flax.struct.dataclass
 class Frames:
-    """A batch of clips as the step reads it, with time as leading axis.
+    """A batch of clips as the step reads it, with time as leading axis."""
 
-    Attributes:
-        blurry: [B, L, H, W, 3] in [0, 1], all frames.
-        index: int32 [T, B, K] positions among them of each window's frames.
-        targets: "sharp" [T, B, H, W, 3]; with labels "motion" int32 and "motion_valid"
-            bool [T, B, h, w].
-    """
-
-    blurry: jax.Array
-    index: jax.Array
+    blurry: jax.Array  # [B, L, H, W, 3] in [0, 1], all frames
+    index: jax.Array  # int32 [T, B, K] positions among them of each window's frames
+    # "sharp" [T, B, H, W, 3]; with labels "motion" int32 and "motion_valid" bool [T, B,
+    # h, w]
     targets: dict[str, jax.Array]
 
 

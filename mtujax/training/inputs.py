@@ -40,25 +40,17 @@ Prepare = Callable[[Any, Batch], Batch]
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
-    """Batches of a run, and what the device still has to do to them.
+    """Batches of a run, and what the device still has to do to them."""
 
-    Attributes:
-        name: description of their source.
-        notes: sentences on what differs from the settings.
-        start: takes the number of batches consumed and returns an endless iterator of
-            the next ones: arrays of this host [B, ...]; "record", if any, is not for
-            the device.
-        describe: names a record.
-        constants: arrays for `prepare`, the same for every batch.
-        prepare: pure function of the constants and a batch that returns what
-            `training.gradients.read_batch` takes; None if batches are that already.
-    """
-
-    name: str
-    notes: tuple[str, ...]
+    name: str  # description of their source
+    notes: tuple[str, ...]  # sentences on what differs from the settings
+    # takes the number of batches consumed and returns an endless iterator of the next
+    # ones: arrays of this host [B, ...]; "record", if any, is not for the device
     start: Callable[[int], Iterator[dict[str, np.ndarray]]]
-    describe: Callable[[int], str]
-    constants: Any = None
+    describe: Callable[[int], str]  # names a record
+    constants: Any = None  # arrays for `prepare`, the same for every batch
+    # pure function of the constants and a batch that returns what
+    # `training.gradients.read_batch` takes; None if batches are that already
     prepare: Prepare | None = None
 
 

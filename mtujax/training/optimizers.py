@@ -163,15 +163,10 @@ _LEAST, _MOST = 1.0, 2.0**24
 
 @flax.struct.dataclass
 class LossScale:
-    """The factor and what decides on its next change.
+    """The factor and what decides on its next change."""
 
-    Attributes:
-        factor: float32 power of two, so that it changes no digit.
-        steady: int32 number of updates since it changed or one was not finite.
-    """
-
-    factor: jax.Array
-    steady: jax.Array
+    factor: jax.Array  # float32 power of two, so that it changes no digit
+    steady: jax.Array  # int32 number of updates since it changed or one was not finite
 
 
 def initial_loss_scale(factor: float) -> LossScale:

@@ -38,20 +38,14 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class ValidationResult:
-    """How well the clips are restored.
+    """How well the clips are restored."""
 
-    Attributes:
-        psnr: dB, mean over frames, then over clips.
-        blurry: the same for the blurry frames.
-        by_clip: dB by name.
-        images: [H, 3 W, 3] uint8 by name: the middle frame blurry, restored, sharp.
-        dead: (dead channels, channels) by layer, from `dead_channels`.
-    """
-
-    psnr: float
-    blurry: float
-    by_clip: dict[str, float]
+    psnr: float  # dB, mean over frames, then over clips
+    blurry: float  # the same for the blurry frames
+    by_clip: dict[str, float]  # dB by name
+    # [H, 3 W, 3] uint8 by name: the middle frame blurry, restored, sharp
     images: dict[str, np.ndarray]
+    # (dead channels, channels) by layer, from `dead_channels`
     dead: dict[str, tuple[int, int]]
 
 

@@ -1,10 +1,7 @@
-from .image_folder import FolderReader as FolderReader
-from .image_folder import FolderWriter as FolderWriter
+from .image_folder import FolderReader as FolderReader, FolderWriter as FolderWriter
 from .info import VideoInfo as VideoInfo
-from .inputs import open_reader as open_reader
-from .inputs import parse_size as parse_size
-from .pipe import RawReader as RawReader
-from .pipe import RawWriter as RawWriter
+from .inputs import open_reader as open_reader, parse_size as parse_size
+from .pipe import RawReader as RawReader, RawWriter as RawWriter
 from .reader import VideoReader as VideoReader
 from .scene_cuts import shots as shots
 from .writer import VideoWriter as VideoWriter

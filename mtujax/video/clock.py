@@ -27,16 +27,12 @@ _REORDERED = 8  # frames by which those of Matroska, which are guessed, may be w
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """By how much each packet's times are to be moved.
+    """By how much each packet's times are to be moved."""
 
-    Attributes:
-        starts: by stream index, at which of its packets each part but the first starts.
-        moves: seconds to add to the times of these parts.
-        frames: how many packets the main video has, None if nothing was counted.
-    """
-
+    # by stream index, at which of its packets each part but the first starts
     starts: dict[int, tuple[int, ...]] = dataclasses.field(default_factory=dict)
-    moves: tuple[Fraction, ...] = ()
+    moves: tuple[Fraction, ...] = ()  # seconds to add to the times of these parts
+    # how many packets the main video has, None if nothing was counted
     frames: int | None = None
 
     def moved(self, packets: Iterator) -> Iterator:

@@ -26,29 +26,22 @@ PIX_FMTS = {"yuv420p": "4:2:0", "yuv422p": "4:2:2", "yuv444p": "4:4:4"}
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-    """An encoder and its constant-quality scale.
+    """An encoder and its constant-quality scale."""
 
-    Attributes:
-        name: as the user types it; `encoder` is libav's name, `title` that in messages.
-        crf: default quality, on a scale from `best` to `worst`, its largest value.
-        presets: speeds, fastest first where they have names; `preset` is the default.
-        odd: whether 4:2:0 can hold an odd width or height.
-        full_range: whether it can signal that levels fill 0 to 255.
-        left: whether subsampled chroma is sited on the left of two columns.
-        pix_fmts: libav's names of the pixel formats it may write, default first.
-    """
-
+    # as the user types it; `encoder` is libav's name, `title` that in messages
     name: str
     encoder: str
     title: str
-    crf: float
+    crf: float  # default quality, on a scale from `best` to `worst`, its largest value
     worst: float
     preset: str
+    # speeds, fastest first where they have names; `preset` is the default
     presets: tuple[str, ...]
-    odd: bool = False
-    full_range: bool = True
+    odd: bool = False  # whether 4:2:0 can hold an odd width or height
+    full_range: bool = True  # whether it can signal that levels fill 0 to 255
     best: float = 0
-    left: bool = True
+    left: bool = True  # whether subsampled chroma is sited on the left of two columns
+    # libav's names of the pixel formats it may write, default first
     pix_fmts: tuple[str, ...] = tuple(PIX_FMTS)
 
 
@@ -121,20 +114,14 @@ MPEG2_RATES = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How a video will be written.
-
-    Attributes:
-        pix_fmt: libav's name of the pixel format.
-        full_range: whether levels fill 0 to 255.
-        notes: what a viewer should know, one sentence each.
-    """
+    """How a video will be written."""
 
     container: Container
     codec: Codec
-    pix_fmt: str
-    full_range: bool
+    pix_fmt: str  # libav's name of the pixel format
+    full_range: bool  # whether levels fill 0 to 255
     options: dict[str, str]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what a viewer should know, one sentence each
 
 
 def choose(

@@ -22,18 +22,12 @@ from mtujax.video.writer import add_video, container_options
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Some consecutive frames, encoded by `VideoWriter` with `part=True`.
-
-    Attributes:
-        first: timestamp of the first frame, in units of the video's time base.
-        last: timestamp of the last frame, likewise.
-        reorder: by how many places the encoder moved frames forward.
-    """
+    """Some consecutive frames, encoded by `VideoWriter` with `part=True`."""
 
     path: Path
-    first: int
-    last: int
-    reorder: int
+    first: int  # timestamp of the first frame, in units of the video's time base
+    last: int  # timestamp of the last frame, likewise
+    reorder: int  # by how many places the encoder moved frames forward
 
 
 def join(

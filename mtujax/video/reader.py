@@ -16,8 +16,7 @@ from av.error import FFmpegError
 
 from mtujax.common.text import counted
 from mtujax.errors import UserError
-from mtujax.video import packets
-from mtujax.video import side_streams as extras
+from mtujax.video import packets, side_streams as extras
 from mtujax.video.clock import ARBITRARY, Clock, read_clock
 from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost, sampling
 from mtujax.video.container import is_tile, main_video, open_media, side_data

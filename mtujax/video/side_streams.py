@@ -65,30 +65,18 @@ _NEGATIVE_TIMES = ("mp4", "mov")  # the others would shift every stream instead
 
 @dataclasses.dataclass(frozen=True)
 class Extras:
-    """What is copied from a file in addition to its main video.
-
-    Attributes:
-        main: index of the video stream that is not copied.
-        kept: indices of the streams that are.
-        suffix: of the file to write.
-        chapters: whether chapters are copied.
-        shift: seconds to subtract from every time.
-        start: seconds before which nothing is copied, or None.
-        end: seconds from which on nothing is copied, or None.
-        notes: what is left out, one sentence each.
-        clock: by how much packets are moved before all this.
-    """
+    """What is copied from a file in addition to its main video."""
 
     path: Path
-    main: int
-    kept: tuple[int, ...]
-    suffix: str
-    chapters: bool
-    shift: Fraction = Fraction(0)
-    start: Fraction | None = None
-    end: Fraction | None = None
-    notes: tuple[str, ...] = ()
-    clock: Clock = Clock()
+    main: int  # index of the video stream that is not copied
+    kept: tuple[int, ...]  # indices of the streams that are
+    suffix: str  # of the file to write
+    chapters: bool  # whether chapters are copied
+    shift: Fraction = Fraction(0)  # seconds to subtract from every time
+    start: Fraction | None = None  # seconds before which nothing is copied, or None
+    end: Fraction | None = None  # seconds from which on nothing is copied, or None
+    notes: tuple[str, ...] = ()  # what is left out, one sentence each
+    clock: Clock = Clock()  # by how much packets are moved before all this
 
 
 def plan(path: Path, container, main: int, suffix: str, format: str) -> Extras:

@@ -12,8 +12,7 @@ from mtujax.deblur import restorer as module
 from mtujax.deblur.memory import Plan
 from mtujax.deblur.restorer import Restorer
 from mtujax.errors import UserError
-from mtujax.model import stream
-from mtujax.model import tiling as tiles
+from mtujax.model import stream, tiling as tiles
 
 network = restoring.network
 frames = restoring.frames

@@ -8,8 +8,7 @@ import evaluated
 import numpy as np
 import pytest
 import sets
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from networks import SMALLEST
 
 from mtujax.common.dataclass_json import to_dict

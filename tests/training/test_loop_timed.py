@@ -15,9 +15,7 @@ from sharing import CONFIGS, MODEL, make_batch, trained
 
 from mtujax import parallel
 from mtujax.errors import UsageError, UserError
-from mtujax.training import interrupts as stopping
-from mtujax.training import loop
-from mtujax.training import run as runs
+from mtujax.training import interrupts as stopping, loop, run as runs
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 from mtujax.training.loop import Horizon, Loop
 from mtujax.training.optimizers import learning_rate_schedule

@@ -19,8 +19,7 @@ from mtujax.common.dataclass_json import to_dict
 from mtujax.common.interrupts import Interrupted
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, inference_params
-from mtujax.training import loop
-from mtujax.training import run as runs
+from mtujax.training import loop, run as runs
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 from mtujax.training.export import write_state
 from mtujax.training.loop import Loop

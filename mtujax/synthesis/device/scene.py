@@ -28,8 +28,11 @@ from mtujax.synthesis.device.textures import (
     cutout_texture,
     piece_texture,
 )
-from mtujax.synthesis.host.camera import CameraPath, ObjectPath
-from mtujax.synthesis.host.camera import corners as frame_corners
+from mtujax.synthesis.host.camera import (
+    CameraPath,
+    ObjectPath,
+    corners as frame_corners,
+)
 from mtujax.synthesis.host.scene import LARGEST, STEP
 from mtujax.synthesis.host.textures import DENSITY
 from mtujax.synthesis.settings import BlurSettings, Objects

@@ -13,8 +13,7 @@ import pytest
 from networks import SMALLEST
 from places import ROOT
 
-from benchmarks.speed import growth, speed, speed_floor
-from benchmarks.speed import speed_row as row
+from benchmarks.speed import growth, speed, speed_floor, speed_row as row
 from mtujax.bench.timing import STAGES, Network, measure
 from mtujax.model.cost import compiled_bytes
 from mtujax.model.network import MTUNet, inference_params, init_params

@@ -6,8 +6,7 @@ import re
 import pytest
 from places import ROOT
 
-from benchmarks.speed import growth, speed
-from benchmarks.speed import speed_text as text
+from benchmarks.speed import growth, speed, speed_text as text
 from mtujax.config import PRESETS
 from mtujax.model.inference import needed_operations
 

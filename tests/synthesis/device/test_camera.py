@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from scenery import exposure, waves
 
-from mtujax.synthesis.device import camera as homographies
-from mtujax.synthesis.device import camera as motion
-from mtujax.synthesis.device import sensor
+from mtujax.synthesis.device import camera as homographies, camera as motion, sensor
 from mtujax.synthesis.device.film import Shots, bilinear, film
 from mtujax.synthesis.host.camera import CameraPath, ObjectPath
 from mtujax.synthesis.host.scene import backward_flow, draw_scene

@@ -20,8 +20,12 @@ from mtujax.synthesis.device.sensor import (
     quantiser_step,
     scene_light,
 )
-from mtujax.synthesis.host.sensor import OFFSET, YCBCR, through_h264
-from mtujax.synthesis.host.sensor import Sensor as HostSensor
+from mtujax.synthesis.host.sensor import (
+    OFFSET,
+    YCBCR,
+    Sensor as HostSensor,
+    through_h264,
+)
 from mtujax.synthesis.settings import BlurSettings, Exposure
 
 STEP = 12.0
