@@ -40,10 +40,7 @@ def start(
 
 
 def use_cores(batch: int) -> int:
-    """Makes CPU cores count as devices that share a batch; call it before any JAX.
-
-    A UsageError for a batch below 1.
-    """
+    """Makes CPU cores count as devices that share a batch; call it before any JAX."""
     check_least(1, batch=batch)
     if os.environ.get("JAX_NUM_CPU_DEVICES") or jax.config.jax_num_cpu_devices > 0:
         return jax.config.jax_num_cpu_devices
@@ -76,10 +73,7 @@ def share_begins(batch: int) -> int:
 
 
 def split(batch: dict) -> dict:
-    """Splits a batch among the devices of this process; UserError if it is uneven.
-
-    Arrays [b, ...] -> [devices, b / devices, ...].
-    """
+    """Splits [b, ...] as [devices, b / devices, ...]; UserError if that is uneven."""
     devices = jax.local_device_count()
     for name, value in batch.items():
         if value.shape[0] % devices:
@@ -98,11 +92,10 @@ def replicated(tree):
 
 
 def data_parallel(step: Callable) -> Callable:
-    """Compiles `step(state, constants, batch, scalar, axis_name=)` for all devices.
-
-    `step` averages gradients over a given `axis_name`. The result reuses the buffers of
-    `state`; state and constants are `replicated`, `batch` is this process's [b, ...].
-    """
+    """Compiles `step(state, constants, batch, scalar, axis_name=)` for all devices."""
+    # `step` averages gradients over a given `axis_name`. The result reuses the buffers
+    # of `state`; state and constants are `replicated`, `batch` is this process's [b,
+    # ...].
     if jax.device_count() == 1:
         return jax.jit(step, donate_argnums=0)
     axes = dict(in_axes=(None, None, 0, None), out_axes=(None, None))
@@ -119,11 +112,9 @@ class LaneMap:
     """A step over lanes of videos, shared by this process's devices and no other's."""
 
     def __init__(self, begin: Callable, step: Callable, devices: int | None = None):
-        """Takes pure functions of trees of arrays [B, ...]; compiles nothing yet.
-
-        `begin(given)` makes the memory, `step(params, memory, given)` returns the next
-        one and a result. `devices` None takes all local ones; UserError if too many.
-        """
+        """Takes pure functions of trees [B, ...]; compiles nothing yet."""
+        # `begin(given)` makes the memory, `step(params, memory, given)` returns the
+        # next one and a result. `devices` None takes all local ones.
         local = jax.local_devices()
         self.devices = len(local) if devices is None else devices
         if not 1 <= self.devices <= len(local):
@@ -160,10 +151,8 @@ class LaneMap:
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Lets all processes fail where one does; all must leave the block, together.
-
-    Without it the others would wait for the failed one, or continue without its lock.
-    """
+    """Lets all processes fail where one does; all must leave the block, together."""
+    # Without it the others would wait for the failed one, or continue without its lock.
     try:
         yield
     except Exception:  # an interrupted process does not wait for the others

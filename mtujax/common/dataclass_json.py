@@ -151,12 +151,9 @@ def _dotted(values, path=""):
 def read_json(
     path: Path, remedy: str = "", *, kind: type | None = None, sealed: bool = False
 ):
-    """Reads the values of a JSON file; a missing one is a FileNotFoundError.
-
-    `path` may be remote; `kind` is a dataclass to build of them; `sealed` wants the
-    checksum of `seal`. A UserError names a file that cannot be read or holds something
-    else, and ends in the remedy.
-    """
+    """Reads a JSON file; FileNotFoundError if it is missing, UserError if damaged."""
+    # `path` may be remote; `kind` is a dataclass to build of them; `sealed` wants the
+    # checksum of `seal`; the error ends in the remedy.
     try:
         values = json.loads(path.read_bytes())  # as UTF-8, whatever the locale
         if (kind or sealed) and not isinstance(values, dict):

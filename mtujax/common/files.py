@@ -163,11 +163,9 @@ class Made:
 def publish(
     *made: Made, overwrite: bool, commit: Callable[[], None] = lambda: None
 ) -> None:
-    """Gives what is complete its final names; UserError if one is taken.
-
-    `commit` is called before the first, to note what may have to be finished by
-    `Made.place` if the process is killed.
-    """
+    """Gives what is complete its final names; UserError if one is taken."""
+    # `commit` is called before the first, to note what may have to be finished by
+    # `Made.place` if the process is killed.
     for one in made:
         if not overwrite and _is_taken(one.output, one.folder):
             raise UserError(
@@ -186,13 +184,10 @@ def publish(
 def whole_output(
     output: Path, *, folder: bool, overwrite: bool = True
 ) -> Iterator[Path]:
-    """Yields a temporary path next to `output` and renames it if the block succeeds.
-
-    However else the block ends (an error, Ctrl-C), the temporary is deleted and what
-    was at `output` before is still there. It has the name of `output`, in a hidden
-    folder; with `folder` it is a new folder. UserError if `output` is a pipe or a
-    device, or if without `overwrite` it has appeared by then.
-    """
+    """Yields a path to write; renames it to `output` if the block succeeds."""
+    # It has the name of `output`, in a hidden folder; with `folder` it is a new folder.
+    # UserError if `output` is a pipe or a device, or if without `overwrite` it has
+    # appeared by the end.
     _check_regular(output)
     interrupts.check()
     with staged(output, folder=folder) as made:
@@ -202,12 +197,9 @@ def whole_output(
 
 @contextlib.contextmanager
 def staged(output: Path, *, folder: bool) -> Iterator[Made]:
-    """Yields what is to be written, to `publish` it within the block.
-
-    It is in a hidden folder next to `output`, `.NAME.part`, which is deleted when the
-    block ends; if the process is killed, by the next one that writes `output`. A
-    UserError if another process is writing it.
-    """
+    """Yields what is to be written, to `publish` it in the block; UserError if busy."""
+    # It is in a hidden folder, `.NAME.part`, which is deleted when the block ends; if
+    # the process is killed, by the next one that writes `output`.
     final = Path(os.path.realpath(output))
     place = _hidden(final)
     with naming(output, place), _taken(place, final, output):
@@ -235,10 +227,7 @@ def discard(folder: Path) -> None:
 
 
 def sweep(output: Path) -> None:
-    """Deletes what a process left that was killed while it wrote an output.
-
-    A folder that it was just replacing is replaced.
-    """
+    """Deletes, or finishes replacing, what a killed process left of an output."""
     final = Path(os.path.realpath(output))
     if is_leftover(_hidden(final)):
         with contextlib.suppress(UserError), _taken(_hidden(final), final, output):
@@ -305,10 +294,8 @@ def _to_disk(path):
 
 
 def named_after(output: Path, ending: str, *, hidden: bool = False) -> Path:
-    """A name beside `output`: its own and an ending, cut where there is no room.
-
-    What is cut is replaced by a digest, so that other outputs have other names.
-    """
+    """A name beside `output`: its own and an ending, cut where there is no room."""
+    # What is cut is replaced by a digest, so that other outputs have other names.
     name = f".{output.name}" if hidden else output.name
     room = _most_bytes(output.parent) - len(os.fsencode(ending))
     if len(os.fsencode(name)) > room:

@@ -13,12 +13,10 @@ _STEPS = (15, 6, 4, 11, 13, 6)
 
 
 def flow_colours(backward: np.ndarray) -> np.ndarray:
-    """Colours backward flow by direction (hue) and length (saturation, full from 1 on).
-
-    [H, W, 2] (dx, dy) -> [H, W, 3] uint8 RGB. Backward flow points to where things
-    were; the colour shows where they went: red to the right, yellow down, cyan to the
-    left, violet up, white for those that stayed.
-    """
+    """Colours backward flow [H, W, 2] (dx, dy), in [H, W, 3] uint8 RGB."""
+    # Hue is the direction and saturation the length, full from 1 on. Backward flow
+    # points to where things were; the colour shows where they went: red to the right,
+    # yellow down, cyan to the left, violet up, white for those that stayed.
     wheel = _wheel()
     # The reference takes atan2(-v, -u) of the motion; that is the backward one.
     angle = np.arctan2(backward[..., 1], backward[..., 0]) / np.pi  # -1 and 1: right

@@ -87,10 +87,7 @@ class Wish:
 
     @contextlib.contextmanager
     def deferred(self, say: Callable[[str], None]) -> Iterator[None]:
-        """Never leaves a block, which looks at `number`, and then has complied.
-
-        `say` is for a line about it.
-        """
+        """Leaves a block, which looks at `number`, to end by itself; `say`s so."""
         self._say = say
         try:
             yield
@@ -200,10 +197,8 @@ _wish: Wish | None = None
 def catching(
     program: str = "mtujax", *, leave: Callable[[int], None] = os._exit
 ) -> Iterator[Wish]:
-    """Notes signals while the block runs: for `check`, or at the second, for `leave`.
-
-    Only in the main thread, as no other may; another such block around it stays.
-    """
+    """Notes signals while the block runs: for `check`; at the second, `leave`s."""
+    # Only in the main thread, as no other may; another such block around it stays.
     global _wish
     if threading.current_thread() is not threading.main_thread():
         yield Wish(program, leave)
@@ -236,10 +231,8 @@ def undivided() -> contextlib.AbstractContextManager:
 
 
 def tidied(tidy: Callable[[], str | None]) -> contextlib.AbstractContextManager:
-    """A block that may be left at any moment after `tidy` was called, in a thread.
-
-    That may return what the user is to be told, and waits for nothing.
-    """
+    """A block that may be left at any moment after `tidy` was called, in a thread."""
+    # That may return what the user is to be told, and waits for nothing.
     return contextlib.nullcontext() if _wish is None else _wish.tidied(tidy)
 
 

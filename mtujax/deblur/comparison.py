@@ -38,10 +38,7 @@ def compare(
     number: int = 0,
     rate: float = 30.0,
 ) -> np.ndarray:
-    """Shows a frame before and after in one picture, of the size given by `view_size`.
-
-    [H, W, 3] twice, uint8 or float in [0, 1] -> [H', W', 3] in the same dtype.
-    """
+    """One picture, of `view_size`, of [H, W, 3] before and after, uint8 or float."""
     _check_kind(kind)
     if blurry.shape != restored.shape or blurry.dtype != restored.dtype:
         raise ValueError(
@@ -76,10 +73,7 @@ def motion_picture(
     radius: float,
     cell: int = MOTION_STRIDE,
 ) -> np.ndarray:
-    """Colours the motion that the network found, by the Middlebury colour wheel.
-
-    [h, w, 2] int backward (dx, dy) in grid cells -> [H, W, 3] uint8, `size` is (W, H).
-    """
+    """Colours displacements [h, w, 2] int, in cells, in [H, W, 3] uint8."""
     # The displacement points back to where things were; the colour shows where they
     # went since: red to the right, yellow down, cyan to the left, violet up, white for
     # those that stayed. Saturation grows with speed up to `radius` cells, which is one

@@ -204,10 +204,7 @@ class Target:
         on_note: Callable[[str], None],
         commit: Callable[[list[Made]], None],
     ) -> None:
-        """Puts what is complete under its final names, and notes what was lost.
-
-        `commit` is given all of it before the first gets its name.
-        """
+        """Gives what is complete its final names; `commit` is given it before."""
         extras = self._extras
         if extras is not None:
             shift, start, end = self._reader.span

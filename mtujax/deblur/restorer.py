@@ -78,11 +78,9 @@ class Restorer:
         yield from self.finish()
 
     def push(self, source: Decoded) -> list[Restored]:
-        """Copies and takes the next frame; returns finished frames, oldest first.
-
-        [H, W, 3] RGB, uint8 or float in [0, 1]. For another size or dtype where there
-        is no cut, ValueError; the frame then counts as not pushed.
-        """
+        """Copies the next frame [H, W, 3], uint8 or float; returns finished ones."""
+        # For another size or dtype where there is no cut, ValueError; it then counts as
+        # not pushed.
         check_frame(source.frame)
         copied = source._replace(frame=np.array(source.frame))
         self._held.append(Restored(self._pushed, copied))

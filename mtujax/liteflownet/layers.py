@@ -48,10 +48,7 @@ class Matching(nn.Module):
     def __call__(
         self, first: jax.Array, second: jax.Array, flow: jax.Array | None
     ) -> jax.Array:
-        """Refines first, second [B, h, w, C] and flow [B, h/2, w/2, 2] to [B, h, w, 2].
-
-        The coarsest level has no flow to refine: None.
-        """
+        """Refines [B, h/2, w/2, 2], None if coarsest, by [B, h, w, C]: [B, h, w, 2]."""
         if self.level == 2:
             first, second = _each(_conv(64, 1, "feature"), first, second)
         if flow is not None:
@@ -141,10 +138,7 @@ class NeighbourSum(nn.Module):
 
     @nn.compact
     def __call__(self, values: jax.Array, weights: jax.Array) -> jax.Array:
-        """Sums values [B, h, w, 1] with weights [B, h, w, k * k], row-major.
-
-        Returns [B, h, w, 1]; each neighbour has a learned factor, and there is a bias.
-        """
+        """Sums [B, h, w, 1] with learned factors and weights [B, h, w, k * k]."""
         count, reach = self.side**2, self.side // 2
         init = nn.initializers.lecun_normal()
         kernel = self.param("kernel", init, (1, 1, count, 1))
@@ -192,10 +186,7 @@ def leaky(x: jax.Array) -> jax.Array:
 
 
 def correlation(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Mean over channels of <first(y, x), second(y + dy, x + dx)>, |dy|, |dx| <= 3.
-
-    Features [B, h, w, C] twice, zero outside -> [B, h, w, 49], dy outer, dx inner.
-    """
+    """Mean products of [B, h, w, C] and it moved by up to 3: [B, h, w, 49]."""
     height, width = first.shape[1:3]
     side = 2 * _REACH + 1
     edge = (_REACH, _REACH)

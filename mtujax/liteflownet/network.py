@@ -70,11 +70,8 @@ class LiteFlowNet(nn.Module):
 
 @jax.jit
 def flow(params: dict, current: jax.Array, previous: jax.Array) -> jax.Array:
-    """Backward optical flow between frames of any size; constant for the gradient.
-
-    Frames [B, H, W, 3], uint8 or float in [0, 1], twice -> [B, H, W, 2] float32
-    (dx, dy) in pixels. For the network, sides are enlarged to multiples of 32.
-    """
+    """Backward flow [B, H, W, 2] in pixels of [B, H, W, 3], uint8 or in [0, 1]."""
+    # No gradient passes. For the network, sides are enlarged to multiples of 32.
     chex.assert_rank(current, 4)
     batch, height, width, _ = current.shape
     rows, columns = (-(-side // SIDES) * SIDES for side in (height, width))

@@ -20,10 +20,7 @@ def native(frames: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
 
 
 class Replaced:
-    """Counts values that the network will replace; one warning at the first.
-
-    Counting is left to the device and, but for `total`, not waited for.
-    """
+    """Counts values that the network replaces, on the device; warns at the first."""
 
     def __init__(self, what: str):
         """Sets what has these values, for the warning."""

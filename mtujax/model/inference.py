@@ -127,11 +127,9 @@ def _only(params, names):
 
 
 def needed_operations(config: ModelConfig, batch: int, height: int, width: int) -> int:
-    """Counts the multiply-adds of all B frames that any form of the network needs.
-
-    No channels of zeros, no matching that moves nothing, and of the other matching only
-    the products in the definition of the cost volumes.
-    """
+    """Counts the multiply-adds of all B frames that any form of the network needs."""
+    # No channels of zeros, no matching that moves nothing, and of the other matching
+    # only the products in the definition of the cost volumes.
     least = _without_idle_matching(config)
     shapes = {
         name: jax.ShapeDtypeStruct(shape, jnp.float32)

@@ -91,11 +91,9 @@ class Part(NamedTuple):
 
 
 def parts(size: int, tile: int, overlap: int, cell=MOTION_STRIDE) -> list[Part]:
-    """Divides an axis of `size` pixels into overlapping tiles of equal size.
-
-    `size` and `tile` are multiples of s; `overlap` is the least, from 2 s to half a
-    tile. Weights sum to one at every pixel, and every cell is in one core.
-    """
+    """Divides an axis of `size` pixels into equal tiles, which overlap."""
+    # `size` and `tile` are multiples of s; `overlap` is from 2 s to half a tile.
+    # Weights sum to one at every pixel, and every cell is in one core.
     s, tile = cell, min(tile, size)
     overlap = min(-(-overlap // s) * s, tile // (2 * s) * s)
     # Cores touch in the middle of an overlap. There one tile fades into the next along

@@ -84,12 +84,11 @@ class DeblurLayer(nn.Module):
         along: jax.Array | None = None,
         spectrum: jax.Array | None = None,
     ) -> jax.Array:
-        """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it.
-
-        With samples `along` the motion [B, H, W, p p, S] the layer also outputs a
-        weight for each: a filter per pixel, whose result is added to all three colours.
-        `spectrum` [B, F] of the blur adds to these weights what it alone suggests.
-        """
+        """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it."""
+        # With samples `along` the motion [B, H, W, p p, S] the layer also outputs a
+        # weight for each: a filter per pixel, whose result is added to all three
+        # colours. `spectrum` [B, F] of the blur adds to these weights what it alone
+        # suggests.
         count = 0 if along is None else along.shape[-1]
         channels = (3 + count) * self.patch**2
         layer = Conv(channels, activation=None, dtype=self.dtype, name="layer")
@@ -148,13 +147,11 @@ class MultiTaskUnit(nn.Module):
         along: jax.Array | None = None,
         spectrum: jax.Array | None = None,
     ) -> UnitOutputs:
-        """Runs the unit on one frame.
-
-        Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`
-        [B, pH, pW, 3] in [0, 1], `displacement` of an earlier unit [B, h, w, 2] int32
-        or None, samples `along` the motion [B, H, W, p p, S] or None, `spectrum` of the
-        blur [B, F] or None. `train` adds the cost volume and the intermediate image.
-        """
+        """Runs the unit on one frame; `train` adds the volume and the image."""
+        # Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`
+        # [B, pH, pW, 3] in [0, 1], `displacement` of an earlier unit [B, h, w, 2] int32
+        # or None, samples `along` the motion [B, H, W, p p, S] or None, `spectrum` of
+        # the blur [B, F] or None.
         cfg = self.config
         last = self.index == cfg.num_units - 1
         detail = DetailNetwork(

@@ -48,34 +48,19 @@ class Blur(NamedTuple):
 def window_blur(
     window: jax.Array, *, lookback: int, patch: int, with_spectrum: bool = False
 ) -> Blur:
-    """The blur of the current frame of a window.
-
-    Args:
-        window: [B, K, H, W, 3] in [0, 1], oldest first; H and W multiples of 4p.
-        lookback: number of frames before the current one.
-        patch: side p of the patches.
-        with_spectrum: also find the spectrum.
-
-    Returns:
-        `frame_motion` between its neighbours, and `blur_spectrum` or None.
-    """
+    """The blur of the current frame of a window [B, K, H, W, 3] in [0, 1]."""
+    # H and W are multiples of 4p, p is the side of a `patch`; `lookback` frames come
+    # before the current one.
     before, current, after = middle(window, lookback)
     motion = frame_motion(before, current, after, patch=patch)
     return Blur(motion, blur_spectrum(current, motion) if with_spectrum else None)
 
 
 def blur_spectrum(frame: jax.Array, motion: jax.Array) -> jax.Array:
-    """The logarithm of a frame's power along its own motion, at 12 frequencies.
-
-    Args:
-        frame: [B, H, W, 3] blurry, float in [0, 1].
-        motion: [B, h, w, 2] (dx, dy) in pixels per frame, of patches of H / h pixels.
-
-    Returns:
-        [B, F] float32 of order 1, at 0.25, 0.5, ... 3 cycles per frame's motion: the
-        power of the differences of neighbouring samples as a share of its mean, less
-        what is usual; 0 where nothing moves. No gradient passes.
-    """
+    """Log of the power of [B, H, W, 3] along its motion [B, h, w, 2]: [B, F]."""
+    # Of order 1, at 0.25, 0.5, ... 3 cycles per frame's motion: the power of the
+    # differences of neighbouring samples as a share of its mean, less what is usual; 0
+    # where nothing moves. No gradient passes.
     steps = [k / _STEP for k in range(-_REACH * _STEP, _REACH * _STEP + 1)]
     image = grey(frame)[..., None]
     samples = along_patches(image, motion, steps, corner_only=True)[..., 0, :]

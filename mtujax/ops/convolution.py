@@ -21,11 +21,9 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, strides: tuple, pads: Pads) -> jax.Array:
-    """Convolves features with a kernel of the same float dtype; no forward-mode AD.
-
-    [B, H, W, C] with [kh, kw, C, O] -> [B, H', W', O], where H' is
-    (H + top + bottom - kh) // stride + 1. `pads` is ((top, bottom), (left, right)).
-    """
+    """Convolves [B, H, W, C] by [kh, kw, C, O] of its dtype; no forward-mode AD."""
+    # H' is (H + top + bottom - kh) // stride + 1; `pads` is ((top, bottom), (left,
+    # right)).
     return _conv2d(x, kernel, tuple(strides), tuple(map(tuple, pads)))
 
 
@@ -140,10 +138,7 @@ def _by_taps(x, shape, strides, pads, grad):
 
 
 def conv_transpose2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """PyTorch's transposed convolution (4x4, stride 2, pad 1), without bias.
-
-    [B, H, W, C] with [4, 4, C, O] in PyTorch's orientation -> [B, 2H, 2W, O].
-    """
+    """PyTorch's of stride 2, pad 1: [B, H, W, C] by [4, 4, C, O]: [B, 2H, 2W, O]."""
     batch, height, width, channels = x.shape
     features = kernel.shape[-1]
     # Output row 2y reads input rows y - 1 and y, row 2y + 1 reads y and y + 1, so all

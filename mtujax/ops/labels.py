@@ -83,20 +83,15 @@ def within(x: Array, y: Array) -> Array:
 
 
 def inside(moves: Array) -> Array:
-    """Whether displacements lead to a place of their own grid.
-
-    [..., h, w, 2] (dx, dy) in steps of the grid -> bool [..., h, w].
-    """
+    """Whether moves [..., h, w, 2] (dx, dy) lead to a place of their grid: bool."""
     return within(*destinations(moves))
 
 
 def returns(back: Array, forth: Array) -> Array:
-    """Whether going back and forth returns: `|b + f|^2 < 0.01 (|b|^2 + |f|^2) + 0.5`.
-
-    Flow b [..., h, w, 2] to the previous frame in pixels, and flow f from it, read
-    where b leads -> bool [..., h, w]; False too where b leads out of the frame.
-    Reference: Sundaram et al. 2010.
-    """
+    """Whether back and forth return: `|b + f|^2 < 0.01 (|b|^2 + |f|^2) + 0.5`."""
+    # Flow b [..., h, w, 2] to the previous frame in pixels, and flow f from it, read
+    # where b leads -> bool [..., h, w]; False too where b leads out of the frame.
+    # Reference: Sundaram et al. 2010.
     xp = back.__array_namespace__()
     error = ((back + forth) ** 2).sum(axis=-1)
     length = (xp.concatenate([back, forth], axis=-1) ** 2).sum(axis=-1)

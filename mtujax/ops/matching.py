@@ -79,10 +79,7 @@ def cost_volume(
 
 
 def best_displacement(volume: jax.Array, *, radius: int = 10) -> jax.Array:
-    """Displacement of the highest score in a cost volume; the first class wins a tie.
-
-    [B, h, w, D] -> [B, h, w, 2] int32 (dx, dy) in grid cells.
-    """
+    """Displacement [B, h, w, 2] of the first best score in [B, h, w, D]."""
     return displacement_from_class(jnp.argmax(volume, axis=-1), radius=radius)
 
 
@@ -176,10 +173,7 @@ def _pad_grid(key, radius):
 
 
 def _row_scores(query, key):
-    """Pooled scores [B, h, w, 2r + 1] of one row of displacements.
-
-    `query` is [B, h, w, C]; `key` is [B, h, w + 2r, C], already shifted by dy.
-    """
+    """Pooled [B, h, w, 2r + 1] of [B, h, w, C] and a moved key [B, h, w + 2r, C]."""
     width = query.shape[2]
     side = key.shape[2] - width + 1
     # Columns are cut into bands: one small matrix product per band scores all its dx at

@@ -15,10 +15,7 @@ def padded_size(height: int, width: int, cell: int = MOTION_STRIDE) -> tuple[int
 
 
 def pad_frames(frames: jax.Array, cell: int = MOTION_STRIDE) -> jax.Array:
-    """Extends frames below and to the right, by reflection, to multiples of a cell.
-
-    [..., H, W, C] with at least one pixel -> [..., H', W', C], sizes by `padded_size`.
-    """
+    """Reflects frames [..., H, W, C] below and to the right, up to `padded_size`."""
     height, width = frames.shape[-3:-1]
     rows, columns = padded_size(height, width, cell)
     if (rows, columns) == (height, width):

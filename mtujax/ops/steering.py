@@ -38,18 +38,16 @@ def steered_samples(
     patch: int,
     neighbour_samples: int = 0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Samples a frame and its neighbours along the motion of each patch.
-
-    Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
-    motion [B, H / p, W / p, 2] give, in float32 and without gradient,
-    - `along` [B, H / p, W / p, p p, 2S + 2N], of each patch's pixels: grey samples less
-      the pixel's own grey, S on either side, the outermost a frame's motion away; and
-      N = 2 n + 1 for n `neighbour_samples` (else 0) of the previous frame and of the
-      next one, as far apart, around where the motion leads;
-    - features [B, H / p, W / p, (2S + 6 + 2N) p p + 3] for a convolution, scaled to
-      order 1: `along`, after its first 2S the RGB differences to the previous and next
-      frame where the motion leads; the motion (dx, dy) and its length.
-    """
+    """Samples a frame and its neighbours along the motion of each patch: two arrays."""
+    # Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
+    # motion [B, H / p, W / p, 2] give, in float32 and without gradient, first `along`
+    # [B, H / p, W / p, p p, 2S + 2N], of each patch's pixels: grey samples less the
+    # pixel's own grey, S on either side, the outermost a frame's motion away; and N = 2
+    # n + 1 for n `neighbour_samples` (else 0) of the previous frame and of the next
+    # one, as far apart, around where the motion leads. Then features [B, H / p, W / p,
+    # (2S + 6 + 2N) p p + 3] for a convolution, scaled to order 1: `along`, after its
+    # first 2S the RGB differences to the previous and next frame where the motion
+    # leads; the motion (dx, dy) and its length.
     before, current, after = middle(window, lookback)
     motion = lax.stop_gradient(motion)
     steps = [k / samples for k in range(-samples, samples + 1) if k]

@@ -21,11 +21,7 @@ _POOL = 5  # side of the averaging window over each displacement's plane
 def match_loop(
     query: torch.Tensor, key: torch.Tensor, *, radius: int = 10
 ) -> torch.Tensor:
-    """Finds the best displacement one shift at a time: slow and obviously right.
-
-    Features [B, C, h, w] of the current and the previous frame -> [B, h, w, 2] int64
-    (dx, dy) in grid cells; the first class wins a tie.
-    """
+    """Best displacement [B, h, w, 2] of [B, C, h, w], one by one: the oracle."""
     query, key = query.detach(), key.detach()
     best = index = torch.zeros(())
     for place, plane in enumerate(_planes(query, key, radius)):
@@ -41,22 +37,14 @@ def match_loop(
 def cost_volume(
     query: torch.Tensor, key: torch.Tensor, *, radius: int = 10
 ) -> torch.Tensor:
-    """Pooled cosine similarity for every displacement; differentiable.
-
-    Features [B, C, h, w] of the current and the previous frame -> [B, h, w, D] float32
-    in [-1, 1].
-    """
+    """Pooled cosine similarity [B, h, w, D] of [B, C, h, w] twice; differentiable."""
     return torch.stack(list(_planes(query, key, radius)), dim=-1)
 
 
 def match_banded(
     query: torch.Tensor, key: torch.Tensor, *, radius: int = 10
 ) -> torch.Tensor:
-    """Finds the best displacement one row of displacements at a time.
-
-    Features [B, C, h, w] of the current and the previous frame -> [B, h, w, 2] int64
-    (dx, dy) in grid cells; the first class wins a tie.
-    """
+    """`match_loop`, one row of displacements at a time; the first class wins a tie."""
     # Columns are cut into bands; one batched matrix product scores all dx of a band,
     # and the wanted scores are its diagonals, read in place through strides.
     height, width = query.shape[-2:]
@@ -94,11 +82,9 @@ def displacement_from_class(index: torch.Tensor, *, radius: int) -> torch.Tensor
 
 
 def displace(source: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
-    """Moves every pixel by four times its grid cell's displacement; differentiable.
-
-    [B, C, 4h, 4w] by integer [B, h, w, 2] (dx, dy) in grid cells -> [B, C, 4h, 4w],
-    zero where a pixel comes from outside.
-    """
+    """Moves every pixel by four times its grid cell's displacement; differentiable."""
+    # [B, C, 4h, 4w] by integer [B, h, w, 2] (dx, dy) in grid cells -> [B, C, 4h, 4w],
+    # zero where a pixel comes from outside.
     height, width = source.shape[-2:]
     size = {"p": MOTION_STRIDE, "q": MOTION_STRIDE}
     flow = einops.repeat(displacement, "b h w d -> b (h p) (w q) d", **size)
@@ -114,10 +100,7 @@ def displace(source: torch.Tensor, displacement: torch.Tensor) -> torch.Tensor:
 
 
 def pad_frames(window: torch.Tensor, cell: int) -> torch.Tensor:
-    """Extends frames by reflection, below and to the right, to multiples of a cell.
-
-    [B, K, H, W, 3] -> [B, K, 3, H', W'].
-    """
+    """Reflects [B, K, H, W, 3] up to multiples of a cell: [B, K, 3, H', W']."""
     # Reflects as often as needed; torch's own padding does so only once.
     for axis in (2, 3):
         size = window.shape[axis]
@@ -128,10 +111,7 @@ def pad_frames(window: torch.Tensor, cell: int) -> torch.Tensor:
 
 
 def space_to_depth(images: torch.Tensor, patch: int) -> torch.Tensor:
-    """Turns each square of pixels into one place with more channels.
-
-    [B, C, pH, pW] -> [B, p p C, H, W], the pixels of a square row by row.
-    """
+    """[B, C, pH, pW] -> [B, p p C, H, W], the pixels of a square row by row."""
     pattern = "b c (h p) (w q) -> b (p q c) h w"
     return einops.rearrange(images, pattern, p=patch, q=patch)
 

@@ -161,11 +161,9 @@ class _Regularization(nn.Module):
 def raw_scores(
     first: torch.Tensor, second: torch.Tensor, stride: int = 1
 ) -> torch.Tensor:
-    """Mean over channels of products with shifted features, before the LeakyReLU.
-
-    Features [B, C, h, w] twice, zero outside -> [B, 49, h / stride, w / stride], of
-    every `stride`-th pixel from 0 on; dy outer, dx inner, each -3 to 3 strides.
-    """
+    """Mean products of [B, C, h, w], moved by up to 3 strides: [B, 49, h', w']."""
+    # Zero outside, before the LeakyReLU, of every `stride`-th pixel from 0 on; dy
+    # outer.
     height, width = first.shape[-2:]
     reach = _REACH * stride
     padded, planes = F.pad(second, (reach,) * 4), []

@@ -30,11 +30,8 @@ def steered_channels(config: ModelConfig) -> int:
 def steered_input(
     window: torch.Tensor, config: ModelConfig
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, list[torch.Tensor]]:
-    """What a network of `config` takes of samples along the motion, if it takes any.
-
-    Window [B, K, 3, H, W] -> `along`, the spectrum [B, F] and a list of the features;
-    None, None and [] for what is not taken.
-    """
+    """What a network takes of samples along the motion: `along`, spectrum, features."""
+    # Window [B, K, 3, H, W], spectrum [B, F]; None, None and [] for what is not taken.
     if not config.motion_samples:
         return None, None, []
     before, current, after = _middle(window, config.lookback)
@@ -64,13 +61,11 @@ def steered_samples(
     patch: int,
     neighbour_samples: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples a frame and its neighbours along the motion of each patch.
-
-    Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p, and motion
-    [B, 2, H / p, W / p] -> `along` [B, 2S + 2N, H, W], grey samples less the pixel's
-    own grey (N of each neighbour), and features [B, (2S + 6 + 2N) p p + 3, H / p,
-    W / p]; both float32.
-    """
+    """Samples a frame and its neighbours along the motion of each patch: two arrays."""
+    # Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p, and
+    # motion [B, 2, H / p, W / p] -> `along` [B, 2S + 2N, H, W], grey samples less the
+    # pixel's own grey (N of each neighbour), and features [B, (2S + 6 + 2N) p p + 3, H
+    # / p, W / p]; both float32.
     before, current, after = _middle(window, lookback)
     flow = F.interpolate(motion, scale_factor=patch, mode="nearest")
     grey = _grey(current)
@@ -91,10 +86,7 @@ def steered_samples(
 
 @torch.no_grad()
 def blur_spectrum(frame: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
-    """`ops.blur.blur_spectrum`: of [B, 3, H, W] and [B, 2, h, w] -> [B, F].
-
-    By a periodogram's own definition: the Fourier transform of the autocorrelation.
-    """
+    """`ops.blur.blur_spectrum` by definition: [B, 3, H, W], [B, 2, h, w] -> [B, F]."""
     batch, (height, width) = len(frame), frame.shape[2:]
     side = height // motion.shape[2]
     flow = F.interpolate(motion, scale_factor=side, mode="nearest")
@@ -134,11 +126,7 @@ def _middle(window, lookback):
 def frame_motion(
     before: torch.Tensor, current: torch.Tensor, after: torch.Tensor, *, patch: int = 1
 ) -> torch.Tensor:
-    """Finds the motion through a frame by pyramidal symmetric Lucas-Kanade.
-
-    Frames [B, 3, H, W] in [0, 1], H and W multiples of 4p -> float32
-    [B, 2, H / p, W / p] (dx, dy) in pixels per frame.
-    """
+    """Pyramidal symmetric Lucas-Kanade of [B, 3, H, W] thrice: [B, 2, H / p, W / p]."""
     alone = (before == current).flatten(1).all(1) | (after == current).flatten(1).all(1)
     pyramid = [[F.avg_pool2d(_grey(x), 4) for x in (before, after)]]
     while len(pyramid) < _LEVELS and min(pyramid[-1][0].shape[2:]) > 1:

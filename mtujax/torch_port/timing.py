@@ -28,10 +28,7 @@ class Twin:
         shape: tuple[int, int, int, int],
         layout: str = "contiguous",
     ):
-        """Makes the network, with weights from `weights.convert.from_params`.
-
-        `shape` is (B, H, W, 3) of the uint8 frames, `layout` one of `LAYOUTS`.
-        """
+        """Makes the network for frames of a shape (B, H, W, 3)."""
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cudnn.benchmark = True
         twin = TorchMTUNet(config)

@@ -112,10 +112,7 @@ def check_teacher(
     *,
     frames: np.ndarray | None = None,
 ) -> FlowDifferences:
-    """Compares a teacher with its checkpoint on frames [T, H, W, 3] in [0, 1].
-
-    H and W are multiples of 32.
-    """
+    """Compares the teacher with its checkpoint on frames [T, H, W, 3] in [0, 1]."""
     _, params = load_teacher(weights)
     tensors, _ = read_checkpoint(checkpoint)
     refuse(checkpoint, teacher_findings(tensors))

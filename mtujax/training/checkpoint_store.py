@@ -90,11 +90,8 @@ def _arrays_digest(arrays):
 
 
 def state_of(arrays: Arrays, about: dict, like, source: str):
-    """Builds a state like `like` on the default device, bit for bit.
-
-    Of `like`, shapes and dtypes are enough; `about` is from `check_about`, `source` is
-    for messages. Raises `Damaged`, or a `UserError` if another tree was written.
-    """
+    """A state like `like`, bit for bit: `Damaged`, or UserError for another tree."""
+    # Of `like`, shapes and dtypes are enough; `about` is from `check_about`.
     if _arrays_digest(arrays) != about["sha256"]:
         raise Damaged("the checksum of its state does not agree")
     expected = _named(like)
@@ -139,11 +136,9 @@ class Store:
         kept: Callable[[list[int]], Iterable[int]],
         read_only: bool = False,
     ):
-        """Opens or creates the folder, local or scheme://….
-
-        `kept` is called with all steps, ascending, when one is written, and returns
-        those to keep. `read_only` changes nothing, as another process may write there.
-        """
+        """Opens a folder, local or scheme://…; `read_only` changes nothing."""
+        # `kept` is called with all steps, ascending, when one is written, and returns
+        # those to keep.
         with extra("train"):
             import orbax.checkpoint as ocp
         self._args, self._kept = ocp.args, kept

@@ -383,10 +383,9 @@ def config_of(values: dict, where: str) -> RunConfig:
 
 
 def state_fields(config: RunConfig) -> dict:
-    """What must agree for a run to resume from the training state of another.
-
-    Data, batch, schedule and precision may differ: the state is of the same structure.
-    """
+    """What must agree for a run to resume from the training state of another."""
+    # Data, batch, schedule and precision may differ: the state is of the same
+    # structure.
     values = to_dict(config)
     model = {k: v for k, v in values["model"].items() if k != "dtype"}
     train = {name: values["train"][name] for name in ("scheme", "optimizer")}

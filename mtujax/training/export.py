@@ -51,10 +51,8 @@ def write_state(
 
 
 def read_state(path: str | os.PathLike, like: TrainState) -> tuple[TrainState, dict]:
-    """Reads an exported state, bit for bit, and the `extra` kept with it.
-
-    `like` is a state of the same structure, of which shapes and dtypes are enough.
-    """
+    """Reads an exported state, bit for bit, and the `extra` kept with it."""
+    # `like` is a state of the same structure, of which shapes and dtypes are enough.
     with _opened(path) as (file, about):
         arrays = {name: file.get_tensor(name) for name in file.keys()}
         return state_of(arrays, about, like, str(path)), about["extra"]

@@ -35,15 +35,13 @@ class Frames:
 
 
 def read_batch(model: MTUNet, batch: Batch, *, labelled: bool = True) -> Frames:
-    """Converts a batch to the form that a step reads; labels only if `labelled`.
-
-    Reads `sharp` [B, T, H, W, 3] and `blurry` [B, T, H, W, 3] or, with the frames that
-    the network sees around them, [B, lookback + T + lookahead, H, W, 3]; uint8, or
-    float in [0, 1]; H and W multiples of `ModelConfig.cell`. Labels, if the network
-    matches: `motion` int and `motion_valid` bool [B, T, h, w], or `flow`
-    [B, T, H, W, 2] in pixels and `valid` bool [B, T, H, W], False in frames with none
-    before them.
-    """
+    """Converts a batch to the form that a step reads; labels only if `labelled`."""
+    # Reads `sharp` [B, T, H, W, 3] and `blurry` [B, T, H, W, 3] or, with the frames
+    # that the network sees around them, [B, lookback + T + lookahead, H, W, 3]; uint8,
+    # or float in [0, 1]; H and W multiples of `ModelConfig.cell`. Labels, if the
+    # network matches: `motion` int and `motion_valid` bool [B, T, h, w], or `flow` [B,
+    # T, H, W, 2] in pixels and `valid` bool [B, T, H, W], False in frames with none
+    # before them.
     config = model.config
     sharp, blurry = to_unit_range(batch["sharp"]), to_unit_range(batch["blurry"])
     time, around = sharp.shape[1], blurry.shape[1] - sharp.shape[1]
@@ -92,11 +90,7 @@ def frame_losses(
     config: TrainConfig,
     axis_name: str | None = None,
 ) -> tuple[dict[str, jax.Array], RecurrentState]:
-    """Computes both losses over consecutive frames, from a `state` without gradient.
-
-    Returns the means [] over the frames of `deblur` and, with labels, `motion`; and the
-    state after the last frame.
-    """
+    """Mean losses [] `deblur` and, with labels, `motion`; and the state after."""
     time = len(frames.index)
     every = config.bptt or time
 
@@ -148,12 +142,9 @@ def gradients(
     axis_name: str | None = None,
     scale: jax.Array | None = None,
 ) -> tuple[dict[str, dict], dict[str, jax.Array], RecurrentState]:
-    """Computes a gradient for each optimiser by one forward pass.
-
-    Returns gradients by optimiser, averaged over the devices; scalars []: the losses,
-    and each `grad_norm_NAME` before clipping, over what that optimiser owns; and the
-    state after the last frame.
-    """
+    """A gradient per optimiser by one forward pass, scalars [], and the state after."""
+    # Gradients are averaged over the devices. The scalars are the losses and each
+    # `grad_norm_NAME` before clipping, over what that optimiser owns.
 
     def objectives(params):
         losses, after = frame_losses(

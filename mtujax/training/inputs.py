@@ -197,10 +197,7 @@ def _host_photos(config):
 def read_scaled(
     path: str, max_side: int | None, *, width: int, height: int, setting: str
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Reads photographs as `read_photos`, and scales them down to `data.max_side`.
-
-    A UserError if one becomes smaller than width x height, the size that `setting` set.
-    """
+    """Reads photographs, scaled to `max_side`; UserError if below `setting`'s."""
     photos, small = read_photos(
         path, width=width, height=height, remedy=f"give a smaller {setting}"
     )

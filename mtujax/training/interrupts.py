@@ -10,10 +10,7 @@ from mtujax.common import interrupts
 
 
 class Stopper:
-    """Says when to stop: by SIGINT, SIGTERM or the clock. A context manager.
-
-    A second signal exits at once.
-    """
+    """Says when to stop: by a signal or the clock; a second signal exits at once."""
 
     def __init__(
         self,

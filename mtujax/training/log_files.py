@@ -122,10 +122,9 @@ GRADIENTS, RATES = "grad_norm_", "learning_rate"
 
 
 class _Files:
-    """tensorboardX's files, of any store, that warn once where they cannot be written.
+    """tensorboardX's files, of any store, that warn once if they are not written."""
 
-    An error would end the thread that writes, and the run would wait for it.
-    """
+    # An error would end the thread that writes, and the run would wait for it.
 
     def __init__(self, warn):
         self._warn = warn

@@ -59,12 +59,10 @@ class Logbook:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Opens the files and drops what they hold of later steps than `start`.
-
-        A remote `folder` gets no CSV, and None logs nothing, for all processes but the
-        first. `rates` returns what is in force: functions of the number of updates made
-        before, by "learning_rate" or "learning_rate_NAME".
-        """
+        """Opens the files and drops what they hold of later steps than `start`."""
+        # A remote `folder` gets no CSV, and None logs nothing, for all processes but
+        # the first. `rates` returns what is in force: functions of the number of
+        # updates made before, by "learning_rate" or "learning_rate_NAME".
         self._silent, self._every = folder is None, every
         self._start = self._step = start
         self._rates, self._open = rates, True
@@ -109,12 +107,10 @@ class Logbook:
         terms: Mapping[str, jax.Array | float],
         counters: Mapping[str, jax.Array | int] | None = None,
     ) -> None:
-        """Takes a batch's values, and writes the lines that are finished.
-
-        `terms` are scalars []: losses, "grad_norm_NAME", perhaps "learning_rate_NAME";
-        a line has the means of finite ones. `counters` are integers [] counted since
-        the run started, such as "skipped".
-        """
+        """Takes a batch's scalars [], and writes the lines that are finished."""
+        # `terms` are losses, "grad_norm_NAME", perhaps "learning_rate_NAME"; a line has
+        # the means of finite ones. `counters` count since the run started, such as
+        # "skipped".
         if self._silent:
             return
         self._terms.append(terms)
@@ -137,11 +133,10 @@ class Logbook:
     def validation(
         self, step: int, scores: Mapping[str, float], images: Mapping[str, np.ndarray]
     ) -> None:
-        """Logs a validation, on which the time since the last `update` was spent.
-
-        `scores` in dB are "psnr", "psnr_blurry" and clips' own by name; others as well.
-        `images` are [H, W, 3] uint8 by name: blurry, restored and sharp side by side.
-        """
+        """Logs a validation, on which the time since the last `update` was spent."""
+        # `scores` in dB are "psnr", "psnr_blurry" and clips' own by name; others as
+        # well. `images` are [H, W, 3] uint8 by name: blurry, restored and sharp side by
+        # side.
         if self._silent:
             return
         self._pace.pause()

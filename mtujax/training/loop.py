@@ -35,10 +35,7 @@ class Horizon:
         self._calls, self._pace = 0, Pace(None, clock)
 
     def end(self, position: int, left: float) -> int | None:
-        """Estimates the last update, at least `position`; call it before each batch.
-
-        `left` is in seconds. None while no pace is known.
-        """
+        """Estimates the last update, `left` in seconds; call it before each batch."""
         self._calls += 1
         if self._calls <= _FIRST:
             self._pace.begin(position)

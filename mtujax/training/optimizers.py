@@ -137,11 +137,9 @@ def _owned(optimizer, owned):
 
 
 def owners(params: dict) -> dict[str, dict]:
-    """Trees of bool: the parameters that the release's "deblur" and "motion" own.
-
-    The deblurring one owns all but the motion layers; the motion one all but the last
-    unit (of which it owns a motion layer) and the deblur layers.
-    """
+    """Trees of bool: the parameters that the release's "deblur" and "motion" own."""
+    # The deblurring one owns all but the motion layers; the motion one all but the last
+    # unit (of which it owns a motion layer) and the deblur layers.
     last = f"unit_{sum(name.startswith('unit_') for name in params) - 1}"
 
     def of_deblurring(path, _):
@@ -175,10 +173,7 @@ def initial_loss_scale(factor: float) -> LossScale:
 
 
 def adjusted_loss_scale(scale: LossScale, finite: jax.Array) -> LossScale:
-    """The scale after an update, whose losses and gradients were all `finite` [] bool.
-
-    Its factor doubles after 2000 of them and halves after one that was not.
-    """
+    """Doubles after 2000 `finite` [] updates, and halves after another one."""
     steady = jnp.where(finite, scale.steady + 1, 0)
     grows = steady >= _PATIENCE
     factor = jnp.where(finite, scale.factor, scale.factor / 2)

@@ -131,10 +131,7 @@ def update_line(
     counters: Mapping[str, tuple[int, int]],
     pace: str,
 ) -> str:
-    """Formats a line on the updates up to `step`.
-
-    `counters` are (count so far, increase since the last line) by name.
-    """
+    """A line on updates up to `step`; `counters` are (in all, in this line)."""
     rates = _named(terms, RATES, "rate", "{:.2e}".format)
     norms = _named(terms, GRADIENTS, "gradient", _figure)
     counted = [
@@ -157,10 +154,7 @@ def losses_text(terms: Mapping[str, float]) -> str:
 
 
 def pace_text(speed: float | None, left: float | None) -> str:
-    """Formats updates per second and seconds left, where known.
-
-    As "148.2 updates/s, 0:33 h left", minutes rounded up; "34 s left" in the last one.
-    """
+    """As "148.2 updates/s, 0:33 h left", rounded up, or "34 s left"."""
     parts = []
     if speed is not None:
         parts.append(f"{speed:.{1 if speed >= 1 else 3}f} updates/s")
@@ -175,11 +169,7 @@ def pace_text(speed: float | None, left: float | None) -> str:
 def validation_line(
     step: int, scores: Mapping[str, float], best: tuple[float, int] | None
 ) -> str:
-    """Formats a line on a validation.
-
-    `scores` in dB are "psnr", "psnr_blurry" and clips' own; `best` is the highest
-    earlier PSNR and its step.
-    """
+    """A line on a validation; `best` is the highest earlier PSNR and its step."""
     line = f"validation at update {step}: "
     if "psnr" not in scores:
         return line + ", ".join(f"{n} {_figure(s)}" for n, s in scores.items())
@@ -197,11 +187,8 @@ def validation_line(
 
 
 def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Formats a line on dead channels, and a warning if a layer exceeds `MOST_DEAD`.
-
-    `dead` is (dead channels, channels) by layer, as "structure" or "unit_0/encode_1".
-    The line is as "dead channels at update 500: 14 of 1144; unit_0 encode_1 3/26".
-    """
+    """A line on (dead, all) channels by layer, and a warning from `MOST_DEAD` on."""
+    # The line is as "dead channels at update 500: 14 of 1144; unit_0 encode_1 3/26".
     if not dead:
         return []
     lost, channels = map(sum, zip(*dead.values(), strict=True))

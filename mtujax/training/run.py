@@ -49,11 +49,9 @@ def first_params(
     rescale_init: bool = False,
     init_from: str | None = None,
 ) -> dict:
-    """Draws parameters, or takes those of `init_from` where it has them.
-
-    `init_from` is a bundled name, a `.safetensors` file or a run directory. The former
-    two lack the training-only layers, which are drawn.
-    """
+    """Draws parameters, or takes those of `init_from` where it has them."""
+    # `init_from` is a bundled name, a `.safetensors` file or a run directory. The
+    # former two lack the training-only layers, which are drawn.
     params = init_params(model, jax.random.key(seed))
     if rescale_init:
         params = rescaled_params(params, filter_taps=model.config.filter_taps)
@@ -107,10 +105,7 @@ def rescaled_params(params: dict, *, filter_taps: int = 0) -> dict:
 
 
 def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
-    """Reads the exported state of `config.resume_state_from`, if its structure agrees.
-
-    Returns the state, the number of batches it has seen, and notes on changed settings.
-    """
+    """The state of `resume_state_from`, how many batches it has seen, and notes."""
     given = config.resume_state_from
     old = config_of(read_extra(given)["config"], given)
     what = f"{given}: is of another configuration"

@@ -79,11 +79,9 @@ def apply_gradients(
     config: TrainConfig,
     end: jax.Array | int | None = None,
 ) -> TrainState:
-    """Makes one update, or skips it where a term or the update is not finite.
-
-    `terms` are scalars []; `end` is the [] int number of updates at the end of a
-    "timed" schedule, None for `config.steps`.
-    """
+    """Makes one update, or skips it where one of `terms` [] or it is not finite."""
+    # `end` is the [] int number of updates at the end of a "timed" schedule, None for
+    # `config.steps`.
     updates, opt_state = None, {}
     for name, optimizer in make_optimizers(config, end).items():
         update, opt_state[name] = optimizer.update(

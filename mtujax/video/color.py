@@ -86,10 +86,7 @@ class ToneMapper:
         self._tabulate_roll_off(peak)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
-        """Maps a full-range HDR frame to SDR with BT.709 primaries.
-
-        [H, W, 3] uint16 R'G'B' in [0, 65535] -> [H, W, 3] uint8 R'G'B' in [0, 255].
-        """
+        """Maps HDR [H, W, 3] uint16, full range, to SDR uint8 of BT.709 primaries."""
         source = self._light[rgb]
         light = np.maximum(self._change_primaries(source), 0)
         if self._luminance is not None:
@@ -122,10 +119,7 @@ class ToneMapper:
 
 
 def pq_to_light(signal: np.ndarray) -> np.ndarray:
-    """Applies the EOTF of PQ, BT.2100-2 table 4.
-
-    Signal in [0, 1], float of any shape -> light of the same shape in [0, 49.3].
-    """
+    """EOTF of PQ, BT.2100-2 table 4: signal in [0, 1] -> light in [0, 49.3]."""
     root = np.asarray(signal) ** (1 / _M2)
     light = (np.maximum(root - _C1, 0) / (_C2 - _C3 * root)) ** (1 / _M1)
     return light * (_PQ_PEAK / REFERENCE_WHITE)
@@ -138,10 +132,7 @@ def light_to_pq(light: np.ndarray) -> np.ndarray:
 
 
 def roll_off(light: np.ndarray, peak: float) -> np.ndarray:
-    """Applies the EETF of Report BT.2390, section 5.4.1, with black at 0.
-
-    Light >= 0, float of any shape -> [0, 1]; `peak` in cd/m2 becomes 1.0.
-    """
+    """EETF of BT.2390, 5.4.1, of light >= 0, any shape; `peak` in cd/m2 becomes 1.0."""
     if peak <= REFERENCE_WHITE:  # nothing needs a roll-off
         return np.minimum(light, 1)
     # In steps of equal visibility (PQ): the identity up to a knee, then a Hermite

@@ -179,10 +179,7 @@ def _to_yuv(info, encoding):
 
 
 def to_uint8(frame: np.ndarray) -> np.ndarray:
-    """Rounds a frame to 8 bits.
-
-    [H, W, 3], uint8 or float in [0, 1] -> [H, W, 3] uint8, contiguous.
-    """
+    """Rounds [H, W, 3], uint8 or float in [0, 1], to contiguous uint8."""
     if frame.dtype != np.uint8:
         frame = np.round(np.clip(frame, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(frame)
