@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mtujax.common.files import digest, whole_output
-from mtujax.common.text import nearest
+from mtujax.common.text import listed, nearest
 from mtujax.config import kinds
 from mtujax.errors import UsageError, UserError
 
@@ -133,10 +133,8 @@ def differing_fields(old: dict, new: dict) -> list[str]:
 def check_same(old: dict, new: dict, what: str, remedy: str = "") -> None:
     """Refuses to continue with other settings; a UserError names what differs."""
     if differing := differing_fields(old, new):
-        more = len(differing) - _MOST_NAMED
-        rest = f"and {more} more" if more > 0 else ""
-        named = filter(None, [*differing[:_MOST_NAMED], rest, remedy])
-        raise UserError(f"{what}: {'; '.join(named)}")
+        named = listed(differing, _MOST_NAMED, "; ")
+        raise UserError(f"{what}: {named}{f'; {remedy}' if remedy else ''}")
 
 
 def _dotted(values, path=""):
@@ -158,8 +156,7 @@ def read_json(
         values = json.loads(path.read_bytes())  # as UTF-8, whatever the locale
         if (kind or sealed) and not isinstance(values, dict):
             raise UserError(f"holds no mapping, but a {type(values).__name__}")
-        if sealed and values.pop(_SEAL, None) != _seal_of(values):
-            raise UserError("its checksum does not agree")
+        values = unsealed(values) if sealed else values
         return from_dict(values, kind) if kind else values
     except FileNotFoundError:
         raise
@@ -179,6 +176,16 @@ def seal(values: dict) -> dict:
     """Adds a checksum to JSON values, and returns them as JSON gives them back."""
     values = json.loads(json.dumps(values))
     return {**values, _SEAL: _seal_of(values)}
+
+
+def unsealed(values) -> dict:
+    """The values that `seal` was given; UserError, a clause, if they have changed."""
+    if not isinstance(values, dict) or _SEAL not in values:
+        raise UserError("no checksum in it")
+    rest = {name: value for name, value in values.items() if name != _SEAL}
+    if values[_SEAL] != _seal_of(rest):
+        raise UserError("its checksum does not agree")
+    return rest
 
 
 def _seal_of(values):

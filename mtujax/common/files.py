@@ -129,7 +129,8 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 _LOCK, _OLD, _GONE = ".lock", ".old", ".gone"
-_BUSY = "another process is writing it"
+BUSY = "another process is writing it"
+"""Why a lock is not had."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,11 +254,11 @@ def _taken(place, final, output):
         place.mkdir()
     if not is_leftover(place):
         raise UserError(f"{place}: is in the way, and not ours; move it away")
-    with one_at_a_time(place / _LOCK, output, busy=_BUSY):
+    with one_at_a_time(place / _LOCK, output, busy=BUSY):
         made, old = place / final.name, place / _OLD
         if old.exists() and not final.exists():  # killed between two renames
             (made if made.exists() else old).rename(final)
-        _empty(place)
+        empty(place, _LOCK)
         try:
             with interrupts.tidied(functools.partial(_remove, place)):
                 yield
@@ -266,15 +267,21 @@ def _taken(place, final, output):
 
 
 def _remove(place):
-    _empty(place)
+    empty(place, _LOCK)
+    remove_locked(place, _LOCK)
+
+
+def remove_locked(folder: Path, lock: str) -> None:
+    """Deletes a folder in which only its lock is left."""
     with contextlib.suppress(OSError):  # Windows keeps what is open
-        (place / _LOCK).unlink()
-        place.rmdir()
+        (folder / lock).unlink()
+        folder.rmdir()
 
 
-def _empty(place):
-    for path in place.iterdir():
-        if path.name == _LOCK:
+def empty(folder: Path, *kept: str) -> None:
+    """Deletes what is in a folder, but for some names."""
+    for path in folder.iterdir():
+        if path.name in kept:
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -156,6 +156,13 @@ def readable(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
+def listed(names: Iterable, most: int, between: str = ", ") -> str:
+    """Joins names for a message, as "a, b and 3 more"."""
+    names = list(map(str, names))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
+
+
 def counted(count: int, noun: str) -> str:
     """A number of things, as "1 frame" or "2 frames"."""
     return f"{count} {noun}{'s'[: count != 1]}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mtujax.common.text import counted
+from mtujax.common.text import counted, listed
 from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, FolderVideo, find
 from mtujax.data.images import read_image
@@ -159,7 +159,7 @@ def _differences(found):
     if not found.dataset.known:
         for video in found.videos:
             if gaps := _gaps(video):
-                yield f"{video.label}: no frame{_listing(gaps)} between others"
+                yield f"{video.label}: no frame {listed(gaps, 8)} between others"
 
 
 def _split_differences(split, known, videos):
@@ -174,7 +174,7 @@ def _split_differences(split, known, videos):
         wanted = (known.lengths or {}).get(name, known.each)
         if wanted is not None and len(video.pairs) != wanted:
             gaps = _gaps(video)
-            what = f", without{_listing(gaps)}" if gaps else ""
+            what = f", without {listed(gaps, 8)}" if gaps else ""
             yield (
                 f"{video.label}: {len(video.pairs)} pairs, but {wanted} are known{what}"
             )
@@ -191,8 +191,3 @@ def _gaps(video: FolderVideo):
     if not steps.size or (steps % steps.min()).any():
         return []
     return sorted(set(range(numbers[0], numbers[-1], steps.min())) - set(numbers))
-
-
-def _listing(numbers, limit=8):
-    more = f" and {len(numbers) - limit} more" if len(numbers) > limit else ""
-    return f" {', '.join(map(str, numbers[:limit]))}{more}"

@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from mtujax.common.text import listed
 from mtujax.data.flow import MotionSource
 from mtujax.data.frames import FrameSource, Window
 from mtujax.errors import UserError, check_least
@@ -91,11 +92,10 @@ class Clips:
         """A sentence about the videos that are too short, or None."""
         if not self.short:
             return None
-        names = ", ".join(f"{v.name} ({v.frames})" for v in self.short[:5])
-        more = f" and {len(self.short) - 5} more" if len(self.short) > 5 else ""
+        names = listed((f"{v.name} ({v.frames})" for v in self.short), 5)
         return (
             f"{len(self.short)} of {len(self.source.videos)} videos are shorter than "
-            f"{self.spec.frames} frames and give no clip: {names}{more}"
+            f"{self.spec.frames} frames and give no clip: {names}"
         )
 
     def __len__(self) -> int:

@@ -138,19 +138,24 @@ def deblur_video(
     check_least(1, segment_frames=segment_frames)
     if resume and "pipe" in (input_kind(input), kind):
         raise UsageError("resume: what went through a pipe cannot be had again")
-    notes = _Notes(on_note)
+    notes = []
+
+    def note(text):
+        notes.append(text)
+        if on_note:
+            on_note(text)
+
     with open_reader(input, size, rate) as reader:
         source = None if reader.kind == "pipe" else Path(input)
         # What of a killed run is complete is not in the way.
         if kind == "pipe" or not is_publishing(Path(output)) or overwrite > resume:
             _check_outputs(source, output, kind, options, overwrite)
-        notes.extend(reader.info.notes)
+        for text in reader.info.notes:
+            note(text)
         network = _network(weights, dtype)
         if save_motion is None:
             network = inference_form(*network)  # without motion that no image needs
-        run = Restoration(
-            reader, Path(output), kind, options, network, notes.add, progress
-        )
+        run = Restoration(reader, Path(output), kind, options, network, note, progress)
         if kind == "pipe":
             run.to_pipe(overwrite=overwrite)
         else:
@@ -169,7 +174,7 @@ def deblur_video(
         run.cuts,
         seconds,
         run.resumed,
-        tuple(notes.all),
+        tuple(notes),
     )
 
 
@@ -182,20 +187,6 @@ def _check_outputs(source, output, kind, options, overwrite):
     if options.save_motion is not None:
         motion = Path(options.save_motion)
         check_output(source, motion, folder=False, overwrite=overwrite)
-
-
-class _Notes:
-    def __init__(self, on_note):
-        self.all, self._on_note = [], on_note
-
-    def add(self, note):
-        self.all.append(note)
-        if self._on_note:
-            self._on_note(note)
-
-    def extend(self, notes):
-        for note in notes:
-            self.add(note)
 
 
 def _network(weights, dtype):

@@ -20,7 +20,16 @@ import numpy as np
 from mtujax.common import interrupts
 from mtujax.common.arrays import read_npz
 from mtujax.common.dataclass_json import check_same, read_json, seal
-from mtujax.common.files import Made, digest, named_after, one_at_a_time, sweep
+from mtujax.common.files import (
+    BUSY,
+    Made,
+    digest,
+    empty,
+    named_after,
+    one_at_a_time,
+    remove_locked,
+    sweep,
+)
 from mtujax.errors import UserError
 
 _MANIFEST = "job.json"
@@ -94,8 +103,7 @@ class Job:
         with contextlib.ExitStack() as stack:
             self.folder.mkdir(exist_ok=True)
             _content(self.folder)  # refused before anything is written there
-            busy = "another process is writing it"
-            lock = one_at_a_time(self.folder / _LOCK, self._output, busy=busy)
+            lock = one_at_a_time(self.folder / _LOCK, self._output, busy=BUSY)
             try:
                 stack.enter_context(lock)
             except OSError:
@@ -136,9 +144,7 @@ class Job:
     def _remove(self):
         self._discard()
         self.segments = []
-        with contextlib.suppress(OSError):  # Windows keeps what is open
-            (self.folder / _LOCK).unlink()
-            self.folder.rmdir()
+        remove_locked(self.folder, _LOCK)
 
     @property
     def frames(self) -> int:
@@ -192,13 +198,7 @@ class Job:
         if not self._complete:
             self.segments = []
             self._store()
-        for path in self.folder.iterdir():
-            if path.name in (_LOCK, _MANIFEST):
-                continue
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        empty(self.folder, _LOCK, _MANIFEST)
         (self.folder / _MANIFEST).unlink(missing_ok=True)
 
     def _take(self, content, resume, start_over):
@@ -244,8 +244,7 @@ def is_publishing(output: Path) -> bool:
             return True
         if {path.name for path in folder.iterdir()} <= {_LOCK}:  # nothing is left
             with one_at_a_time(folder / _LOCK, output):
-                (folder / _LOCK).unlink()
-                folder.rmdir()
+                remove_locked(folder, _LOCK)
     return False
 
 

@@ -299,12 +299,5 @@ def inference_params(params: dict) -> dict:
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of a network's inference parameters, by "/"-joined path; HWIO."""
-    return dict(_shape_items(config))
-
-
-@functools.lru_cache(maxsize=8)  # tracing the largest takes a second
-def _shape_items(config):
-    model = MTUNet(config)
-    tree = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
-    flat = flax.traverse_util.flatten_dict(inference_params(tree), sep="/")
-    return tuple((name, value.shape) for name, value in flat.items())
+    shapes = inference_params(param_shapes(MTUNet(config)))
+    return flax.traverse_util.flatten_dict(shapes, sep="/")

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import json
 import logging
 import os
 import re
@@ -23,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from mtujax.common.files import digest
+from mtujax.common.dataclass_json import seal, unsealed
+from mtujax.common.text import listed
 from mtujax.errors import UserError, extra
 from mtujax.weights.safetensors_io import shape_findings
 
@@ -33,7 +33,6 @@ FORMAT = 2
 Arrays = dict[str, np.ndarray]
 """A state's arrays on the host, by their "/"-joined paths in its tree."""
 
-_SEAL = "seal"
 _NAMED = 3  # differences in a message
 
 
@@ -56,18 +55,15 @@ def _named(tree):
 
 def describe(arrays: Arrays, **values) -> dict:
     """Returns JSON values to keep with arrays: `values`, and checksums of all."""
-    about = {"format": FORMAT, **values, "sha256": _arrays_digest(arrays)}
-    about = json.loads(json.dumps(about))
-    return {**about, _SEAL: _seal_of(about)}
+    return seal({"format": FORMAT, **values, "sha256": _arrays_digest(arrays)})
 
 
 def check_about(about, source: str) -> dict:
     """Checks what `describe` gave: `Damaged`, or `UserError` for another format."""
-    if not isinstance(about, dict) or _SEAL not in about:
-        raise Damaged("no checksum in it")
-    about = dict(about)
-    if about.pop(_SEAL) != _seal_of(about):
-        raise Damaged("its checksum does not agree")
+    try:
+        about = unsealed(about)
+    except UserError as error:
+        raise Damaged(str(error)) from None
     if about.get("format") != FORMAT:
         raise UserError(
             f"{source}: of format {about.get('format')!r}, this version reads "
@@ -75,10 +71,6 @@ def check_about(about, source: str) -> dict:
             "that it exports"
         )
     return about
-
-
-def _seal_of(values):
-    return digest(json.dumps(values, sort_keys=True).encode())
 
 
 def _arrays_digest(arrays):
@@ -104,11 +96,9 @@ def state_of(arrays: Arrays, about: dict, like, source: str):
         if arrays[name].dtype != x.dtype
     ]
     if differing:
-        more = len(differing) - _NAMED
-        more = f" and {more} more" if more > 0 else ""
         raise UserError(
             f"{source}: holds the state of another network or optimiser: "
-            f"{'; '.join(differing[:_NAMED])}{more}"
+            f"{listed(differing, _NAMED, '; ')}"
         )
     # Copies: a training step may reuse the memory of its state.
     leaves = [jnp.array(arrays[name]) for name in expected]

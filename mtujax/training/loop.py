@@ -13,6 +13,7 @@ import numpy as np
 
 from mtujax import parallel
 from mtujax.common.dataclass_json import to_dict
+from mtujax.common.text import listed
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet
 from mtujax.training.checkpoints import Checkpoints
@@ -192,12 +193,10 @@ class Loop:
         if in_row is None or int(in_row) < self._config.max_skipped_updates:
             return
         named = [self._feed.describe(int(n)) for part in self._records for n in part]
-        named = list(dict.fromkeys(named))
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
         raise UserError(
             f"losses or gradients were not finite in {int(in_row)} updates in a row, "
             f"until update {position}: lower train.learning_rate (in a new run=, by "
             "resume_state_from=STATE.safetensors of `mtujax export RUN "
             "STATE.safetensors --state`), or look at what they were made of: "
-            f"{'; '.join(named[:_NAMED])}{more}"
+            f"{listed(dict.fromkeys(named), _NAMED, '; ')}"
         )

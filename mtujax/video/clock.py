@@ -14,9 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from av.error import FFmpegError
 
-from mtujax.video.container import is_cover, open_media
+from mtujax.video.container import is_cover, open_media, readable
 
 ARBITRARY = ("mpegts", "mpeg")  # formats whose clocks start anywhere
 
@@ -171,10 +170,7 @@ class _Packets:
 def _packets(path):
     with open_media(path) as container:
         streams = {s.index: _Packets(s) for s in container.streams}
-        try:
-            for packet in container.demux():
-                if packet.size and packet.stream.index in streams:
-                    streams[packet.stream.index].add(packet)
-        except FFmpegError:
-            pass  # read as far as it can be
+        for packet in readable(container.demux()):
+            if packet.size and packet.stream.index in streams:
+                streams[packet.stream.index].add(packet)
     return streams

@@ -66,13 +66,7 @@ CODECS = {
             pix_fmts=("yuv420p",),
         ),
         Codec(
-            "mpeg2",
-            "mpeg2video",
-            "MPEG-2",
-            3,
-            31,
-            "",
-            (),
+            *("mpeg2", "mpeg2video", "MPEG-2", 3, 31, "", ()),
             odd=True,
             full_range=False,
             best=1,
@@ -98,17 +92,7 @@ CONTAINERS = {
 
 # ISO/IEC 13818-2, table 6-4: MPEG-2 has no other rates.
 MPEG2_RATES = tuple(
-    Fraction(n, d)
-    for n, d in (
-        (24000, 1001),
-        (24, 1),
-        (25, 1),
-        (30000, 1001),
-        (30, 1),
-        (50, 1),
-        (60000, 1001),
-        (60, 1),
-    )
+    map(Fraction, "24000/1001 24 25 30000/1001 30 50 60000/1001 60".split())
 )
 
 

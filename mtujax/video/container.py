@@ -1,8 +1,11 @@
 """Media files as PyAV opens them, and facts about their streams and frames."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
+from av.error import FFmpegError
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
@@ -16,6 +19,12 @@ def open_media(path: Path, mode: str = "r", **options):
         options["options"] = {"pattern_type": "none"}
     name = f"file:{path}"
     return av.open(name, mode, metadata_errors="surrogateescape", **options)
+
+
+def readable(packets: Iterator) -> Iterator:
+    """Passes PyAV's packets on, up to damage that ends the file."""
+    with contextlib.suppress(FFmpegError):
+        yield from packets
 
 
 def printable(text: str) -> str:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mtujax.common.files import FRAME_SUFFIXES, irregular, natural_key
+from mtujax.common.text import listed
 from mtujax.errors import UserError
 from mtujax.video.image_decoding import decode_noting
 from mtujax.video.image_metadata import (
@@ -88,18 +89,18 @@ class FolderReader:
             if header and sorted(header[:2]) != sorted(self._size):
                 raise self._differs(name, header[:2])
         ignored = sorted(set(names) - set(self._names))
-        notes = [f"not frames, left out: {_listing(ignored)}"] if ignored else []
+        notes = [f"not frames, left out: {listed(ignored, 3)}"] if ignored else []
         if animated := [n for n in self._names if _is_animated(path / n)]:
             notes.append(
-                f"animated, only the first picture is read: {_listing(animated)}; "
+                f"animated, only the first picture is read: {listed(animated, 3)}; "
                 "give the file itself as the input to restore them all"
             )
         misnamed = [n for n in self._names if _is_png(path / n) != _as_png(n)]
         for content, format in (("PNG", "JPEG"), ("no PNG", "PNG")):
-            if listed := [n for n in misnamed if _as_png(n) == (format == "PNG")]:
+            if found := [n for n in misnamed if _as_png(n) == (format == "PNG")]:
                 notes.append(
                     f"{content} by content, written as {format} and without metadata: "
-                    f"{_listing(listed)}"
+                    f"{listed(found, 3)}"
                 )
         self.deep, alpha = (any(h and h[k] for h in headers) for k in (2, 3))
         profile = kind.metadata.profile is not None
@@ -162,7 +163,7 @@ class FolderReader:
         """Notes after reading."""
         if not self._damaged:
             return ()
-        names = _listing(list(self._damaged))
+        names = listed(self._damaged, 3)
         return (f"damaged, decoded as far as that went: {names}",)
 
     def _check_files(self):
@@ -305,8 +306,3 @@ def _jpeg_header(file):
         else:
             file.seek(length - 2, 1)
     return None
-
-
-def _listing(names, limit=3):
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import av
 import av.logging
-from av.error import FFmpegError
 
-from mtujax.video.container import open_media
+from mtujax.video.container import open_media, readable
 
 _ENCRYPTED = ("encv", "drmi")  # codec tags of common encryption and FairPlay
 _SAME_RATE = Fraction(1, 2000)  # 30 and 30/1.001 are twice as far apart
@@ -143,13 +142,4 @@ def _packets(path, index=None):
     """Yields the packets of one stream or of all, as far as they can be read."""
     with open_media(path) as container:
         streams = () if index is None else (container.streams[index],)
-        demuxed = container.demux(*streams)
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except FFmpegError:
-                return
-            if packet is None:
-                return
-            if packet.size:
-                yield packet
+        yield from (p for p in readable(container.demux(*streams)) if p.size)

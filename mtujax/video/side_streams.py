@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from mtujax.video import packets
 from mtujax.video.clock import Clock
-from mtujax.video.container import is_cover, open_media, printable
+from mtujax.video.container import is_cover, open_media, printable, readable
 
 # Of the container itself, not of the video.
 OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
@@ -160,14 +160,7 @@ class Copier:
         if not self._streams:
             return
         demuxed = self._source.demux([self._source.streams[i] for i in self._streams])
-        demuxed = self._extras.clock.moved(demuxed)
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except FFmpegError:  # the rest of a damaged file
-                return
-            if packet is None:
-                return
+        for packet in self._extras.clock.moved(readable(demuxed)):
             if packet.size and (moved := self._moved(packet)):
                 yield moved
 

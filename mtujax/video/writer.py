@@ -17,17 +17,12 @@ from av.error import FFmpegError
 from mtujax.errors import UserError
 from mtujax.video.codecs import Encoding, choose
 from mtujax.video.container import open_media
-from mtujax.video.info import FULL, LIMITED, VideoInfo
+from mtujax.video.info import FULL, LIMITED, MATRICES, VideoInfo
 
 # libavfilter's names of `info.MATRICES`.
-_MATRICES = {
-    1: "bt709",
-    4: "fcc",
-    5: "bt470",
-    6: "smpte170m",
-    7: "smpte240m",
-    9: "bt2020",
-}
+_MATRICES = dict(
+    zip(MATRICES, "bt709 fcc bt470 smpte170m smpte240m bt2020".split(), strict=True)
+)
 PART_FORMAT = "nut"  # holds every codec and keeps every time base exactly
 
 
