@@ -36,20 +36,15 @@ class Interrupted(BaseException):
 
 
 class Wish:
-    """What signals have asked for.
-
-    Attributes:
-        number: of the signal that came; None if none did, or if it was complied with.
-        undivided: held by what the process is not ended amid.
-    """
+    """What signals have asked for."""
 
     def __init__(self, program: str, leave: Callable[[int], None]):
         """`leave` ends the process with a status, at once."""
-        self.number = None
+        self.number = None  # of the signal that came, until it is complied with
         self._program, self._leave = program, leave
         self._tidies, self._say = [], None
         self._raised = self._leaving = False
-        self.undivided = threading.Lock()
+        self.undivided = threading.Lock()  # held by what the process is not ended amid
         self._taken = [n for n in _SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
 
     @contextlib.contextmanager

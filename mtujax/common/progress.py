@@ -1,5 +1,6 @@
 """Progress of long work: a bar in a terminal, elsewhere an occasional line."""
 
+import contextlib
 import time
 
 from mtujax.common.interrupts import check
@@ -7,7 +8,7 @@ from mtujax.common.interrupts import check
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class FrameProgress:
+class FrameProgress(contextlib.AbstractContextManager):
     """Shows frames done, frames per second and time left; a context manager."""
 
     def __init__(self, label: str, *, stderr: bool = False):
@@ -16,10 +17,6 @@ class FrameProgress:
         self._begun = self._shown = time.monotonic()
         self._bar, self._file = _bar(stderr)
         self._task = None
-
-    def __enter__(self) -> "FrameProgress":
-        """Returns itself."""
-        return self
 
     def __exit__(self, *_):
         """Stops the bar and leaves it as it stands."""

@@ -19,7 +19,7 @@ _END = object()
 _POLL = 0.1  # seconds between checks whether the other side has gone
 
 
-class Ahead(Iterator):
+class Ahead(contextlib.AbstractContextManager, Iterator):
     """Runs an iterator in a thread, a few items ahead of its consumer."""
 
     def __init__(self, items: Iterable, size: int):
@@ -27,10 +27,6 @@ class Ahead(Iterator):
         self._queue, self._stop = queue.Queue(size), threading.Event()
         self._thread = threading.Thread(target=self._run, args=(items,), daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> "Ahead":
-        """Returns itself."""
-        return self
 
     def __exit__(self, *_):
         """Stops the thread and waits for it."""
@@ -73,7 +69,7 @@ class Ahead(Iterator):
         return False
 
 
-class Behind:
+class Behind(contextlib.AbstractContextManager):
     """Passes items to a function in a thread, in order; a context manager."""
 
     def __init__(self, work: Callable[[object], None], size: int):
@@ -82,10 +78,6 @@ class Behind:
         self._queue, self._stop = queue.Queue(size), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> "Behind":
-        """Returns itself."""
-        return self
 
     def __exit__(self, kind, *_):
         """Waits until all items are done; after an error, drops those that wait."""

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 
 from mtujax.errors import UserError
-from mtujax.video.image_metadata import bare
+from mtujax.video.image_metadata import PNG_SIGNATURE, bare
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND"
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_TAIL = 64  # bytes that some cameras append
@@ -27,7 +26,7 @@ def damage(data: bytes) -> str | None:
     # none is used. A PNG has checksums; in a JPEG only a missing end is found.
     if not data:
         return "empty file"
-    if data[:8] == _PNG:
+    if data[:8] == PNG_SIGNATURE:
         return _png_damage(data)
     if data[:2] == _JPEG:
         # Blocks that were never written to disk are zeros.
@@ -37,7 +36,7 @@ def damage(data: bytes) -> str | None:
 
 
 def _png_damage(data):
-    view, at = memoryview(data), len(_PNG)
+    view, at = memoryview(data), len(PNG_SIGNATURE)
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 8 + length
@@ -56,7 +55,7 @@ def decode(data: bytes, name: str | os.PathLike) -> np.ndarray:
     if wrong := damage(data):
         raise UserError(f"{name}: {wrong}")
     flag = cv2.IMREAD_COLOR
-    if data[:8] == _PNG:
+    if data[:8] == PNG_SIGNATURE:
         flag |= cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(bare(data), np.uint8), flag)
     if image is None:
@@ -73,7 +72,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Rows H and columns W of an image file; a PNG is not decoded."""
     with path.open("rb") as file:
         head = file.read(24)
-    if head[:8] == _PNG and len(head) == 24:
+    if head[:8] == PNG_SIGNATURE and len(head) == 24:
         columns, rows = struct.unpack_from(">II", head, 16)
         return rows, columns
     return read_image(path).shape[:2]

@@ -129,12 +129,7 @@ _TURNED = ("mpeg",)  # containers that cannot store an orientation
 
 
 class Target:
-    """Turns each frame into what the user asked for and writes it.
-
-    Attributes:
-        size: (width, height) of what is written, in pixels.
-        notes: what will not be as in the input, one sentence each.
-    """
+    """Turns each frame into what the user asked for and writes it."""
 
     def __init__(
         self,
@@ -151,7 +146,8 @@ class Target:
         self._reader, self._output, self._kind = reader, output, kind
         self._options, self._cell = options, cell
         self._extras = self._motion = None
-        self.notes, self._turn, info = [], Orientation(), reader.info
+        self.notes = []  # what will not be as in the input, one sentence each
+        self._turn, info = Orientation(), reader.info
         self._suffix = output.suffix.lower()
         stored = kind == "file" and CONTAINERS[self._suffix].format not in _TURNED
         if options.compare or not stored:
@@ -161,7 +157,7 @@ class Target:
         if options.compare:
             width, height = view_size(options.compare, info.width, info.height)
             info = dataclasses.replace(info, width=width, height=height)
-        self.size = info.width, info.height
+        self.size = info.width, info.height  # of what is written, in pixels
         self._picture = self._sink(info, folder)
         if options.save_motion is not None:
             self._motion = self._motion_sink(folder)

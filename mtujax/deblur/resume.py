@@ -71,16 +71,8 @@ class _Content:
         return sum(segment.frames for segment in self.segments)
 
 
-class Job:
-    """The folder of one piece of work; a context manager.
-
-    Attributes:
-        folder: where sinks keep unfinished files.
-        segments: the finished ones.
-        published: frames, cuts and size of an output that a killed process had made,
-            and that is complete now; None if there is work to do.
-        replaces: whether that process may have published a part of the output.
-    """
+class Job(contextlib.AbstractContextManager):
+    """The folder of one piece of work; a context manager."""
 
     def __init__(
         self,
@@ -94,9 +86,12 @@ class Job:
         """Makes the folder, or resumes or discards (`start_over`) what is in it."""
         # `settings`, JSON values, must be equal for a job to be resumed. `resumable`
         # keeps finished segments when the work is interrupted.
-        self._output, self.folder = output, _folder(output)
+        self._output = output
+        self.folder = _folder(output)  # where sinks keep unfinished files
         self._settings = json.loads(json.dumps(settings))
-        self.segments, self._resumable = [], resumable
+        self.segments, self._resumable = [], resumable  # the finished ones
+        # Frames, cuts and size of an output that a killed process had made, and that is
+        # complete now (None if there is work to do); whether it published a part.
         self.published, self.replaces = None, False
         self._complete = False
         made = not self.folder.exists()
@@ -113,10 +108,6 @@ class Job:
             self._take(_content(self.folder), resume, start_over)
             stack.enter_context(interrupts.tidied(self._left_behind))
             self._held = stack.pop_all()
-
-    def __enter__(self) -> "Job":
-        """Returns itself."""
-        return self
 
     def __exit__(self, kind, error, _):
         """Deletes the folder unless the work failed and a segment is finished."""

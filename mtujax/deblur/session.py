@@ -25,14 +25,7 @@ _WAITING = 4  # frames that may wait between two threads
 
 
 class Restoration:
-    """Restores one video.
-
-    Attributes:
-        frames: number of frames written so far.
-        resumed: how many of them an interrupted run had finished.
-        cuts: number of scene cuts found.
-        size: (width, height) of what is written, in pixels.
-    """
+    """Restores one video."""
 
     def __init__(
         self,
@@ -48,6 +41,7 @@ class Restoration:
         self._reader, self._output, self._kind = reader, output, kind
         self._options = options
         self._network, self._on_note, self._progress = network, on_note, progress
+        # Frames written so far; those of an interrupted run; scene cuts found.
         self.frames = self.resumed = self.cuts = 0
         self._segment_cuts, self._job, self._total = 0, None, expected(reader, options)
         self._cell = network[0].config.cell
@@ -97,7 +91,7 @@ class Restoration:
     def _restore(self, folder, every, overwrite):
         where = self._output, self._kind, self._options, folder
         target = Target(self._reader, *where, self._cell)
-        self.size = target.size
+        self.size = target.size  # of what is written, in pixels
         for note in target.notes:
             self._on_note(note)
         with contextlib.closing(target):

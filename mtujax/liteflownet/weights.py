@@ -6,6 +6,8 @@ one rename table and is strict.
 
 import functools
 import os
+import types
+from collections.abc import Mapping
 from pathlib import Path
 
 import flax.traverse_util
@@ -106,17 +108,13 @@ def teacher_estimator(path: str | os.PathLike) -> tuple[str, Estimator]:
     return f"teacher {digest(Path(path).read_bytes())[:16]}", estimate
 
 
-def teacher_shapes() -> dict[str, tuple[int, ...]]:
-    """Shapes of the teacher's parameters, by "/"-joined path; HWIO."""
-    return dict(_shape_items())
-
-
 @functools.cache
-def _shape_items():
+def teacher_shapes() -> Mapping[str, tuple[int, ...]]:
+    """Shapes of the teacher's parameters, by "/"-joined path; HWIO."""
     frame = jax.ShapeDtypeStruct((1, SIDES, SIDES, 3), jnp.float32)
     tree = jax.eval_shape(LiteFlowNet().init, jax.random.key(0), frame, frame)
     flat = flax.traverse_util.flatten_dict(tree["params"], sep="/")
-    return tuple((name, value.shape) for name, value in flat.items())
+    return types.MappingProxyType({name: value.shape for name, value in flat.items()})
 
 
 _LICENCE = (

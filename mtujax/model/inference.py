@@ -106,24 +106,21 @@ def inference_form(
     Raises:
         ValueError: if `multiple` is not positive.
     """
-    multiple = _usual(model.config) if multiple is None else multiple
+    if multiple is None:  # even widths also suit a CPU's vector units
+        on_cpu = jax.default_backend() == "cpu"
+        multiple = WIDTH if on_cpu else matrix_multiple(model.config)
     if multiple < 1:
         raise ValueError(f"multiple={multiple}: must be >= 1")
     matched = _without_idle_matching(model.config)
     form = wider(matched, multiple)
-    needed = _only(inference_params(params), expected_shapes(matched))
+    flat = flax.traverse_util.flatten_dict(inference_params(params), sep="/")
+    flat = {name: flat[name] for name in expected_shapes(matched)}
+    needed = flax.traverse_util.unflatten_dict(flat, sep="/")
     # On the host: on the device each shape would have to be compiled for.
     padded = resized(jax.tree.map(np.asarray, needed), matched, form)
     # Once at load, not in every step. XLA adds biases in the same precision.
     cast = jax.tree.map(lambda x: x.astype(jnp.dtype(form.dtype)), padded)
     return MTUNet(form), jax.device_put(cast)
-
-
-def _only(params, names):
-    """Keeps only the named parameters."""
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
-    kept = {name: flat[name] for name in names}
-    return flax.traverse_util.unflatten_dict(kept, sep="/")
 
 
 def needed_operations(config: ModelConfig, batch: int, height: int, width: int) -> int:
@@ -138,11 +135,6 @@ def needed_operations(config: ModelConfig, batch: int, height: int, width: int) 
     params = flax.traverse_util.unflatten_dict(shapes, sep="/")
     counted = network_operations(MTUNet(least), params, batch, height, width)
     return counted.convolutions + counted.matching_defined
-
-
-def _usual(config):
-    # Even widths also suit a CPU's vector units.
-    return WIDTH if jax.default_backend() == "cpu" else matrix_multiple(config)
 
 
 def _without_idle_matching(config: ModelConfig) -> ModelConfig:

@@ -163,15 +163,7 @@ class TiledStream(Stream):
         self._tile, self._overlap = tuple(tile), overlap
 
     def lowered(self, shape: tuple[int, ...], dtype) -> jax.stages.Lowered:
-        """Lowers the computation of one tile with all states; see `Stream.lowered`.
-
-        Args:
-            shape: (B, H, W, 3) of the whole frames.
-            dtype: dtype of the frames.
-
-        Returns:
-            What `push`, once this is compiled, runs without compiling it again.
-        """
+        """`Stream.lowered`, for one tile with all states; same `shape` and `dtype`."""
         state, window = self._abstract(shape, dtype)
         nothing = jax.eval_shape(lambda: _nothing(self._model, shape))
         place = self._layout(shape)[0]
@@ -182,15 +174,7 @@ class TiledStream(Stream):
     def lowered_ahead(
         self, shape: tuple[int, ...], dtype
     ) -> tuple[jax.stages.Lowered, ...]:
-        """Lowers the whole frame's blur, if needed; see `Stream.lowered_ahead`.
-
-        Args:
-            shape: (B, H, W, 3) of the whole frames.
-            dtype: dtype of the frames.
-
-        Returns:
-            No computation or one.
-        """
+        """`Stream.lowered_ahead`: the whole frame's blur, if that is needed."""
         if not self._model.config.motion_samples:
             return ()
         _, window = self._abstract(shape, dtype)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
+from mtujax.ops.steering import middle
 from mtujax.torch_port.layers import space_to_depth
 
 FILTER_SCALE = 8.0
@@ -34,7 +35,7 @@ def steered_input(
     # Window [B, K, 3, H, W], spectrum [B, F]; None, None and [] for what is not taken.
     if not config.motion_samples:
         return None, None, []
-    before, current, after = _middle(window, config.lookback)
+    before, current, after = middle(window, config.lookback)
     motion = frame_motion(before, current, after, patch=config.patch)
     along, features = steered_samples(
         window,
@@ -66,7 +67,7 @@ def steered_samples(
     # motion [B, 2, H / p, W / p] -> `along` [B, 2S + 2N, H, W], grey samples less the
     # pixel's own grey (N of each neighbour), and features [B, (2S + 6 + 2N) p p + 3, H
     # / p, W / p]; both float32.
-    before, current, after = _middle(window, lookback)
+    before, current, after = middle(window, lookback)
     flow = F.interpolate(motion, scale_factor=patch, mode="nearest")
     grey = _grey(current)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
@@ -114,12 +115,6 @@ def blur_spectrum(frame: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
         believed = min(float(used[b].float().mean()) / 0.02, 1)
         spectra.append(believed * unusual.clamp(-2.5, 2.5))
     return torch.stack(spectra).float().to(frame.device)
-
-
-def _middle(window, lookback):
-    """The previous, current and next frame; for a missing next one the current."""
-    after = min(lookback + 1, window.shape[1] - 1)
-    return window[:, lookback - 1], window[:, lookback], window[:, after]
 
 
 @torch.no_grad()

@@ -35,7 +35,7 @@ class Restored:
     notes: tuple[str, ...] = ()
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager):
     """The checkpoints in a folder; a context manager, which waits for the last one.
 
     Each process of a run calls the same methods; the first one writes.
@@ -78,16 +78,8 @@ class Checkpoints:
             with contextlib.suppress(unread):
                 self._note_psnr(step, self._about(step)["psnr"])
 
-    def __enter__(self) -> "Checkpoints":
-        """Returns itself."""
-        return self
-
     def __exit__(self, kind, error, traceback):
-        """Waits for the checkpoint being saved.
-
-        Raises:
-            UserError: if it could not be saved, and nothing else went wrong.
-        """
+        """Waits for the checkpoint being saved; after an error raises none."""
         try:
             self.close()
         except UserError as failure:

@@ -86,11 +86,7 @@ class TrainConfig:
         return sys.maxsize if self.timed else self.steps
 
     def __post_init__(self):
-        """Refuses what cannot be trained with.
-
-        Raises:
-            UsageError: naming the field.
-        """
+        """Refuses what cannot be trained with; UsageError names the field."""
         for name, choices in _TRAIN_CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise UsageError(
@@ -213,11 +209,7 @@ class DataConfig:
     workers: int = 0
 
     def __post_init__(self):
-        """Refuses an unknown choice.
-
-        Raises:
-            UsageError: naming the nearest one.
-        """
+        """Refuses an unknown choice; UsageError names the nearest one."""
         for name, choices in _CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 raise UsageError(f"data.{name} {value!r}: {nearest(value, choices)}")
@@ -266,11 +258,7 @@ class ValidationConfig:
     images: int = 4
 
     def __post_init__(self):
-        """Refuses numbers that mean nothing.
-
-        Raises:
-            UsageError: naming the field.
-        """
+        """Refuses numbers that mean nothing; UsageError names the field."""
         _at_least(self, 1, "clips frames", "validation.")
         _at_least(self, 0, "every images", "validation.")
 
@@ -325,11 +313,7 @@ class RunConfig:
     tensorboard: bool = True
 
     def __post_init__(self):
-        """Refuses numbers that mean nothing.
-
-        Raises:
-            UsageError: naming the field.
-        """
+        """Refuses numbers that mean nothing; UsageError names the field."""
         if not self.run:
             raise UsageError("run is empty: name a folder")
         _at_least(self, 1, "batch save_every keep_latest keep_every log_every")

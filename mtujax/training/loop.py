@@ -1,9 +1,10 @@
-"""The training loop: updates, validation and checkpoints, until the end."""
+"""The training loop: updates, validation and checkpoints, until the end or a signal."""
 
 import collections
 import contextlib
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Callable
 
@@ -12,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax import parallel
+from mtujax.common import interrupts
 from mtujax.common.dataclass_json import to_dict
 from mtujax.common.text import listed
-from mtujax.errors import UserError
+from mtujax.errors import UserError, out_of_memory
 from mtujax.model.network import MTUNet
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import RunConfig
 from mtujax.training.inputs import Feed
-from mtujax.training.interrupts import Stopper
 from mtujax.training.logger import Logbook
 from mtujax.training.progress import Pace, dead_lines, worst_share
 from mtujax.training.step import TrainState, make_step
@@ -43,6 +44,56 @@ class Horizon:
             return None
         each = self._pace.each(position)
         return position + math.ceil(left / each) if each else None
+
+
+class Stopper:
+    """Says when to stop: by a signal or the clock; a second signal exits at once."""
+
+    def __init__(
+        self,
+        max_minutes: float | None = None,
+        *,
+        say: Callable[[str], None] = print,
+        leave: Callable[[int], None] = os._exit,
+    ):
+        """Starts the clock of `max_minutes`; None is no limit."""
+        self._wish, self._say, self._leave = None, say, leave
+        self._found = None
+        self._end = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+        self._undo = contextlib.ExitStack()
+
+    @property
+    def number(self) -> int | None:
+        """Number of the signal that came, here or in another process; None if none."""
+        return self._found or (self._wish and self._wish.number)
+
+    def found(self, number: int) -> None:
+        """Takes over a signal that came in another process."""
+        self._found = number
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time is over; infinite without a limit."""
+        if self._end is None:
+            return math.inf
+        return max(self._end - time.monotonic(), 0.0)
+
+    @property
+    def over(self) -> bool:
+        """Whether to stop now."""
+        return self.left == 0 or self.number is not None
+
+    def __enter__(self) -> "Stopper":
+        """Has signals noted; one that came before is obeyed here."""
+        interrupts.check()
+        self._wish = self._undo.enter_context(interrupts.catching(leave=self._leave))
+        self._undo.enter_context(self._wish.deferred(self._say))
+        return self
+
+    def __exit__(self, *_):
+        """Leaves signals to whoever had them before."""
+        self._found = self.number
+        self._undo.close()
 
 
 _ASK_EVERY = 8  # batches after which several processes ask each other whether to stop
@@ -151,8 +202,8 @@ class Loop:
         try:
             end = np.int32(self.end) if self._timed else None
             return self._step(state, self._constants, batch, end)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
+        except Exception as error:
+            if not out_of_memory(error):
                 raise
             raise UserError(
                 "out of memory on the device: give a smaller batch or data.crop, "

@@ -25,9 +25,8 @@ from mtujax.training.config import (
 )
 from mtujax.training.export import read_extra, read_state
 from mtujax.training.inputs import open_feed
-from mtujax.training.interrupts import Stopper
 from mtujax.training.logger import Logbook
-from mtujax.training.loop import Finished, Loop, updates_of_batch
+from mtujax.training.loop import Finished, Loop, Stopper, updates_of_batch
 from mtujax.training.optimizers import learning_rates
 from mtujax.training.run_folder import (
     CHECKPOINTS,
@@ -144,7 +143,9 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         notes = [*feed.notes, *noted]
         state, batches, found = _first_state(config, checkpoints)
         folder.write_config(to_dict(config))  # only now: weights may have been refused
-        loop = Loop(config, feed, checkpoints, _validator(config, clips))
+        shown = config.validation.images
+        validator = clips and Validator(MTUNet(config.model), clips, images=shown)
+        loop = Loop(config, feed, checkpoints, validator or None)
         log = stack.enter_context(_logbook(config, loop, loop.position(state)))
         if not clips and config.validation.every:
             notes.append("validation.path is not given, so no checkpoint is the best")
@@ -160,12 +161,6 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
             stopper.number, f"interrupted; {where} is saved; resume with: {again}"
         )
     return finished
-
-
-def _validator(config, clips):
-    if not clips:
-        return None
-    return Validator(MTUNet(config.model), clips, images=config.validation.images)
 
 
 def _work(config, feed, done):

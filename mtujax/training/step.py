@@ -137,7 +137,10 @@ def clip_step(
         UserError: if clips are not a whole number of updates long, or labels are
             missing.
     """
-    multiple = _liked(model.config) if multiple is None else multiple
+    if multiple is None:
+        # In half precision a GPU's compiler would pad every convolution again.
+        on_cpu = jax.default_backend() == "cpu"
+        multiple = 1 if on_cpu else matrix_multiple(model.config)
     if (form := wider(model.config, multiple)) != model.config:
         state, terms = clip_step(
             resized(state, model.config, form),
@@ -182,11 +185,6 @@ def clip_step(
     parts = jax.tree.map(lambda x: x.reshape(-1, each, *x.shape[1:]), parts)
     (state, _), terms = lax.scan(update, carry, parts)
     return state, jax.tree.map(jnp.mean, terms)
-
-
-def _liked(config):
-    # In half precision a GPU's compiler would pad every convolution again.
-    return 1 if jax.default_backend() == "cpu" else matrix_multiple(config)
 
 
 def _forgetting(recurrent):

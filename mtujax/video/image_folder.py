@@ -3,6 +3,7 @@
 Letters: H W pixels. Frames are RGB; 16-bit ones are float in [0, 1].
 """
 
+import contextlib
 import dataclasses
 import struct
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ class ImageKind:
     metadata: Metadata = Metadata()
 
 
-class FolderReader:
+class FolderReader(contextlib.AbstractContextManager):
     """The PNG and JPEG files of a folder in natural order; a context manager.
 
     Attributes:
@@ -109,10 +110,6 @@ class FolderReader:
         rows, columns = self._size
         about = columns, rows, len(self._names), rate, 1 / rate
         self.info = VideoInfo(*about, counted=True, notes=tuple(notes))
-
-    def __enter__(self) -> "FolderReader":
-        """Returns itself."""
-        return self
 
     def __exit__(self, *_):
         """Does nothing: no file stays open."""
@@ -181,7 +178,7 @@ class FolderReader:
         )
 
 
-class FolderWriter:
+class FolderWriter(contextlib.AbstractContextManager):
     """Writes frames into a folder as their originals were stored; a context manager."""
 
     notes = ()
@@ -193,10 +190,6 @@ class FolderWriter:
             path: an existing folder.
         """
         self._path = path
-
-    def __enter__(self) -> "FolderWriter":
-        """Returns itself."""
-        return self
 
     def __exit__(self, *_):
         """Does nothing: every frame is on disk."""

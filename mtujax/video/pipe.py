@@ -4,6 +4,7 @@ This is ffmpeg's `-f rawvideo -pix_fmt rgb24`. The stream does not describe itse
 and rate must be given. Letters: H W pixels.
 """
 
+import contextlib
 import errno
 import io
 import itertools
@@ -32,7 +33,7 @@ def standard_stream(name: str) -> BinaryIO:
     return getattr(sys, name).buffer
 
 
-class RawReader:
+class RawReader(contextlib.AbstractContextManager):
     """Reads raw frames from a pipe, once; a context manager that closes nothing.
 
     Attributes:
@@ -77,10 +78,6 @@ class RawReader:
         self._first = self._read()
         if self._first is None:
             raise UserError(f"{name}: {' '.join(self.late_notes) or 'is empty'}")
-
-    def __enter__(self) -> "RawReader":
-        """Returns itself."""
-        return self
 
     def __exit__(self, *_):
         """Does nothing: the file belongs to the caller."""
@@ -151,7 +148,7 @@ class RawReader:
         )
 
 
-class RawWriter:
+class RawWriter(contextlib.AbstractContextManager):
     """Writes raw frames into a pipe, each at once; a context manager.
 
     Attributes:
@@ -177,10 +174,6 @@ class RawWriter:
         # Nothing may stay in a buffer: at the end Python would write it to a pipe that
         # may be closed by then, and complain.
         self._file = getattr(file, "raw", file)
-
-    def __enter__(self) -> "RawWriter":
-        """Returns itself."""
-        return self
 
     def __exit__(self, *_):
         """Does nothing: every frame is written, and the file belongs to the caller."""

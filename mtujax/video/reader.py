@@ -4,6 +4,7 @@ Letters: H W pixels of the coded frame. A timestamp (pts) counts `time_base` sec
 """
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ from mtujax.video.info import TOLERANCE, Colour, Orientation, VideoInfo
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
 
 
-class VideoReader:
+class VideoReader(contextlib.AbstractContextManager):
     """The frames of a file's main video stream; a context manager.
 
     Attributes:
@@ -64,10 +65,6 @@ class VideoReader:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> "VideoReader":
-        """Returns itself."""
-        return self
 
     def __exit__(self, *_):
         """Closes the file."""

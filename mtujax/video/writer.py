@@ -3,6 +3,7 @@
 Letters: H W pixels.
 """
 
+import contextlib
 import errno
 import os
 from fractions import Fraction
@@ -26,7 +27,7 @@ _MATRICES = dict(
 PART_FORMAT = "nut"  # holds every codec and keeps every time base exactly
 
 
-class VideoWriter:
+class VideoWriter(contextlib.AbstractContextManager):
     """Writes a video file frame by frame; a context manager.
 
     Odd sizes are kept exactly; matrix, range, tags, pixel aspect and orientation are
@@ -74,10 +75,6 @@ class VideoWriter:
             self._container.close()
             raise
 
-    def __enter__(self) -> "VideoWriter":
-        """Returns itself."""
-        return self
-
     def __exit__(self, kind, *_):
         """Closes the file; after an error without raising another one."""
         if kind is None:
@@ -87,10 +84,8 @@ class VideoWriter:
 
     def abandon(self) -> None:
         """Closes the file as it is, and ignores errors."""
-        try:
+        with contextlib.suppress(FFmpegError, OSError):
             self._container.close()
-        except (FFmpegError, OSError):
-            pass
 
     def write(self, frame: np.ndarray, pts: int) -> None:
         """Encodes the next frame.

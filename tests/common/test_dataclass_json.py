@@ -32,7 +32,7 @@ def test_other_settings_are_refused_with_the_first_of_them_and_the_remedy():
     with pytest.raises(UserError) as caught:
         check_same({"a": 1}, {"a": 2}, "run: other settings", "delete it")
     assert str(caught.value) == "run: other settings: a: 1 there, 2 here; delete it"
-    with pytest.raises(UserError, match=r"other: 0: .*; 5: .*here; and 3 more$"):
+    with pytest.raises(UserError, match=r"other: 0: .*; 5: .*here and 3 more$"):
         check_same({}, {str(n): n for n in range(9)}, "other")
 
 

@@ -14,6 +14,7 @@ import sys
 
 import pytest
 from floors import FLOORS, MOST, NO_JAX, ONLY
+from opened import ENTRIES, opened
 from places import TESTS
 
 import mtujax
@@ -85,6 +86,14 @@ def test_no_imports_go_in_circles():
         # A face imports whatever module of its folder is asked for.
         graph.setdefault(other, {m for m in graph if m.startswith(f"{other}.")})
     graphlib.TopologicalSorter(graph).prepare()
+
+
+@pytest.mark.parametrize(
+    "entry, most", [("deblur_video", 50), ("train", 80), ("evaluate", 64)]
+)
+def test_few_modules_are_to_be_opened_for(entry, most):
+    found = opened(ENTRIES[entry])
+    assert 20 < len(found) <= most, f"{entry}: {len(found)} modules"
 
 
 def test_private_names_stay_in_their_folder():

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from mtujax.common.interrupts import Interrupted, catching, check
-from mtujax.training.interrupts import Stopper
+from mtujax.training.loop import Stopper
 
 
 def until(holds):
