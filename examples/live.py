@@ -30,7 +30,7 @@ from live_source import Shot, clock, open_source, prepared
 
 import mtujax
 from mtujax.bench.timing import statistics
-from mtujax.cli.script import explain
+from mtujax.cli.entry import explain
 from mtujax.common.files import check_output, whole_output
 from mtujax.common.hardware import use_cache
 from mtujax.config import LIVE_WEIGHTS

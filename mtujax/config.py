@@ -59,7 +59,7 @@ class ModelConfig:
             published networks.
         motion_samples: number of samples of the frame on either side of each pixel,
             along its motion. They are a further input, and the deblur layers also
-            weight them (`ops.steering`). 0 in the published networks.
+            weight them (`ops.motion_samples`). 0 in the published networks.
         neighbour_samples: number of such samples of the frame before and the frame
             after, on either side of where the motion leads in each. 0 for none.
         exposure_spectrum: the first layer also reads the spectrum of the whole frame's

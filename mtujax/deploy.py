@@ -18,8 +18,8 @@ from mtujax.config import ModelConfig
 from mtujax.errors import UserError, extra
 from mtujax.model.inference import inference_form, matrix_multiple
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.motion_samples import PYRAMID_SIDE
 from mtujax.ops.resampling import from_unit_range, to_unit_range
-from mtujax.ops.steering import PYRAMID_SIDE
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 STEP, MODULE, MANIFEST = "step.jax", "step.stablehlo", "manifest.json"

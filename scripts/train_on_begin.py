@@ -20,7 +20,7 @@ from pathlib import Path
 from train_on import environment_of, mark_of, saved_runs
 
 from mtujax.cli.configs import read_config
-from mtujax.cli.script import run_script
+from mtujax.cli.entry import run_script
 from mtujax.common.dataclass_json import differing_fields, to_dict
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError

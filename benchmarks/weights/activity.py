@@ -12,11 +12,11 @@ import argparse
 import numpy as np
 
 from benchmarks.helpers import record
-from mtujax.cli.script import run_script
+from mtujax.cli.entry import run_script
 from mtujax.common.text import Column, Table, markdown
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES
 from mtujax.evaluation.method import open_subject
-from mtujax.model.activity import dead_channels
+from mtujax.model.channel_activity import dead_channels
 from mtujax.video.inputs import open_reader
 
 

@@ -39,7 +39,7 @@ from benchmarks.weights.bundled_text import (
     method_table,
 )
 from mtujax import restore_clip
-from mtujax.cli.script import run_script
+from mtujax.cli.entry import run_script
 from mtujax.common.dataclass_json import plain
 from mtujax.common.progress import FrameProgress
 from mtujax.common.text import markdown

@@ -39,7 +39,7 @@ from skimage.restoration import richardson_lucy
 from benchmarks.helpers import record
 from benchmarks.weights.bundled import split_of
 from mtujax import psnr
-from mtujax.cli.script import run_script
+from mtujax.cli.entry import run_script
 from mtujax.common.files import whole_output
 from mtujax.common.progress import FrameProgress
 from mtujax.data.flow import dis_flow

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.helpers import record
 from benchmarks.weights.bundled import Clips
 from benchmarks.weights.bundled_text import PAPER, TOTAL, psnr_of, ratios
-from mtujax.cli.script import run_script
+from mtujax.cli.entry import run_script
 from mtujax.common.dataclass_json import plain
 from mtujax.common.progress import FrameProgress
 from mtujax.common.text import Column, Table, markdown

@@ -20,9 +20,9 @@ from mtujax.cli.configs import (
 )
 from mtujax.cli.data import app as data_app
 from mtujax.cli.deblur import deblur, demo
+from mtujax.cli.entry import run_script
 from mtujax.cli.evaluate import evaluate, listed_protocols
 from mtujax.cli.report import report
-from mtujax.cli.script import run_script
 from mtujax.cli.train import train
 from mtujax.cli.weights import convert, export, list_weights
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mtujax import video
-from mtujax.cli.script import on_out_of_memory
+from mtujax.cli.entry import on_out_of_memory
 from mtujax.common.files import check_output
 from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS

@@ -9,7 +9,7 @@ import typer
 
 import mtujax
 from mtujax import video
-from mtujax.cli.script import Weights, on_out_of_memory, to_stderr
+from mtujax.cli.entry import Weights, on_out_of_memory, to_stderr
 from mtujax.common.progress import FrameProgress
 from mtujax.common.text import counted
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD

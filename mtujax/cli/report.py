@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mtujax import video
-from mtujax.cli.script import to_stderr
+from mtujax.cli.entry import to_stderr
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 

@@ -7,7 +7,7 @@ import typer
 
 import mtujax
 from mtujax.cli.configs import Config, read_config
-from mtujax.cli.script import (
+from mtujax.cli.entry import (
     Cache,
     Coordinator,
     Process,

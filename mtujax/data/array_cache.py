@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.arrays import map_npy
+from mtujax.common.array_files import map_npy
 from mtujax.common.dataclass_json import read_json
 from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, frame_files

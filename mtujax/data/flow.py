@@ -16,7 +16,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from mtujax.common import arrays
+from mtujax.common import array_files
 from mtujax.common.files import natural_key
 from mtujax.data.frames import FrameSource, VideoInfo, Window
 from mtujax.errors import UserError
@@ -170,7 +170,7 @@ def read_npz(
         UserError: naming the file, if it is missing, damaged, of another kind or of
             another size.
     """
-    found = arrays.read_npz(path, ("flow", "valid"))
+    found = array_files.read_npz(path, ("flow", "valid"))
     flow, valid = found["flow"], found["valid"]
     if (
         flow.ndim != 3

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mtujax.common import interrupts
-from mtujax.common.arrays import read_npz
+from mtujax.common.array_files import read_npz
 from mtujax.common.dataclass_json import check_same, read_json, seal
 from mtujax.common.files import (
     BUSY,

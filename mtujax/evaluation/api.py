@@ -2,8 +2,8 @@
 
 Several videos of different lengths advance together, on all local devices; processes
 share the videos out. No more than a few frames of each are in memory. Finished videos
-are kept one by one (`evaluation.folder`), so that a later start resumes; a folder that
-holds another evaluation is refused.
+are kept one by one (`evaluation.results_folder`), so that a later start resumes; a
+folder that holds another evaluation is refused.
 """
 
 import contextlib
@@ -20,9 +20,15 @@ from mtujax.common.hardware import machine
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.errors import UsageError, UserError, check_least
 from mtujax.evaluation.dataset import ResultFrames, Videos
-from mtujax.evaluation.folder import FRAMES, RESULTS, TABLE, VIDEOS, EvaluationFolder
 from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import Evaluation, Method, Scored, to_json, write_results
+from mtujax.evaluation.results_folder import (
+    FRAMES,
+    RESULTS,
+    TABLE,
+    VIDEOS,
+    EvaluationFolder,
+)
 from mtujax.evaluation.runner import Clocks, Work, evaluate_share
 from mtujax.evaluation.schedule import share_out
 from mtujax.evaluation.scores import ProtocolScores

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtujax.common.arrays import map_npy
+from mtujax.common.array_files import map_npy
 from mtujax.common.files import FRAME_SUFFIXES, digest, natural_key
 from mtujax.data.array_cache import is_cache
 from mtujax.data.datasets import config_of, dataset

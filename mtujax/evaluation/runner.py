@@ -17,7 +17,7 @@ import numpy as np
 from mtujax.common.threads import Behind, in_order
 from mtujax.data.flow import FlowFiles
 from mtujax.evaluation.dataset import LaneReader, ResultFrames, Videos
-from mtujax.evaluation.folder import EvaluationFolder
+from mtujax.evaluation.results_folder import EvaluationFolder
 from mtujax.evaluation.schedule import schedule_steps
 from mtujax.evaluation.scores import Tally, VideoRecord
 from mtujax.evaluation.step import Setup, lane_map

@@ -1,4 +1,4 @@
-from .activity import dead_channels as dead_channels
+from .channel_activity import dead_channels as dead_channels
 from .clip import clip_windows as clip_windows, restore_clip as restore_clip
 from .cost import multiply_adds as multiply_adds, parameter_count as parameter_count
 from .inference import inference_form as inference_form

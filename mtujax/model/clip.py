@@ -12,8 +12,8 @@ import numpy as np
 from jax import lax
 
 from mtujax.config import ModelConfig
-from mtujax.model.frames import Replaced, native
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.model.nonfinite import Replaced, native
 
 
 def restore_clip(

@@ -19,13 +19,13 @@ from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
 from mtujax.model.layers import Conv, kernel_init
 from mtujax.model.unit import MultiTaskUnit, Previous
 from mtujax.ops.blur import Blur, window_blur
+from mtujax.ops.motion_samples import steered_samples
 from mtujax.ops.resampling import (
     finite,
     pad_frames,
     padded_size,
     space_to_depth,
 )
-from mtujax.ops.steering import steered_samples
 
 _OVERFLOWN = 1e4  # no picture in [0, 1] becomes so bright; float16 ends at 65504
 

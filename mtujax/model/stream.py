@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax.model.frames import Replaced, native
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.model.nonfinite import Replaced, native
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 
 Frame = np.ndarray | jax.Array

@@ -25,6 +25,7 @@ from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.model.network import MTUNet, RecurrentState, initial_state, is_sound
 from mtujax.model.stream import Stream
 from mtujax.ops.blur import window_blur
+from mtujax.ops.motion_samples import LARGEST_MOTION
 from mtujax.ops.resampling import (
     finite,
     from_unit_range,
@@ -32,7 +33,6 @@ from mtujax.ops.resampling import (
     padded_size,
     to_unit_range,
 )
-from mtujax.ops.steering import LARGEST_MOTION
 
 LEAST_CELLS = 2  # in an overlap
 _RAMP = 16  # pixels over which one tile fades into the next

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 
 from mtujax.config import EXPOSURE_FREQUENCIES
-from mtujax.ops.steering import (
+from mtujax.ops.motion_samples import (
     LARGEST_MOTION,
     along_patches,
     frame_motion,

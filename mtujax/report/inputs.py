@@ -13,7 +13,6 @@ from mtujax.bench.results import Timing, timing_of
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.data.datasets import DVD_COUNTS, GOPRO_COUNTS
 from mtujax.errors import UserError
-from mtujax.evaluation.folder import RESULTS, SETTINGS
 from mtujax.evaluation.results import (
     BENCH,
     EVALUATION,
@@ -23,6 +22,7 @@ from mtujax.evaluation.results import (
     evaluation_of,
     read_file,
 )
+from mtujax.evaluation.results_folder import RESULTS, SETTINGS
 from mtujax.metrics.protocols import PROTOCOLS
 from mtujax.report.paper import TABLES, table_of
 from mtujax.report.tables import ABLATIONS, Measured

@@ -25,7 +25,11 @@ from mtujax.torch_port.layers import (
     pad_frames,
     space_to_depth,
 )
-from mtujax.torch_port.steering import FILTER_SCALE, steered_channels, steered_input
+from mtujax.torch_port.motion_samples import (
+    FILTER_SCALE,
+    steered_channels,
+    steered_input,
+)
 
 
 class TwinState(NamedTuple):

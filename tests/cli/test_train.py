@@ -12,7 +12,7 @@ import pytest
 from places import ROOT
 
 from mtujax import parallel
-from mtujax.cli import app, script as scripts
+from mtujax.cli import app, entry as scripts
 from mtujax.cli.configs import config_titles, read_config
 from mtujax.common import hardware as compile_cache
 from mtujax.common.interrupts import Interrupted

@@ -24,7 +24,7 @@ from mtujax.model.network import MTUNet, inference_params, initial_state
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap
 from mtujax.ops.blur import Blur
-from mtujax.ops.steering import PYRAMID_SIDE
+from mtujax.ops.motion_samples import PYRAMID_SIDE
 from mtujax.weights.files import load, save_weights
 
 FORM = dataclasses.replace(

@@ -15,7 +15,7 @@ from sharing import CONFIGS, MODEL, make_batch, trained
 
 from mtujax import parallel
 from mtujax.errors import UsageError, UserError
-from mtujax.training import interrupts as stopping, loop, run as runs
+from mtujax.training import loop, run as runs
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 from mtujax.training.loop import Horizon, Loop
 from mtujax.training.optimizers import learning_rate_schedule
@@ -91,7 +91,7 @@ def a_second_a_batch(monkeypatch):
 
     monkeypatch.setattr(Loop, "_update", timed)
     clock = types.SimpleNamespace(monotonic=lambda: now[0])
-    monkeypatch.setattr(stopping, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(loop, "Horizon", lambda: Horizon(clock.monotonic))
 
 

@@ -14,7 +14,7 @@ from networks import SMALLEST, TINY, lively_params
 from stepping import train_step
 
 from benchmarks.weights import activity
-from mtujax.model.activity import dead_channels
+from mtujax.model.channel_activity import dead_channels
 from mtujax.model.network import MTUNet, init_params
 from mtujax.training.config import TrainConfig
 from mtujax.training.progress import dead_lines, worst_share

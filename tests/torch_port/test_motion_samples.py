@@ -11,7 +11,7 @@ from networks import apply, slow
 
 from mtujax.config import ModelConfig
 from mtujax.model.network import MTUNet, initial_state
-from mtujax.ops import steering
+from mtujax.ops import motion_samples as steering
 from mtujax.ops.blur import Blur, blur_spectrum, window_blur
 from mtujax.weights.convert import to_params, torch_names
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 from twins import random_twin  # noqa: E402
 
-from mtujax.torch_port import steering as torch_steering  # noqa: E402
+from mtujax.torch_port import motion_samples as torch_steering  # noqa: E402
 from mtujax.torch_port.layers import pad_frames  # noqa: E402
 
 SMALL = ModelConfig(channels=8, num_blocks=1, search_radius=3, motion_samples=2)

@@ -1,6 +1,6 @@
-"""`ops.steering` in PyTorch, for the twin network: samples of a frame along its motion.
+"""`ops.motion_samples` in PyTorch, for the twin: a frame sampled along its motion.
 
-Built from PyTorch's own resampling, with the constants of `ops.steering`.
+Built from PyTorch's own resampling, with the constants of `ops.motion_samples`.
 Letters: B batch, K window, H W pixels, h w pixels of a level, p side of a patch, S
 samples.
 """
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
-from mtujax.ops.steering import middle
+from mtujax.ops.motion_samples import middle
 from mtujax.torch_port.layers import space_to_depth
 
 FILTER_SCALE = 8.0

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mtujax.common.arrays import map_npy, read_npz
+from mtujax.common.array_files import map_npy, read_npz
 from mtujax.common.files import digest
 from mtujax.errors import UserError
 

@@ -10,14 +10,14 @@ import scipy.ndimage
 import skimage.transform
 from networks import slow
 
-from mtujax.ops import steering
+from mtujax.ops import motion_samples as steering
 from mtujax.ops.blur import window_blur
-from mtujax.ops.resampling import halved
-from mtujax.ops.steering import (
+from mtujax.ops.motion_samples import (
     along_motion,
     frame_motion,
     steered_samples,
 )
+from mtujax.ops.resampling import halved
 
 
 def texture(height, width, seed=0):
