@@ -6,16 +6,14 @@ dropped, 16 bits become 8, and a JPEG is oriented by its EXIF tag (OpenCV does s
 
 import os
 import struct
-import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mtujax.errors import UserError
-from mtujax.video.image_metadata import PNG_SIGNATURE, bare
+from mtujax.video.image_metadata import PNG_SIGNATURE, bare, is_intact, png_chunks
 
-_PNG_END = b"IEND"
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_TAIL = 64  # bytes that some cameras append
 
@@ -36,17 +34,11 @@ def damage(data: bytes) -> str | None:
 
 
 def _png_damage(data):
-    view, at = memoryview(data), len(PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        end = at + 8 + length
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4]):
+    for name, start, end in png_chunks(data):
+        if not is_intact(data, start, end):
             return "damaged: a checksum does not fit"
-        if kind == _PNG_END:
+        if name == b"IEND":
             return None
-        at = end + 4
     return "cut short"
 
 

@@ -55,17 +55,11 @@ class Decoder:
             yield from self._repeated(sorted(self._due))
 
     def _packets(self):
-        demuxed = self._clock.moved(self._container.demux(self._stream))
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except FFmpegError as error:
-                self.broken_off = error.strerror
-                yield None
-                return
-            if packet is None:
-                return
-            yield packet
+        try:
+            yield from self._clock.moved(self._container.demux(self._stream))
+        except FFmpegError as error:
+            self.broken_off = error.strerror
+            yield None
 
     def _decoded(self, packet):
         """The frames that became ready; None for a packet flushes the decoder."""

@@ -5,10 +5,12 @@ Letters: H W pixels. Frames are RGB; 16-bit ones are float in [0, 1].
 
 import contextlib
 import dataclasses
+import itertools
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -84,26 +86,27 @@ class FolderReader(contextlib.AbstractContextManager):
             raise UserError(f"{path}: this folder has no PNG or JPEG frames")
         first, kind = self._read(self._names[0])
         self._size = first.shape[:2]
-        headers = [_header(path / name) for name in self._names]
-        for name, header in zip(self._names[1:], headers[1:], strict=True):
+        headers = {name: _header(path / name) for name in self._names}
+        for name, header in itertools.islice(headers.items(), 1, None):
             # EXIF may turn a JPEG: its header gives the two sides, not which is which.
-            if header and sorted(header[:2]) != sorted(self._size):
-                raise self._differs(name, header[:2])
+            if header.size and sorted(header.size) != sorted(self._size):
+                raise self._differs(name, header.size)
         ignored = sorted(set(names) - set(self._names))
         notes = [f"not frames, left out: {listed(ignored, 3)}"] if ignored else []
-        if animated := [n for n in self._names if _is_animated(path / n)]:
+        if animated := [n for n, header in headers.items() if header.animated]:
             notes.append(
                 f"animated, only the first picture is read: {listed(animated, 3)}; "
                 "give the file itself as the input to restore them all"
             )
-        misnamed = [n for n in self._names if _is_png(path / n) != _as_png(n)]
+        misnamed = [n for n, header in headers.items() if header.png != _as_png(n)]
         for content, format in (("PNG", "JPEG"), ("no PNG", "PNG")):
             if found := [n for n in misnamed if _as_png(n) == (format == "PNG")]:
                 notes.append(
                     f"{content} by content, written as {format} and without metadata: "
                     f"{listed(found, 3)}"
                 )
-        self.deep, alpha = (any(h and h[k] for h in headers) for k in (2, 3))
+        self.deep = any(header.deep for header in headers.values())
+        alpha = any(header.alpha for header in headers.values())
         profile = kind.metadata.profile is not None
         self.video_notes = tuple(_lost_in_video(rate, self.deep, alpha, profile))
         rate = rate or _RATE
@@ -255,37 +258,42 @@ def _as_png(name):
     return Path(name).suffix.lower() == ".png"
 
 
-def _is_png(path):
-    with path.open("rb") as file:
-        return file.read(8) == PNG_SIGNATURE
+class _Header(NamedTuple):
+    """What an image file's beginning says."""
 
-
-def _is_animated(path):
-    """Whether a PNG file says, before its first picture, that it has several."""
-    with path.open("rb") as file:
-        if file.read(8) != PNG_SIGNATURE:
-            return False
-        while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
-            if head[4:] == b"acTL":
-                return file.read(4) != b"\0\0\0\1"  # how many
-            file.seek(int.from_bytes(head[:4], "big") + 4, 1)  # and its checksum
-    return False
+    size: tuple[int, int] | None = None  # (rows, columns); None if it is not said
+    deep: bool = False  # 16 bits
+    alpha: bool = False
+    png: bool = False
+    animated: bool = False
 
 
 def _header(path):
-    """Reads (rows, columns, is 16-bit, has alpha) of a PNG or JPEG header, or None."""
     with path.open("rb") as file:
         start = file.read(26)
         if start[:8] == PNG_SIGNATURE and len(start) == 26:
             columns, rows, bits, colour = struct.unpack(">IIBB", start[16:26])
-            return rows, columns, bits == 16, colour in (4, 6)  # with alpha
-        if start[:2] != b"\xff\xd8":
-            return None
-        file.seek(2)
-        return _jpeg_header(file)
+            file.seek(8)
+            animated = _is_animated(file)
+            return _Header(
+                (rows, columns), bits == 16, colour in (4, 6), True, animated
+            )
+        if start[:2] == b"\xff\xd8":
+            file.seek(2)
+            return _Header(_jpeg_size(file))
+        return _Header(png=start[:8] == PNG_SIGNATURE)
 
 
-def _jpeg_header(file):
+def _is_animated(file):
+    """Whether a PNG file says, before its first picture, that it has several."""
+    while len(head := file.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
+        if head[4:] == b"acTL":
+            return file.read(4) != b"\0\0\0\1"  # how many
+        file.seek(int.from_bytes(head[:4], "big") + 4, 1)  # and its checksum
+    return False
+
+
+def _jpeg_size(file):
     """Skips segments up to the start of frame (SOF0 to SOF15, but DHT, JPG, DAC)."""
     while len(head := file.read(4)) == 4 and head[0] == 0xFF:
         marker, length = head[1], int.from_bytes(head[2:], "big")
@@ -295,7 +303,7 @@ def _jpeg_header(file):
             size = file.read(5)
             if len(size) < 5:
                 return None
-            return (*struct.unpack(">HH", size[1:]), False, False)
+            return struct.unpack(">HH", size[1:])
         else:
             file.seek(length - 2, 1)
     return None

@@ -116,25 +116,32 @@ def with_metadata(data: bytes, metadata: Metadata, *, grey: bool) -> bytes:
     return head + b"".join(segments) + data[start:]
 
 
-def _chunks(data, *, pixels=False) -> Iterator[tuple[bytes, int, int]]:
-    """(name, start, end) of each chunk of a PNG up to damage; no damaged extras."""
-    # The pixels are most of a file: they are checked only if asked for.
-    at, view = len(PNG_SIGNATURE), memoryview(data)
-    while at + 12 <= len(data):
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of each chunk of a PNG that is there as a whole."""
+    at, name = len(PNG_SIGNATURE), b""
+    while at + 12 <= len(data) and name != b"IEND":
         length, name = struct.unpack_from(">I4s", data, at)
         after = at + 12 + length
         if after > len(data):
             return
-        check = int.from_bytes(view[after - 4 : after])
-        unseen = name == b"IDAT" and not pixels
-        intact = unseen or zlib.crc32(view[at + 4 : after - 4]) == check
-        if not intact and name in _NEEDED:
-            return
-        if intact:
-            yield name, at, after
-        if name == b"IEND":
-            return
+        yield name, at, after
         at = after
+
+
+def is_intact(data: bytes, start: int, end: int) -> bool:
+    """Whether the checksum of a PNG's chunk agrees."""
+    view = memoryview(data)
+    return zlib.crc32(view[start + 4 : end - 4]) == int.from_bytes(view[end - 4 : end])
+
+
+def _chunks(data, *, pixels=False):
+    """`png_chunks` up to damage; no damaged extras."""
+    for name, start, end in png_chunks(data):
+        # The pixels are most of a file: they are checked only if asked for.
+        if (name == b"IDAT" and not pixels) or is_intact(data, start, end):
+            yield name, start, end
+        elif name in _NEEDED:
+            return
 
 
 def _chunk(name, content):
