@@ -39,9 +39,9 @@ def conv_general_dilated(
     return conv2d(x, kernel, strides, padding)
 
 
-def _convolve(x, kernel, strides, pads):
+def _convolve(x, kernel, strides, pads, **dilation):
     return lax.conv_general_dilated(
-        x, kernel, strides, pads, dimension_numbers=DIMENSIONS
+        x, kernel, strides, pads, dimension_numbers=DIMENSIONS, **dilation
     )
 
 
@@ -82,14 +82,7 @@ def _input_gradient(shape, kernel, strides, pads, grad):
         dilated = (grad.shape[1 + axis] - 1) * strides[axis] + 1
         low = k - 1 - pads[axis][0]
         out_pads.append((low, size - dilated - low + k - 1))
-    return lax.conv_general_dilated(
-        grad,
-        turned,
-        (1, 1),
-        out_pads,
-        lhs_dilation=strides,
-        dimension_numbers=DIMENSIONS,
-    )
+    return _convolve(grad, turned, (1, 1), out_pads, lhs_dilation=strides)
 
 
 def _kernel_gradient(x, shape, strides, pads, grad):
@@ -108,14 +101,7 @@ def _kernel_gradient(x, shape, strides, pads, grad):
         low, size = pads[axis][0], x.shape[1 + axis]
         dilated = (grad.shape[1 + axis] - 1) * strides[axis] + 1
         out_pads.append((low, shape[axis] - 1 + dilated - size - low))
-    found = lax.conv_general_dilated(
-        turned,
-        kernel,
-        (1, 1),
-        out_pads,
-        rhs_dilation=strides,
-        dimension_numbers=DIMENSIONS,
-    )
+    found = _convolve(turned, kernel, (1, 1), out_pads, rhs_dilation=strides)
     return found.transpose(1, 2, 0, 3)
 
 
