@@ -66,6 +66,7 @@ _EXTRAS = {
     "orbax": "train",
     "tensorboardX": "train",
     "tensorflow_datasets": "train",
+    "torch": "torch",
 }
 """Libraries of extras, by what they are imported as."""
 

@@ -77,7 +77,7 @@ def check(
     refuse(checkpoint, checkpoint_findings(tensors, model.config))
     names = torch_names(model.config)
     twin = TorchMTUNet(model.config)
-    twin.load_state_dict({name: torch.from_numpy(tensors[name]) for name in names})
+    twin.load_state_dict({n: torch.from_numpy(tensors[n].copy()) for n in names})
     clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
     # The checkpoint runs under its own names: renaming, layouts and layers are tested.
     windows, index = clip_windows(model.config, jnp.asarray(clip)[None])
@@ -117,7 +117,7 @@ def check_teacher(
     tensors, _ = read_checkpoint(checkpoint)
     refuse(checkpoint, teacher_findings(tensors))
     twin = TorchLiteFlowNet()
-    twin.load_state_dict({n: torch.from_numpy(v) for n, v in tensors.items()})
+    twin.load_state_dict({n: torch.from_numpy(v.copy()) for n, v in tensors.items()})
     clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
     pair = clip[1:], clip[:-1]
     with jax.default_matmul_precision("highest"):

@@ -1,8 +1,8 @@
 """The authors' PyTorch checkpoints to weights files: one rename table, strict.
 
 A `.pytorch` file is a state dict whose names may carry `module.Network.`; the tensors
-`deblur_layer.*` are read by training only and dropped. It is read without running any
-code in it. PyTorch (`mtujax[torch]`) is imported when needed.
+`deblur_layer.*` are read by training only and dropped. It is read without PyTorch and
+without running any code in it.
 """
 
 import dataclasses

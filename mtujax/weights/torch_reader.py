@@ -1,14 +1,6 @@
-"""Reading a PyTorch checkpoint without running any code in it.
+"""A PyTorch checkpoint as a state dict of floats, read without PyTorch."""
 
-PyTorch (`mtujax[torch]`) is imported when needed, never at import time.
-"""
-
-import io
 import os
-import pickle
-import re
-import types
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +8,20 @@ import numpy as np
 from mtujax.common.files import digest
 from mtujax.errors import WeightsError
 from mtujax.weights.safetensors_io import finite_findings, refuse
+from mtujax.weights.torch_archive import read_content
+from mtujax.weights.torch_pickle import DTYPES, ForeignError, Tensor, Unreadable
 
 # Keys under which a state dict is stored next to an optimizer's state and epoch.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
+_MUCH = 1 << 28  # bytes of float32, which a small file may declare by strides of 0
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
-    """Reads a state dict of finite floats, running no code, and its SHA-256."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
-    if Path(path).suffix == ".safetensors":
-        raise WeightsError(
-            f"{path}: no PyTorch checkpoint but safetensors; if mtujax wrote it, it "
-            "needs no converting and loads as it is"
-        )
-    content = _unpickle(path, data)
+    """Reads a state dict of finite floats, running no code, and its SHA-256.
+
+    Values that the file has as float32 are mapped, and read-only.
+    """
+    content, data = _read(Path(path))
     if not isinstance(content, dict) or not content:
         kind = type(content).__name__
         raise WeightsError(
@@ -45,59 +34,56 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str
                 f"{path}: its tensors lie under {name!r}, next to what training kept; "
                 f"save them alone: torch.save(torch.load(FILE)[{name!r}], NEW)"
             )
-    tensors, findings = {}, []
+    found, findings = {}, []
     for name, value in content.items():
         problem = _problem(value)
         short = str(name).removeprefix("module.").removeprefix("Network.")
-        if problem is None and short in tensors:
+        if problem is None and short in found:
             problem = "is there twice, with and without prefix"
         if problem is not None:
             findings.append(f"{name} {problem}")
         else:
-            tensors[short] = value.detach().float().numpy()
-    refuse(path, findings or finite_findings(tensors))
+            found[short] = value
+    refuse(path, findings)
+    if 4 * sum(value.size for value in found.values()) > max(_MUCH, 4 * len(data)):
+        raise WeightsError(f"{path}: declares more values than it holds; get it again")
+    tensors = {n: v.array().astype(np.float32, copy=False) for n, v in found.items()}
+    refuse(path, finite_findings(tensors))
     return tensors, digest(data)
-
-
-def import_torch() -> types.ModuleType:
-    """Imports PyTorch, or raises WeightsError that says how to install it."""
-    try:
-        import torch
-    except ImportError:
-        raise WeightsError(
-            "PyTorch is not installed; reading its checkpoints needs "
-            "`pip install 'mtujax[torch]'`"
-        ) from None
-    return torch
 
 
 def _problem(value):
     """Why a state dict's entry is no array of floats, or None."""
-    torch = import_torch()
-    if not isinstance(value, torch.Tensor):
+    if isinstance(value, Unreadable):
+        return f"is {value.what}, expected plain values"
+    if not isinstance(value, Tensor):
         return f"is a {type(value).__name__}, expected a tensor"
-    if not value.is_floating_point():
-        return f"is {value.dtype}, expected floating point"
-    if value.layout != torch.strided or value.device.type != "cpu":
-        return f"is a {value.layout} tensor on {value.device}, expected plain values"
+    if DTYPES[value.dtype].kind in "biuc":
+        return f"is torch.{value.dtype}, expected floating point"
     return None
 
 
-def _unpickle(path, data):
-    """Loads tensors and plain containers only, by `torch.load`; runs no code."""
-    torch = import_torch()
+def _read(path):
+    """The content of a checkpoint and its bytes; WeightsError if it has none."""
     try:
-        with warnings.catch_warnings():  # about pickle protocols it then refuses
-            warnings.simplefilter("ignore")
-            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever damaged bytes make the reader raise
-        foreign = re.search(r"GLOBAL (\S+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and foreign:
+        if path.suffix == ".safetensors" and path.exists():
             raise WeightsError(
-                f"{path}: refused, it holds objects or code ({foreign[1]}), none of "
-                "which was run; only a state dict of tensors is read"
-            ) from None
+                f"{path}: no PyTorch checkpoint but safetensors; if mtujax wrote it, "
+                "it needs no converting and loads as it is"
+            )
+        with open(path, "rb") as file:
+            return read_content(file)
+    except WeightsError:
+        raise
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
+    except ForeignError as error:
         raise WeightsError(
-            f"{path}: damaged or not a PyTorch checkpoint "
-            f"({type(error).__name__}); get it again"
+            f"{path}: refused, it holds objects or code ({error}), none of which was "
+            "run; only a state dict of tensors is read"
+        ) from None
+    except Exception as error:  # whatever damaged bytes make the reader raise
+        raise WeightsError(
+            f"{path}: damaged or not a PyTorch checkpoint ({type(error).__name__}); "
+            "get it again"
         ) from None

@@ -29,7 +29,7 @@ ONLY = {
     "rich": "common.progress training.progress",
     "tensorboardX": "training.log_files",
     "tensorflow_datasets": "data.builders data.tfds data.prepare",
-    "torch": "torch_port weights.torch_reader",
+    "torch": "torch_port",
     "typer": "cli",
 }
 """Libraries, and the folders or modules that alone may import them."""

@@ -319,13 +319,18 @@ def test_a_missing_file_is_one_clear_line(tmp_path, target):
     refused(tmp_path / "none.pytorch", target, "cannot be read (No such file")
 
 
-def test_without_pytorch_the_message_says_how_to_get_it(
-    tmp_path, target, recorded, monkeypatch
+def test_a_conversion_needs_no_pytorch_and_its_check_says_so(
+    tmp_path, target, recorded, monkeypatch, capsys
 ):
     path = write(tmp_path / "mtu2.pytorch", recorded.tensors)
+    for name in [name for name in sys.modules if name.startswith("mtujax.torch_port")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(WeightsError, match=r"pip install 'mtujax\[torch\]'"):
-        convert_checkpoint(path, target)
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", str(path), str(target), "--check"])
+    assert stop.value.code == 1 and not target.exists()
+    assert "pip install 'mtujax[torch]'" in capsys.readouterr().err
+    assert convert_checkpoint(path, target).preset == "mtu2"
 
 
 def test_matching_units_are_numbered_as_in_the_checkpoint():
