@@ -22,6 +22,7 @@ from mtujax.cli.data import app as data_app
 from mtujax.cli.deblur import deblur, demo
 from mtujax.cli.entry import run_script
 from mtujax.cli.evaluate import evaluate, listed_protocols
+from mtujax.cli.fetch import fetch
 from mtujax.cli.report import report
 from mtujax.cli.train import train
 from mtujax.cli.weights import convert, export, list_weights
@@ -85,7 +86,7 @@ for _name, _command, _sections in (
         context_settings=HELP | TAKES_FIELDS,
         options_metavar="[OPTIONS] [--config.FIELD=VALUE ...]",
     )(_command)
-for _command in (convert, bench, report, export):
+for _command in (fetch, convert, bench, report, export):
     app.command()(_command)
 app.command("weights")(list_weights)
 app.add_typer(data_app, name="data")

@@ -126,7 +126,7 @@ def flow(
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="Its weights, made by `mtujax convert --teacher`."),
+        typer.Option(help="Its weights: liteflownet if fetched, or a converted file."),
     ] = None,
     output: Annotated[
         Path | None,

@@ -26,7 +26,7 @@ _ParserError = typer.BadParameter.__base__
 
 
 Weights = Annotated[
-    str, typer.Option(help="Bundled name (see `mtujax weights`) or .safetensors.")
+    str, typer.Option(help="Name (see `mtujax weights`) or .safetensors.")
 ]
 Coordinator = Annotated[
     str | None,

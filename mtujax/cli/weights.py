@@ -1,5 +1,6 @@
 """The commands `mtujax weights`, `convert` and `export`."""
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -10,7 +11,13 @@ import typer
 from mtujax import evaluation, liteflownet, training, weights
 from mtujax.common.files import check_output
 from mtujax.common.text import counted
+from mtujax.config import PRESETS
 from mtujax.errors import UsageError, UserError
+from mtujax.fetch.sources import WEIGHTS
+from mtujax.model.network import expected_shapes
+from mtujax.report.paper import table_of
+from mtujax.weights.released import RELEASED, place_of
+from mtujax.weights.safetensors_io import read_header
 
 
 def convert(
@@ -160,12 +167,54 @@ def _key_and_text(entry):
 
 
 def list_weights():
-    """List the weights that come with the package."""
+    """List weights by name: those in the package, fetched ones, and what there is."""
     for file in weights.bundled():
-        frames = file.config.lookahead
+        _print_weights(file)
+    fetchable = []
+    for one in RELEASED.values():
+        path = place_of(one.name)
+        if not path.is_file():
+            fetchable.append(one)
+        elif one.preset:
+            _print_weights(weights.describe(path), _scores(one))
+        else:
+            print(f"{one.name}: flow teacher, {path.stat().st_size / 1e6:.1f} MB")
+            _print_about(read_header(path)[0]["provenance"])
+    if not fetchable:
+        return
+    print("not fetched yet, by `mtujax fetch NAME`:")
+    for one in fetchable:
+        if one.preset is None:
+            print(f"  {one.name}: flow teacher, which training reads")
+            continue
+        config = PRESETS[one.preset]
+        count = sum(math.prod(shape) for shape in expected_shapes(config).values())
         print(
-            f"{file.name}: {file.parameters:,} parameters, {file.size / 1e6:.1f} MB, "
-            f"look-ahead {counted(frames, 'frame')}"
+            f"  {one.name}: {count:,} parameters, {4 * count / 1e6:.1f} MB, look-ahead "
+            f"{counted(config.lookahead, 'frame')}{_text_of(_scores(one))}"
         )
-        for key, value in file.metadata.items():
-            print(f"  {key}: {value}")
+    print(f"  licence: {WEIGHTS.licence}")
+
+
+def _print_weights(file, scores=None):
+    print(
+        f"{file.name}: {file.parameters:,} parameters, {file.size / 1e6:.1f} MB, "
+        f"look-ahead {counted(file.config.lookahead, 'frame')}{_text_of(scores)}"
+    )
+    _print_about(file.metadata)
+
+
+def _print_about(metadata):
+    for key, value in metadata.items():
+        print(f"  {key}: {value}")
+
+
+def _scores(one):
+    """The paper's row of a released network; None where it has none."""
+    table = table_of(one.dataset)
+    rows = table.rows if table else ()
+    return next((row for row in rows if row.key == one.row), None)
+
+
+def _text_of(row):
+    return f", in the paper {row.psnr:.2f} dB, SSIM {row.ssim:.3f}" if row else ""

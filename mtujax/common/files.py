@@ -118,13 +118,13 @@ def make_folder(folder: Path, remedy: str) -> None:
         raise UserError(f"{folder}: not a folder; {remedy}") from None
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """Refuses a folder on a disk with less than the bytes needed."""
+def check_space(folder: Path, needed: int, option: str = "--output") -> None:
+    """Refuses a folder, which `option` chose, on a disk with too few free bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"{folder}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
-            "choose another --output"
+            f"choose another {option}"
         )
 
 

@@ -11,9 +11,9 @@ _SECONDS_BETWEEN_LINES = 10.0
 class FrameProgress(contextlib.AbstractContextManager):
     """Shows frames done, frames per second and time left; a context manager."""
 
-    def __init__(self, label: str, *, stderr: bool = False):
+    def __init__(self, label: str, *, stderr: bool = False, unit: str = "frames"):
         """Shows nothing yet; `stderr` is for output whose stdout carries frames."""
-        self._label = label
+        self._label, self._unit = label, unit
         self._begun = self._shown = time.monotonic()
         self._bar, self._file = _bar(stderr)
         self._task = None
@@ -32,13 +32,14 @@ class FrameProgress(contextlib.AbstractContextManager):
             self._show(done, total, speed)
         elif now - self._shown >= _SECONDS_BETWEEN_LINES:
             self._shown = now
-            print(_line(self._label, done, total, speed), file=self._file, flush=True)
+            line = _line(self._label, done, total, speed, self._unit)
+            print(line, file=self._file, flush=True)
 
     def _show(self, done, total, speed):
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task(self._label, total=total, speed="")
-        text = f"{speed:.1f} frames/s"
+        text = f"{speed:.1f} {self._unit}/s"
         self._bar.update(self._task, completed=done, total=total, speed=text)
 
 
@@ -59,8 +60,8 @@ def _bar(stderr):
     return progress.Progress(*columns, console=console), console.file
 
 
-def _line(label, done, total, speed):
+def _line(label, done, total, speed, unit):
     if total is None:
-        return f"{label}: {done} frames, {speed:.1f} frames/s"
+        return f"{label}: {done} {unit}, {speed:.1f} {unit}/s"
     left = max(total - done, 0) / speed
-    return f"{label}: {done}/{total} frames, {speed:.1f} frames/s, {left:.0f} s left"
+    return f"{label}: {done}/{total} {unit}, {speed:.1f} {unit}/s, {left:.0f} s left"

@@ -20,6 +20,7 @@ from mtujax.data.flow import Estimator
 from mtujax.errors import WeightsError
 from mtujax.liteflownet.layers import LEVELS
 from mtujax.liteflownet.network import SIDES, LiteFlowNet, flow
+from mtujax.weights import released
 from mtujax.weights.convert import Conversion, Names, name_findings, renamed
 from mtujax.weights.safetensors_io import (
     FORMAT,
@@ -59,7 +60,8 @@ def load_teacher(path: str | os.PathLike) -> tuple[LiteFlowNet, dict]:
     """Loads the flow teacher with its weights.
 
     Args:
-        path: of a file that `mtujax convert --teacher` wrote.
+        path: of a file that `mtujax convert --teacher` wrote, or "liteflownet", which
+            `mtujax fetch` brings.
 
     Returns:
         The network and its parameters, float32, as `flow` and `label_motion` take them.
@@ -68,7 +70,7 @@ def load_teacher(path: str | os.PathLike) -> tuple[LiteFlowNet, dict]:
         WeightsError: if the file is missing, damaged, not made by mtujax or not of a
             teacher, or if its tensors do not fit (every one is listed).
     """
-    path = Path(path)
+    path = released.find(str(path)) or Path(path)
     refuse_checkpoint(path, "--teacher ")
     header, _ = read_header(path)
     if "teacher" not in header:
@@ -90,7 +92,7 @@ def teacher_estimator(path: str | os.PathLike) -> tuple[str, Estimator]:
     """Loads the flow teacher as what `data.compute_motion` takes.
 
     Args:
-        path: of a file that `mtujax convert --teacher` wrote.
+        path: as for `load_teacher`.
 
     Returns:
         The method's name, which has the digest of the file, and its function:
@@ -100,6 +102,7 @@ def teacher_estimator(path: str | os.PathLike) -> tuple[str, Estimator]:
     Raises:
         WeightsError: as `load_teacher`.
     """
+    path = released.find(str(path)) or path
     _, params = load_teacher(path)
 
     def estimate(current, previous):
@@ -174,13 +177,17 @@ def teacher_findings(tensors: dict[str, np.ndarray]) -> list[str]:
 
 
 def convert_teacher(
-    checkpoint: str | os.PathLike, output: str | os.PathLike
+    checkpoint: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    about: dict[str, str] | None = None,
 ) -> Conversion:
     """Writes a PyTorch checkpoint of LiteFlowNet as a file of the flow teacher.
 
     Args:
         checkpoint: a state dict of the network.
         output: the `.safetensors` file to write.
+        about: more to keep in the file's header, in place of what is kept otherwise.
 
     Returns:
         A `Conversion`: the file written and its number of parameters.
@@ -195,10 +202,13 @@ def convert_teacher(
     save_teacher(
         output,
         params,
-        description=f"{NETWORK}, converted from {name}",
-        licence=_LICENCE,
-        source=name,
-        source_sha256=sha256,
+        **{
+            "description": f"{NETWORK}, converted from {name}",
+            "licence": _LICENCE,
+            "source": name,
+            "source_sha256": sha256,
+            **(about or {}),
+        },
     )
     parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
     return Conversion(Path(output), NETWORK, parameters, sha256, dropped=())

@@ -166,7 +166,7 @@ class DataConfig:
         motion: labels of a dataset: "kept" next to it, "dis" computes OpenCV's flow for
             each clip (slow), "teacher" runs LiteFlowNet on the device; "auto" takes
             what is kept, else the teacher if one is given. Photographs give exact ones.
-        teacher: weights of LiteFlowNet, from `mtujax convert --teacher`.
+        teacher: weights of LiteFlowNet, "liteflownet" once it is fetched, or a file.
         flow: folder of the kept motion; None looks next to the dataset.
         label_all_cells: let cells count whose motion leads out of the frame or is
             hidden, as in the release.

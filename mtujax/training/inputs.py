@@ -167,7 +167,7 @@ def _motion(config, source, place):
         notes = (f"no motion of {source.name} is kept, so data.teacher gives it",)
     if not data.teacher:
         raise UsageError(
-            "data.teacher is not given: `mtujax convert --teacher` makes it"
+            "data.teacher is not given: `mtujax fetch liteflownet` brings it"
         )
     params = liteflownet.load_teacher(data.teacher)[1]
     settings = dict(

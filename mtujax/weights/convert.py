@@ -129,6 +129,7 @@ def convert_checkpoint(
     output: str | os.PathLike,
     *,
     preset: str | None = None,
+    about: dict[str, str] | None = None,
 ) -> Conversion:
     """Writes a PyTorch checkpoint as a weights file.
 
@@ -136,6 +137,7 @@ def convert_checkpoint(
         checkpoint: the `.pytorch` file.
         output: the `.safetensors` file to write.
         preset: name in `PRESETS`, of a published network; None finds it.
+        about: more to keep in the file's header, in place of what is kept otherwise.
 
     Returns:
         A `Conversion`: the file written, its network, and the tensors dropped.
@@ -163,10 +165,13 @@ def convert_checkpoint(
         output,
         config,
         params,
-        description=f"{preset}, converted from {Path(checkpoint).name}",
-        licence=LICENCE,
-        source=Path(checkpoint).name,
-        source_sha256=sha256,
+        **{
+            "description": f"{preset}, converted from {Path(checkpoint).name}",
+            "licence": LICENCE,
+            "source": Path(checkpoint).name,
+            "source_sha256": sha256,
+            **(about or {}),
+        },
     )
     return Conversion(
         output=Path(output),

@@ -22,6 +22,7 @@ from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, expected_shapes, inference_params
+from mtujax.weights import released
 from mtujax.weights.safetensors_io import (
     FORMAT,
     damaged_header,
@@ -88,7 +89,8 @@ def load(
     """Loads a network with its weights.
 
     Args:
-        name_or_path: a name from `bundled`, or the path of a `.safetensors` file.
+        name_or_path: a name from `bundled`, one that `mtujax fetch` has brought, or
+            the path of a `.safetensors` file.
         dtype: compute precision in place of the configured one, "float32", "bfloat16"
             or "float16".
         optimized: change both to restore the same frames, up to rounding, with less
@@ -99,7 +101,7 @@ def load(
         precision that it computes in.
 
     Raises:
-        UnknownWeightsError: if it is neither a bundled name nor a path.
+        UnknownWeightsError: if it is no such name and no path.
         WeightsError: if the file is missing, damaged or not made by mtujax, or if its
             tensors do not fit its configuration (every one is listed).
     """
@@ -197,13 +199,15 @@ def _bundled_paths():
 
 
 def is_run(weights: str | os.PathLike) -> bool:
-    """Whether weights are a training run (a folder or URL); bundled names go first."""
+    """Whether weights are a training run (a folder or URL); known names go first."""
     name = str(weights)
-    return name not in _bundled_paths() and (Path(name).is_dir() or "://" in name)
+    if name in _bundled_paths() or released.is_fetched(name):
+        return False
+    return Path(name).is_dir() or "://" in name
 
 
 def locate(name_or_path: str | os.PathLike) -> Path:
-    """The path of bundled weights or of a weights file, which may be missing."""
+    """The path of bundled or fetched weights or of a file, which may be missing."""
     path = Path(name_or_path)
     paths, name = _bundled_paths(), str(name_or_path)
     if path.suffix == ".safetensors":
@@ -215,21 +219,23 @@ def locate(name_or_path: str | os.PathLike) -> Path:
     refuse_checkpoint(path)
     if name in paths:
         return paths[name]
+    if found := released.find(name):
+        return found
     if name in PRESETS:
         raise UnknownWeightsError(
             f"{name!r} is a network without bundled weights; bundled: "
-            f"{', '.join(paths) or 'none'}; `mtujax convert` makes a .safetensors file "
-            "of the authors' weights"
+            f"{', '.join(paths) or 'none'}; `mtujax fetch {name}-gopro` (or -dvd, "
+            "-reds) brings the authors', `mtujax convert` takes a checkpoint of yours"
         )
     if name and path.is_dir():
         raise UnknownWeightsError(
             f"{name}: is a folder; of a training run, `mtujax export {name} "
             "FILE.safetensors` writes weights"
         )
-    near = closest(name.lower(), paths)
+    near = closest(name.lower(), [*paths, *released.RELEASED])
     hint = f", did you mean {near!r}" if near else ""
     known = ", ".join(paths) or "none"
     raise UnknownWeightsError(
-        f"unknown weights {name!r}{hint}; bundled: {known}; or give the path of a "
-        ".safetensors file"
+        f"unknown weights {name!r}{hint}; bundled: {known}; `mtujax weights` lists "
+        "what can be fetched; or give the path of a .safetensors file"
     )

@@ -1,0 +1,109 @@
+"""Zip archives of others: looked at before anything is taken out of them."""
+
+import contextlib
+import hashlib
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from mtujax.common import interrupts
+from mtujax.errors import UserError
+
+_CHUNK = 1 << 20
+_LARGEST_RATIO = 200  # of a file to what it takes in the archive
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Opens an archive; UserError if it is damaged or has a name that leads outside."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                _check_safe(path, info)
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise _damaged(path, error) from None
+    except RuntimeError as error:
+        if "encrypted" not in str(error):
+            raise
+        raise UserError(f"{path}: is encrypted, and cannot be read") from None
+
+
+def _damaged(path, error):
+    return UserError(f"{path}: damaged or not a zip archive ({error}); get it again")
+
+
+def _check_safe(path, info):
+    name = info.filename
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    unsafe = None
+    if stat.S_ISLNK(info.external_attr >> 16):
+        unsafe = "a link"
+    elif not parts or ".." in parts or parts[0] == "/" or ":" in parts[0]:
+        unsafe = "a name that leads out of it"
+    elif info.file_size > max(_CHUNK, _LARGEST_RATIO * info.compress_size):
+        unsafe = "a file that unpacks to far more than it takes"
+    if unsafe:
+        raise UserError(
+            f"{path}: refused, it holds {unsafe}: {name[:200]!r}; nothing was unpacked"
+        )
+
+
+def find_member(
+    path: Path, archive: zipfile.ZipFile, name: str
+) -> zipfile.ZipInfo | None:
+    """The file of a name, in whatever folder; None without one, UserError of two."""
+    found = [
+        info
+        for info in archive.infolist()
+        if not info.is_dir() and _plain(info).name.lower() == name.lower()
+    ]
+    if len(found) > 1:
+        raise UserError(f"{path}: refused, {name} is in it {len(found)} times")
+    return found[0] if found else None
+
+
+def files_below(
+    path: Path, archive: zipfile.ZipFile, folder: str
+) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """All files in the folder of a name, by their path from its parent.
+
+    UserError if two files have one path.
+    """
+    found = {}
+    for info in archive.infolist():
+        name = _plain(info)
+        if info.is_dir() or folder not in name.parent.parts or "__MACOSX" in name.parts:
+            continue
+        short = PurePosixPath(*name.parts[name.parts.index(folder) :])
+        if short in found:
+            raise UserError(f"{path}: refused, {short} is in it twice")
+        found[short] = info
+    return found
+
+
+def _plain(info):
+    return PurePosixPath(info.filename.replace("\\", "/"))
+
+
+def unpack(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, output: Path
+) -> str:
+    """Writes a file of an archive, of at most its declared size; returns its sha256."""
+    found, left = hashlib.sha256(), info.file_size
+    with archive.open(info) as source, open(output, "wb") as file:
+        while data := source.read(_CHUNK):
+            interrupts.check()
+            if (left := left - len(data)) < 0:
+                raise _damaged(path, f"{info.filename} is larger than declared")
+            found.update(data)
+            file.write(data)
+    return found.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

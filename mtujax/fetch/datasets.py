@@ -1,0 +1,149 @@
+"""The data sets as the paper's authors rearranged them: unpacked, checked, in place."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtujax.common.files import (
+    check_place,
+    check_space,
+    make_folder,
+    named_after,
+    whole_output,
+)
+from mtujax.common.text import nearest
+from mtujax.data.check import Report, check_dataset
+from mtujax.errors import UsageError, UserError
+from mtujax.fetch.archive import files_below, opened, sha256_of, unpack
+from mtujax.fetch.download import Progress, download, is_url, size_of
+from mtujax.fetch.records import Ask, fetching
+from mtujax.fetch.sources import DATASETS
+
+_IMAGES = (".png", ".jpg", ".jpeg")
+
+
+@dataclasses.dataclass(frozen=True)
+class FetchedDataset:
+    """A data set that is there now.
+
+    Attributes:
+        name: of the data set.
+        path: its folder.
+        files: number of images.
+        bytes: their size.
+        sha256: digest of the archive.
+        missing: what it lacks against the published set, a line each.
+    """
+
+    name: str
+    path: Path
+    files: int
+    bytes: int
+    sha256: str
+    missing: tuple[str, ...]
+
+
+def fetch_dataset(
+    name: str,
+    to: str | os.PathLike,
+    *,
+    source: str | os.PathLike | None = None,
+    split: str | None = None,
+    accept_licence: bool = False,
+    accept_changed: bool = False,
+    ask: Ask = lambda text: False,
+    progress: Progress | None = None,
+) -> FetchedDataset:
+    """Downloads and unpacks a data set as the paper's authors rearranged it.
+
+    Args:
+        name: "gopro" or "dvd".
+        to: folder to make for it; one that exists must be empty.
+        source: the archive that is there already, or its URL elsewhere.
+        split: "train" or "test" for that part alone; None for both.
+        accept_licence: accept the licence that the data are under.
+        accept_changed: take an archive that differs from the first download.
+        ask: asks whether the licence, given as text, is accepted.
+        progress: called with the bytes downloaded and their total, or None.
+
+    Returns:
+        The folder, and what it lacks against the published set.
+
+    Raises:
+        UsageError: for an unknown name or split, or if the licence is not accepted.
+        UserError: if it cannot be had, is damaged, unsafe or another than before, or if
+            there is no room for it.
+    """
+    if name not in DATASETS:
+        raise UsageError(f"{name!r}: no data set to fetch; {nearest(name, DATASETS)}")
+    origin, output = DATASETS[name], Path(to)
+    splits = tuple(origin.folders) if split is None else (split,)
+    if splits[0] not in origin.folders:
+        raise UsageError(f"--split {split}: {nearest(split, origin.folders)}")
+    make_folder(output.absolute().parent, "name another folder by --to")
+    check_place(output, folder=True)
+    if output.exists() and any(output.iterdir()):
+        raise UserError(f"{output}: exists already and is not empty; name another")
+    with fetching() as (_, records):
+        archive = None if source is None or is_url(source) else Path(source)
+        kept = archive is not None
+        if archive is None:
+            url = str(source or origin.url)
+            archive = named_after(output.absolute(), ".zip", hidden=True)
+            if not archive.is_file():
+                records.accept(origin, url, size_of(url), accept_licence, ask)
+                download(url, archive, progress=progress)
+        elif not archive.is_file():
+            raise UserError(f"{archive}: no such file; --from takes an archive or URL")
+        sha256 = sha256_of(archive)
+        records.check(name, sha256, accept_changed=accept_changed)
+        folders = [origin.folders[one] for one in splits]
+        done = _unpacked(name, archive, folders, output, sha256)
+        records.note(name, sha256)
+        if not kept:
+            archive.unlink()
+    return done
+
+
+def _unpacked(
+    name: str, path: Path, folders: Sequence[str], output: Path, sha256: str
+) -> FetchedDataset:
+    with opened(path) as archive:
+        files = {}
+        for folder in folders:
+            found = files_below(path, archive, folder)
+            images = {n: i for n, i in found.items() if n.suffix.lower() in _IMAGES}
+            if not images:
+                raise UserError(f"{path}: no folder {folder} with images is in it")
+            files |= images
+        size = sum(info.file_size for info in files.values())
+        check_space(output.absolute().parent, size, "--to")
+        with whole_output(output, folder=True) as part:
+            for short, info in files.items():
+                target = part / short
+                target.parent.mkdir(parents=True, exist_ok=True)
+                unpack(path, archive, info, target)
+            report = check_dataset(name, part, quick=True)
+            if report.broken:
+                raise UserError(
+                    f"{path}: not unpacked, {len(report.broken)} of its parts cannot "
+                    f"be used, as {_relative(report.broken[0], part)}"
+                )
+    missing = tuple(_relative(line, part) for line in _expected(report, folders, name))
+    return FetchedDataset(name, output, len(files), size, sha256, missing)
+
+
+def _relative(line, folder):
+    return line.replace(f"{folder}{os.sep}", "")
+
+
+def _expected(report: Report, folders, name):
+    """Differences from the published set in the splits that were asked for."""
+    splits = DATASETS[name].folders
+    left = [split for split, folder in splits.items() if folder not in folders]
+    return [
+        line
+        for line in report.missing
+        if not any(line.startswith((f"{split}/", f"split {split}:")) for split in left)
+    ]

@@ -1,0 +1,92 @@
+"""What was fetched before: digests, to notice that something else is offered now."""
+
+import contextlib
+import datetime
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mtujax.common.dataclass_json import read_json, write_json
+from mtujax.common.files import make_folder, one_at_a_time
+from mtujax.common.text import readable
+from mtujax.errors import UsageError, UserError
+from mtujax.fetch.sources import Source
+from mtujax.weights.released import CACHE, cache_folder
+
+Ask = Callable[[str], bool]
+"""Asks a question that is answered by yes or no."""
+
+
+class Records:
+    """The digest that each name had when it was first fetched, and accepted licences.
+
+    They are in the cache, in `fetched.json`.
+    """
+
+    def __init__(self, folder: Path):
+        """Reads them; UserError if the file is damaged."""
+        self._path = folder / "fetched.json"
+        try:
+            remedy = "delete it; every digest is then recorded again"
+            self._values = read_json(self._path, remedy)
+            known = self._values["digests"], self._values["accepted"]
+            if not all(isinstance(part, dict) for part in known):
+                raise TypeError
+        except FileNotFoundError:
+            self._values = {"digests": {}, "accepted": {}}
+        except (KeyError, TypeError):
+            raise UserError(f"{self._path}: damaged; {remedy}") from None
+
+    def accept(
+        self, source: Source, url: str, size: int | None, accepted: bool, ask: Ask
+    ) -> None:
+        """Has a licence accepted before anything is downloaded; UsageError if not."""
+        if source.name in self._values["accepted"]:
+            return
+        amount = readable(size) if size else "size not stated by the server"
+        text = f"{source.name}: {url}, {amount}; licence: {source.licence}"
+        if not accepted and not ask(text):
+            raise UsageError(
+                f"{text}; not downloaded, as this is not accepted: --accept-licence"
+            )
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        self._values["accepted"][source.name] = f"{today}: {source.licence}"
+        self._write()
+
+    def check(self, name: str, sha256: str, *, accept_changed: bool) -> None:
+        """Refuses what differs from the first download under a name."""
+        before = self._values["digests"].get(name, sha256)
+        if before != sha256 and not accept_changed:
+            raise UserError(
+                f"{name}: is another file than at the first download (sha256 "
+                f"{sha256}, before {before}); --accept-changed takes it"
+            )
+
+    def note(self, name: str, sha256: str) -> None:
+        """Records the digest of what is there now under a name."""
+        if self._values["digests"].get(name) != sha256:
+            self._values["digests"][name] = sha256
+            self._write()
+
+    def _write(self):
+        write_json(self._path, self._values)
+
+
+@contextlib.contextmanager
+def fetching() -> Iterator[tuple[Path, Records]]:
+    """Has the cache, its folder and records, for this process alone; else UserError."""
+    folder = cache_folder()
+    try:
+        make_folder(folder / "weights", f"name another one in {CACHE}")
+        make_folder(folder / "downloads", f"name another one in {CACHE}")
+        lock = one_at_a_time(
+            folder / "fetch.lock",
+            folder,
+            busy="another process is fetching; wait until it is done",
+        )
+        with lock:
+            yield folder, Records(folder)
+    except PermissionError as error:
+        raise UserError(
+            f"{error.filename or folder}: cannot be written; name another folder in "
+            f"the environment variable {CACHE}"
+        ) from None

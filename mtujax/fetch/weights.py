@@ -1,0 +1,193 @@
+"""The authors' weights: out of their archive, converted, and kept in the cache."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtujax.common.files import digest, make_folder, staged
+from mtujax.common.text import nearest
+from mtujax.errors import UnknownWeightsError, UsageError, UserError
+from mtujax.fetch.archive import find_member, opened, sha256_of, unpack
+from mtujax.fetch.download import Progress, download, is_url, size_of
+from mtujax.fetch.records import Ask, fetching
+from mtujax.fetch.sources import WEIGHTS
+from mtujax.liteflownet.weights import convert_teacher
+from mtujax.weights.convert import convert_checkpoint
+from mtujax.weights.released import CACHE, RELEASED, place_of
+
+
+@dataclasses.dataclass(frozen=True)
+class FetchedWeights:
+    """Weights that are there now.
+
+    Attributes:
+        name: the released name.
+        path: of the weights file.
+        sha256: digest of the checkpoint it was made of; "" if it was there already.
+        archive_sha256: digest of the archive; "" if there was none.
+    """
+
+    name: str
+    path: Path
+    sha256: str = ""
+    archive_sha256: str = ""
+
+
+def fetch_weights(
+    names: Sequence[str],
+    *,
+    source: str | os.PathLike | None = None,
+    to: str | os.PathLike | None = None,
+    accept_licence: bool = False,
+    accept_changed: bool = False,
+    overwrite: bool = False,
+    ask: Ask = lambda text: False,
+    progress: Progress | None = None,
+) -> list[FetchedWeights]:
+    """Brings weights that the authors released, so that their names can be used.
+
+    Args:
+        names: released names, as "mtu2-gopro"; empty for all.
+        source: an archive, a folder or a checkpoint that is there already, or the URL
+            of an archive or a checkpoint; None for the authors' archive.
+        to: folder for the files in place of the cache; names then stay unknown.
+        accept_licence: accept the licence that the weights are under.
+        accept_changed: take what differs from the first download.
+        overwrite: fetch again what is there.
+        ask: asks whether the licence, given as text, is accepted.
+        progress: called with the bytes downloaded and their total, or None.
+
+    Returns:
+        What is there now, in the order of the names.
+
+    Raises:
+        UnknownWeightsError: for a name that the authors did not release.
+        UsageError: if the licence is not accepted, or one checkpoint is given for
+            several names.
+        UserError: if it cannot be had, is damaged, unsafe or another than before.
+    """
+    for name in names:
+        if name not in RELEASED:
+            raise UnknownWeightsError(
+                f"{name!r}: not released by the authors; {nearest(name, RELEASED)}"
+            )
+    wanted = [RELEASED[name] for name in dict.fromkeys(names or RELEASED)]
+    folder = place_of("any").parent if to is None else Path(to)
+    make_folder(folder, "name a folder by --to")
+    places = {one.name: folder / f"{one.name}.safetensors" for one in wanted}
+    done = {}
+    with fetching() as (cache, records):
+        missing = [n for n, place in places.items() if overwrite or not place.is_file()]
+        if source is None or is_url(source):
+            wish = _Download(str(source or WEIGHTS.url), cache, overwrite, progress)
+            find = functools.partial(wish.path, records, accept_licence, ask)
+        else:
+            find = functools.partial(_existing, Path(source))
+        if missing:
+            with _origin(find(), missing) as (take, archive):
+                for name in missing:
+                    with take(RELEASED[name]) as checkpoint:
+                        sha256 = sha256_of(checkpoint)
+                        records.check(name, sha256, accept_changed=accept_changed)
+                        _convert(RELEASED[name], checkpoint, places[name], archive)
+                        records.note(name, sha256)
+                    done[name] = FetchedWeights(name, places[name], sha256, archive)
+    return [done.get(name, FetchedWeights(name, path)) for name, path in places.items()]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Download:
+    """An archive that is downloaded once and kept."""
+
+    url: str
+    cache: Path
+    again: bool
+    progress: Progress | None
+
+    def path(self, records, accepted, ask):
+        """The archive; its licence is accepted before it is downloaded."""
+        name = f"{digest(self.url.encode())[:16]}.zip"
+        output = self.cache / "downloads" / name
+        if self.again or not output.is_file():
+            records.accept(WEIGHTS, self.url, size_of(self.url), accepted, ask)
+            download(self.url, output, progress=self.progress, option=CACHE)
+        return output
+
+
+def _existing(path):
+    if not path.exists():
+        raise UserError(f"{path}: no such file; --from takes a file, a folder or a URL")
+    return path
+
+
+@contextlib.contextmanager
+def _origin(path, names):
+    """A function from a released file to a context with its checkpoint, and a digest.
+
+    The digest is of the archive, or "" where there is none.
+    """
+    if path.is_dir():
+        yield functools.partial(_in_folder, path), ""
+    elif _is_checkpoint(path):
+        if len(names) > 1:
+            raise UsageError(
+                f"{path}: is a single checkpoint, but {len(names)} names are to be "
+                "fetched; give the one that it is"
+            )
+        yield lambda one: contextlib.nullcontext(path), ""
+    else:
+        with opened(path) as archive:
+            yield functools.partial(_unpacked, path, archive), sha256_of(path)
+
+
+def _is_checkpoint(path):
+    with open(path, "rb") as file:
+        if file.read(1) == b"\x80":
+            return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _in_folder(folder, one):
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.name.lower() == one.member.lower() and path.is_file()
+    ]
+    if len(found) != 1:
+        count = "is not in it" if not found else f"is in it {len(found)} times"
+        raise UserError(f"{folder}: {one.member}, which {one.name} is, {count}")
+    return contextlib.nullcontext(found[0])
+
+
+@contextlib.contextmanager
+def _unpacked(path, archive, one):
+    info = find_member(path, archive, one.member)
+    if info is None:
+        raise UserError(
+            f"{path}: {one.member}, which {one.name} is, is not in it; give another "
+            "archive, folder or checkpoint by --from"
+        )
+    output = place_of(one.name).with_name(one.member)
+    with staged(output, folder=False) as made:  # deleted when it is converted
+        unpack(path, archive, info, made.path)
+        yield made.path
+
+
+def _convert(one, checkpoint, output, archive):
+    about = {"licence": WEIGHTS.licence, "source": one.member}
+    if archive:
+        about |= {"archive": WEIGHTS.url, "archive_sha256": archive}
+    if one.preset is None:
+        about["licence"] += "; LiteFlowNet's own authors published it for research only"
+        convert_teacher(checkpoint, output, about=about)
+        return
+    about["description"] = f"{one.preset} of the paper, trained on {one.dataset}"
+    convert_checkpoint(checkpoint, output, preset=one.preset, about=about)
