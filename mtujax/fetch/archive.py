@@ -16,14 +16,22 @@ _LARGEST_RATIO = 200  # of a file to what it takes in the archive
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Opens an archive; UserError if it is damaged or has a name that leads outside."""
+def opened(path: Path, *, downloaded: bool = False) -> Iterator[zipfile.ZipFile]:
+    """Opens an archive; UserError if it is damaged or has a name that leads outside.
+
+    A damaged one that was downloaded is deleted, so that the next time it is again.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
+            # Cut in its last member, it ends in that one's directory if that is a zip.
+            if min((i.header_offset for i in archive.infolist()), default=1):
+                raise zipfile.BadZipFile("it is cut, or empty")
             for info in archive.infolist():
                 _check_safe(path, info)
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        if downloaded:
+            path.unlink(missing_ok=True)
         raise _damaged(path, error) from None
     except RuntimeError as error:
         if "encrypted" not in str(error):
@@ -88,19 +96,15 @@ def _plain(info):
     return PurePosixPath(info.filename.replace("\\", "/"))
 
 
-def unpack(
-    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, output: Path
-) -> str:
-    """Writes a file of an archive, of at most its declared size; returns its sha256."""
-    found, left = hashlib.sha256(), info.file_size
+def unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, output: Path) -> None:
+    """Writes a file of an archive that is `opened`, of at most its declared size."""
+    left = info.file_size
     with archive.open(info) as source, open(output, "wb") as file:
         while data := source.read(_CHUNK):
             interrupts.check()
             if (left := left - len(data)) < 0:
-                raise _damaged(path, f"{info.filename} is larger than declared")
-            found.update(data)
+                raise zipfile.BadZipFile(f"{info.filename} is larger than declared")
             file.write(data)
-    return found.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

@@ -99,7 +99,7 @@ def fetch_dataset(
         sha256 = sha256_of(archive)
         records.check(name, sha256, accept_changed=accept_changed)
         folders = [origin.folders[one] for one in splits]
-        done = _unpacked(name, archive, folders, output, sha256)
+        done = _unpacked(name, archive, folders, output, sha256, kept)
         records.note(name, sha256)
         if not kept:
             archive.unlink()
@@ -107,9 +107,14 @@ def fetch_dataset(
 
 
 def _unpacked(
-    name: str, path: Path, folders: Sequence[str], output: Path, sha256: str
+    name: str,
+    path: Path,
+    folders: Sequence[str],
+    output: Path,
+    sha256: str,
+    kept: bool,
 ) -> FetchedDataset:
-    with opened(path) as archive:
+    with opened(path, downloaded=not kept) as archive:
         files = {}
         for folder in folders:
             found = files_below(path, archive, folder)
@@ -123,7 +128,7 @@ def _unpacked(
             for short, info in files.items():
                 target = part / short
                 target.parent.mkdir(parents=True, exist_ok=True)
-                unpack(path, archive, info, target)
+                unpack(archive, info, target)
             report = check_dataset(name, part, quick=True)
             if report.broken:
                 raise UserError(

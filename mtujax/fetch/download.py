@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mtujax.common import interrupts
 from mtujax.common.dataclass_json import read_json, write_json
-from mtujax.common.files import check_space, named_after
+from mtujax.common.files import check_space, named_after, naming
 from mtujax.errors import UserError
 
 WAITS = (1, 2, 4, 8)
@@ -40,6 +40,13 @@ def download(
     the folder of the output, for a message.
     """
     part = _Part(url, output, progress or (lambda done, total: None), option)
+    with naming(output, part.path):
+        _until_whole(url, part)
+        part.check_kind()
+        part.publish()
+
+
+def _until_whole(url, part):
     failures = 0
     while True:
         before = part.size
@@ -53,8 +60,6 @@ def download(
             interrupts.check()
             time.sleep(WAITS[failures])
             failures += 1
-    part.check_kind()
-    part.publish()
 
 
 def is_url(source: str | os.PathLike) -> bool:

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +76,8 @@ def fetch_weights(
             )
     wanted = [RELEASED[name] for name in dict.fromkeys(names or RELEASED)]
     folder = place_of("any").parent if to is None else Path(to)
-    make_folder(folder, "name a folder by --to")
+    if to is not None:
+        make_folder(folder, "name a folder by --to")
     places = {one.name: folder / f"{one.name}.safetensors" for one in wanted}
     done = {}
     with fetching() as (cache, records):
@@ -88,7 +88,7 @@ def fetch_weights(
         else:
             find = functools.partial(_existing, Path(source))
         if missing:
-            with _origin(find(), missing) as (take, archive):
+            with _origin(find(), missing, cache) as (take, archive):
                 for name in missing:
                     with take(RELEASED[name]) as checkpoint:
                         sha256 = sha256_of(checkpoint)
@@ -125,7 +125,7 @@ def _existing(path):
 
 
 @contextlib.contextmanager
-def _origin(path, names):
+def _origin(path, names, cache):
     """A function from a released file to a context with its checkpoint, and a digest.
 
     The digest is of the archive, or "" where there is none.
@@ -140,18 +140,23 @@ def _origin(path, names):
             )
         yield lambda one: contextlib.nullcontext(path), ""
     else:
-        with opened(path) as archive:
+        downloaded = path.parent == cache / "downloads"
+        with opened(path, downloaded=downloaded) as archive:
             yield functools.partial(_unpacked, path, archive), sha256_of(path)
 
 
-def _is_checkpoint(path):
+def _is_older_checkpoint(path):
     with open(path, "rb") as file:
-        if file.read(1) == b"\x80":
-            return True
+        return file.read(1) == b"\x80"
+
+
+def _is_checkpoint(path):
+    if _is_older_checkpoint(path):
+        return True
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except UserError:  # which is raised again when it is taken for an archive
         return False
 
 
@@ -177,7 +182,7 @@ def _unpacked(path, archive, one):
         )
     output = place_of(one.name).with_name(one.member)
     with staged(output, folder=False) as made:  # deleted when it is converted
-        unpack(path, archive, info, made.path)
+        unpack(archive, info, made.path)
         yield made.path
 
 

@@ -34,6 +34,8 @@ def read_content(file) -> tuple[Any, memoryview]:
 
 def _read_zip(archive, whole):
     names = archive.namelist()
+    if min(info.header_offset for info in archive.infolist()):
+        raise ValueError("another archive is in front of it")
     folder = names[0].partition("/")[0]
     order = "<"
     if f"{folder}/byteorder" in names:

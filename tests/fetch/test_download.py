@@ -1,5 +1,6 @@
 """Downloads from a server that fails in every way, and what they leave."""
 
+import errno
 import json
 import os
 
@@ -169,3 +170,15 @@ def test_a_disk_without_room_is_noticed_before(served, output, monkeypatch):
     with pytest.raises(UserError, match="needs 0.0 GB.*another --to"):
         download(served.url, output)
     assert not output.exists()
+
+
+def test_a_disk_that_fills_up_keeps_what_has_come(served, output):
+    def full(done, total):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        download(served.url, output, progress=full)
+    assert caught.value.filename == str(output)
+    served.asked.clear()
+    download(served.url, output)
+    assert output.read_bytes() == CONTENT and served.gets[0] is not None

@@ -311,3 +311,11 @@ def test_a_member_that_unpacks_to_much_more_is_not_unpacked(tmp_path):
         file.writestr("x/data.pkl", bytes(1 << 27))
     with pytest.raises(ValueError, match="larger than declared"):
         read(path)
+
+
+def test_an_archive_that_ends_in_a_checkpoint_is_none(tmp_path):
+    whole = archive(tmp_path / "a.pt", {"a": tensor()}).read_bytes()
+    path = tmp_path / "b.pt"
+    path.write_bytes(b"PK\x03\x04" + bytes(60) + whole)
+    with pytest.raises(ValueError, match="in front"):
+        read(path)
