@@ -92,7 +92,7 @@ def _attempt(url, part):
         chunk_size=_CHUNK,
         timeout=TIMEOUT,
         headers=_PLAIN | part.range_headers(),
-        hooks={"response": lambda response, **_: part.accept(response)},
+        hooks={"response": part.accept},
     )
     try:
         with part:
@@ -164,8 +164,15 @@ class _Part:
         if self._file:
             self._file.close()
 
-    def accept(self, response):
+    def accept(self, response, **_):
         """Looks at an answer before its content is read."""
+        try:
+            self._accept(response)
+        except BaseException:
+            response.close()
+            raise
+
+    def _accept(self, response):
         status, headers = response.status_code, response.headers
         if response.is_redirect:
             return

@@ -79,11 +79,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """Says nothing of clients that close a connection amid an answer."""
+
+
 @contextlib.contextmanager
 def serving(data=b""):
     """Serves a file while a block runs; yields `Served`, with its `url`."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
     served = server.served = Served(data)
     served.url = f"http://127.0.0.1:{server.server_port}/file"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
