@@ -15,7 +15,6 @@ from mtujax.config import PRESETS
 from mtujax.errors import UsageError, UserError
 from mtujax.fetch.sources import WEIGHTS
 from mtujax.report.paper import table_of
-from mtujax.weights.released import RELEASED, place_of
 
 
 def convert(
@@ -167,6 +166,7 @@ def _key_and_text(entry):
 def list_weights():
     """List weights by name: those in the package, fetched ones, and what there is."""
     from mtujax.model.network import expected_shapes
+    from mtujax.weights.files import RELEASED, place_of
     from mtujax.weights.safetensors_io import read_header
 
     for file in weights.bundled():

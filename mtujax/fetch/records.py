@@ -10,7 +10,7 @@ from mtujax.common.files import make_folder, one_at_a_time
 from mtujax.common.text import readable
 from mtujax.errors import UsageError, UserError
 from mtujax.fetch.sources import Source
-from mtujax.weights.released import CACHE, cache_folder
+from mtujax.weights.files import CACHE, cache_folder
 
 Ask = Callable[[str], bool]
 """Asks a question that is answered by yes or no."""

@@ -14,9 +14,9 @@ from mtujax.fetch.archive import find_member, opened, sha256_of, unpack
 from mtujax.fetch.download import Progress, download, is_url, size_of
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import WEIGHTS
-from mtujax.liteflownet.weights import convert_teacher
+from mtujax.liteflownet.convert import convert_teacher
 from mtujax.weights.convert import convert_checkpoint
-from mtujax.weights.released import CACHE, RELEASED, place_of
+from mtujax.weights.files import CACHE, RELEASED, place_of
 
 
 @dataclasses.dataclass(frozen=True)

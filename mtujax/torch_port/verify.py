@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
+from mtujax.liteflownet.convert import teacher_findings
 from mtujax.liteflownet.network import LiteFlowNet
-from mtujax.liteflownet.weights import load_teacher, teacher_findings
+from mtujax.liteflownet.weights import load_teacher
 from mtujax.model.clip import clip_windows, window_at
 from mtujax.model.network import initial_state
 from mtujax.ops.resampling import padded_size

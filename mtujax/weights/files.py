@@ -16,13 +16,13 @@ from pathlib import Path
 import flax.traverse_util
 import jax
 import numpy as np
+import platformdirs
 
 from mtujax.common.text import closest
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, expected_shapes, inference_params
-from mtujax.weights import released
 from mtujax.weights.safetensors_io import (
     FORMAT,
     damaged_header,
@@ -32,6 +32,77 @@ from mtujax.weights.safetensors_io import (
     refuse_newer,
     write_tensors,
 )
+
+CACHE = "MTUJAX_CACHE"
+"""Environment variable that names another folder for all that is fetched."""
+
+TEACHER = "liteflownet"
+"""Name of the flow teacher, which training reads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Released:
+    """One of the authors' checkpoints.
+
+    Attributes:
+        name: under which it is fetched and used.
+        member: name of its file in the authors' archive.
+        preset: name of its network; None for the flow teacher.
+        dataset: that it was trained on, as "gopro"; None for the flow teacher.
+        row: key of its row in the paper's tables; None for the flow teacher.
+    """
+
+    name: str
+    member: str
+    preset: str | None = None
+    dataset: str | None = None
+    row: str | None = None
+
+
+def _released():
+    networks = {"MTU1": "mtu1", "MTU2": "mtu2", "MTU4": "mtu4", "MTU10": "mtu10"}
+    networks |= {"MTU10_L": "mtu10_l", "MTU2_amp": "mtu2"}
+    for network, preset in networks.items():
+        row = "mtu2_hp" if network == "MTU2_amp" else preset
+        for data in ("GoPro", "DVD", "REDS"):
+            name = f"{network}-{data}".lower()
+            member = f"{network}_{data}.pytorch"
+            yield Released(name, member, preset, data.lower(), row)
+    yield Released(TEACHER, "liteFlowNet.pytorch")
+
+
+RELEASED = {one.name: one for one in _released()}
+"""All of them by name."""
+
+
+def cache_folder() -> Path:
+    """The folder for all that is fetched: `MTUJAX_CACHE`, or the user's own."""
+    return Path(os.environ.get(CACHE) or platformdirs.user_cache_path("mtujax"))
+
+
+def place_of(name: str) -> Path:
+    """The weights file that a released name stands for, fetched or not."""
+    return cache_folder() / "weights" / f"{name}.safetensors"
+
+
+def is_fetched(name: str) -> bool:
+    """Whether it is a released name whose weights are there."""
+    return name in RELEASED and place_of(name).is_file()
+
+
+def find_released(name: str) -> Path | None:
+    """The file of a released name; None for other names.
+
+    An UnknownWeightsError, with the command that brings it, if it is not fetched yet.
+    """
+    if name not in RELEASED:
+        return None
+    if not is_fetched(name):
+        raise UnknownWeightsError(
+            f"{name!r} is not fetched yet; `mtujax fetch {name}` brings it from where "
+            "its authors put it"
+        )
+    return place_of(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +272,7 @@ def _bundled_paths():
 def is_run(weights: str | os.PathLike) -> bool:
     """Whether weights are a training run (a folder or URL); known names go first."""
     name = str(weights)
-    if name in _bundled_paths() or released.is_fetched(name):
+    if name in _bundled_paths() or is_fetched(name):
         return False
     return Path(name).is_dir() or "://" in name
 
@@ -219,7 +290,7 @@ def locate(name_or_path: str | os.PathLike) -> Path:
     refuse_checkpoint(path)
     if name in paths:
         return paths[name]
-    if found := released.find(name):
+    if found := find_released(name):
         return found
     if name in PRESETS:
         raise UnknownWeightsError(
@@ -232,7 +303,7 @@ def locate(name_or_path: str | os.PathLike) -> Path:
             f"{name}: is a folder; of a training run, `mtujax export {name} "
             "FILE.safetensors` writes weights"
         )
-    near = closest(name.lower(), [*paths, *released.RELEASED])
+    near = closest(name.lower(), [*paths, *RELEASED])
     hint = f", did you mean {near!r}" if near else ""
     known = ", ".join(paths) or "none"
     raise UnknownWeightsError(

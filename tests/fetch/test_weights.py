@@ -16,8 +16,7 @@ from mtujax.fetch.sources import WEIGHTS
 from mtujax.fetch.weights import fetch_weights
 from mtujax.liteflownet.weights import load_teacher, teacher_estimator
 from mtujax.weights.convert import from_params
-from mtujax.weights.files import describe, is_run, load, locate
-from mtujax.weights.released import place_of
+from mtujax.weights.files import describe, is_run, load, locate, place_of
 
 pytest.importorskip("torch")
 

@@ -26,7 +26,7 @@ ONLY = {
     "ml_collections": "cli.configs training.config_dict",
     "optax": "training",
     "orbax": "training.checkpoint_store",
-    "platformdirs": "weights.released",
+    "platformdirs": "weights.files",
     "pooch": "fetch.download",
     "requests": "fetch.download",
     "rich": "common.progress training.progress",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import recordings
 
+from mtujax.liteflownet.convert import teacher_findings, teacher_names, teacher_params
 from mtujax.liteflownet.layers import UpDepthwise, correlation
 from mtujax.liteflownet.network import LiteFlowNet
-from mtujax.liteflownet.weights import teacher_findings, teacher_names, teacher_params
 from mtujax.ops.resampling import area_resize
 
 TOLERANCE = 1e-4  # of a layer's largest value; 5e-6 of the flow's range was reached

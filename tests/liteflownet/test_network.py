@@ -11,8 +11,8 @@ import recordings
 
 from mtujax.data.flow import consistent
 from mtujax.liteflownet import network as teacher
+from mtujax.liteflownet.convert import teacher_params
 from mtujax.liteflownet.network import LiteFlowNet, label_motion
-from mtujax.liteflownet.weights import teacher_params
 from mtujax.ops.labels import motion_labels, returns
 from mtujax.ops.resampling import area_resize
 from mtujax.ops.warping import backward_warp

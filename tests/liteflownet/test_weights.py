@@ -16,13 +16,8 @@ from mtujax import __main__ as command
 from mtujax.data.locate import flow_folder
 from mtujax.errors import WeightsError
 from mtujax.liteflownet import network as teacher
-from mtujax.liteflownet.weights import (
-    convert_teacher,
-    load_teacher,
-    save_teacher,
-    teacher_findings,
-    teacher_params,
-)
+from mtujax.liteflownet.convert import convert_teacher, teacher_findings, teacher_params
+from mtujax.liteflownet.weights import load_teacher, save_teacher
 from mtujax.weights.files import load
 
 
