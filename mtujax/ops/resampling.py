@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.config import MOTION_STRIDE
+from mtujax.ops.byte_order import any_byte_order
 
 
 def padded_size(height: int, width: int, cell: int = MOTION_STRIDE) -> tuple[int, int]:
@@ -57,6 +58,7 @@ def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
     return einops.rearrange(x, pattern, p=patch, q=patch)
 
 
+@any_byte_order
 def area_downsample(x: jax.Array) -> jax.Array:
     """Averages each 4x4 block.
 
@@ -78,6 +80,7 @@ def halved(x: jax.Array) -> jax.Array:
     return einops.reduce(x, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)
 
 
+@any_byte_order
 def area_resize(x: jax.Array, height: int, width: int) -> jax.Array:
     """Averages, for each output pixel, the input pixels that it overlaps.
 
