@@ -13,7 +13,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from mtujax.ops.byte_order import any_byte_order
+from mtujax.ops.resampling import any_byte_order
 
 # Peaks nearer than this, as a share of the images' energy, are ties: float32 transforms
 # err by up to 0.7 of it. On 742 pairs of photographs, blurred and moved by fractions of

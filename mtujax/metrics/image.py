@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mtujax.ops.byte_order import any_byte_order
+from mtujax.ops.resampling import any_byte_order
 
 MOST_PSNR = 100.0  # dB, a frame's limit in means: that of equal frames is infinite
 GAUSSIAN_SIDE, UNIFORM_SIDE = 11, 7  # windows, in pixels

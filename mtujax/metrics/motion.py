@@ -13,9 +13,8 @@ import jax.numpy as jnp
 
 from mtujax.config import MOTION_STRIDE
 from mtujax.metrics.image import GAUSSIAN_SIDE, psnr, ssim
-from mtujax.ops.byte_order import any_byte_order
 from mtujax.ops.labels import inside
-from mtujax.ops.resampling import area_downsample, to_unit_range
+from mtujax.ops.resampling import any_byte_order, area_downsample, to_unit_range
 from mtujax.ops.warping import backward_warp, upsampled_flow
 
 

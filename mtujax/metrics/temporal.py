@@ -9,9 +9,8 @@ count. Letters: B batch size, H W pixels.
 import jax
 import jax.numpy as jnp
 
-from mtujax.ops.byte_order import any_byte_order
 from mtujax.ops.labels import inside
-from mtujax.ops.resampling import to_unit_range
+from mtujax.ops.resampling import any_byte_order, to_unit_range
 from mtujax.ops.warping import backward_warp
 
 

@@ -14,7 +14,7 @@ from jax import lax
 from mtujax.config import ModelConfig
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.model.nonfinite import Replaced
-from mtujax.ops.byte_order import native
+from mtujax.ops.resampling import native
 
 
 def restore_clip(

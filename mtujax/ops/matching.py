@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mtujax.ops.byte_order import any_byte_order
+from mtujax.ops.resampling import any_byte_order
 
 IMPLEMENTATIONS = ("banded", "volume")
 """Implementations of `match`; the first is the default."""

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.byte_order import any_byte_order
-from mtujax.ops.resampling import area_downsample, halved
+from mtujax.ops.resampling import any_byte_order, area_downsample, halved
 
 LARGEST_MOTION = 40.0  # pixels per frame, in x and in y, to which motion is clipped
 _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution

@@ -1,4 +1,7 @@
-"""Frame sizes and value ranges: padding, scaling, uint8 to [0, 1]. Letters: B H W C."""
+"""Sizes, value ranges and byte order of frames. Letters: B H W C."""
+
+import functools
+from collections.abc import Callable
 
 import chex
 import einops
@@ -7,7 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.byte_order import any_byte_order
+
+
+def native(value):
+    """Converts a NumPy array of any shape to this machine's order; all else passes."""
+    if isinstance(value, np.ndarray) and not value.dtype.isnative:
+        return value.astype(value.dtype.newbyteorder("="))
+    return value
+
+
+def any_byte_order(function: Callable) -> Callable:
+    """Lets a function of arrays, compiled or not, take NumPy arrays of either order."""
+
+    @functools.wraps(function)
+    def call(*args, **options):
+        args, options = jax.tree.map(native, (args, options))
+        return function(*args, **options)
+
+    return call
 
 
 def padded_size(height: int, width: int, cell: int = MOTION_STRIDE) -> tuple[int, int]:

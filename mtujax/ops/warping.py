@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.byte_order import any_byte_order
+from mtujax.ops.resampling import any_byte_order
 
 
 @any_byte_order

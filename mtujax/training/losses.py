@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mtujax.ops.byte_order import any_byte_order
+from mtujax.ops.resampling import any_byte_order
 
 FORMS = ("paper", "release", "psnr")
 """Forms of the deblurring loss."""
