@@ -221,11 +221,11 @@ def _options(codec, crf, preset):
             quiet = {"x265-params": "log-level=none"}
             return {"crf": quality, "preset": preset} | quiet
     options = {"crf": quality, "preset": preset}
-    return options | x264_params() if codec.name == "h264" else options
+    return options | _x264_params() if codec.name == "h264" else options
 
 
 @functools.cache
-def x264_params() -> dict[str, str]:
+def _x264_params() -> dict[str, str]:
     """Keeps x264 from using AVX-512, where equal frames can give different files."""
     # Of sizes that are no multiples of 16, its macroblock tree then depends on what was
     # in memory before (seen with x264 165). AVX2 and SSE4.2 give equal bytes in 9 and
