@@ -153,7 +153,7 @@ def read_json(
     # `path` may be remote; `kind` is a dataclass to build of them; `sealed` wants the
     # checksum of `seal`; the error ends in the remedy.
     try:
-        values = json.loads(path.read_bytes())  # as UTF-8, whatever the locale
+        values = parse_json(path.read_bytes())  # as UTF-8, whatever the locale
         if (kind or sealed) and not isinstance(values, dict):
             raise UserError(f"holds no mapping, but a {type(values).__name__}")
         values = unsealed(values) if sealed else values
@@ -164,9 +164,17 @@ def read_json(
         why = f"cannot be read ({error.strerror})"
     except UserError as error:
         why = f"damaged ({error})"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         why = f"damaged, no JSON ({error})"
     raise UserError(f"{path}: {why}{f'; {remedy}' if remedy else ''}")
+
+
+def parse_json(text: str | bytes):
+    """JSON values of a text; a ValueError for any that is none, or nested too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
 
 
 _SEAL = "seal"

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mtujax.ops.resampling import any_byte_order
+
 MOST_PSNR = 100.0  # dB, a frame's limit in means: that of equal frames is infinite
 GAUSSIAN_SIDE, UNIFORM_SIDE = 11, 7  # windows, in pixels
 _SIGMA = 1.5
@@ -26,6 +28,7 @@ _C1, _C2 = 0.01**2, 0.03**2
 _LUMA = (0.299, 0.587, 0.114)
 
 
+@any_byte_order
 @jax.jit
 def psnr(
     restored: jax.Array, sharp: jax.Array, counts: jax.Array | None = None
@@ -51,6 +54,7 @@ def psnr(
     return -10.0 * jnp.log10(_mean(jnp.mean(error, axis=-1), counts))
 
 
+@any_byte_order
 @jax.jit
 def ssim(
     restored: jax.Array, sharp: jax.Array, counts: jax.Array | None = None
@@ -81,6 +85,7 @@ def ssim(
     return _mean(similar, counts)
 
 
+@any_byte_order
 @jax.jit
 def ssim_volumetric(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     """Structural similarity of MATLAB's `ssim` for a colour image, taken as a volume.
@@ -110,6 +115,7 @@ def ssim_volumetric(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     return _mean(jnp.mean(_similarity(restored, sharp, means), axis=-3))
 
 
+@any_byte_order
 @jax.jit
 def ssim_uniform(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     """Structural similarity by scikit-image's defaults.

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 from mtujax.config import MOTION_STRIDE
 from mtujax.metrics.image import GAUSSIAN_SIDE, psnr, ssim
 from mtujax.ops.labels import inside
-from mtujax.ops.resampling import area_downsample, to_unit_range
+from mtujax.ops.resampling import any_byte_order, area_downsample, to_unit_range
 from mtujax.ops.warping import backward_warp, upsampled_flow
 
 
+@any_byte_order
 @functools.partial(jax.jit, static_argnames="patch")
 def alignment_accuracy(
     displacement: jax.Array,
@@ -66,6 +67,7 @@ def alignment_accuracy(
     }
 
 
+@any_byte_order
 @functools.partial(jax.jit, static_argnames="patch")
 def end_point_error(
     displacement: jax.Array,

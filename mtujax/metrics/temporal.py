@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.ops.labels import inside
-from mtujax.ops.resampling import to_unit_range
+from mtujax.ops.resampling import any_byte_order, to_unit_range
 from mtujax.ops.warping import backward_warp
 
 
+@any_byte_order
 @jax.jit
 def warping_error(
     previous: jax.Array,
@@ -44,6 +45,7 @@ def warping_error(
     return total / jnp.sum(seen, axis=(1, 2)).astype(jnp.float32)
 
 
+@any_byte_order
 @jax.jit
 def temporal_consistency(
     restored: tuple[jax.Array, jax.Array],

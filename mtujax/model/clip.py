@@ -13,7 +13,8 @@ from jax import lax
 
 from mtujax.config import ModelConfig
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
-from mtujax.model.nonfinite import Replaced, native
+from mtujax.model.nonfinite import Replaced
+from mtujax.ops.resampling import native
 
 
 def restore_clip(
@@ -67,8 +68,9 @@ def restore_clip(
     first = functools.partial(initial_state, model, batch, height, width)
     state = first() if state is None else state
     _check_state(state, jax.eval_shape(first))
-    replaced.look(wait=True)
-    return _restore(model, params, clip, state, before, after, starts)
+    result = _restore(model, params, clip, state, before, after, starts)
+    replaced.look(wait=True)  # of the input: the device is restoring meanwhile
+    return result
 
 
 def _check_frames(name, frames, like):

@@ -1,22 +1,10 @@
-"""Frames as users give them: byte order, and values that are not finite.
-
-The network itself replaces such values (`MTUNet`); here they are counted, so that it
-does not happen silently.
-"""
+"""Values of frames that are not finite, which the network replaces: here counted."""
 
 import collections
 import warnings
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-
-
-def native(frames: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
-    """Converts arrays of any shape of the other byte order, which JAX refuses."""
-    if isinstance(frames, np.ndarray) and not frames.dtype.isnative:
-        return frames.astype(frames.dtype.newbyteorder("="))
-    return frames
 
 
 class Replaced:

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
-from mtujax.model.nonfinite import Replaced, native
-from mtujax.ops.resampling import from_unit_range, to_unit_range
+from mtujax.model.nonfinite import Replaced
+from mtujax.ops.resampling import from_unit_range, native, to_unit_range
 
 Frame = np.ndarray | jax.Array
 

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mtujax.ops.resampling import any_byte_order
+
 IMPLEMENTATIONS = ("banded", "volume")
 """Implementations of `match`; the first is the default."""
 
@@ -32,6 +34,7 @@ def unit_norm(features: jax.Array) -> jax.Array:
     return features * scale
 
 
+@any_byte_order
 def cost_volume(
     query: jax.Array,
     key: jax.Array,
@@ -91,6 +94,7 @@ def displacement_from_class(index: jax.Array, *, radius: int = 10) -> jax.Array:
     return jnp.stack([dx - radius, dy - radius], axis=-1)
 
 
+@any_byte_order
 @functools.partial(jax.jit, static_argnames=("radius", "implementation"))
 def match(
     query: jax.Array,

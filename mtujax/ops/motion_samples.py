@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.resampling import area_downsample, halved
+from mtujax.ops.resampling import any_byte_order, area_downsample, halved
 
 LARGEST_MOTION = 40.0  # pixels per frame, in x and in y, to which motion is clipped
 _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
@@ -73,6 +73,7 @@ def steered_samples(
     return jnp.concatenate(along, axis=-1), jnp.concatenate(features, axis=-1)
 
 
+@any_byte_order
 def frame_motion(
     before: jax.Array, current: jax.Array, after: jax.Array, *, patch: int = 1
 ) -> jax.Array:
@@ -111,6 +112,7 @@ def frame_motion(
     return jnp.clip(motion, -LARGEST_MOTION, LARGEST_MOTION)
 
 
+@any_byte_order
 def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.Array:
     """Samples an image bilinearly at each pixel plus a fraction of its patch's motion.
 

@@ -1,4 +1,7 @@
-"""Frame sizes and value ranges: padding, scaling, uint8 to [0, 1]. Letters: B H W C."""
+"""Sizes, value ranges and byte order of frames. Letters: B H W C."""
+
+import functools
+from collections.abc import Callable
 
 import chex
 import einops
@@ -7,6 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.config import MOTION_STRIDE
+
+
+def native(value):
+    """Converts a NumPy array of any shape to this machine's order; all else passes."""
+    if isinstance(value, np.ndarray) and not value.dtype.isnative:
+        return value.astype(value.dtype.newbyteorder("="))
+    return value
+
+
+def any_byte_order(function: Callable) -> Callable:
+    """Lets a function of arrays, compiled or not, take NumPy arrays of either order."""
+
+    @functools.wraps(function)
+    def call(*args, **options):
+        args, options = jax.tree.map(native, (args, options))
+        return function(*args, **options)
+
+    return call
 
 
 def padded_size(height: int, width: int, cell: int = MOTION_STRIDE) -> tuple[int, int]:
@@ -57,6 +78,7 @@ def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
     return einops.rearrange(x, pattern, p=patch, q=patch)
 
 
+@any_byte_order
 def area_downsample(x: jax.Array) -> jax.Array:
     """Averages each 4x4 block.
 
@@ -78,6 +100,7 @@ def halved(x: jax.Array) -> jax.Array:
     return einops.reduce(x, "b (h p) (w q) c -> b h w c", "mean", p=2, q=2)
 
 
+@any_byte_order
 def area_resize(x: jax.Array, height: int, width: int) -> jax.Array:
     """Averages, for each output pixel, the input pixels that it overlaps.
 

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.config import MOTION_STRIDE
+from mtujax.ops.resampling import any_byte_order
 
 
+@any_byte_order
 def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
     """Samples `source` bilinearly at each pixel plus its flow.
 
@@ -43,6 +45,7 @@ def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
     return out.astype(source.dtype)
 
 
+@any_byte_order
 def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
     """Moves `source` by whole grid cells; equals `backward_warp` of the upsampled flow.
 

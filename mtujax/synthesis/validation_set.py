@@ -6,7 +6,6 @@ in the package (`assets/validation.json`). Letters: T time, H W pixels.
 
 import dataclasses
 import importlib.resources
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtujax.common.dataclass_json import read_json
 from mtujax.common.files import digest
 from mtujax.data.images import read_image
 from mtujax.errors import UserError
@@ -54,7 +54,7 @@ class ValidationClip:
 def recipe() -> tuple[list[Entry], dict[str, dict]]:
     """Reads the set's entries, and the recorded checksums and scores by name."""
     path = importlib.resources.files("mtujax") / "assets" / "validation.json"
-    content = json.loads(path.read_text())
+    content = read_json(path)
     entries = [
         Entry(**{**entry, "duty": tuple(entry["duty"])}) for entry in content["clips"]
     ]

@@ -16,6 +16,7 @@ from pathlib import Path
 import safetensors
 import safetensors.numpy
 
+from mtujax.common.dataclass_json import parse_json
 from mtujax.common.files import check_free, check_place, whole_output
 from mtujax.errors import UserError
 from mtujax.training.checkpoint_store import (
@@ -75,7 +76,7 @@ def _opened(path) -> Iterator[tuple]:
             text = (file.metadata() or {}).get(STATE)
             if text is None:
                 raise UserError(f"{path}: holds no training state; {export}")
-            yield file, check_about(json.loads(text), str(path))
+            yield file, check_about(parse_json(text), str(path))
     except (safetensors.SafetensorError, ValueError, Damaged) as error:
         raise UserError(f"{path}: damaged ({error}); copy it again") from None
     except FileNotFoundError:

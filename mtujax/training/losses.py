@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mtujax.ops.resampling import any_byte_order
+
 FORMS = ("paper", "release", "psnr")
 """Forms of the deblurring loss."""
 
@@ -18,6 +20,7 @@ FORMS = ("paper", "release", "psnr")
 _ENOUGH = 0.01  # error added to each: almost perfect frames could gain most otherwise
 
 
+@any_byte_order
 def restoration_loss(
     restored: jax.Array,
     sharp: jax.Array,
@@ -65,6 +68,7 @@ def _error(difference, form):
     return absolute if form == "paper" else absolute + jnp.mean(difference**2)
 
 
+@any_byte_order
 def motion_loss(
     cost_volume: jax.Array,
     target: jax.Array,

@@ -54,7 +54,8 @@ class Clock:
 
 def read_clock(path: Path, format: str, main: int) -> Clock:
     """Finds where a file's clock jumps, by all its packets if its format allows it."""
-    if format not in ARBITRARY and not _is_joined_matroska(path):
+    joinable = format in (*ARBITRARY, "nut") or _is_joined_matroska(path)
+    if not joinable:
         return Clock()
     streams = _packets(path)
     for limit in (_FORWARD, float("inf")):

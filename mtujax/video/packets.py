@@ -1,5 +1,6 @@
 """What the packets of a file say without being decoded."""
 
+import mmap
 import re
 import struct
 from fractions import Fraction
@@ -99,8 +100,24 @@ def before_first_key(path: Path, index: int) -> tuple[int, Fraction]:
     return 0, Fraction(0)
 
 
-def has_another_film(path: Path) -> bool:
-    """Whether an MP4 or MOV file holds another film after its own, as where joined."""
+_HEADS = {
+    "asf": re.compile(re.escape(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"))),
+    "flv": re.compile(rb"FLV\x01[\x01\x04\x05]\0\0\0\x09\0\0\0\0"),
+}
+"""How files begin, by format, of which FFmpeg reads one where several are joined."""
+
+
+def has_another_film(path: Path, format: str) -> bool:
+    """Whether a file holds another film after its own, as where joined, of MP4 or MOV.
+
+    Of ASF and FLV, too. FFmpeg would not read it.
+    """
+    if head := _HEADS.get(format):
+        with path.open("rb") as file:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return head.search(data, 1) is not None
+    if not format.startswith("mov"):
+        return False
     at, films = 0, 0
     with path.open("rb") as file:
         while len(head := file.read(16)) >= 8:  # of the boxes one after the other

@@ -316,7 +316,7 @@ class VideoReader(contextlib.AbstractContextManager):
         """Says where a file was cut before a key frame or joined, or is not read on."""
         notes, jumps = [], len(self._clock.moves)
         format = self._container.format.name
-        if format.startswith("mov") and packets.has_another_film(self._path):
+        if packets.has_another_film(self._path, format):
             notes.append("only the first of the films joined in this file is read")
         if "tiff" in format and packets.has_more_pages(self._path):
             notes.append("only the first page is read: give pages as a folder of PNG")

@@ -8,7 +8,6 @@ weights are such files in `mtujax/assets`.
 
 import dataclasses
 import importlib.resources
-import json
 import math
 import os
 from pathlib import Path
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 import platformdirs
 
+from mtujax.common.dataclass_json import read_json
 from mtujax.common.text import closest
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
@@ -197,7 +197,7 @@ def bundled() -> list[WeightsFile]:
     by their sha256.
     """
     path = _assets() / "scores.json"
-    scores = json.loads(path.read_text()) if path.is_file() else {}
+    scores = read_json(path) if path.is_file() else {}
     files = [describe(path) for path in _bundled_paths().values()]
     return [
         dataclasses.replace(file, metadata=file.metadata | scores.get(file.name, {}))

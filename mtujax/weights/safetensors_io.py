@@ -12,6 +12,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mtujax.common.dataclass_json import parse_json
 from mtujax.common.files import whole_output
 from mtujax.errors import WeightsError
 
@@ -109,9 +110,9 @@ def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
             "mtujax; convert the original checkpoint with `mtujax convert`"
         )
     try:
-        header = json.loads(text)
+        header = parse_json(text)
         kept = {"format": header["format"], "provenance": dict(header["provenance"])}
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         raise damaged_header(path) from None
     return {**header, **kept}, shapes
 

@@ -222,6 +222,20 @@ def test_help_and_version_load_nothing_heavy():
     assert done.stdout.startswith("mtujax 0.") and "set()" in done.stdout
 
 
+def test_a_process_ends_without_looking_for_garbage():
+    """Which takes longer than many a command, and delays signals at the end."""
+    code = (
+        "import mtujax.__main__ as m\n"
+        "class Circle:\n"
+        "    def __del__(self): print('found')\n"
+        "circle = Circle()\n"
+        "circle.itself = circle\n"
+        "m.main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("mtujax 0.") and "found" not in done.stdout
+
+
 @pytest.mark.parametrize("name", ["deblur", "demo", "convert", "weights"])
 def test_every_command_has_help(capsys, name):
     assert run(name, "--help") == 0

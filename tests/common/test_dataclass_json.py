@@ -45,6 +45,10 @@ def test_a_json_file_is_read_or_named(tmp_path):
     path.write_bytes(b'{"a": "\xfc')
     with pytest.raises(UserError, match=r"a.json: damaged, no JSON \(.*\); delete it$"):
         read_json(path, "delete it")
+    for text in ("[" * 100_000, "1" * 10_000):
+        path.write_text(text)
+        with pytest.raises(UserError, match="a.json: damaged, no JSON"):
+            read_json(path)
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)$"):
         read_json(tmp_path)
 

@@ -131,6 +131,34 @@ def test_tiles_cannot_be_told_from_whole_frames(fields):
     assert decibels(tiled, whole) > 60 and worst_block(tiled, whole) > 50
 
 
+@pytest.mark.parametrize("tile", [None, (32, 48)])
+def test_its_streams_bear_values_that_are_not_finite_and_frames_that_overflow(tile):
+    model, params = network(exposure_spectrum=True)
+    clip = panned(10, 48, 64).astype(np.float32) / 255
+    bad, mended, huge = clip.copy(), clip.copy(), clip.copy()
+    bad[2, 3, 3:6, 1], mended[2, 3, 3:6, 1] = (np.nan, np.inf, -np.inf), (0, 1, 0)
+    huge[3, 5, 5] = 3e38
+    stream = Stream(model, params) if tile is None else TiledStream(model, params, tile)
+    expected = restored_by(stream, mended)
+    with pytest.warns(UserWarning, match="3 values are NaN or infinite"):
+        found = restored_by(stream, bad)
+    np.testing.assert_array_equal(found, expected)
+    restored = restored_by(stream, huge)
+    reached = range(3 - model.config.lookahead, 3 + model.config.lookback + 1)
+    finite = [n for n, frame in enumerate(restored) if np.isfinite(frame).all()]
+    assert set(finite) >= set(range(10)) - set(reached)
+
+
+def test_a_clip_bears_values_that_are_not_finite():
+    model, params = network(exposure_spectrum=True)
+    mended = panned(6, 48, 64)[None].astype(np.float32) / 255
+    bad = mended.copy()
+    bad[0, 2, 3, 3:6, 1], mended[0, 2, 3, 3:6, 1] = (np.nan, np.inf, -np.inf), (0, 1, 0)
+    with pytest.warns(UserWarning, match="clip: 3 values are NaN or infinite"):
+        _, found = restore_clip(model, params, bad)
+    np.testing.assert_array_equal(found, restore_clip(model, params, mended)[1])
+
+
 def test_tiles_with_motion_of_their_own_could_be_told(monkeypatch):
     """Guards the law above: a tile alone misses what moves into it."""
     model, params = network()

@@ -81,6 +81,14 @@ def test_a_cut_file_is_noticed(copy, kept):
         read_state(copy, like())
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", "null", '{"seal": 1}'])
+def test_damaged_values_of_a_state_are_named(tmp_path, text):
+    path = tmp_path / "state.safetensors"
+    safetensors.numpy.save_file({"x": np.zeros(2)}, path, {"mtujax_state": text})
+    with pytest.raises(UserError, match=r"state.safetensors: damaged .*copy it again$"):
+        read_extra(path)
+
+
 def test_what_is_no_state_is_named_with_what_writes_one(tmp_path):
     writes = "`mtujax export RUN STATE.safetensors --state` writes one$"
     with pytest.raises(UserError, match=f"is a folder, but a state is one.*{writes}"):

@@ -8,6 +8,7 @@ import av
 import media
 import numpy as np
 import pytest
+from places import ROOT
 
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CODECS, CONTAINERS, MPEG2_RATES, check_settings, choose
@@ -324,3 +325,45 @@ def test_only_a_variable_rate_is_refused_where_a_constant_is_needed(
             return
         with pytest.raises(UserError, match=f"{name}: has a variable frame rate, .*2"):
             reader.check_constant_rate("MPEG-2")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc's MALLOC_PERTURB_")
+def test_equal_frames_give_equal_bytes_whatever_is_in_memory(tmp_path):
+    """Of a size that is no multiple of 16; resumed work relies on it."""
+    found = [_digests(tmp_path, filling) for filling in ("0", "85")]
+    assert found[0] == found[1]
+    assert len(set(found[0])) == len(CODECS)
+
+
+def _digests(folder, filling):
+    """A line for each codec, from a process whose new memory holds one byte."""
+    done = subprocess.run(
+        [sys.executable, "-c", PERTURBED, str(folder / "out.mkv")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"MALLOC_PERTURB_": filling, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+PERTURBED = """
+import hashlib, pathlib, sys
+from fractions import Fraction
+import numpy as np
+from mtujax.video.codecs import CODECS, choose
+from mtujax.video.info import VideoInfo
+from mtujax.video.writer import VideoWriter
+
+path, rng = pathlib.Path(sys.argv[1]), np.random.default_rng(0)
+wide = np.kron(rng.integers(0, 255, (16, 40, 3)), np.ones((8, 8, 1)))
+info = VideoInfo(180, 100, None, Fraction(25), Fraction(1, 25))
+for codec in CODECS:
+    with VideoWriter(path, info, choose(".mkv", info, codec=codec)) as writer:
+        for k in range(40):
+            frame = wide[k // 2 : k // 2 + 100, 3 * k : 3 * k + 180]
+            frame = frame + np.random.default_rng(k).normal(0, 6, frame.shape)
+            writer.write(frame.clip(0, 255).astype(np.uint8), k)
+    print(hashlib.sha256(path.read_bytes()).hexdigest())
+"""

@@ -269,6 +269,14 @@ def test_a_film_behind_the_first_is_said(tmp_path, name):
         assert reader.info.notes == () and len(list(reader.frames())) == 3
 
 
+@pytest.mark.parametrize("name", ["a.flv", "a.asf", "a.wmv"])
+def test_a_recording_behind_the_first_of_flv_and_asf_is_said(tmp_path, name):
+    for starts in ((0,), (0, 0)):
+        with VideoReader(media.joined(tmp_path / name, *starts)) as reader:
+            said = "only the first of the films joined in this file is read"
+            assert reader.info.notes == (said,) * (len(starts) - 1)
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_further_pages_of_a_tiff_are_said(tmp_path, count):
     frames = [np.ascontiguousarray(f[..., ::-1]) for f in media.scene(count)]
