@@ -43,11 +43,12 @@ def get_config(device: str = "gpu") -> ConfigDict:
     config.data.max_side = 1280
     config.data.frames = 8
     config.data.crop = 256
-    config.data.shake.speed = (2.0, 24.0)
-    config.data.exposure.duty = (0.4, 1.0)
-    config.data.exposure.compressed = 0.2
+    config.data.shake.speed = (1.5, 24.0)
+    config.data.exposure.duty = (0.3, 1.0)
+    config.data.exposure.compressed = 0.3
     config.data.exposure.sharp = 0.1
-    config.data.exposure.averaged = 0.6
+    config.data.exposure.averaged = 0.5
+    config.data.exposure.averaged_duty = (0.5, 1.0)
     config.validation.every = 5000
     if device == "cpu":
         config.batch = 4

@@ -172,6 +172,7 @@ _FAST = ModelConfig(
     activation="leaky",
     first_kernel=3,
     motion_samples=8,
+    exposure_spectrum=True,
     last_unit_reads_warped=True,
 )
 
