@@ -110,7 +110,7 @@ def all_tables(files):
         if rows:
             asked = limit_table(rows)
             caption = f"{asked.caption}: {device(results)}"
-            tables.append(dataclasses.replace(asked, caption=caption))
+            tables.append(asked._replace(caption=caption))
     return markdown(tables)
 
 
