@@ -9,16 +9,21 @@ from av.error import FFmpegError
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
+# Tags that are not UTF-8 are read as Python reads such file names, and written as they
+# were: since PyAV 19 always.
+_OLD = int(av.__version__.split(".")[0]) < 19
+ANY_BYTES = {"metadata_errors": "surrogateescape"} if _OLD else {}
+"""Options of `av.open` that let tags hold any bytes."""
+
 
 def open_media(path: Path, mode: str = "r", **options):
     """Opens a file with PyAV, whose options these are; tags may hold any bytes."""
-    # Tags that are not UTF-8 are read as Python reads such file names, and written as
-    # they were. The prefix keeps names with a colon from being taken for a protocol.
-    # And a picture called a%d.jpg is one picture, not the pattern of many.
+    # The prefix keeps names with a colon from being taken for a protocol. And a picture
+    # called a%d.jpg is one picture, not the pattern of many.
     if mode == "r":
         options["options"] = {"pattern_type": "none"}
     name = f"file:{path}"
-    return av.open(name, mode, metadata_errors="surrogateescape", **options)
+    return av.open(name, mode, **ANY_BYTES, **options)
 
 
 def readable(packets: Iterator) -> Iterator:

@@ -15,7 +15,13 @@ from av.stream import Disposition
 
 from mtujax.video import packets
 from mtujax.video.clock import Clock
-from mtujax.video.container import is_cover, open_media, printable, readable
+from mtujax.video.container import (
+    ANY_BYTES,
+    is_cover,
+    open_media,
+    printable,
+    readable,
+)
 
 # Of the container itself, not of the video.
 OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
@@ -249,7 +255,7 @@ def _holds(format, stream):
         return _codec(stream) == "dvd_subtitle"
     file = io.BytesIO()
     try:
-        with av.open(file, "w", format, metadata_errors="surrogateescape") as probe:
+        with av.open(file, "w", format, **ANY_BYTES) as probe:
             copied = probe.add_stream_from_template(stream, opaque=True)
             probe.start_encoding()
             if stream.type != "data":
