@@ -6,15 +6,13 @@ released models.
 """
 
 import dataclasses
-import types
-import typing
 from typing import Literal
 
 DTYPES = ("float32", "bfloat16", "float16")
 ACTIVATIONS = ("relu", "leaky")
 MOTION_STRIDE = 4  # the motion grid is a quarter of the features' (Sec. 3.4)
 LARGEST_PATCH = 8  # a search radius of 10 cells is then 320 pixels, a cell 32
-EXPOSURE_FREQUENCIES = 12  # of the blur's spectrum (`ops.exposure`)
+EXPOSURE_FREQUENCIES = 12  # of the blur's spectrum (`ops.blur`)
 LEAKY_SLOPE = 0.1  # below zero, of the activation "leaky"
 _RANGES = {  # so wide that only damaged files and slips are outside
     "num_units": (1, 64),
@@ -64,7 +62,7 @@ class ModelConfig:
             after, on either side of where the motion leads in each. 0 for none.
         exposure_spectrum: the first layer also reads the spectrum of the whole frame's
             blur along its motion, which shows the exposure, and the deblur layers have
-            a weight for each sample that depends on it alone (`ops.exposure`).
+            a weight for each sample that depends on it alone (`ops.blur`).
         last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
             not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's
@@ -199,20 +197,3 @@ PAPER_TEXT = ModelConfig(
     initial_features="zero",
 )
 """MTU2 as the paper's text describes it (Sec. 3.2-4.1): causal, no look-ahead."""
-
-
-def kinds(hint) -> tuple:
-    """The types of a union, or the one type that is none."""
-    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
-    return typing.get_args(hint) if union else (hint,)
-
-
-def field_types(kind: type, path: str = "") -> dict[str, type]:
-    """Types of all fields, None aside, by dotted name: a part, then its own fields."""
-    found = {}
-    for name, hint in typing.get_type_hints(kind).items():
-        (choice,) = (one for one in kinds(hint) if one is not types.NoneType)
-        found[f"{path}{name}"] = choice
-        if dataclasses.is_dataclass(choice):
-            found |= field_types(choice, f"{path}{name}.")
-    return found

@@ -22,8 +22,8 @@ import typer
 from typer.core import TyperCommand
 
 from mtujax import training
+from mtujax.common.dataclass_json import field_types
 from mtujax.common.text import closest, nearest
-from mtujax.config import field_types
 from mtujax.errors import UsageError
 
 if TYPE_CHECKING:

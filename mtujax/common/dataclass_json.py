@@ -10,7 +10,6 @@ from pathlib import Path
 
 from mtujax.common.files import digest, whole_output
 from mtujax.common.text import listed, nearest
-from mtujax.config import kinds
 from mtujax.errors import UsageError, UserError
 
 _NOT = object()  # the value does not fit the type
@@ -55,9 +54,26 @@ def from_dict(
         raise UsageError(f"{path.rstrip('.') or 'config'}: {error}") from None
 
 
+def _kinds(hint) -> tuple:
+    """The types of a union, or the one type that is none."""
+    union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def field_types(kind: type, path: str = "") -> dict[str, type]:
+    """Types of all fields, None aside, by dotted name: a part, then its own fields."""
+    found = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        (choice,) = (one for one in _kinds(hint) if one is not types.NoneType)
+        found[f"{path}{name}"] = choice
+        if dataclasses.is_dataclass(choice):
+            found |= field_types(choice, f"{path}{name}.")
+    return found
+
+
 def _value(value, hint, path, renamed):
     """Converts a value to a field's type, or raises UsageError."""
-    choices = kinds(hint)
+    choices = _kinds(hint)
     if value is None and types.NoneType in choices:
         return None
     for choice in choices:

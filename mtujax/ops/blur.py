@@ -22,6 +22,7 @@ from mtujax.ops.motion_samples import (
     frame_motion,
     grey,
     middle,
+    patch_corners,
 )
 
 _STEP = 8  # samples per frame's motion
@@ -29,7 +30,7 @@ _REACH = 2  # frames' motion, on either side
 _LAGS = 24  # of the autocorrelation
 _SPACING = 0.25  # of the frequencies, in cycles per frame's motion
 _SLOWEST = 3.0  # pixels per frame, below which a blur has no spectrum
-_LEAST = 1e-3  # power that is told from none, as a share of the mean
+_LEAST = 1e-3  # least power, as a share of the mean
 _ENOUGH = 0.02  # share of the frame that moves from which on the spectrum is believed
 # Of 403 synthetic frames, exposed for 0.3 to 1 of the interval.
 _MEAN = (1.4, 1.3, 0.7, 0.0, -0.6, -1.0, -1.4, -1.7, -2.0, -2.1, -2.3, -2.4)
@@ -68,9 +69,8 @@ def blur_spectrum(frame: jax.Array, motion: jax.Array) -> jax.Array:
     moving = (speed > _SLOWEST) & (speed < LARGEST_MOTION)
     # What lies beyond the frame is its edge repeated, whose spectrum is another.
     size = jnp.asarray([frame.shape[2], frame.shape[1]]).reshape(1, 1, 1, 2)
-    places = jnp.stack(jnp.meshgrid(*map(jnp.arange, motion.shape[2:0:-1])), -1)[None]
-    side = frame.shape[1] // motion.shape[1]
-    room = jnp.minimum(side * places, size - 1 - side * places)
+    corner = patch_corners(*motion.shape[1:3], frame.shape[1] // motion.shape[1])
+    room = jnp.minimum(corner, size - 1 - corner)
     moving &= (_REACH * jnp.abs(motion) <= room).all(-1)
     change = jnp.diff(samples, axis=-1) * moving[..., None]
     exactly = {"precision": lax.Precision.HIGHEST}

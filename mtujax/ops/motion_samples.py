@@ -148,8 +148,7 @@ def along_patches(
     # and their neighbours, and they share the fractions of a pixel.
     pads = ((0, 0), (side, side), (side, side), (0, 0))
     padded = jnp.pad(image, pads, mode="edge")
-    x, y = _places(*motion.shape[1:3])
-    corner = jnp.stack(jnp.broadcast_arrays(side * x, side * y), axis=-1)
+    corner = patch_corners(*motion.shape[1:3], side)
     steps = jnp.asarray(steps, jnp.float32).reshape(1, 1, 1, -1, 1)
     place = corner[..., None, :] + steps * motion[..., None, :]
     start = jnp.floor(place)
@@ -173,6 +172,12 @@ def along_patches(
     rows = windows[..., :-1, :] * (1 - across) + windows[..., 1:, :] * across
     found = rows[..., :-1, :, :] * (1 - down) + rows[..., 1:, :, :] * down
     return einops.rearrange(found, "b h w s y x c -> b h w (y x) (s c)")
+
+
+def patch_corners(height: int, width: int, side: int) -> jax.Array:
+    """[1, h, w, 2]: x and y of the first pixel of each patch."""
+    x, y = _places(height, width)
+    return side * jnp.stack(jnp.broadcast_arrays(x, y), axis=-1)
 
 
 def _by_patch(image, patch):

@@ -5,8 +5,7 @@ import typing
 
 from ml_collections import ConfigDict, config_dict
 
-from mtujax.common.dataclass_json import from_dict
-from mtujax.config import field_types
+from mtujax.common.dataclass_json import field_types, from_dict
 from mtujax.training.config import RENAMED, RunConfig
 
 

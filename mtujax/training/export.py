@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import safetensors
 import safetensors.numpy
 
@@ -41,7 +42,7 @@ def write_state(
     check_place(path, folder=False)
     check_free(path, folder=False, overwrite=overwrite)
     # safetensors writes raw memory and ignores strides.
-    arrays = {name: x.copy(order="C") for name, x in arrays_of(state).items()}
+    arrays = {n: np.asarray(x, order="C") for n, x in arrays_of(state).items()}
     header = {STATE: json.dumps(describe(arrays, extra=extra))}
     data = safetensors.numpy.save(arrays, header)
     try:

@@ -15,8 +15,8 @@ from mtujax import parallel
 from mtujax.cli import app, entry as scripts
 from mtujax.cli.configs import config_titles, read_config
 from mtujax.common import hardware as compile_cache
+from mtujax.common.dataclass_json import field_types
 from mtujax.common.interrupts import Interrupted
-from mtujax.config import field_types
 from mtujax.errors import UsageError, UserError
 from mtujax.training.config import RunConfig
 from mtujax.training.loop import Finished

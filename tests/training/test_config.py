@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from mtujax.common.dataclass_json import from_dict, to_dict
-from mtujax.config import PRESETS, ModelConfig, field_types
+from mtujax.common.dataclass_json import field_types, from_dict, to_dict
+from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UsageError
 from mtujax.training.config import (
     RELEASE,
