@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+from collections.abc import Callable
 
 from mtujax.common.files import whole_output
 from mtujax.common.hardware import machine
@@ -85,6 +86,28 @@ def with_text(page: pathlib.Path, text: str, mark: str) -> str:
             f"error: {page}: must hold {mark} twice, not {len(parts) - 1} times"
         )
     return mark.join((parts[0], f"\n\n{text}\n", parts[2]))
+
+
+def show(
+    text: str,
+    page: pathlib.Path | None,
+    mark: str,
+    draw: Callable[[pathlib.Path], None],
+    chart: str | None = None,
+):
+    """Prints a text, or puts it into a page between marks, with a chart beside it.
+
+    The chart has the page's name, with .png, unless another is given.
+    """
+    if page is None:
+        return print(text)
+    whole, chart = (
+        with_text(page, text, mark),
+        page.with_name(chart or f"{page.stem}.png"),
+    )
+    draw(chart)
+    page.write_text(whole, "utf-8")
+    print(f"written to {page} and {chart}")
 
 
 def save(results: dict, path: pathlib.Path):

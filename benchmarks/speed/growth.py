@@ -233,15 +233,13 @@ def show_tables(args):
     """Prints the table of a file of results, or writes it and the chart to a page."""
     results = record.load(args.table, "machine", "dtype", "series")
     text = markdown([table(results)])
-    if args.page is None:
-        return print(text)
-    from benchmarks.speed.speed_chart import draw_growth
 
-    page = record.with_text(args.page, text, MARK)
-    chart = args.page.with_name("growth.png")
-    draw_growth(results, chart)
-    args.page.write_text(page, "utf-8")
-    print(f"written to {args.page} and {chart}")
+    def draw(chart):
+        from benchmarks.speed.speed_chart import draw_growth
+
+        draw_growth(results, chart)
+
+    record.show(text, args.page, MARK, draw, "growth.png")
 
 
 if __name__ == "__main__":

@@ -250,15 +250,13 @@ def show_tables(args):
     names = ("machine", "backend", "rates", "rows")
     files = [record.load(path, *names) for path in args.table]
     text = speed_text.all_tables(files)
-    if args.page is None:
-        return print(text)
-    from benchmarks.speed.speed_chart import draw
 
-    page = record.with_text(args.page, text, speed_text.MARK)
-    chart = args.page.with_suffix(".png")
-    draw(files, chart)
-    args.page.write_text(page, "utf-8")
-    print(f"written to {args.page} and {chart}")
+    def draw(chart):
+        from benchmarks.speed import speed_chart
+
+        speed_chart.draw(files, chart)
+
+    record.show(text, args.page, speed_text.MARK, draw)
 
 
 if __name__ == "__main__":

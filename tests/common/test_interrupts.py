@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import handlers
 import pytest
 
 from mtujax.common import interrupts
@@ -145,15 +146,8 @@ def test_what_a_shell_ignores_stays_ignored():
 
 
 def test_a_thread_takes_no_signals():
-    def body():
-        with catching():
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    seen, before = [], signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    assert seen == [before]
+    within, outside = handlers.in_a_thread(catching)
+    assert within == outside
 
 
 def ahead(items):

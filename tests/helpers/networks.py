@@ -5,8 +5,9 @@ import functools
 import jax
 import pytest
 
+from mtujax.bench.timing import Network
 from mtujax.config import ModelConfig
-from mtujax.model.network import init_params
+from mtujax.model.network import MTUNet, inference_params, init_params
 
 TINY = ModelConfig(num_units=2, channels=8, num_blocks=1, search_radius=3)
 
@@ -23,6 +24,14 @@ def slow(*values):
 def apply(model, params, state, window, train=False, blur=None):
     """One frame, compiled once per configuration and shape."""
     return model.apply({"params": params}, state, window, train, blur)
+
+
+def timed(config, shape):
+    """A network with drawn weights, as it is timed on frames of a shape."""
+    model = MTUNet(config)
+    return Network(
+        model, inference_params(init_params(model, jax.random.key(0))), shape
+    )
 
 
 def lively_params(model, scale=4.0):

@@ -1,26 +1,19 @@
 """Scenes and pictures for the tests of synthetic blur, and measures of them."""
 
+import dataclasses
+
 import numpy as np
 from scipy.ndimage import map_coordinates
 
 from mtujax.synthesis.host.camera import CameraPath, ObjectPath, Waves
 from mtujax.synthesis.host.scene import Layer, Scene
 from mtujax.synthesis.host.textures import photo_texture
-from mtujax.synthesis.settings import Exposure
+from mtujax.synthesis.settings import PLAIN
 
 
 def exposure(**changes):
     """A camera that adds nothing of its own, but for `changes`."""
-    plain = dict(
-        duty=(0.5, 0.5),
-        wander=(0.0, 0.0),
-        gain=(1.0, 1.0),
-        highlights=(1.0, 1.0),
-        contrast=(0.0, 0.0),
-        shot=(0.0, 0.0),
-        read=(0.0, 0.0),
-    )
-    return Exposure(**plain | changes)
+    return dataclasses.replace(PLAIN, **({"duty": (0.5, 0.5)} | changes))
 
 
 def waves(height=300, width=340, period=14):

@@ -1,9 +1,9 @@
 """A run saves at the first signal, leaves at the second, and ends with its time."""
 
 import signal
-import threading
 import time
 
+import handlers
 import pytest
 
 from mtujax.common.interrupts import Interrupted, catching, check
@@ -60,15 +60,8 @@ def test_a_signal_in_another_process_counts():
 
 
 def test_a_thread_takes_no_signals():
-    def body():
-        with Stopper():
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    seen, before = [], signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    assert seen == [before]
+    within, outside = handlers.in_a_thread(Stopper)
+    assert within == outside
 
 
 def test_time_runs_out():

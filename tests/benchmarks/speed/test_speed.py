@@ -10,22 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from networks import SMALLEST
+from networks import SMALLEST, timed
 from places import ROOT
 
 from benchmarks.speed import growth, speed, speed_floor, speed_row as row
-from mtujax.bench.timing import STAGES, Network, measure
+from mtujax.bench.timing import STAGES, measure
 from mtujax.model.cost import compiled_bytes
-from mtujax.model.network import MTUNet, inference_params, init_params
 
 SHAPE = (1, 16, 24, 3)
 
 
 @pytest.fixture(scope="module")
 def network():
-    model = MTUNet(SMALLEST)
-    params = inference_params(init_params(model, jax.random.key(0)))
-    return Network(model, params, SHAPE)
+    return timed(SMALLEST, SHAPE)
 
 
 @pytest.fixture

@@ -2,23 +2,18 @@
 
 import re
 
-import jax
 import numpy as np
 import pytest
-from networks import TINY
+from networks import TINY, timed
 
 from benchmarks.speed import speed_trace as trace
-from mtujax.bench.timing import Network
-from mtujax.model.network import MTUNet, inference_params, init_params
 
 SHAPE = (1, 16, 24, 3)
 
 
 @pytest.fixture(scope="module")
 def network():
-    model = MTUNet(TINY)
-    params = inference_params(init_params(model, jax.random.key(0)))
-    return Network(model, params, SHAPE)
+    return timed(TINY, SHAPE)
 
 
 def instructions(hlo, opcode):
