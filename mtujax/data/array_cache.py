@@ -7,7 +7,6 @@ manifest that records which files they were made from. Letters: N frames, H W pi
 
 import dataclasses
 import itertools
-import json
 import os
 import time
 import zlib
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mtujax.common.array_files import map_npy
-from mtujax.common.dataclass_json import read_json
+from mtujax.common.dataclass_json import read_json, write_json
 from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, frame_files
 from mtujax.data.frames import KINDS, FrameSource, VideoInfo, no_split, video_info
@@ -96,10 +95,7 @@ def build_cache(
             _build_video(v, folder / split, threads, count) for v in videos
         ]
     manifest = {"version": VERSION, "set": found.label, "built": time.time_ns()}
-    with (folder / _MANIFEST).open("w") as file:
-        json.dump({**manifest, "splits": splits}, file)
-        file.flush()
-        os.fsync(file.fileno())
+    write_json(folder / _MANIFEST, {**manifest, "splits": splits})
 
 
 class _Counter:

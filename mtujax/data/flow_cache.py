@@ -6,11 +6,10 @@ so that an interrupted run resumes with the next video.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mtujax.common.dataclass_json import check_same, read_json
+from mtujax.common.dataclass_json import check_same, read_json, write_json
 from mtujax.common.files import (
     check_space,
     discard,
@@ -121,8 +120,7 @@ def _begin(folder, made_of, overwrite):
     for video in sorted(folder.iterdir()):
         if video.is_dir() and not is_leftover(video):
             discard(video)
-    with whole_output(folder / _MANIFEST, folder=False) as file:
-        file.write_text(json.dumps(dataclasses.asdict(made_of)))
+    write_json(folder / _MANIFEST, dataclasses.asdict(made_of))
 
 
 def _check_manifest(folder, wanted, remedy):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.dataclass_json import from_dict, read_json, write_json
+from mtujax.common.dataclass_json import read_json, write_json
 from mtujax.common.files import one_at_a_time, publish, staged, whole_output
 from mtujax.errors import UserError
 from mtujax.evaluation.results import Evaluation, read_results
@@ -83,8 +83,8 @@ class EvaluationFolder:
         if frames and not (self.path / "frames" / video).is_dir():
             return None
         try:
-            return from_dict(read_json(self._record(video)), VideoRecord)
-        except (FileNotFoundError, UserError, TypeError, AttributeError):
+            return read_json(self._record(video), kind=VideoRecord)
+        except (FileNotFoundError, UserError):
             return None
 
     def finish(self, record: VideoRecord) -> None:
