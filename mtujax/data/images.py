@@ -42,11 +42,12 @@ def _png_damage(data):
     return "cut short"
 
 
-def decode(data: bytes, name: str | os.PathLike) -> np.ndarray:
+def decode(data: bytes, name: str | os.PathLike, *, deep: bool = False) -> np.ndarray:
     """Decodes a PNG or JPEG to [H, W, 3] RGB uint8; a UserError if it is damaged."""
+    # With `deep`, a PNG of 16 bits becomes uint16.
     if wrong := damage(data):
         raise UserError(f"{name}: {wrong}")
-    flag = cv2.IMREAD_COLOR
+    flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH * deep
     if data[:8] == PNG_SIGNATURE:
         flag |= cv2.IMREAD_IGNORE_ORIENTATION
     image = cv2.imdecode(np.frombuffer(bare(data), np.uint8), flag)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mtujax.common.array_files import map_npy
@@ -21,7 +20,6 @@ from mtujax.data.images import decode
 from mtujax.data.locate import flow_beside, holds_flow, open_frames
 from mtujax.errors import UserError
 from mtujax.evaluation.schedule import LaneStep, window_ends
-from mtujax.video.image_decoding import decode_image
 
 _ARRAY = ".npy"
 _PNG_DEPTH = 24  # byte of a PNG with the number of bits of a channel
@@ -164,12 +162,9 @@ def _is_deep_png(data):
 
 def _read_image(path):
     data = path.read_bytes()
-    image = decode(data, path)
-    if not _is_deep_png(data):
-        return image
-    flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
-    deep = decode_image(data, flag)
-    return np.ascontiguousarray(deep[..., ::-1]).astype(np.float32) / 65535
+    deep = _is_deep_png(data)
+    image = decode(data, path, deep=deep)
+    return image.astype(np.float32) / 65535 if deep else image
 
 
 def _read_array(path):
