@@ -95,6 +95,14 @@ class Part:
     but: frozenset[str] = frozenset()  # videos that belong to another split
 
 
+FLAT_FOLDERS = ("input", "target")
+
+
+def flat_part(split: str, place: str) -> Part:
+    """The part whose videos share two folders; `place` is "" or ends in a slash."""
+    return Part(split, *(f"{place}{name}/{{video}}-" for name in FLAT_FOLDERS))
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """One way in which a dataset is arranged on disk; `name` is for messages."""
@@ -150,17 +158,11 @@ and so are flat folders, as the repositories of many networks offer them:
         ),
         Layout(
             "as flat pairs",
-            tuple(
-                Part(s, f"{s}/input/{{video}}-", f"{s}/target/{{video}}-")
-                for s in ("train", "test")
-            ),
+            tuple(flat_part(s, f"{s}/") for s in ("train", "test")),
         ),
         Layout(
             "as flat pairs, next to those of other sets",
-            tuple(
-                Part(s, f"{s}/GoPro/input/{{video}}-", f"{s}/GoPro/target/{{video}}-")
-                for s in ("train", "test")
-            ),
+            tuple(flat_part(s, f"{s}/GoPro/") for s in ("train", "test")),
         ),
     ),
     configs={
@@ -283,7 +285,6 @@ PNG or JPEG; {blurry,sharp}, {input,GT} and {input,target} are read as well, and
     ROOT/SPLIT/{input,target}/VIDEO-0001.png ...""",
     image_format=None,
 )
-FLAT_FOLDERS = ("input", "target")
 PAIR_FOLDERS = (("blur", "sharp"), ("blurry", "sharp"), ("input", "GT"), FLAT_FOLDERS)
 SPLITS = ("train", "test", "val", "valid", "validation")
 

@@ -15,6 +15,7 @@ from mtujax.data.datasets import (
     Part,
     config_of,
     dataset,
+    flat_part,
 )
 from mtujax.errors import UserError
 
@@ -234,7 +235,7 @@ def _own_layout(base):
 
 def _own_parts(base, split, place):
     if _holds_flat_pairs(base / place, split):
-        yield Part(split, *(f"{place}{name}/{{video}}-" for name in FLAT_FOLDERS))
+        yield flat_part(split, place)
         return
     by_names = {}
     for folder in _sorted(base / place):
