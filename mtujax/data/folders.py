@@ -197,12 +197,14 @@ def _paired(split, name, *places):
 
 
 def frame_files(folder: Path, start: str = "") -> dict[str, str]:
-    """{stem: file name} of a folder's images, of those whose names begin so."""
+    """{stem: file name} of a folder's images; with `start`, of those it numbers."""
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if not entry.name.startswith(".")]
     split = [os.path.splitext(name) for name in names if name.startswith(start)]
+    if start:  # the names of another video may begin so, too: "a-" and "a-b-"
+        split = [(s, x) for s, x in split if s.removeprefix(start).isdecimal()]
     return {s: s + x for s, x in split if x.lower() in FRAME_SUFFIXES}
 
 

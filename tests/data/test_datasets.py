@@ -299,3 +299,17 @@ def test_a_flat_frame_without_a_partner_is_named(tmp_path):
     lost.unlink()
     (line,) = broken(root, "gopro")
     assert "input/GOPR0862_11_00-000049.png: has no partner in" in line
+
+
+def test_flat_frames_are_of_one_video_where_its_name_begins_anothers(tmp_path):
+    image = np.zeros((2, 2, 3), np.uint8)
+    for kind in ("input", "target"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        for stem in ("a-1", "a-2", "a-b-1", "a-1-3"):
+            sets.write(tmp_path / "train" / kind / f"{stem}.png", image)
+    found = {v.name: [b for b, _ in v.pairs] for v in find("pairs", tmp_path).videos}
+    assert found == {
+        "a": ["a-1.png", "a-2.png"],
+        "a-1": ["a-1-3.png"],
+        "a-b": ["a-b-1.png"],
+    }
