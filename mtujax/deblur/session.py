@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mtujax.common.files import naming, staged
+from mtujax.common.files import named_after, naming, staged
 from mtujax.common.threads import Ahead, Behind
 from mtujax.deblur.options import Options
 from mtujax.deblur.output import Target
@@ -57,8 +57,7 @@ class Restoration:
         if motion is None:
             self._restore(None, None, overwrite)
             return
-        parent = Path(os.path.realpath(motion)).parent
-        parts = parent / f"{Path(motion).name}.frames"
+        parts = named_after(Path(os.path.realpath(motion)), ".frames")
         with staged(parts, folder=True) as made:
             self._restore(made.path, None, overwrite)
 

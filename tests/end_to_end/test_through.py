@@ -187,14 +187,14 @@ def test_a_motion_video_is_written_whatever_the_input_and_output_are(
     for name, output in (("in.mp4", "frames"), ("frames", "again"), ("in.mp4", "-")):
         monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=io.BytesIO()))
         written = output if output == "-" else tmp_path / output
-        motion = tmp_path / "motion.mp4"
+        motion = tmp_path / ("m" * 251 + ".mp4")  # the longest name
         options = {"save_motion": motion, "overwrite": True, "weights": tiny}
         report = deblur_video(tmp_path / name, written, **options)
         found = media.probe(motion)
         assert (found.frames, found.size) == (report.frames, (48, 64))
         assert len(sys.stdout.buffer.getvalue()) == (output == "-") * 20 * 48 * 64 * 3
     names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == ["again", "frames", "in.mp4", "motion.mp4"]
+    assert names == ["again", "frames", "in.mp4", motion.name]
 
 
 def test_a_pipe_replaces_an_output_only_if_asked_to(tmp_path, tiny, monkeypatch):
