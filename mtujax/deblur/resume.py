@@ -140,9 +140,7 @@ class Job(contextlib.AbstractContextManager):
     @property
     def frames(self) -> int:
         """Number of frames that are finished."""
-        if self.published is not None:
-            return self.published.frames
-        return sum(segment.frames for segment in self.segments)
+        return self._content(self.published).frames
 
     def finish(self, segment: dict, state: dict[str, np.ndarray]) -> None:
         """Records a finished segment, and the state to start the next one from."""
@@ -178,8 +176,11 @@ class Job(contextlib.AbstractContextManager):
     def _state(self, number):
         return self.folder / f"state-{number}.npz"
 
+    def _content(self, publication):
+        return _Content(self._settings, tuple(self.segments), publication)
+
     def _store(self, publication=None):
-        content = _Content(self._settings, tuple(self.segments), publication)
+        content = self._content(publication)
         with _appearing(self.folder / _MANIFEST) as file:
             text = json.dumps(seal(dataclasses.asdict(content)), indent=1)
             file.write(text.encode())

@@ -100,18 +100,15 @@ def before_first_key(path: Path, index: int) -> tuple[int, Fraction]:
     return 0, Fraction(0)
 
 
+# How files begin, by format, of which FFmpeg reads one where several are joined.
 _HEADS = {
     "asf": re.compile(re.escape(bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"))),
     "flv": re.compile(rb"FLV\x01[\x01\x04\x05]\0\0\0\x09\0\0\0\0"),
 }
-"""How files begin, by format, of which FFmpeg reads one where several are joined."""
 
 
 def has_another_film(path: Path, format: str) -> bool:
-    """Whether a file holds another film after its own, as where joined, of MP4 or MOV.
-
-    Of ASF and FLV, too. FFmpeg would not read it.
-    """
+    """Whether an MP4, MOV, ASF or FLV has a further film, which FFmpeg skips."""
     if head := _HEADS.get(format):
         with path.open("rb") as file:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
