@@ -173,7 +173,7 @@ def publish(
                 f"{one.output}: appeared in the meantime, and is not replaced"
             )
         if not one.folder:
-            _to_disk(one.path)
+            to_disk(one.path)
     interrupts.check()
     with interrupts.undivided():
         commit()
@@ -294,7 +294,7 @@ def _is_taken(output, folder):
     return output.exists() and not (folder and not any(output.iterdir()))
 
 
-def _to_disk(path):
+def to_disk(path: str | os.PathLike) -> None:
     """Flushes a file to disk, so that its new name cannot outlive its content."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+from mtujax.common.files import to_disk
 from mtujax.data.datasets import dataset
 from mtujax.data.folders import find
 from mtujax.data.frames import KINDS, video_info
@@ -101,7 +102,7 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             for shard, (_, frames, _, _) in zip(shards, videos, strict=True):
                 if len(ArrayRecordDataSource([shard])) != frames:
                     raise UserError(f"{shard}: not written whole")
-                _to_disk(shard)
+                to_disk(shard)
 
     def _log_download_bytes(self):
         """Logs nothing: there is no download, and TFDS's own message would mislead."""
@@ -127,11 +128,6 @@ def _refuse(found):
             wrong.append(f"{split}: no name for a split; use letters, digits and _")
     if wrong:
         raise UserError("\n  ".join([f"{found.root}: cannot be prepared", *wrong]))
-
-
-def _to_disk(path):
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 class Bsd(PairBuilder):

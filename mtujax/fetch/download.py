@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mtujax.common import interrupts
 from mtujax.common.dataclass_json import read_json, write_json
-from mtujax.common.files import check_space, named_after, naming
+from mtujax.common.files import check_space, named_after, naming, to_disk
 from mtujax.errors import UserError
 
 WAITS = (1, 2, 4, 8)
@@ -238,7 +238,6 @@ class _Part:
 
     def publish(self):
         """Gives the complete file its name."""
-        with open(self.path, "rb") as file:
-            os.fsync(file.fileno())
+        to_disk(self.path)
         os.replace(self.path, self._output)
         self._note.unlink(missing_ok=True)
