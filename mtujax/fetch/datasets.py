@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtujax.common.files import (
+    FRAME_SUFFIXES,
     check_place,
     check_space,
     make_folder,
@@ -19,8 +20,6 @@ from mtujax.fetch.archive import files_below, opened, sha256_of, unpack
 from mtujax.fetch.download import Progress, download, is_url, size_of
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import DATASETS
-
-_IMAGES = (".png", ".jpg", ".jpeg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +117,11 @@ def _unpacked(
         files = {}
         for folder in folders:
             found = files_below(path, archive, folder)
-            images = {n: i for n, i in found.items() if n.suffix.lower() in _IMAGES}
+            images = {
+                name: info
+                for name, info in found.items()
+                if name.suffix.lower() in FRAME_SUFFIXES
+            }
             if not images:
                 raise UserError(f"{path}: no folder {folder} with images is in it")
             files |= images
