@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from mtujax.liteflownet.layers import LEVELS
 from mtujax.liteflownet.weights import NETWORK, save_teacher, teacher_shapes
+from mtujax.model.cost import parameter_count
 from mtujax.weights.convert import Conversion, Names, name_findings, renamed
 from mtujax.weights.safetensors_io import refuse
 from mtujax.weights.torch_reader import read_checkpoint
@@ -102,5 +102,5 @@ def convert_teacher(
             **(about or {}),
         },
     )
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return Conversion(Path(output), NETWORK, parameters, sha256, dropped=())
+    count = parameter_count(params)
+    return Conversion(Path(output), NETWORK, count, sha256, dropped=())

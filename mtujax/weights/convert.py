@@ -10,11 +10,11 @@ import os
 from pathlib import Path
 
 import flax.traverse_util
-import jax
 import numpy as np
 
 from mtujax.config import PRESETS, PUBLISHED, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.model.cost import parameter_count
 from mtujax.model.network import expected_shapes
 from mtujax.weights.files import save_weights
 from mtujax.weights.safetensors_io import Shapes, refuse, shape_findings
@@ -176,7 +176,7 @@ def convert_checkpoint(
     return Conversion(
         output=Path(output),
         preset=preset,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        parameters=parameter_count(params),
         sha256=sha256,
         dropped=tuple(name for name in tensors if name in _training_shapes(config)),
     )
