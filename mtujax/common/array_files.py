@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.files import digest
+from mtujax.common.files import file_digest
 from mtujax.errors import UserError
 
 _LOCAL_HEADER = 30  # bytes of a zip member's header, before its name
@@ -38,7 +38,7 @@ def read_npz(
     or damaged, or lacks one of `names`.
     """
     try:
-        if sha256 is not None and digest(path.read_bytes()) != sha256:
+        if sha256 is not None and file_digest(path) != sha256:
             raise ValueError("its checksum does not agree")
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             there = [name.removesuffix(".npy") for name in archive.namelist()]

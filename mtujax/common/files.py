@@ -365,3 +365,9 @@ def natural_key(name: str) -> tuple:
 def digest(data: bytes) -> str:
     """Hexadecimal SHA-256 digest of some bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_digest(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 digest of a file, of any size."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

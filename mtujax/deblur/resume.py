@@ -23,8 +23,8 @@ from mtujax.common.dataclass_json import check_same, read_json, seal
 from mtujax.common.files import (
     BUSY,
     Made,
-    digest,
     empty,
+    file_digest,
     named_after,
     one_at_a_time,
     remove_locked,
@@ -152,7 +152,7 @@ class Job(contextlib.AbstractContextManager):
             with _appearing(path) as file:
                 np.savez(file, **state)
             # Recorded last: what the manifest names exists.
-            self.segments.append(_Segment(**segment, state=digest(path.read_bytes())))
+            self.segments.append(_Segment(**segment, state=file_digest(path)))
             self._store()
             self._state(number - 1).unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 
 from mtujax import training
 from mtujax.common.dataclass_json import check_same, to_dict
-from mtujax.common.files import digest
+from mtujax.common.files import digest, file_digest
 from mtujax.config import ModelConfig
 from mtujax.errors import UsageError
 from mtujax.evaluation.results import Method
@@ -96,7 +96,7 @@ def open_file(weights: str | os.PathLike) -> Subject:
     """Loads weights that are one file, whose sha256 identifies them."""
     model, params = load(weights)
     path = locate(weights)
-    return _subject(path.stem, model, params, digest(path.read_bytes()))
+    return _subject(path.stem, model, params, file_digest(path))
 
 
 def _check_network(weights, found, wanted):

@@ -1,7 +1,6 @@
 """Zip archives of others: looked at before anything is taken out of them."""
 
 import contextlib
-import hashlib
 import stat
 import zipfile
 import zlib
@@ -105,9 +104,3 @@ def unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, output: Path) -> Non
             if (left := left - len(data)) < 0:
                 raise zipfile.BadZipFile(f"{info.filename} is larger than declared")
             file.write(data)
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,6 +9,7 @@ from mtujax.common.files import (
     FRAME_SUFFIXES,
     check_place,
     check_space,
+    file_digest,
     make_folder,
     named_after,
     whole_output,
@@ -16,7 +17,7 @@ from mtujax.common.files import (
 from mtujax.common.text import nearest
 from mtujax.data.check import Report, check_dataset
 from mtujax.errors import UsageError, UserError
-from mtujax.fetch.archive import files_below, opened, sha256_of, unpack
+from mtujax.fetch.archive import files_below, opened, unpack
 from mtujax.fetch.download import Progress, download, is_url, size_of
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import DATASETS
@@ -95,7 +96,7 @@ def fetch_dataset(
                 download(url, archive, progress=progress)
         elif not archive.is_file():
             raise UserError(f"{archive}: no such file; --from takes an archive or URL")
-        sha256 = sha256_of(archive)
+        sha256 = file_digest(archive)
         records.check(name, sha256, accept_changed=accept_changed)
         folders = [origin.folders[one] for one in splits]
         done = _unpacked(name, archive, folders, output, sha256, kept)

@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtujax.common.files import digest, make_folder, staged
+from mtujax.common.files import digest, file_digest, make_folder, staged
 from mtujax.common.text import nearest
 from mtujax.errors import UnknownWeightsError, UsageError, UserError
-from mtujax.fetch.archive import find_member, opened, sha256_of, unpack
+from mtujax.fetch.archive import find_member, opened, unpack
 from mtujax.fetch.download import Progress, download, is_url, size_of
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import WEIGHTS
@@ -91,7 +91,7 @@ def fetch_weights(
             with _origin(find(), missing, cache) as (take, archive):
                 for name in missing:
                     with take(RELEASED[name]) as checkpoint:
-                        sha256 = sha256_of(checkpoint)
+                        sha256 = file_digest(checkpoint)
                         records.check(name, sha256, accept_changed=accept_changed)
                         _convert(RELEASED[name], checkpoint, places[name], archive)
                         records.note(name, sha256)
@@ -142,7 +142,7 @@ def _origin(path, names, cache):
     else:
         downloaded = path.parent == cache / "downloads"
         with opened(path, downloaded=downloaded) as archive:
-            yield functools.partial(_unpacked, path, archive), sha256_of(path)
+            yield functools.partial(_unpacked, path, archive), file_digest(path)
 
 
 def _is_older_checkpoint(path):

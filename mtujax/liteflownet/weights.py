@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax.common.files import digest
+from mtujax.common.files import file_digest
 from mtujax.data.flow import Estimator
 from mtujax.errors import WeightsError
 from mtujax.liteflownet.network import SIDES, LiteFlowNet, flow
@@ -103,7 +103,7 @@ def teacher_estimator(path: str | os.PathLike) -> tuple[str, Estimator]:
     def estimate(current, previous):
         return np.asarray(flow(params, current[None], previous[None])[0])
 
-    return f"teacher {digest(Path(path).read_bytes())[:16]}", estimate
+    return f"teacher {file_digest(path)[:16]}", estimate
 
 
 @functools.cache

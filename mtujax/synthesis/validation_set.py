@@ -8,13 +8,12 @@ import dataclasses
 import importlib.resources
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mtujax.common.dataclass_json import read_json
-from mtujax.common.files import digest
+from mtujax.common.files import digest, file_digest
 from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
@@ -115,7 +114,7 @@ def validation_clips(folder: str | os.PathLike) -> Iterator[ValidationClip]:
 
 
 def _check_photo(path, expected):
-    found = digest(Path(path).read_bytes())
+    found = file_digest(path)
     if found != expected:
         raise UserError(
             f"{path}: is not the photograph that the validation set is made of "
