@@ -18,7 +18,7 @@ from mtujax.common.text import nearest
 from mtujax.data.check import Report, check_dataset
 from mtujax.errors import UsageError, UserError
 from mtujax.fetch.archive import files_below, opened, unpack
-from mtujax.fetch.download import Progress, download, is_url, size_of
+from mtujax.fetch.download import Progress, download, is_url
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import DATASETS
 
@@ -92,7 +92,7 @@ def fetch_dataset(
             url = str(source or origin.url)
             archive = named_after(output.absolute(), ".zip", hidden=True)
             if not archive.is_file():
-                records.accept(origin, url, size_of(url), accept_licence, ask)
+                records.accept(origin, url, accept_licence, ask)
                 download(url, archive, progress=progress)
         elif not archive.is_file():
             raise UserError(f"{archive}: no such file; --from takes an archive or URL")

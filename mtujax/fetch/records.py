@@ -9,6 +9,7 @@ from mtujax.common.dataclass_json import read_json, write_json
 from mtujax.common.files import make_folder, one_at_a_time
 from mtujax.common.text import readable
 from mtujax.errors import UsageError, UserError
+from mtujax.fetch.download import size_of
 from mtujax.fetch.sources import Source
 from mtujax.weights.files import CACHE, cache_folder
 
@@ -36,12 +37,11 @@ class Records:
         except (KeyError, TypeError):
             raise UserError(f"{self._path}: damaged; {remedy}") from None
 
-    def accept(
-        self, source: Source, url: str, size: int | None, accepted: bool, ask: Ask
-    ) -> None:
+    def accept(self, source: Source, url: str, accepted: bool, ask: Ask) -> None:
         """Has a licence accepted before anything is downloaded; UsageError if not."""
         if source.name in self._values["accepted"]:
             return
+        size = size_of(url)
         amount = readable(size) if size else "size not stated by the server"
         text = f"{source.name}: {url}, {amount}; licence: {source.licence}"
         if not accepted and not ask(text):

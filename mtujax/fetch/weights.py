@@ -11,7 +11,7 @@ from mtujax.common.files import digest, file_digest, make_folder, staged
 from mtujax.common.text import nearest
 from mtujax.errors import UnknownWeightsError, UsageError, UserError
 from mtujax.fetch.archive import find_member, opened, unpack
-from mtujax.fetch.download import Progress, download, is_url, size_of
+from mtujax.fetch.download import Progress, download, is_url
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import WEIGHTS
 from mtujax.liteflownet.convert import convert_teacher
@@ -113,7 +113,7 @@ class _Download:
         name = f"{digest(self.url.encode())[:16]}.zip"
         output = self.cache / "downloads" / name
         if self.again or not output.is_file():
-            records.accept(WEIGHTS, self.url, size_of(self.url), accepted, ask)
+            records.accept(WEIGHTS, self.url, accepted, ask)
             download(self.url, output, progress=self.progress, option=CACHE)
         return output
 
