@@ -74,58 +74,41 @@ def fetch_weights(
             raise UnknownWeightsError(
                 f"{name!r}: not released by the authors; {nearest(name, RELEASED)}"
             )
-    wanted = [RELEASED[name] for name in dict.fromkeys(names or RELEASED)]
-    folder = place_of("any").parent if to is None else Path(to)
+    places = {name: place_of(name) for name in names or RELEASED}
     if to is not None:
-        make_folder(folder, "name a folder by --to")
-    places = {one.name: folder / f"{one.name}.safetensors" for one in wanted}
-    done = {}
+        make_folder(Path(to), "name a folder by --to")
+        places = {name: Path(to) / place.name for name, place in places.items()}
+    done = {name: FetchedWeights(name, place) for name, place in places.items()}
     with fetching() as (cache, records):
         missing = [n for n, place in places.items() if overwrite or not place.is_file()]
-        if source is None or is_url(source):
-            wish = _Download(str(source or WEIGHTS.url), cache, overwrite, progress)
-            find = functools.partial(wish.path, records, accept_licence, ask)
+        if not missing:
+            return list(done.values())
+        kept = source is not None and not is_url(source)
+        if kept:
+            path = Path(source)
+            if not path.exists():
+                raise UserError(
+                    f"{path}: no such file; --from takes a file, a folder or a URL"
+                )
         else:
-            find = functools.partial(_existing, Path(source))
-        if missing:
-            with _origin(find(), missing, cache) as (take, archive):
-                for name in missing:
-                    with take(RELEASED[name]) as checkpoint:
-                        sha256 = file_digest(checkpoint)
-                        records.check(name, sha256, accept_changed=accept_changed)
-                        _convert(RELEASED[name], checkpoint, places[name], archive)
-                        records.note(name, sha256)
-                    done[name] = FetchedWeights(name, places[name], sha256, archive)
-    return [done.get(name, FetchedWeights(name, path)) for name, path in places.items()]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Download:
-    """An archive that is downloaded once and kept."""
-
-    url: str
-    cache: Path
-    again: bool
-    progress: Progress | None
-
-    def path(self, records, accepted, ask):
-        """The archive; its licence is accepted before it is downloaded."""
-        name = f"{digest(self.url.encode())[:16]}.zip"
-        output = self.cache / "downloads" / name
-        if self.again or not output.is_file():
-            records.accept(WEIGHTS, self.url, accepted, ask)
-            download(self.url, output, progress=self.progress, option=CACHE)
-        return output
-
-
-def _existing(path):
-    if not path.exists():
-        raise UserError(f"{path}: no such file; --from takes a file, a folder or a URL")
-    return path
+            url = str(source or WEIGHTS.url)
+            path = cache / "downloads" / f"{digest(url.encode())[:16]}.zip"
+            if overwrite or not path.is_file():
+                records.accept(WEIGHTS, url, accept_licence, ask)
+                download(url, path, progress=progress, option=CACHE)
+        with _origin(path, missing, kept) as (take, archive):
+            for name in missing:
+                with take(RELEASED[name]) as checkpoint:
+                    sha256 = file_digest(checkpoint)
+                    records.check(name, sha256, accept_changed=accept_changed)
+                    _convert(RELEASED[name], checkpoint, places[name], archive)
+                    records.note(name, sha256)
+                done[name] = FetchedWeights(name, places[name], sha256, archive)
+    return list(done.values())
 
 
 @contextlib.contextmanager
-def _origin(path, names, cache):
+def _origin(path, names, kept):
     """A function from a released file to a context with its checkpoint, and a digest.
 
     The digest is of the archive, or "" where there is none.
@@ -140,8 +123,7 @@ def _origin(path, names, cache):
             )
         yield lambda one: contextlib.nullcontext(path), ""
     else:
-        downloaded = path.parent == cache / "downloads"
-        with opened(path, downloaded=downloaded) as archive:
+        with opened(path, downloaded=not kept) as archive:
             yield functools.partial(_unpacked, path, archive), file_digest(path)
 
 
