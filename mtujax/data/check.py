@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 
@@ -50,6 +50,7 @@ def check_dataset(
     root: str | os.PathLike,
     *,
     config: str | None = None,
+    splits: Container[str] | None = None,
     quick: bool = False,
     threads: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
@@ -60,6 +61,7 @@ def check_dataset(
         name: of the dataset.
         root: the folder.
         config: form of the dataset; None takes the default.
+        splits: that are compared with the published ones; None for all.
         quick: check names, counts and file sizes, and decode only the first pair of
             each video.
         threads: that decode in parallel; None takes one for each core.
@@ -80,7 +82,7 @@ def check_dataset(
     return Report(
         found=found,
         rows=tuple(_rows(found, sizes)),
-        missing=tuple(_differences(found)),
+        missing=tuple(_differences(found, splits)),
         broken=tuple(broken + unreadable),
         notes=tuple(notes),
     )
@@ -148,9 +150,11 @@ def _why(error):
     return f"{error.filename}: {error.strerror}"
 
 
-def _differences(found):
+def _differences(found, splits):
     """Lines on how a set differs from the published one; for own sets, on gaps."""
     for split, known in found.dataset.known.items():
+        if splits is not None and split not in splits:
+            continue
         videos = {video.name: video for video in found.splits.get(split, ())}
         if not videos:
             yield f"split {split}: missing, all {known.videos} videos of it"

@@ -15,7 +15,7 @@ from mtujax.common.files import (
     whole_output,
 )
 from mtujax.common.text import nearest
-from mtujax.data.check import Report, check_dataset
+from mtujax.data.check import check_dataset
 from mtujax.errors import UsageError, UserError
 from mtujax.fetch.archive import files_below, opened, unpack
 from mtujax.fetch.download import Progress, download, is_url
@@ -98,8 +98,7 @@ def fetch_dataset(
             raise UserError(f"{archive}: no such file; --from takes an archive or URL")
         sha256 = file_digest(archive)
         records.check(name, sha256, accept_changed=accept_changed)
-        folders = [origin.folders[one] for one in splits]
-        done = _unpacked(name, archive, folders, output, sha256, kept)
+        done = _unpacked(name, archive, splits, output, sha256, kept)
         records.note(name, sha256)
         if not kept:
             archive.unlink()
@@ -109,14 +108,15 @@ def fetch_dataset(
 def _unpacked(
     name: str,
     path: Path,
-    folders: Sequence[str],
+    splits: Sequence[str],
     output: Path,
     sha256: str,
     kept: bool,
 ) -> FetchedDataset:
     with opened(path, downloaded=not kept) as archive:
         files = {}
-        for folder in folders:
+        for split in splits:
+            folder = DATASETS[name].folders[split]
             found = files_below(path, archive, folder)
             images = {
                 name: info
@@ -133,26 +133,15 @@ def _unpacked(
                 target = part / short
                 target.parent.mkdir(parents=True, exist_ok=True)
                 unpack(archive, info, target)
-            report = check_dataset(name, part, quick=True)
+            report = check_dataset(name, part, splits=splits, quick=True)
             if report.broken:
                 raise UserError(
                     f"{path}: not unpacked, {len(report.broken)} of its parts cannot "
                     f"be used, as {_relative(report.broken[0], part)}"
                 )
-    missing = tuple(_relative(line, part) for line in _expected(report, folders, name))
+    missing = tuple(_relative(line, part) for line in report.missing)
     return FetchedDataset(name, output, len(files), size, sha256, missing)
 
 
 def _relative(line, folder):
     return line.replace(f"{folder}{os.sep}", "")
-
-
-def _expected(report: Report, folders, name):
-    """Differences from the published set in the splits that were asked for."""
-    splits = DATASETS[name].folders
-    left = [split for split, folder in splits.items() if folder not in folders]
-    return [
-        line
-        for line in report.missing
-        if not any(line.startswith((f"{split}/", f"split {split}:")) for split in left)
-    ]
