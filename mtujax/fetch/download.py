@@ -77,8 +77,12 @@ def size_of(url: str) -> int | None:
         )
     except (requests.RequestException, ValueError):
         return None  # the download says why
-    stated = answer.headers.get("Content-Length", "") if answer.ok else ""
-    return int(stated) if stated.isdecimal() and int(stated) else None
+    return _length(answer) if answer.ok else None
+
+
+def _length(answer):
+    stated = answer.headers.get("Content-Length", "")
+    return int(stated) if stated.isdecimal() else None
 
 
 _PLAIN = {"Accept-Encoding": "identity"}  # so that sizes and ranges are of the file
@@ -190,8 +194,8 @@ class _Part:
             self.size, self._mark = 0, None
             raise _Passing("the server sent another part than asked for")
         self.size = self.size if status == 206 else 0
-        length = headers.get("Content-Length", "")
-        self.total = self.size + int(length) if length.isdecimal() else None
+        length = _length(response)
+        self.total = None if length is None else self.size + length
         check_space(self.path.parent, (self.total or 0) - self.size, self._option)
         etag = headers.get("ETag", "")
         strong = etag if etag and not etag.startswith("W/") else None
