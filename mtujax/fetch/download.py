@@ -161,22 +161,15 @@ class _Part:
         return {"Range": f"bytes={self.size}-", "If-Range": self._mark}
 
     def __enter__(self):
-        self._file = None
+        self._opened = contextlib.ExitStack()
         return self
 
     def __exit__(self, *_):
-        if self._file:
-            self._file.close()
+        self._opened.close()
 
     def accept(self, response, **_):
         """Looks at an answer before its content is read."""
-        try:
-            self._accept(response)
-        except BaseException:
-            response.close()
-            raise
-
-    def _accept(self, response):
+        self._opened.callback(response.close)
         status, headers = response.status_code, response.headers
         if response.is_redirect:
             return
@@ -201,7 +194,8 @@ class _Part:
         strong = etag if etag and not etag.startswith("W/") else None
         self._mark = strong or headers.get("Last-Modified")
         write_json(self._note, {"url": self._url, "mark": self._mark})
-        self._file = open(self.path, "r+b" if status == 206 else "wb")
+        mode = "r+b" if status == 206 else "wb"
+        self._file = self._opened.enter_context(open(self.path, mode))
         self._file.truncate(self.size)
         self._file.seek(self.size)
 
