@@ -38,7 +38,8 @@ _STORAGES = {
     "ComplexDouble": "complex128",
 }
 _MOST = 1 << 56  # values of a shape, of which NumPy can still make a view
-_KEYS = (str, bytes, int, float, type(None))  # hashed in no time, unlike nested tuples
+# Hashed in no time, unlike nested tuples.
+_KEYS = (str, bytes, bool, int, float, type(None))
 
 
 class ForeignError(Exception):
@@ -149,7 +150,7 @@ def _globals() -> dict[str, Any]:
         "torch._utils._rebuild_sparse_tensor": lambda layout, *_: Unreadable(
             f"a {_text(layout)} tensor"
         ),
-        "torch.serialization._get_layout": lambda name: _text(name),
+        "torch.serialization._get_layout": _text,
         "_codecs.encode": lambda text, encoding: text.encode("latin-1"),
     }
     made = {name: _Global(name, call) for name, call in calls.items()}
@@ -176,7 +177,7 @@ _KNOWN = _globals()
 
 
 def _key(key):
-    if type(key) not in (*_KEYS, bool):
+    if type(key) not in _KEYS:
         raise ValueError(f"a dict has a {type(key).__name__} as key")
     return key
 
