@@ -128,7 +128,7 @@ def _unpacked(
             files |= images
         size = sum(info.file_size for info in files.values())
         check_space(output.absolute().parent, size, "--to")
-        with whole_output(output, folder=True) as part:
+        with whole_output(output, folder=True, overwrite=False) as part:
             for short, info in files.items():
                 target = part / short
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -75,18 +75,20 @@ class Records:
 def fetching() -> Iterator[tuple[Path, Records]]:
     """Has the cache, its folder and records, for this process alone; else UserError."""
     folder = cache_folder()
-    try:
-        make_folder(folder / "weights", f"name another one in {CACHE}")
-        make_folder(folder / "downloads", f"name another one in {CACHE}")
-        lock = one_at_a_time(
-            folder / "fetch.lock",
-            folder,
-            busy="another process is fetching; wait until it is done",
-        )
-        with lock:
-            yield folder, Records(folder)
-    except PermissionError as error:
-        raise UserError(
-            f"{error.filename or folder}: cannot be written; name another folder in "
-            f"the environment variable {CACHE}"
-        ) from None
+    lock = one_at_a_time(
+        folder / "fetch.lock",
+        folder,
+        busy="another process is fetching; wait until it is done",
+    )
+    with contextlib.ExitStack() as held:
+        try:
+            make_folder(folder / "weights", f"name another one in {CACHE}")
+            make_folder(folder / "downloads", f"name another one in {CACHE}")
+            held.enter_context(lock)
+            records = Records(folder)
+        except PermissionError as error:
+            raise UserError(
+                f"{error.filename or folder}: cannot be written; name another folder "
+                f"in the environment variable {CACHE}"
+            ) from None
+        yield folder, records

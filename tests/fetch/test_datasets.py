@@ -1,5 +1,6 @@
 """Data sets out of archives in the authors' layout."""
 
+import errno
 import os
 
 import cv2
@@ -11,7 +12,9 @@ from serving import serving
 from mtujax.data.check import check_dataset
 from mtujax.data.datasets import PublishedCounts
 from mtujax.errors import UsageError, UserError
+from mtujax.fetch import datasets, records
 from mtujax.fetch.datasets import fetch_dataset
+from mtujax.fetch.records import fetching
 
 VIDEOS = {"train": {"GOPR1": 3, "GOPR2": 2}, "test": {"GOPR3": 2}}
 
@@ -123,6 +126,32 @@ def test_a_folder_with_something_in_it_is_left_alone(there, tmp_path):
     (tmp_path / "gopro" / "mine").write_text("mine")
     refused(tmp_path, "not empty", there)
     assert os.listdir(tmp_path / "gopro") == ["mine"]
+
+
+def test_what_appears_while_it_is_unpacked_is_left_alone(there, tmp_path, monkeypatch):
+    output = tmp_path / "gopro"
+
+    def appearing(*args):
+        output.mkdir(exist_ok=True)
+        (output / "mine.txt").write_text("mine")
+
+    monkeypatch.setattr(datasets, "check_space", appearing)
+    with pytest.raises(UserError, match="gopro: appeared in the meantime"):
+        fetch_dataset("gopro", output, source=there)
+    assert [path.name for path in output.iterdir()] == ["mine.txt"]
+
+
+def test_only_the_cache_is_to_be_placed_elsewhere(tmp_path, monkeypatch):
+    with pytest.raises(PermissionError, match="theirs"), fetching():
+        raise PermissionError(errno.EACCES, "denied", "theirs.zip")
+
+    def refused(folder, remedy):
+        raise PermissionError(errno.EACCES, "denied", str(folder))
+
+    monkeypatch.setattr(records, "make_folder", refused)
+    with pytest.raises(UserError, match="cannot be written; .* MTUJAX_CACHE$"):
+        with fetching():
+            raise AssertionError
 
 
 def test_unknown_names_are_usage_errors(tmp_path):
