@@ -318,7 +318,7 @@ def test_two_processes_share_the_videos(tmp_path, weights_file):
     for name, scores in one.protocols.items():
         psnr, ssim = two.protocols[name].means
         assert (psnr, ssim) == pytest.approx(scores.means, abs=1e-4)
-    with EvaluationFolder(tmp_path / "two").taken():
+    with EvaluationFolder(tmp_path / "two").locked():
         status, said = run_by_two(tmp_path, *flags, "--out=two")
     assert 0 not in status, said
     assert "another evaluation is writing here" in said[0][1]
