@@ -22,7 +22,9 @@ _LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
 PYRAMID_SIDE = MOTION_STRIDE * 2 ** (_LEVELS - 1)  # of frames that have all levels
 _ITERATIONS = 3  # on each level
 _WINDOW = 5  # side of the window that is assumed to move as one
-_SMOOTH = 3  # side of the average over neighbouring motions
+_SMOOTH = 9  # side of the average over neighbouring motions
+_FIT = 3e4  # how fast a motion loses weight in it that leaves squared differences
+_PLAIN = 1e-5  # texture as much as which one without any weighs
 _DAMPING = 1e-4  # squared gradient below which there is no texture to track
 _STEP = 1.0  # largest step of an iteration in pixels of a level
 _GREY = (0.299, 0.587, 0.114)
@@ -225,12 +227,31 @@ def _refined(motion, before, after):
     across, down = _slopes((first + second) / 2)
     change = second - first
     products = [across**2, down**2, across * down, across * change, down * change]
-    xx, yy, xy, xt, yt = jnp.moveaxis(_mean(jnp.stack(products, -1), _WINDOW), -1, 0)
+    # What one of them does not show, as it enters or leaves, is no measurement.
+    products.append(change**2 + jnp.minimum(_beyond(motion), 1))
+    means = _mean(jnp.stack(products, -1), _WINDOW)
+    xx, yy, xy, xt, yt, unlike = jnp.moveaxis(means, -1, 0)
+    # About the smaller eigenvalue: texture in both directions.
+    texture = jnp.maximum(xx * yy - xy**2, 0) / (xx + yy + 1e-9)
+    weight = jnp.sqrt(texture + _PLAIN) / (1 + _FIT * unlike)
     xx, yy = xx + _DAMPING, yy + _DAMPING
     # The images move apart by twice the step: after by it, before by its opposite.
     scale = 2 * (xx * yy - xy**2)
     step = jnp.stack([xy * yt - yy * xt, xy * xt - xx * yt], -1) / scale[..., None]
-    return _mean(motion + jnp.clip(step, -_STEP, _STEP), _SMOOTH)
+    motion = motion + jnp.clip(step, -_STEP, _STEP)
+    # Where little is to be seen, the motion around counts.
+    weighted = jnp.concatenate([motion, jnp.ones_like(motion[..., :1])], -1)
+    total = _mean(weight[..., None] * weighted, _SMOOTH)
+    return total[..., :2] / total[..., 2:]
+
+
+def _beyond(motion):
+    """How far each pixel plus or less its motion lies outside the image: [B, h, w]."""
+    far = [
+        jnp.abs(motion[..., k]) - jnp.minimum(at, at.max() - at)
+        for k, at in enumerate(_places(*motion.shape[1:3]))
+    ]
+    return jnp.maximum(jnp.maximum(*far), 0)
 
 
 def _places(height, width):
@@ -251,12 +272,11 @@ def _mean(x, side):
     """Average of [B, h, w, C] over windows of `side`, the edge repeated."""
     reach = side // 2
     pads = ((0, 0), (reach, reach), (reach, reach), (0, 0))
+    x = jnp.pad(x, pads, mode="edge")
     # Not a sum of slices: XLA would fuse all iterations into one, and take minutes.
-    window = (1, side, side, 1)
-    total = lax.reduce_window(
-        jnp.pad(x, pads, mode="edge"), 0.0, lax.add, window, (1, 1, 1, 1), "VALID"
-    )
-    return total / side**2
+    for window in ((1, side, 1, 1), (1, 1, side, 1)):
+        x = lax.reduce_window(x, 0.0, lax.add, window, (1, 1, 1, 1), "VALID")
+    return x / side**2
 
 
 def _resampled(x, size, step):

@@ -15,7 +15,7 @@ from mtujax.ops.motion_samples import middle
 from mtujax.torch_port.layers import space_to_depth
 
 FILTER_SCALE = 8.0
-_LEVELS, _ITERATIONS, _WINDOW, _SMOOTH, _DAMPING = 4, 3, 5, 3, 1e-4
+_LEVELS, _ITERATIONS, _WINDOW, _SMOOTH, _DAMPING = 4, 3, 5, 9, 1e-4
 _REACH = 40.0
 _USUAL = (1.4, 1.3, 0.7, 0.0, -0.6, -1.0, -1.4, -1.7, -2.0, -2.1, -2.3, -2.4)
 
@@ -155,7 +155,23 @@ def _refined(motion, before, after):
     moments = _mean(slopes * change, _WINDOW).permute(0, 2, 3, 1)
     system = products + _DAMPING * torch.eye(2, device=motion.device)
     step = torch.linalg.solve(system, -moments / 2).permute(0, 3, 1, 2)
-    return _mean(motion + step.clamp(-1, 1), _SMOOTH)
+    trace = products.diagonal(dim1=-2, dim2=-1).sum(-1)
+    texture = torch.linalg.det(products).clamp(min=0) / (trace + 1e-9)
+    weight = torch.sqrt(texture[:, None] + 1e-5)
+    unlike = change**2 + _beyond(motion).clamp(max=1)
+    weight = weight / (1 + 3e4 * _mean(unlike, _WINDOW))
+    moved = weight * (motion + step.clamp(-1, 1))
+    return _mean(moved, _SMOOTH) / _mean(weight, _SMOOTH)
+
+
+def _beyond(motion):
+    """How far pixels that move by +-[B, 2, h, w] leave the image: [B, 1, h, w]."""
+    height, width = motion.shape[2:]
+    x = torch.arange(width, device=motion.device)
+    y = torch.arange(height, device=motion.device)[:, None]
+    places = [(motion[:, :1], x, width), (motion[:, 1:], y, height)]
+    outside = [F.relu(d.abs() - at.minimum(n - 1 - at)) for d, at, n in places]
+    return torch.maximum(*outside)
 
 
 def _mean(x, side):

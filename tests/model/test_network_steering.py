@@ -162,7 +162,7 @@ def test_a_clip_bears_values_that_are_not_finite():
 def test_tiles_with_motion_of_their_own_could_be_told(monkeypatch):
     """Guards the law above: a tile alone misses what moves into it."""
     model, params = network()
-    frames = panned(4, 93, 507)
+    frames = panned(4, 93, 507, step=(25, 14))
     whole = restored_by(Stream(model, params), frames)
     monkeypatch.setattr(tiles, "_blur", lambda model, window: None)
     tile = (96, 2 * default_overlap(model.config))

@@ -186,31 +186,70 @@ def test_an_iteration_solves_each_windows_equations(rng):
     motion = rng.normal(0, 1.5, (1, 20, 24, 2)).astype(np.float32)
     y, x = np.mgrid[:20, :24].astype(float)
 
+    def places(sign):
+        return y + sign * motion[0, ..., 1], x + sign * motion[0, ..., 0]
+
     def shifted(image, sign):
-        places = y + sign * motion[0, ..., 1], x + sign * motion[0, ..., 0]
-        return scipy.ndimage.map_coordinates(image, places, order=1, mode="nearest")
+        return scipy.ndimage.map_coordinates(
+            image, places(sign), order=1, mode="nearest"
+        )
 
     def mean(values, side):
         return scipy.ndimage.uniform_filter(values, side, mode="nearest")
 
     first, second = shifted(before, -1), shifted(after, 1)
+    beyond = np.zeros((20, 24))
+    for down, across in (places(-1), places(1)):
+        for far in (-down, down - 19, -across, across - 23):
+            beyond = np.maximum(beyond, far)
+    assert 0.05 < (beyond > 0).mean() < 0.5
     wide = np.pad((first + second) / 2, 1, mode="edge")
     slopes = [wide[1:-1, 2:] - wide[1:-1, :-2], wide[2:, 1:-1] - wide[:-2, 1:-1]]
     slopes = [slope / 2 for slope in slopes]
-    step = np.zeros((20, 24, 2))
+    change = second - first
+    step, weight = np.zeros((20, 24, 2)), np.zeros((20, 24))
     matrix = [[mean(a * b, 5) for b in slopes] for a in slopes]
-    vector = [mean(a * (second - first), 5) for a in slopes]
+    vector = [mean(a * change, 5) for a in slopes]
+    unlike = mean(change**2 + np.minimum(beyond, 1), 5)
     for place in np.ndindex(20, 24):
         system = np.array([[m[place] for m in row] for row in matrix])
+        texture_ = np.linalg.det(system) / (np.trace(system) + 1e-9)
+        weight[place] = np.sqrt(max(texture_, 0) + 1e-5) / (1 + 3e4 * unlike[place])
         system += 1e-4 * np.eye(2)
         # Both images move: the difference falls by twice a step along the slope.
         step[place] = np.linalg.solve(2 * system, [-v[place] for v in vector])
     assert (np.abs(step) > 1).any() and (np.abs(step) < 1).any()
-    wanted = motion[0] + np.clip(step, -1, 1)
-    wanted = np.stack([mean(wanted[..., k], 3) for k in (0, 1)], axis=-1)
+    wanted = weight[..., None] * (motion[0] + np.clip(step, -1, 1))
+    wanted = np.stack([mean(wanted[..., k], 9) for k in (0, 1)], axis=-1)
+    wanted /= mean(weight, 9)[..., None]
     corners = (steering._corners(image[None, ..., None]) for image in (before, after))
     found = steering._refined(motion, *corners)
     np.testing.assert_allclose(found[0], wanted, atol=1e-3)
+
+
+def test_what_enters_the_frame_does_not_disturb_the_motion_around():
+    """Something new beside each frame's edge, that no other frame shows."""
+    size, velocity = (160, 192), (6, 0)
+    before, current, after = shifts(velocity, size)
+    for frame, seed in ((before, 3), (current, 4), (after, 5)):
+        frame[:, :, -24:] = texture(size[0], 24, seed)
+    motion = np.asarray(frame_motion(before, current, after))[0]
+    error = np.linalg.norm(motion - velocity, axis=-1)
+    assert np.median(error[:, :-32]) < 0.3 and error[:, :-64].max() < 2
+    assert np.quantile(error[:, -24:], 0.9) < 8
+
+
+def test_a_plain_surface_moves_as_what_is_around_it():
+    size, velocity = (160, 192), (5, -4)
+    scene = texture(260, 292)
+    scene[100:150, 110:180] = 0.5  # a wall
+    frames = [
+        moved(scene, np.float64([[1, 0, t * 5], [0, 1, t * -4]]), size)
+        for t in (-1, 0, 1)
+    ]
+    motion = np.asarray(frame_motion(*frames))[0]
+    error = np.linalg.norm(motion - velocity, axis=-1)
+    assert error[60:90, 70:120].max() < 1
 
 
 @pytest.mark.parametrize("patch, lookahead", [(2, 1), (1, 0)])
