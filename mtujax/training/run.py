@@ -4,7 +4,9 @@ It can be stopped or killed at any time, and resumes from its last checkpoint.
 """
 
 import contextlib
+import dataclasses
 
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,6 +42,8 @@ from mtujax.training.validation import Validator, open_clips
 from mtujax.weights.files import is_run, load
 from mtujax.weights.safetensors_io import shape_findings
 
+_TEMPORAL = "temporal/conv/kernel"  # the only weights whose shape the window decides
+
 
 def first_params(
     model: MTUNet,
@@ -50,7 +54,8 @@ def first_params(
 ) -> dict:
     """Draws parameters, or takes those of `init_from` where it has them."""
     # `init_from` is a bundled name, a `.safetensors` file or a run directory. The
-    # former two lack the training-only layers, which are drawn.
+    # former two lack the training-only layers, which are drawn. Weights for another
+    # window serve as well: a causal network starts from one that looks ahead.
     params = init_params(model, jax.random.key(seed))
     if rescale_init:
         params = rescaled_params(params, filter_taps=model.config.filter_taps)
@@ -62,7 +67,11 @@ def first_params(
     else:
         loaded, given = load(init_from)
         network = loaded.config
-    flat = flatten_dict(inference_params(given), sep="/")
+    given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
+    given[_TEMPORAL] = _with_window(given[_TEMPORAL], network, model.config)
+    window = {name: getattr(model.config, name) for name in ("lookback", "lookahead")}
+    network = dataclasses.replace(network, **window)
+    flat = flatten_dict(inference_params(unflatten_dict(given, sep="/")), sep="/")
     shapes = {name: value.shape for name, value in flat.items()}
     findings = shape_findings(shapes, expected_shapes(model.config))
     # Weights for another activation have the same shapes, but do not fit.
@@ -72,8 +81,19 @@ def first_params(
             f"init_from {init_from}: not weights of this network: "
             f"{'; '.join(fields) or findings[0]}"
         )
-    given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
     return unflatten_dict(flatten_dict(params, sep="/") | given, sep="/")
+
+
+def _with_window(kernel, there, here):
+    """The temporal layer's kernel for another window; new frames weigh nothing."""
+    side = there.patch**2
+    places = [range(-cfg.lookback, cfg.lookahead + 1) for cfg in (there, here)]
+    frames, others = jnp.split(kernel, [3 * side * len(places[0])], axis=2)
+    frames = einops.rearrange(frames, "h w (s f c) o -> f h w s c o", s=side, c=3)
+    known = dict(zip(places[0], frames, strict=True))
+    kept = [known.get(place, jnp.zeros_like(frames[0])) for place in places[1]]
+    kept = einops.rearrange(kept, "f h w s c o -> h w (s f c) o")
+    return jnp.concatenate([kept, others], axis=2)
 
 
 def rescaled_params(params: dict, *, filter_taps: int = 0) -> dict:

@@ -3,11 +3,13 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from networks import TINY
 
+from mtujax import restore_clip
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, inference_params, init_params
 from mtujax.training.run import first_params, rescaled_params
@@ -45,6 +47,45 @@ def test_weights_of_another_network_are_refused(tmp_path):
         first_params(MODEL, init_from=str(tmp_path / "wider.safetensors"))
     with pytest.raises(UserError, match="no such"):
         first_params(MODEL, init_from=str(tmp_path / "missing.safetensors"))
+
+
+CAUSAL, AHEAD = (
+    dataclasses.replace(TINY, lookback=back, lookahead=ahead)
+    for back, ahead in ((1, 0), (2, 1))
+)
+
+
+def started(tmp_path, there, params, here):
+    """Inference parameters that network `here` gets from those of network `there`."""
+    path = tmp_path / "there.safetensors"
+    save_weights(path, there, params)
+    return inference_params(first_params(MTUNet(here), init_from=str(path)))
+
+
+def test_a_network_starts_from_one_of_another_window_and_restores_as_it_did(tmp_path):
+    causal = init_params(MTUNet(CAUSAL), jax.random.key(0))
+    ahead = started(tmp_path, CAUSAL, causal, AHEAD)
+    clip = np.random.default_rng(0).random((1, 3, 32, 32, 3)).astype(np.float32)
+    one, other = (
+        restore_clip(MTUNet(config), inference_params(params), jnp.asarray(clip))[1]
+        for config, params in ((CAUSAL, causal), (AHEAD, ahead))
+    )
+    np.testing.assert_allclose(other, one, atol=1e-5)
+    back = flat(started(tmp_path, AHEAD, ahead, CAUSAL))
+    for name, value in flat(inference_params(causal)).items():
+        np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+def test_the_frames_that_both_see_keep_their_weights_and_what_else_is_read(tmp_path):
+    fields = {"patch": 2, "activation": "leaky", "motion_samples": 2}
+    causal, ahead = (dataclasses.replace(form, **fields) for form in (CAUSAL, AHEAD))
+    params = init_params(MTUNet(ahead), jax.random.key(1))
+    name = "temporal/conv/kernel"
+    wide, narrow = flat(params)[name], flat(started(tmp_path, ahead, params, causal))
+    # Of each pixel of a patch the frames -2, -1, 0 and 1 in turn.
+    kept = [row + k for row in range(0, 48, 12) for k in range(3, 9)]
+    rest = range(48, wide.shape[2])
+    np.testing.assert_array_equal(narrow[name], wide[:, :, [*kept, *rest]])
 
 
 def test_spread_weights_see_differences_only_and_keep_the_size_of_features():
