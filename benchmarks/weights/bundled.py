@@ -45,12 +45,12 @@ from mtujax.common.progress import FrameProgress
 from mtujax.common.text import markdown
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.folders import find
-from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.evaluation.api import evaluate
 from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import to_json
 from mtujax.ops.resampling import to_unit_range
+from mtujax.video.image_files import read_image
 
 QUICK = 2, 5  # clips, and frames of each
 REST, SETTLED = 10, 4  # frames of a clip at rest; those before its changes count

@@ -24,9 +24,9 @@ from mtujax.common.dataclass_json import plain
 from mtujax.common.progress import FrameProgress
 from mtujax.common.text import Column, Table, markdown
 from mtujax.config import DEFAULT_WEIGHTS
-from mtujax.data.images import read_image
 from mtujax.evaluation.api import evaluate
 from mtujax.ops.resampling import from_unit_range, to_unit_range
+from mtujax.video.image_files import read_image
 from mtujax.video.image_folder import FolderWriter, ImageKind
 
 SHARES = 1.0, 0.5, 0.35, 0.25, 0.1

@@ -20,8 +20,8 @@ from mtujax.common.dataclass_json import read_json, write_json
 from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, frame_files
 from mtujax.data.frames import KINDS, FrameSource, VideoInfo, no_split, video_info
-from mtujax.data.images import decode
 from mtujax.errors import UserError
+from mtujax.video.image_files import decode
 
 VERSION = 1
 _MANIFEST = "manifest.json"

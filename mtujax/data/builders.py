@@ -18,8 +18,8 @@ from mtujax.common.files import to_disk
 from mtujax.data.datasets import dataset
 from mtujax.data.folders import find
 from mtujax.data.frames import KINDS, video_info
-from mtujax.data.images import damage
 from mtujax.errors import UserError
+from mtujax.video.image_files import damage
 
 VERSION = tfds.core.Version("1.0.0")
 

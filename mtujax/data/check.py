@@ -10,8 +10,8 @@ import numpy as np
 from mtujax.common.text import counted, listed
 from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, FolderVideo, find
-from mtujax.data.images import read_image
 from mtujax.errors import UserError
+from mtujax.video.image_files import read_image
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ import numpy as np
 
 from mtujax.common.threads import default_threads
 from mtujax.data.folders import FolderVideo, find
-from mtujax.data.images import decode, image_size
 from mtujax.errors import UsageError, UserError
+from mtujax.video.image_files import decode, image_size
 
 KINDS = ("blurry", "sharp")
 

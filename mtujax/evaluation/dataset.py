@@ -16,10 +16,10 @@ from mtujax.data.datasets import config_of, dataset
 from mtujax.data.flow import ComputedMotion, FlowFiles, dis_flow
 from mtujax.data.folders import find
 from mtujax.data.frames import FolderFrames, FrameSource, VideoInfo
-from mtujax.data.images import decode
 from mtujax.data.locate import flow_beside, holds_flow, open_frames
 from mtujax.errors import UserError
 from mtujax.evaluation.schedule import LaneStep, window_ends
+from mtujax.video.image_files import decode
 
 _ARRAY = ".npy"
 _PNG_DEPTH = 24  # byte of a PNG with the number of bits of a channel

@@ -12,10 +12,9 @@ import numpy as np
 
 from mtujax.common.files import FRAME_SUFFIXES
 from mtujax.common.text import counted
-from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
-from mtujax.video.image_decoding import decode_image
+from mtujax.video.image_files import decode_image, read_image
 
 _ALPHA = 8 / 255  # opacity up to which a cut-out's border counts as empty
 

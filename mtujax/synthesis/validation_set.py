@@ -14,11 +14,11 @@ import numpy as np
 
 from mtujax.common.dataclass_json import read_json
 from mtujax.common.files import digest, file_digest
-from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
 from mtujax.synthesis.photos import images_in
 from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
+from mtujax.video.image_files import read_image
 
 FRAMES, HEIGHT, WIDTH = 13, 360, 640
 _NOISY = dict(shot=(1e-4, 3e-4), read=(5e-4, 1e-3), compressed=1.0, crf=(23, 23))

@@ -18,10 +18,10 @@ import numpy as np
 from mtujax.common.files import FRAME_SUFFIXES, irregular, natural_key
 from mtujax.common.text import listed
 from mtujax.errors import UserError
-from mtujax.video.image_decoding import decode_noting
-from mtujax.video.image_metadata import (
+from mtujax.video.image_files import (
     PNG_SIGNATURE,
     Metadata,
+    decode_noting,
     read_metadata,
     upright,
     with_metadata,

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scenery import waves
 
-from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis import validation_set as validation
 from mtujax.synthesis.validation_set import (
@@ -18,6 +17,7 @@ from mtujax.synthesis.validation_set import (
     recipe,
     validation_clips,
 )
+from mtujax.video.image_files import read_image
 
 
 def test_the_recipe_is_what_the_documentation_says():

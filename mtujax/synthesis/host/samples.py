@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from mtujax.data.clips import ClipSpec, Sample, Samples, too_small
-from mtujax.data.images import read_image
 from mtujax.errors import UserError
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.photos import photographs, read_cutout, scaled_down
 from mtujax.synthesis.settings import BlurSettings
+from mtujax.video.image_files import read_image
 
 
 class PhotoSamples(Samples):

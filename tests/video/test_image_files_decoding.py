@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mtujax.data.images import decode
 from mtujax.errors import UserError
-from mtujax.video.image_decoding import decode_image
+from mtujax.video.image_files import decode, decode_image
 from mtujax.video.image_folder import FolderReader
 
 
@@ -57,7 +56,7 @@ def test_libraries_print_nothing_about_a_pngs_metadata_or_damage(rng, capfd):
 
 THREADS = """
 import os, sys, threading
-from mtujax.video.image_decoding import decode_noting
+from mtujax.video.image_files import decode_noting
 data = open(sys.argv[1], "rb").read()
 def write():
     for k in range(300):

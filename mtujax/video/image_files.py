@@ -1,16 +1,26 @@
-"""What image files say about their picture: colour profile, EXIF, XMP, resolution.
+"""PNG and JPEG files: their metadata, their damage and, through OpenCV, their pixels.
 
-It is carried from a frame to its restored form as it is, but for what is no longer so:
-the orientation, which has been applied, and pictures of the picture.
+Colour profile, EXIF, XMP and resolution are carried from a frame to its restored form,
+but for what is no longer so: the orientation, which has been applied, and pictures of
+the picture. Letters: H W pixels, C channels.
 """
 
+import contextlib
 import dataclasses
+import os
 import re
 import struct
+import sys
+import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
+import cv2
 import numpy as np
+
+from mtujax.errors import UserError
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NEEDED = b"IHDR PLTE tRNS IDAT IEND".split()
@@ -78,11 +88,6 @@ def bare(data: bytes) -> bytes:
     view = memoryview(data)
     needed = (view[at:end] for name, at, end in _chunks(data) if name in _NEEDED)
     return b"".join([PNG_SIGNATURE, *needed])
-
-
-def is_whole_png(data: bytes) -> bool:
-    """Whether all that the pixels of a PNG need is there and undamaged."""
-    return any(name == b"IEND" for name, *_ in _chunks(data, pixels=True))
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -239,3 +244,110 @@ def _entries(exif, start):
         if at + 12 > len(exif):
             return
         yield (*struct.unpack_from(f"{order}HHI", exif, at), at + 8)
+
+
+_OF_LIBRARY = re.compile(
+    "Corrupt JPEG|Premature end of JPEG|Invalid SOS|libjpeg|libpng"
+)
+_STDERR = threading.Lock()  # the process has only one
+
+
+def decode_image(data: bytes, flags: int) -> np.ndarray | None:
+    """Decodes to [H, W] or [H, W, C], as `cv2.imdecode` does; None if damaged."""
+    if not data:
+        return None
+    if data[:8] == PNG_SIGNATURE and all(
+        name != b"IEND" for name, *_ in _chunks(data, pixels=True)
+    ):
+        return None  # something that the pixels need is missing or damaged
+    return cv2.imdecode(np.frombuffer(bare(data), np.uint8), flags)
+
+
+def decode_noting(data: bytes, flags: int) -> tuple[np.ndarray | None, bool]:
+    """`decode_image`, and whether damage was passed over. One thread at a time."""
+    if data[:8] == PNG_SIGNATURE:
+        return decode_image(data, flags), False
+    # Libraries write to the process's standard error: about a JPEG's damage.
+    with _caught() as lines:
+        image = decode_image(data, flags)
+    return image, any(map(_OF_LIBRARY.match, lines))
+
+
+@contextlib.contextmanager
+def _caught() -> Iterator[list[str]]:
+    """Collects lines written to standard error; what is of no library goes there."""
+    lines = []
+    with _STDERR, tempfile.TemporaryFile() as file:
+        try:
+            kept = os.dup(2)
+        except OSError:  # it is closed
+            yield lines
+            return
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            for line in file.read().decode(errors="replace").splitlines(keepends=True):
+                if _OF_LIBRARY.match(line):
+                    lines.append(line)
+                else:  # of another thread
+                    os.write(2, line.encode())
+
+
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_JPEG_TAIL = 64  # bytes that some cameras append
+
+
+def damage(data: bytes) -> str | None:
+    """What is wrong with an image file, found without decoding it, or None."""
+    # Decoders differ in what they accept (a truncated JPEG decodes to a grey strip), so
+    # none is used. A PNG has checksums; in a JPEG only a missing end is found.
+    if not data:
+        return "empty file"
+    if data[:8] == PNG_SIGNATURE:
+        for name, start, end in png_chunks(data):
+            if not is_intact(data, start, end):
+                return "damaged: a checksum does not fit"
+            if name == b"IEND":
+                return None
+        return "cut short"
+    if data[:2] == _JPEG:
+        # Blocks that were never written to disk are zeros.
+        tail = data.rstrip(b"\0")[-_JPEG_TAIL:]
+        return None if _JPEG_END in tail else "cut short"
+    return "neither PNG nor JPEG"
+
+
+def decode(data: bytes, name: str | os.PathLike, *, deep: bool = False) -> np.ndarray:
+    """Decodes a dataset's image to [H, W, 3] RGB uint8; a UserError if damaged."""
+    # Grey is repeated, opacity dropped, and OpenCV orients a JPEG by its EXIF tag. 16
+    # bits become 8; with `deep`, those of a PNG become uint16.
+    if wrong := damage(data):
+        raise UserError(f"{name}: {wrong}")
+    flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH * deep
+    if data[:8] == PNG_SIGNATURE:
+        flag |= cv2.IMREAD_IGNORE_ORIENTATION
+    image = cv2.imdecode(np.frombuffer(bare(data), np.uint8), flag)
+    if image is None:
+        raise UserError(f"{name}: cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decodes a PNG or JPEG file to [H, W, 3] RGB uint8; a UserError if damaged."""
+    return decode(path.read_bytes(), path)
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Rows H and columns W of an image of a dataset; a PNG is not decoded."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    if head[:8] == PNG_SIGNATURE and len(head) == 24:
+        columns, rows = struct.unpack_from(">II", head, 16)
+        return rows, columns
+    return read_image(path).shape[:2]

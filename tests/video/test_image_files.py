@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
+from mtujax.video.image_files import bare, read_metadata, upright, with_metadata
 from mtujax.video.image_folder import FolderReader, FolderWriter
-from mtujax.video.image_metadata import bare, read_metadata, upright, with_metadata
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:tiff="t"><a tiff:Orientation="6"/></x:xmpmeta>'
