@@ -18,7 +18,6 @@ from av.error import FFmpegError
 from mtujax.common.text import counted
 from mtujax.errors import UserError
 from mtujax.video import packets, side_streams as extras
-from mtujax.video.clock import ARBITRARY, Clock, read_clock
 from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost, sampling
 from mtujax.video.container import is_tile, main_video, open_media, side_data
 from mtujax.video.decoding import (
@@ -29,6 +28,7 @@ from mtujax.video.decoding import (
     is_interlaced,
 )
 from mtujax.video.info import TOLERANCE, Colour, Orientation, VideoInfo
+from mtujax.video.packets import ARBITRARY, Clock, read_clock
 
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
 

@@ -14,7 +14,6 @@ from av.error import FFmpegError
 from av.stream import Disposition
 
 from mtujax.video import packets
-from mtujax.video.clock import Clock
 from mtujax.video.container import (
     ANY_BYTES,
     is_cover,
@@ -22,6 +21,7 @@ from mtujax.video.container import (
     printable,
     readable,
 )
+from mtujax.video.packets import Clock
 
 # Of the container itself, not of the video.
 OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}

@@ -9,9 +9,8 @@ import pytest
 
 from mtujax.video.codecs import choose
 from mtujax.video.info import Orientation, VideoInfo
-from mtujax.video.joining import Part, join
 from mtujax.video.reader import VideoReader
-from mtujax.video.writer import VideoWriter
+from mtujax.video.writer import Part, VideoWriter, join
 
 ONE, FAR = 1 << 16, 1 << 30
 # (a, b, c, d) of x' = a x + c y, y' = b x + d y: all ways to lay down a picture.
