@@ -14,8 +14,8 @@ import numpy as np
 from jax import lax
 
 from mtujax.model.clip import clip_windows, window_at
-from mtujax.model.layers import Conv, UpConv
 from mtujax.model.network import MTUNet, initial_state
+from mtujax.model.unit import Conv, UpConv
 from mtujax.ops.resampling import to_unit_range
 
 FEWEST = 1e-3

@@ -12,8 +12,7 @@ import numpy as np
 from jax import lax
 
 from mtujax.config import ModelConfig
-from mtujax.model.network import MTUNet, RecurrentState, initial_state
-from mtujax.model.nonfinite import Replaced
+from mtujax.model.network import MTUNet, RecurrentState, Replaced, initial_state
 from mtujax.ops.resampling import native
 
 

@@ -1,8 +1,9 @@
 """The multi-task unit and its parts: detail network, motion layer, deblur layer.
 
-Reference: Son et al. 2022, Sec. 3.3 and Fig. 4; layer sizes from the released models.
-Letters: B batch, H W patches of p x p pixels (multiples of 4), h w motion grid
-(H / 4, W / 4), C channels, D displacements.
+Reference: Son et al. 2022, Sec. 3.3 and Fig. 4; layer sizes from the released models,
+as the weights' initial distribution. Letters: B batch, H W patches of p x p pixels
+(multiples of 4), h w motion grid (H / 4, W / 4), C channels in, O channels out, D
+displacements.
 """
 
 from typing import NamedTuple
@@ -12,11 +13,80 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mtujax.config import ModelConfig
-from mtujax.model.layers import Conv, ResidualBlock, UpConv
+from mtujax.config import LEAKY_SLOPE, ModelConfig
+from mtujax.ops.convolution import conv_general_dilated, conv_transpose2d
 from mtujax.ops.matching import best_displacement, cost_volume, match
 from mtujax.ops.resampling import area_downsample, depth_to_space
 from mtujax.ops.warping import displace
+
+kernel_init = nn.initializers.normal(0.03)
+
+
+def activate(x: jax.Array, activation: str | None) -> jax.Array:
+    """Applies "relu", "leaky" or, for None, nothing to x [..., C]."""
+    if activation is None:
+        return x
+    return nn.relu(x) if activation == "relu" else nn.leaky_relu(x, LEAKY_SLOPE)
+
+
+class Conv(nn.Module):
+    """A convolution with bias, zero-padded on every side, and an activation or None."""
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    padding: int = 1
+    activation: str | None = "relu"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps x [B, H, W, C] to [B, H // stride, W // stride, O]."""
+        y = nn.Conv(
+            self.features,
+            (self.kernel, self.kernel),
+            strides=self.stride,
+            padding=self.padding,
+            kernel_init=kernel_init,
+            dtype=self.dtype,
+            conv_general_dilated=conv_general_dilated,
+            name="conv",
+        )(x)
+        return activate(y, self.activation)
+
+
+class UpConv(nn.Module):
+    """A transposed convolution (4x4, stride 2) with bias and an activation."""
+
+    features: int
+    activation: str = "relu"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps x [B, H, W, C] to [B, 2H, 2W, O]."""
+        shape = (4, 4, x.shape[-1], self.features)
+        kernel = self.param("kernel", kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = conv_transpose2d(x, kernel) + bias.reshape(1, 1, 1, -1)
+        return activate(y, self.activation)
+
+
+class ResidualBlock(nn.Module):
+    """x + two 3x3 convolutions, each followed by the activation."""
+
+    features: int
+    activation: str = "relu"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps x [B, H, W, C] to [B, H, W, C]."""
+        like = {"activation": self.activation, "dtype": self.dtype}
+        y = Conv(self.features, name="conv_0", **like)(x)
+        return x + Conv(self.features, name="conv_1", **like)(y)
+
 
 _FILTER_SCALE = 8.0  # of weights: neighbours differ little, so their effect is small
 
