@@ -14,7 +14,7 @@ from networks import slow
 import mtujax.cli.app as command
 from mtujax.cli.deblur import deblur, seconds
 from mtujax.deblur.api import deblur_video
-from mtujax.deblur.options import Options
+from mtujax.deblur.output import Options
 
 
 def write_folder(path, count, height=16, width=24):

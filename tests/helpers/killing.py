@@ -182,11 +182,11 @@ def _frames(folder):
 def _deblur(output, motion):
     from networks import SMALLEST
 
-    from mtujax.deblur import session
+    from mtujax.deblur import api
     from mtujax.deblur.api import deblur_video
     from mtujax.model.network import MTUNet
 
-    session.Restorer = _Restorer
+    api.Restorer = _Restorer
     Path("elsewhere").mkdir(exist_ok=True)
     report = deblur_video(
         "in",

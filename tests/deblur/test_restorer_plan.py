@@ -8,8 +8,8 @@ import pytest
 from needs import step_bytes
 from networks import TINY
 
-from mtujax.deblur import memory
-from mtujax.deblur.memory import available_bytes, host_bytes, plan
+from mtujax.deblur import restorer
+from mtujax.deblur.restorer import available_bytes, host_bytes, plan
 from mtujax.errors import UserError, out_of_memory
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream
