@@ -2,7 +2,7 @@
 
 Several videos of different lengths advance together, on all local devices; processes
 share the videos out. No more than a few frames of each are in memory. Finished videos
-are kept one by one (`evaluation.results_folder`), so that a later start resumes; a
+are kept one by one (`evaluation.results`), so that a later start resumes; a
 folder that holds another evaluation is refused.
 """
 
@@ -20,19 +20,22 @@ from mtujax.common.hardware import machine
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.errors import UsageError, UserError, check_least
 from mtujax.evaluation.dataset import ResultFrames, Videos
+from mtujax.evaluation.lanes import Setup, share_out
 from mtujax.evaluation.method import open_subject
-from mtujax.evaluation.results import Evaluation, Method, Scored, to_json, write_results
-from mtujax.evaluation.results_folder import (
+from mtujax.evaluation.results import (
     FRAMES,
     RESULTS,
     TABLE,
     VIDEOS,
+    Evaluation,
     EvaluationFolder,
+    Method,
+    Scored,
+    to_json,
+    write_results,
 )
 from mtujax.evaluation.runner import Clocks, Work, evaluate_share
-from mtujax.evaluation.schedule import share_out
 from mtujax.evaluation.scores import ProtocolScores
-from mtujax.evaluation.step import Setup
 from mtujax.evaluation.tables import as_text, video_rows
 from mtujax.metrics.image import GAUSSIAN_SIDE
 from mtujax.metrics.protocols import DEFAULT, find_protocol

@@ -18,7 +18,7 @@ from mtujax.data.folders import find
 from mtujax.data.frames import FolderFrames, FrameSource, VideoInfo
 from mtujax.data.locate import flow_beside, holds_flow, open_frames
 from mtujax.errors import UserError
-from mtujax.evaluation.schedule import LaneStep, window_ends
+from mtujax.evaluation.lanes import LaneStep, window_ends
 from mtujax.video.image_files import decode
 
 _ARRAY = ".npy"
@@ -277,7 +277,7 @@ class LaneReader:
         self._exact = exact
 
     def __call__(self, step: LaneStep) -> tuple[LaneStep, dict[str, np.ndarray]]:
-        """Reads what `evaluation.step.lane_step` is given; zeros in idle lanes."""
+        """Reads what `lanes.lane_step` is given; zeros in idle lanes."""
         lanes, (back, ahead) = len(step.targets), self._reach
         low, high = window_ends(
             step.targets, self.lengths, lookback=back, lookahead=ahead

@@ -14,8 +14,7 @@ from mtujax.common.files import digest, file_digest
 from mtujax.config import ModelConfig
 from mtujax.errors import UsageError
 from mtujax.evaluation.results import Method
-from mtujax.model.cost import parameter_count
-from mtujax.model.network import MTUNet, inference_params
+from mtujax.model.network import MTUNet, inference_params, parameter_count
 from mtujax.weights.files import is_run, load, locate
 
 

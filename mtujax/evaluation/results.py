@@ -1,6 +1,15 @@
-"""One evaluation as a JSON file: sums of scores, and all that they depend on.
+"""What an evaluation writes: finished videos one by one, then tables and totals.
 
-Version 1, read by `read_results` and by `mtujax report`:
+    settings.json   what is evaluated; another evaluation is refused
+    videos/         a file for each finished video, from which a later start resumes
+    frames/         restored frames, if they are kept: VIDEO/FRAME.png
+    results.json    everything, see below
+    frames.csv      a row for each frame; blank where a protocol does not count it
+    videos.csv      a row for each video, and the total
+    table.md        the table of videos, for readers
+
+`results.json`, version 1, has sums of scores and all that they depend on; it is read by
+`read_results` and by `mtujax report`:
 
     kind, version   "mtujax evaluation", 1
     device          kind of the first device, as JAX names it
@@ -25,11 +34,15 @@ A number that is not finite is text: "nan", "inf"; a mean of no pairs is null. M
 for readers; `read_results` takes sums and computes them again.
 """
 
+import contextlib
+import csv
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from mtujax.common.dataclass_json import (
     from_dict,
@@ -38,6 +51,7 @@ from mtujax.common.dataclass_json import (
     to_dict,
     write_json,
 )
+from mtujax.common.files import one_at_a_time, publish, staged, whole_output
 from mtujax.config import ModelConfig
 from mtujax.data.frames import VideoInfo
 from mtujax.errors import UserError
@@ -45,8 +59,10 @@ from mtujax.evaluation.scores import (
     ConsistencySums,
     MotionSums,
     ProtocolScores,
+    VideoRecord,
     add_up,
 )
+from mtujax.video.image_folder import FolderWriter, ImageKind
 
 T = TypeVar("T")
 
@@ -240,3 +256,121 @@ def evaluation_of(values: dict) -> Evaluation:
 def _split(sums):
     sums = dict(sums)
     return {"counted": sums.pop("counted"), "sums": sums}
+
+
+SETTINGS, RESULTS, TABLE = "settings.json", "results.json", "table.md"
+FRAMES, VIDEOS = "frames.csv", "videos.csv"
+"""Names of files in the folder."""
+
+
+class EvaluationFolder:
+    """Where an evaluation keeps its results."""
+
+    def __init__(self, path: Path):
+        """Creates the folder."""
+        self.path = path
+        try:
+            (path / "videos").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be the folder of an evaluation ({error.strerror})"
+            ) from error
+
+    @contextlib.contextmanager
+    def locked(self, *, first: bool = True) -> Iterator[None]:
+        """Keeps other evaluations out; the first process locks for all."""
+        if not first:
+            yield
+            return
+        busy = "another evaluation is writing here; stop that, or name another folder"
+        with one_at_a_time(self.path / ".lock", self.path, busy=busy):
+            yield
+
+    def settings(self) -> dict | None:
+        """Reads the settings; None in a new folder."""
+        remedy = "name another folder, or delete it"
+        try:
+            return read_json(self.path / SETTINGS, remedy)
+        except FileNotFoundError:
+            if any((self.path / "videos").iterdir()):
+                raise UserError(
+                    f"{self.path}: {SETTINGS} is missing, so what is finished there is "
+                    f"of unknown origin; {remedy}"
+                ) from None
+            return None
+
+    def write_settings(self, settings: dict) -> None:
+        """Writes the settings, JSON values."""
+        write_json(self.path / SETTINGS, settings)
+
+    def results(self) -> Evaluation | None:
+        """Reads an earlier start's results; None unless all tables are there, too."""
+        if not all((self.path / name).is_file() for name in (TABLE, FRAMES, VIDEOS)):
+            return None
+        try:
+            return read_results(self.path / RESULTS)
+        except UserError:
+            return None
+
+    def finished(self, video: str, *, frames: bool) -> VideoRecord | None:
+        """Reads a video's record; None if missing or damaged, or without `frames`."""
+        if frames and not (self.path / "frames" / video).is_dir():
+            return None
+        try:
+            return read_json(self._record(video), kind=VideoRecord)
+        except (FileNotFoundError, UserError):
+            return None
+
+    def finish(self, record: VideoRecord) -> None:
+        """Saves the record of a finished video."""
+        write_json(self._record(record.video.name), dataclasses.asdict(record))
+
+    def frames_of(self, video: str) -> "SavedFrames":
+        """Opens a writer of a video's restored frames."""
+        return SavedFrames(self.path / "frames", video)
+
+    def write_rows(self, name: str, rows: Iterable[dict]) -> None:
+        """Writes a CSV file of at least one row, all with the same columns."""
+        rows = iter(rows)
+        first = next(rows)
+        with (
+            whole_output(self.path / name, folder=False) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = csv.DictWriter(file, list(first))
+            table.writeheader()
+            table.writerow(first)
+            table.writerows(rows)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a text file."""
+        with whole_output(self.path / name, folder=False) as part:
+            part.write_text(text, "utf-8")
+
+    def _record(self, video):
+        return self.path / "videos" / f"{video}.json"
+
+
+class SavedFrames:
+    """Restored frames of a video as PNG files, under their final name once whole."""
+
+    def __init__(self, folder: Path, video: str):
+        """Creates a folder to write to; leftovers of an earlier start are deleted."""
+        folder.mkdir(exist_ok=True)
+        self._stack = contextlib.ExitStack()
+        staging = staged(folder / video, folder=True)
+        self._made = self._stack.enter_context(staging)
+        self._writer = FolderWriter(self._made.path)
+
+    def write(self, name: str, frame: np.ndarray) -> None:
+        """Writes a frame [H, W, 3] uint8; its name has no suffix."""
+        self._writer.write(frame, ImageKind(f"{name}.png"))
+
+    def finish(self) -> None:
+        """Gives the folder its final name."""
+        with self._stack:
+            publish(self._made, overwrite=True)
+
+    def abandon(self) -> None:
+        """Deletes what was written, unless it is finished."""
+        self._stack.close()

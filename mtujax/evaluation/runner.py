@@ -17,10 +17,9 @@ import numpy as np
 from mtujax.common.threads import Behind, in_order
 from mtujax.data.flow import FlowFiles
 from mtujax.evaluation.dataset import LaneReader, ResultFrames, Videos
-from mtujax.evaluation.results_folder import EvaluationFolder
-from mtujax.evaluation.schedule import schedule_steps
+from mtujax.evaluation.lanes import Setup, lane_map, schedule_steps
+from mtujax.evaluation.results import EvaluationFolder
 from mtujax.evaluation.scores import Tally, VideoRecord
-from mtujax.evaluation.step import Setup, lane_map
 
 _STEPS_AHEAD = 4  # read before they are needed
 _STEPS_BEHIND = 2  # on the device before their scores are fetched

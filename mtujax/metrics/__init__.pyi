@@ -8,13 +8,11 @@ from .image import (
 from .motion import (
     alignment_accuracy as alignment_accuracy,
     end_point_error as end_point_error,
+    temporal_consistency as temporal_consistency,
+    warping_error as warping_error,
 )
 from .protocols import (
     PROTOCOLS as PROTOCOLS,
     Protocol as Protocol,
     find_protocol as find_protocol,
-)
-from .temporal import (
-    temporal_consistency as temporal_consistency,
-    warping_error as warping_error,
 )

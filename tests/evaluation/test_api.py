@@ -24,8 +24,7 @@ from mtujax.data.flow import dis_flow, estimate_motion
 from mtujax.errors import UserError
 from mtujax.evaluation.api import evaluate
 from mtujax.evaluation.results import read_results
-from mtujax.metrics.motion import alignment_accuracy
-from mtujax.metrics.temporal import warping_error
+from mtujax.metrics.motion import alignment_accuracy, warping_error
 from mtujax.model.network import MTUNet, init_params
 from mtujax.model.stream import Stream
 

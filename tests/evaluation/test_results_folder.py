@@ -15,8 +15,7 @@ from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
 from mtujax.evaluation import api as evaluation
 from mtujax.evaluation.dataset import Videos
-from mtujax.evaluation.results import read_results
-from mtujax.evaluation.results_folder import EvaluationFolder
+from mtujax.evaluation.results import EvaluationFolder, read_results
 
 gopro, run, whole = evaluated.gopro, evaluated.run, evaluated.whole
 network, score, made = evaluated.network, evaluated.score, evaluated.made

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtujax.common.threads import in_order
-from mtujax.evaluation.schedule import Place, schedule_steps, share_out, window_ends
+from mtujax.evaluation.lanes import Place, schedule_steps, share_out, window_ends
 
 LENGTHS = {3: 5, 0: 2, 7: 1, 4: 4, 9: 3}
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mtujax.data.flow import dis_flow, estimate_motion
-from mtujax.metrics.temporal import temporal_consistency, warping_error
+from mtujax.metrics.motion import temporal_consistency, warping_error
 
 
 def naive_error(previous, current, flow, counts):
