@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 
 from mtujax.common.text import counted
-from mtujax.video.container import side_data
 from mtujax.video.info import (
     BT709,
     BT2020,
@@ -29,6 +28,7 @@ from mtujax.video.info import (
     SMPTE170M,
     Colour,
 )
+from mtujax.video.media import side_data
 
 PQ, HLG = 16, 18  # H.273 transfer characteristics
 

@@ -15,7 +15,7 @@ import av
 from av.error import BlockingIOError, EOFError, FFmpegError
 
 from mtujax.common.text import counted
-from mtujax.video.packets import Clock
+from mtujax.video.media import Clock
 
 _STEADY = Clock()
 _EARLY = 8  # frames after which an absent field means damage

@@ -17,9 +17,8 @@ from av.error import FFmpegError
 
 from mtujax.common.text import counted
 from mtujax.errors import UserError
-from mtujax.video import packets, side_streams as extras
+from mtujax.video import media, side_streams as extras
 from mtujax.video.color import Pixels, coding, is_full_range, is_hdr, lost, sampling
-from mtujax.video.container import is_tile, main_video, open_media, side_data
 from mtujax.video.decoding import (
     Decoder,
     damage_notes,
@@ -28,7 +27,15 @@ from mtujax.video.decoding import (
     is_interlaced,
 )
 from mtujax.video.info import TOLERANCE, Colour, Orientation, VideoInfo
-from mtujax.video.packets import ARBITRARY, Clock, read_clock
+from mtujax.video.media import (
+    ARBITRARY,
+    Clock,
+    is_tile,
+    main_video,
+    open_media,
+    read_clock,
+    side_data,
+)
 
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
 
@@ -123,9 +130,7 @@ class VideoReader(contextlib.AbstractContextManager):
         Raises:
             UserError: if the frame rate varies.
         """
-        if not packets.has_constant_rate(
-            self._path, self._stream.index, self.info.rate
-        ):
+        if not media.has_constant_rate(self._path, self._stream.index, self.info.rate):
             raise UserError(
                 f"{self._path}: has a variable frame rate, which {title} cannot hold: "
                 "write .mp4 or .mkv"
@@ -165,10 +170,10 @@ class VideoReader(contextlib.AbstractContextManager):
             cover = ", only a cover picture" if found else ""
             raise UserError(f"{self._path}: has no video stream{cover}")
         if self._stream.codec_context is None:
-            codec = packets.unknown_codec(self._path)
+            codec = media.unknown_codec(self._path)
             raise UserError(f"{self._path}: its video codec ({codec}) is not known")
         tag = self._stream.codec_tag
-        if packets.is_encrypted(self._path, self._stream.index, tag):
+        if media.is_encrypted(self._path, self._stream.index, tag):
             raise UserError(f"{self._path}: its video is encrypted, and cannot be read")
         head = next(self._decoded, None)
         if head is None:
@@ -177,7 +182,7 @@ class VideoReader(contextlib.AbstractContextManager):
         self._first_pts = head[1] or 0
         early = (0, Fraction(0))
         if self._first.key_frame:  # else the decoder does without
-            early = packets.before_first_key(self._path, self._stream.index)
+            early = media.before_first_key(self._path, self._stream.index)
         self._early, self._early_seconds = early
         if self._container.format.name == "avi":
             self._first_pts = round(self._early_seconds / self._stream.time_base)
@@ -223,7 +228,7 @@ class VideoReader(contextlib.AbstractContextManager):
     def _look_at_end(self, last):
         """Notes whether the file ends too early."""
         seconds, rate = self._seconds(last) + float(self._early_seconds), self.info.rate
-        end = packets.missing_end(self._path, self._stream.index, seconds, rate)
+        end = media.missing_end(self._path, self._stream.index, seconds, rate)
         self.late_notes += end_notes(self._path, seconds, end, self._decoder.broken_off)
 
     def _decode_from(self, start):
@@ -289,7 +294,7 @@ class VideoReader(contextlib.AbstractContextManager):
 
     def _describe(self):
         stream, first = self._stream, self._first
-        rate = packets.mean_rate(self._container, stream)
+        rate = media.mean_rate(self._container, stream)
         frames = self._clock.frames or max(0, stream.frames - self._early)
         if not frames and self._container.duration:
             frames = round(self._container.duration / av.time_base * rate)
@@ -316,9 +321,9 @@ class VideoReader(contextlib.AbstractContextManager):
         """Says where a file was cut before a key frame or joined, or is not read on."""
         notes, jumps = [], len(self._clock.moves)
         format = self._container.format.name
-        if packets.has_another_film(self._path, format):
+        if media.has_another_film(self._path, format):
             notes.append("only the first of the films joined in this file is read")
-        if "tiff" in format and packets.has_more_pages(self._path):
+        if "tiff" in format and media.has_more_pages(self._path):
             notes.append("only the first page is read: give pages as a folder of PNG")
         if self._early:
             early = counted(self._early, "frame")

@@ -13,15 +13,15 @@ import av
 from av.error import FFmpegError
 from av.stream import Disposition
 
-from mtujax.video import packets
-from mtujax.video.container import (
+from mtujax.video import media
+from mtujax.video.media import (
     ANY_BYTES,
+    Clock,
     is_cover,
     open_media,
     printable,
     readable,
 )
-from mtujax.video.packets import Clock
 
 # Of the container itself, not of the video.
 OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder"}
@@ -173,7 +173,7 @@ class Copier:
     def _attach(self, container, template):
         """Attaches a cover picture, as Matroska has it."""
         kind = "png" if template.codec_context.name == "png" else "jpeg"
-        data = packets.first_payload(self._extras.path, template.index)
+        data = media.first_payload(self._extras.path, template.index)
         container.add_attachment(f"cover.{kind[-3:]}", f"image/{kind}", data)
 
     def _moved(self, packet):
@@ -235,7 +235,7 @@ def _is_made_anew(path, stream, chapters):
     if stream.type != "data":
         return False
     if "timecode" in stream.metadata:  # which libav reads from Sony's metadata, too
-        return len(packets.first_payload(path, stream.index)) <= 4
+        return len(media.first_payload(path, stream.index)) <= 4
     return chapters and stream.name == "bin_data"
 
 

@@ -23,8 +23,8 @@ from av.error import FFmpegError
 
 from mtujax.errors import UserError
 from mtujax.video.codecs import Encoding, choose
-from mtujax.video.container import open_media
 from mtujax.video.info import FULL, LIMITED, MATRICES, VideoInfo
+from mtujax.video.media import open_media
 from mtujax.video.side_streams import Copier, Extras, lost_tags
 
 # libavfilter's names of `info.MATRICES`.

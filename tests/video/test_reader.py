@@ -14,7 +14,7 @@ from joined import copy
 from mtujax.errors import UserError
 from mtujax.video import reader as reader_module
 from mtujax.video.decoding import Decoder
-from mtujax.video.packets import before_first_key, mean_rate
+from mtujax.video.media import before_first_key, mean_rate
 from mtujax.video.reader import VideoReader
 
 HEVC, VP9, AV1 = {"codec": "libx265"}, {"codec": "libvpx-vp9"}, {"codec": "libsvtav1"}

@@ -9,7 +9,7 @@ import pytest
 from av.sidedata.sidedata import Type
 
 from mtujax.errors import UserError
-from mtujax.video.container import open_media, printable, side_data
+from mtujax.video.media import open_media, printable, side_data
 from mtujax.video.reader import VideoReader
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from joined import copy, packets
 
-from mtujax.video.packets import read_clock
+from mtujax.video.media import read_clock
 from mtujax.video.reader import VideoReader
 
 MP2 = {"codec": "mpeg2video", "audio": "mp2"}
