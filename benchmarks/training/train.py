@@ -25,7 +25,8 @@ from mtujax import PRESETS, MTUNet, init_params, parallel
 from mtujax.model.cost import compiled_memory
 from mtujax.training.config import RELEASE, DataConfig, RunConfig
 from mtujax.training.inputs import open_feed
-from mtujax.training.step import clip_step, init_train_state, make_step
+from mtujax.training.optimizers import init_train_state
+from mtujax.training.step import clip_step, make_step
 
 PHOTOS = pathlib.Path(mtujax.__file__).parent / "assets"
 SCHEMES = {

@@ -33,9 +33,10 @@ from mtujax.model.cost import (
     achieved,
     compiled_bytes,
     compiled_flops,
+    needed_operations,
     network_operations,
 )
-from mtujax.model.inference import inference_form, needed_operations
+from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, init_params
 from mtujax.ops.resampling import padded_size
 from mtujax.weights.convert import from_params

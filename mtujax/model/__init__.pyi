@@ -1,6 +1,9 @@
-from .channel_activity import dead_channels as dead_channels
-from .clip import clip_windows as clip_windows, restore_clip as restore_clip
-from .cost import multiply_adds as multiply_adds, parameter_count as parameter_count
+from .clip import (
+    clip_windows as clip_windows,
+    dead_channels as dead_channels,
+    restore_clip as restore_clip,
+)
+from .cost import multiply_adds as multiply_adds
 from .inference import inference_form as inference_form
 from .network import (
     MTUNet as MTUNet,
@@ -8,6 +11,7 @@ from .network import (
     inference_params as inference_params,
     init_params as init_params,
     initial_state as initial_state,
+    parameter_count as parameter_count,
 )
 from .stream import Stream as Stream
 from .tiling import TiledStream as TiledStream

@@ -9,10 +9,13 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from mtujax.model.network import MTUNet, initial_state
+from mtujax.config import ModelConfig
+from mtujax.model.inference import without_idle_matching
+from mtujax.model.network import MTUNet, expected_shapes, initial_state
 from mtujax.ops.matching import match
 from mtujax.ops.resampling import padded_size
 
@@ -53,6 +56,20 @@ def network_operations(
     return Operations(
         total - units * one, units * one, units * cells * planes * channels
     )
+
+
+def needed_operations(config: ModelConfig, batch: int, height: int, width: int) -> int:
+    """Counts the multiply-adds of all B frames that any form of the network needs."""
+    # No channels of zeros, no matching that moves nothing, and of the other matching
+    # only the products in the definition of the cost volumes.
+    least = without_idle_matching(config)
+    shapes = {
+        name: jax.ShapeDtypeStruct(shape, jnp.float32)
+        for name, shape in expected_shapes(least).items()
+    }
+    params = flax.traverse_util.unflatten_dict(shapes, sep="/")
+    counted = network_operations(MTUNet(least), params, batch, height, width)
+    return counted.convolutions + counted.matching_defined
 
 
 def multiply_adds(function: Callable, *args) -> int:
@@ -114,18 +131,6 @@ def achieved(
         "tflops_per_s": 2 * multiply_adds / seconds / 1e12,
         "gbytes_per_s": None if moved is None else moved / seconds / 1e9,
     }
-
-
-def parameter_count(params: dict) -> int:
-    """Counts parameters.
-
-    Args:
-        params: a tree of arrays.
-
-    Returns:
-        The total number of values.
-    """
-    return sum(x.size for x in jax.tree.leaves(params))
 
 
 def compiled_flops(compiled: jax.stages.Compiled) -> float | None:

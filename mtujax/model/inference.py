@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax.config import ModelConfig
-from mtujax.model.cost import network_operations
 from mtujax.model.network import MTUNet, expected_shapes, inference_params, param_shapes
 
 WIDTH = 16
@@ -111,7 +110,7 @@ def inference_form(
         multiple = WIDTH if on_cpu else matrix_multiple(model.config)
     if multiple < 1:
         raise ValueError(f"multiple={multiple}: must be >= 1")
-    matched = _without_idle_matching(model.config)
+    matched = without_idle_matching(model.config)
     form = wider(matched, multiple)
     flat = flax.traverse_util.flatten_dict(inference_params(params), sep="/")
     flat = {name: flat[name] for name in expected_shapes(matched)}
@@ -123,21 +122,7 @@ def inference_form(
     return MTUNet(form), jax.device_put(cast)
 
 
-def needed_operations(config: ModelConfig, batch: int, height: int, width: int) -> int:
-    """Counts the multiply-adds of all B frames that any form of the network needs."""
-    # No channels of zeros, no matching that moves nothing, and of the other matching
-    # only the products in the definition of the cost volumes.
-    least = _without_idle_matching(config)
-    shapes = {
-        name: jax.ShapeDtypeStruct(shape, jnp.float32)
-        for name, shape in expected_shapes(least).items()
-    }
-    params = flax.traverse_util.unflatten_dict(shapes, sep="/")
-    counted = network_operations(MTUNet(least), params, batch, height, width)
-    return counted.convolutions + counted.matching_defined
-
-
-def _without_idle_matching(config: ModelConfig) -> ModelConfig:
+def without_idle_matching(config: ModelConfig) -> ModelConfig:
     """Leaves out the last unit's matching where its displacement moves nothing."""
     units = config.matching_units
     if config.last_unit_reads_warped or config.num_units - 1 not in units:

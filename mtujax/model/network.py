@@ -252,6 +252,18 @@ def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
     return jax.tree.unflatten(structure, _draw(rng_key, shapes))
 
 
+def parameter_count(params: dict) -> int:
+    """Counts parameters.
+
+    Args:
+        params: a tree of arrays.
+
+    Returns:
+        The total number of values.
+    """
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
 def param_shapes(model: MTUNet) -> dict:
     """Shapes of the parameters, as the tree of `init_params`; draws nothing."""
     shapes, structure = _shapes(model)

@@ -15,9 +15,8 @@ from jax import lax
 
 from mtujax.config import LEAKY_SLOPE, ModelConfig
 from mtujax.ops.convolution import conv_general_dilated, conv_transpose2d
-from mtujax.ops.matching import best_displacement, cost_volume, match
+from mtujax.ops.matching import best_displacement, cost_volume, displace, match
 from mtujax.ops.resampling import area_downsample, depth_to_space
-from mtujax.ops.warping import displace
 
 kernel_init = nn.initializers.normal(0.03)
 

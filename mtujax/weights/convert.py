@@ -14,8 +14,7 @@ import numpy as np
 
 from mtujax.config import PRESETS, PUBLISHED, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
-from mtujax.model.cost import parameter_count
-from mtujax.model.network import expected_shapes
+from mtujax.model.network import expected_shapes, parameter_count
 from mtujax.weights.files import save_weights
 from mtujax.weights.safetensors_io import Shapes, refuse, shape_findings
 from mtujax.weights.torch_reader import read_checkpoint

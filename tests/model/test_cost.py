@@ -15,9 +15,8 @@ from mtujax.model.cost import (
     compiled_memory,
     multiply_adds,
     network_operations,
-    parameter_count,
 )
-from mtujax.model.network import MTUNet, inference_params, init_params
+from mtujax.model.network import MTUNet, inference_params, init_params, parameter_count
 
 # (places, taps of the kernel, channels in, channels out) of each layer of MTU2 for a
 # frame of 1280x720, read off the paper and the released shapes. A transposed layer is

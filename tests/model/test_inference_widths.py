@@ -13,7 +13,7 @@ from stepping import train_step
 from mtujax.config import PRESETS
 from mtujax.model.inference import resized, wider
 from mtujax.model.network import MTUNet, init_params, param_shapes
-from mtujax.training.step import init_train_state
+from mtujax.training.optimizers import init_train_state
 
 
 def test_widths_become_multiples():

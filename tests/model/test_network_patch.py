@@ -15,9 +15,15 @@ from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
 from mtujax.deploy import export_step
 from mtujax.errors import UnknownWeightsError
 from mtujax.model.clip import restore_clip
-from mtujax.model.cost import network_operations, parameter_count
+from mtujax.model.cost import network_operations
 from mtujax.model.inference import inference_form
-from mtujax.model.network import MTUNet, inference_params, init_params, initial_state
+from mtujax.model.network import (
+    MTUNet,
+    inference_params,
+    init_params,
+    initial_state,
+    parameter_count,
+)
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap, parts, tilings
 from mtujax.ops.resampling import depth_to_space, space_to_depth
