@@ -17,6 +17,11 @@ from .locate import (
     open_frames as open_frames,
     open_motion as open_motion,
 )
-from .pipeline import BatchSpec as BatchSpec, training_batches as training_batches
+from .pipeline import (
+    Augment as Augment,
+    BatchSpec as BatchSpec,
+    MotionLabels as MotionLabels,
+    Noise as Noise,
+    training_batches as training_batches,
+)
 from .prepare import prepare_dataset as prepare_dataset
-from .transforms import Augment as Augment, MotionLabels as MotionLabels, Noise as Noise

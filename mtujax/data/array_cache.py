@@ -18,8 +18,8 @@ import numpy as np
 from mtujax.common.array_files import map_npy
 from mtujax.common.dataclass_json import read_json, write_json
 from mtujax.common.threads import default_threads, in_order
-from mtujax.data.folders import FolderSet, frame_files
-from mtujax.data.frames import KINDS, FrameSource, VideoInfo, no_split, video_info
+from mtujax.data.folders import KINDS, FolderSet, frame_files
+from mtujax.data.frames import FrameSource, VideoInfo, no_split, video_info
 from mtujax.errors import UserError
 from mtujax.video.image_files import decode
 

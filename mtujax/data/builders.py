@@ -16,10 +16,9 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from mtujax.common.files import to_disk
 from mtujax.data.datasets import dataset
-from mtujax.data.folders import find
-from mtujax.data.frames import KINDS, video_info
+from mtujax.data.folders import KINDS, find
 from mtujax.errors import UserError
-from mtujax.video.image_files import damage
+from mtujax.video.image_files import damage, image_size
 
 VERSION = tfds.core.Version("1.0.0")
 
@@ -74,7 +73,7 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         _refuse(found)
         self.info.metadata["layout"] = found.layout
         self.info.metadata["videos"] = {
-            split: [_entry(video) for video in videos]
+            split: [[v.name, len(v.pairs), *image_size(v.paths(0)[0])] for v in videos]
             for split, videos in found.splits.items()
         }
         return {
@@ -113,11 +112,6 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         """TFDS data source of a split; `blurry` and `sharp` are their files' bytes."""
         skip = {kind: tfds.decode.SkipDecoding() for kind in KINDS}
         return self.as_data_source(split, decoders=skip)
-
-
-def _entry(video):
-    info = video_info(video)
-    return [info.name, info.frames, info.height, info.width]
 
 
 def _refuse(found):

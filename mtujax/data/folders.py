@@ -19,6 +19,8 @@ from mtujax.data.datasets import (
 )
 from mtujax.errors import UserError
 
+KINDS = ("blurry", "sharp")
+
 
 @dataclasses.dataclass(frozen=True)
 class FolderVideo:

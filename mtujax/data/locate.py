@@ -9,8 +9,7 @@ from mtujax.data.datasets import config_of, dataset
 from mtujax.data.flow import SUFFIXES, FlowFiles
 from mtujax.data.flow_cache import kept_motion
 from mtujax.data.folders import FolderVideo, find
-from mtujax.data.frames import FolderFrames, FrameSource
-from mtujax.data.tfds import RecordFrames, default_output
+from mtujax.data.frames import FolderFrames, FrameSource, RecordFrames, default_output
 from mtujax.errors import UserError
 
 

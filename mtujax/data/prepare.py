@@ -24,7 +24,7 @@ from mtujax.common.interrupts import tidied
 from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check_dataset
 from mtujax.data.folders import find
-from mtujax.data.tfds import builder, default_output, versions
+from mtujax.data.frames import builder, default_output, versions
 from mtujax.errors import UserError
 
 RAW = "raw"

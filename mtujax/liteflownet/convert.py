@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mtujax.liteflownet.layers import LEVELS
+from mtujax.liteflownet.network import LEVELS
 from mtujax.liteflownet.weights import NETWORK, save_teacher, teacher_shapes
-from mtujax.model.cost import parameter_count
+from mtujax.model.network import parameter_count
 from mtujax.weights.convert import Conversion, Names, name_findings, renamed
 from mtujax.weights.safetensors_io import refuse
 from mtujax.weights.torch_reader import read_checkpoint

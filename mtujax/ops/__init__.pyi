@@ -1,5 +1,10 @@
 from .labels import motion_labels as motion_labels
-from .matching import cost_volume as cost_volume, match as match
+from .matching import (
+    backward_warp as backward_warp,
+    cost_volume as cost_volume,
+    displace as displace,
+    match as match,
+)
 from .motion_samples import along_motion as along_motion, frame_motion as frame_motion
 from .resampling import (
     area_downsample as area_downsample,
@@ -7,4 +12,3 @@ from .resampling import (
     depth_to_space as depth_to_space,
     space_to_depth as space_to_depth,
 )
-from .warping import backward_warp as backward_warp, displace as displace

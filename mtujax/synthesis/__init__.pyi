@@ -1,7 +1,10 @@
 from .averaging import averaged as averaged
 from .device.clip import make_clips as make_clips, make_generator as make_generator
-from .host.clip import BlurredClip as BlurredClip, synthesize as synthesize
-from .host.samples import PhotoSamples as PhotoSamples
+from .host.clip import (
+    BlurredClip as BlurredClip,
+    PhotoSamples as PhotoSamples,
+    synthesize as synthesize,
+)
 from .photos import (
     read_cutouts as read_cutouts,
     read_photo as read_photo,

@@ -10,9 +10,14 @@ from mtujax.data.check import check_dataset
 from mtujax.data.clips import Clips, ClipSpec, VideoSamples
 from mtujax.data.flow_cache import compute_motion
 from mtujax.data.locate import flow_folder, open_frames, open_motion
-from mtujax.data.pipeline import BatchSpec, training_batches
+from mtujax.data.pipeline import (
+    Augment,
+    BatchSpec,
+    MotionLabels,
+    Noise,
+    training_batches,
+)
 from mtujax.data.prepare import prepare_dataset
-from mtujax.data.transforms import Augment, MotionLabels, Noise
 from mtujax.errors import UsageError, UserError
 
 pytest.importorskip("grain")

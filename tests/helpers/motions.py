@@ -5,7 +5,8 @@ import struct
 import cv2
 import numpy as np
 
-from mtujax.data.frames import KINDS, FrameSource, VideoInfo
+from mtujax.data.folders import KINDS
+from mtujax.data.frames import FrameSource, VideoInfo
 
 
 class ArrayFrames(FrameSource):

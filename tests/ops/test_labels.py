@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtujax.data.transforms import MotionLabels
+from mtujax.data.pipeline import MotionLabels
 from mtujax.errors import UsageError
 from mtujax.ops.labels import motion_labels
 

@@ -21,9 +21,9 @@ from mtujax.synthesis.device.camera import (
     scaling,
 )
 from mtujax.synthesis.device.film import Shots, film
-from mtujax.synthesis.device.photos import Cutouts, Photos, pack_cutouts, pack_photos
 from mtujax.synthesis.device.scene import Recipe, Scene, draw_scene
 from mtujax.synthesis.device.sensor import Sensor, coded, develop, draw_sensor, noisy
+from mtujax.synthesis.device.textures import Cutouts, Photos, pack_cutouts, pack_photos
 from mtujax.synthesis.host.camera import corners
 from mtujax.synthesis.host.clip import JOINTS, UNSEEN
 from mtujax.synthesis.host.textures import DENSITY

@@ -20,10 +20,12 @@ from mtujax.synthesis.device.camera import (
     product,
     uniform,
 )
-from mtujax.synthesis.device.photos import CELL, Cutouts, Photos
 from mtujax.synthesis.device.sensor import Sensor, scene_light
 from mtujax.synthesis.device.textures import (
+    CELL,
+    Cutouts,
     Part,
+    Photos,
     background_texture,
     cutout_texture,
     piece_texture,

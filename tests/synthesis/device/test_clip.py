@@ -13,9 +13,13 @@ from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.device import clip as synthesis
 from mtujax.synthesis.device.clip import expose, most_subframes
 from mtujax.synthesis.device.film import Shots, film
-from mtujax.synthesis.device.photos import pack_cutouts, pack_photos
 from mtujax.synthesis.device.scene import Background, Recipe, Scene, Things, draw_part
-from mtujax.synthesis.device.textures import Part, background_texture
+from mtujax.synthesis.device.textures import (
+    Part,
+    background_texture,
+    pack_cutouts,
+    pack_photos,
+)
 from mtujax.synthesis.host.camera import CameraPath, ObjectPath, Waves
 from mtujax.synthesis.host.textures import photo_texture
 from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from mtujax.data.transforms import Augment, Noise, Symmetry
+from mtujax.data.pipeline import Augment, Noise, Symmetry
 from mtujax.errors import UsageError
 
 SYMMETRIES = [Symmetry(*s) for s in itertools.product(range(4), (0, 1), (0, 1))]

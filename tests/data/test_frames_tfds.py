@@ -20,7 +20,7 @@ from mtujax.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
-from mtujax.data.tfds import builder, prepared  # noqa: E402
+from mtujax.data.frames import builder, prepared  # noqa: E402
 
 OWN = sets.FORMS["pairs"]
 VERSION = "1.0.0"

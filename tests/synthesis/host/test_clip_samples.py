@@ -11,8 +11,7 @@ from motions import panned
 from mtujax.data.clips import ClipSpec
 from mtujax.data.pipeline import BatchSpec, training_batches
 from mtujax.errors import UsageError, UserError
-from mtujax.synthesis.host.clip import BlurredClip
-from mtujax.synthesis.host.samples import PhotoSamples
+from mtujax.synthesis.host.clip import BlurredClip, PhotoSamples
 from mtujax.synthesis.settings import BlurSettings, Objects
 
 SHORT = ClipSpec(frames=3, lookback=2, lookahead=1)
@@ -63,7 +62,7 @@ def test_frames_of_a_photograph_lie_where_the_clip_says(
         flow, valid = clip[..., :2].astype(np.float32), np.ones(clip.shape[:-1], bool)
         return BlurredClip(clip, clip, flow, valid, np.ones(frames, np.float32))
 
-    monkeypatch.setattr("mtujax.synthesis.host.samples.synthesize", numbered)
+    monkeypatch.setattr("mtujax.synthesis.host.clip.synthesize", numbered)
     spec = dataclasses.replace(SHORT, use_preceding_frames=use_preceding_frames)
     samples = pickle.loads(pickle.dumps(PhotoSamples(photos, spec)))
     sample = samples.draw(0, rng, 8, 12)

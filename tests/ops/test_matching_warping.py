@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mtujax.ops.matching import backward_warp, displace, upsampled_flow
 from mtujax.ops.resampling import area_downsample, pad_frames, padded_size
-from mtujax.ops.warping import backward_warp, displace, upsampled_flow
 
 
 def naive_warp(source, flow):

@@ -7,8 +7,7 @@ import pytest
 import recordings
 
 from mtujax.liteflownet.convert import teacher_findings, teacher_names, teacher_params
-from mtujax.liteflownet.layers import UpDepthwise, correlation
-from mtujax.liteflownet.network import LiteFlowNet
+from mtujax.liteflownet.network import LiteFlowNet, UpDepthwise, correlation
 from mtujax.ops.resampling import area_resize
 
 TOLERANCE = 1e-4  # of a layer's largest value; 5e-6 of the flow's range was reached
