@@ -17,9 +17,8 @@ from mtujax.metrics.motion import alignment_accuracy
 from mtujax.model.clip import clip_windows, window_at
 from mtujax.model.network import MTUNet, initial_state
 from mtujax.ops.labels import inside
-from mtujax.ops.matching import match
+from mtujax.ops.matching import displace, match, upsampled_flow
 from mtujax.ops.resampling import area_downsample, pad_frames, to_unit_range
-from mtujax.ops.warping import displace, upsampled_flow
 
 KINDS = ("detail", "structure", "injected")
 """Kinds of features that motion can be found with."""

@@ -16,13 +16,14 @@ from mtujax.errors import UserError
 from mtujax.evaluation.results import (
     BENCH,
     EVALUATION,
+    RESULTS,
+    SETTINGS,
     Evaluation,
     Method,
     Scored,
     evaluation_of,
     read_file,
 )
-from mtujax.evaluation.results_folder import RESULTS, SETTINGS
 from mtujax.metrics.protocols import PROTOCOLS
 from mtujax.report.paper import TABLES, table_of
 from mtujax.report.tables import ABLATIONS, Measured

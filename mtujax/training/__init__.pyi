@@ -10,17 +10,17 @@ from .config_dict import (
     from_config_dict as from_config_dict,
     to_config_dict as to_config_dict,
 )
-from .export import export_state as export_state, export_weights as export_weights
 from .losses import motion_loss as motion_loss, restoration_loss as restoration_loss
 from .optimizers import (
+    TrainState as TrainState,
+    init_train_state as init_train_state,
     learning_rate_schedule as learning_rate_schedule,
     make_optimizers as make_optimizers,
 )
 from .run import train as train
-from .run_folder import read_run as read_run
-from .step import (
-    TrainState as TrainState,
-    clip_step as clip_step,
-    init_train_state as init_train_state,
-    make_step as make_step,
+from .run_folder import (
+    export_state as export_state,
+    export_weights as export_weights,
+    read_run as read_run,
 )
+from .step import clip_step as clip_step, make_step as make_step

@@ -13,7 +13,7 @@ from mtujax.training.checkpoint_store import (
     describe,
     state_of,
 )
-from mtujax.training.step import TrainState
+from mtujax.training.optimizers import TrainState
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,11 +19,16 @@ from mtujax import liteflownet, parallel, synthesis
 from mtujax.data.clips import Clips, ClipSpec, Samples, VideoSamples
 from mtujax.data.flow import ComputedMotion, dis_flow
 from mtujax.data.locate import NoMotion, open_frames, open_motion
-from mtujax.data.pipeline import BatchSpec, training_batches
-from mtujax.data.transforms import Augment, MotionLabels, Noise
+from mtujax.data.pipeline import (
+    Augment,
+    BatchSpec,
+    MotionLabels,
+    Noise,
+    training_batches,
+)
 from mtujax.errors import UsageError, UserError
 from mtujax.ops.labels import motion_labels
-from mtujax.synthesis.host.samples import PhotoSamples
+from mtujax.synthesis.host.clip import PhotoSamples
 from mtujax.synthesis.photos import (
     images_in,
     photographs,

@@ -22,8 +22,9 @@ from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import RunConfig
 from mtujax.training.inputs import Feed
 from mtujax.training.logger import Logbook
+from mtujax.training.optimizers import TrainState
 from mtujax.training.progress import Pace, dead_lines, worst_share
-from mtujax.training.step import TrainState, make_step
+from mtujax.training.step import make_step
 from mtujax.training.validation import ValidationResult, Validator
 
 _FIRST = 3  # batches: the first one compiles, the next ones are waited for

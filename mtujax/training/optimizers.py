@@ -1,4 +1,4 @@
-"""The two published ways to update the weights: schedules, Adams, loss scale.
+"""The two published ways to update the weights: schedules, Adams, loss scale, state.
 
 "paper": one Adam on L_deblur + alpha L_motion. "release": two gradients and two Adams
 on one set of weights, whose updates are added; alpha is a factor of the second one's
@@ -167,11 +167,6 @@ class LossScale:
     steady: jax.Array  # int32 number of updates since it changed or one was not finite
 
 
-def initial_loss_scale(factor: float) -> LossScale:
-    """The scale before the first update."""
-    return LossScale(jnp.float32(factor), jnp.int32(0))
-
-
 def adjusted_loss_scale(scale: LossScale, finite: jax.Array) -> LossScale:
     """Doubles after 2000 `finite` [] updates, and halves after another one."""
     steady = jnp.where(finite, scale.steady + 1, 0)
@@ -179,3 +174,46 @@ def adjusted_loss_scale(scale: LossScale, finite: jax.Array) -> LossScale:
     factor = jnp.where(finite, scale.factor, scale.factor / 2)
     factor = jnp.where(grows, 2 * factor, factor)
     return LossScale(jnp.clip(factor, _LEAST, _MOST), jnp.where(grows, 0, steady))
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that an update changes.
+
+    Attributes:
+        step: int32 [] number of updates made.
+        skipped: int32 [] number of updates skipped, as a loss or gradient was not
+            finite.
+        in_row: int32 [] number of updates skipped since the last one made.
+        params: parameters, float32.
+        ema: their exponential moving average, which is evaluated and exported.
+        opt_state: states of the optimisers by name.
+        scale: scale of the losses; used where the network computes in float16.
+    """
+
+    step: jax.Array
+    skipped: jax.Array
+    in_row: jax.Array
+    params: dict
+    ema: dict
+    opt_state: dict[str, optax.OptState]
+    scale: LossScale
+
+
+def init_train_state(config: TrainConfig, params: dict) -> TrainState:
+    """Creates the state before the first update.
+
+    Args:
+        config: training settings.
+        params: initial parameters with the training-only layers, as `init_params`
+            draws them.
+
+    Returns:
+        A state that shares no buffer with `params`, as an update reuses its buffers.
+    """
+    params, ema = (jax.tree.map(jnp.array, params) for _ in range(2))
+    optimizers = make_optimizers(config)
+    opt_state = {name: tx.init(params) for name, tx in optimizers.items()}
+    zeros = (jnp.zeros((), jnp.int32) for _ in range(3))
+    scale = LossScale(jnp.float32(config.loss_scale), jnp.int32(0))
+    return TrainState(*zeros, params, ema, opt_state, scale)

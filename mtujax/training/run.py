@@ -25,19 +25,19 @@ from mtujax.training.config import (
     fixed_fields,
     state_fields,
 )
-from mtujax.training.export import read_extra, read_state
 from mtujax.training.inputs import open_feed
 from mtujax.training.logger import Logbook
 from mtujax.training.loop import Finished, Loop, Stopper, updates_of_batch
-from mtujax.training.optimizers import learning_rates
+from mtujax.training.optimizers import TrainState, init_train_state, learning_rates
 from mtujax.training.run_folder import (
     CHECKPOINTS,
     CONFIG,
     open_run,
+    read_extra,
     read_run,
+    read_state,
     state_like,
 )
-from mtujax.training.step import TrainState, init_train_state
 from mtujax.training.validation import Validator, open_clips
 from mtujax.weights.files import is_run, load
 from mtujax.weights.safetensors_io import shape_findings

@@ -7,7 +7,6 @@ which gradients are averaged, if any. Reference: Sec. 3.5.
 import functools
 from collections.abc import Callable
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -20,56 +19,11 @@ from mtujax.parallel import data_parallel
 from mtujax.training.config import TrainConfig
 from mtujax.training.gradients import Batch, gradients, read_batch
 from mtujax.training.optimizers import (
-    LossScale,
+    TrainState,
     adjusted_loss_scale,
-    initial_loss_scale,
     make_optimizers,
     reads_labels,
 )
-
-
-@flax.struct.dataclass
-class TrainState:
-    """Everything that an update changes.
-
-    Attributes:
-        step: int32 [] number of updates made.
-        skipped: int32 [] number of updates skipped, as a loss or gradient was not
-            finite.
-        in_row: int32 [] number of updates skipped since the last one made.
-        params: parameters, float32.
-        ema: their exponential moving average, which is evaluated and exported.
-        opt_state: states of the optimisers by name.
-        scale: scale of the losses; used where the network computes in float16.
-    """
-
-    step: jax.Array
-    skipped: jax.Array
-    in_row: jax.Array
-    params: dict
-    ema: dict
-    opt_state: dict[str, optax.OptState]
-    scale: LossScale
-
-
-def init_train_state(config: TrainConfig, params: dict) -> TrainState:
-    """Creates the state before the first update.
-
-    Args:
-        config: training settings.
-        params: initial parameters with the training-only layers, as `init_params`
-            draws them.
-
-    Returns:
-        A state that shares no buffer with `params`, as an update reuses its buffers.
-    """
-    params, ema = (jax.tree.map(jnp.array, params) for _ in range(2))
-    optimizers = make_optimizers(config)
-    opt_state = {name: tx.init(params) for name, tx in optimizers.items()}
-    zeros = (jnp.zeros((), jnp.int32) for _ in range(3))
-    return TrainState(
-        *zeros, params, ema, opt_state, initial_loss_scale(config.loss_scale)
-    )
 
 
 def apply_gradients(

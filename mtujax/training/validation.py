@@ -14,8 +14,7 @@ from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.locate import open_frames
 from mtujax.errors import UserError
 from mtujax.metrics.image import MOST_PSNR, psnr
-from mtujax.model.channel_activity import dead_channels
-from mtujax.model.clip import restore_clip
+from mtujax.model.clip import dead_channels, restore_clip
 from mtujax.model.network import MTUNet, inference_params
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.synthesis.host.clip import synthesize

@@ -20,8 +20,13 @@ from mtujax.common.hardware import CACHE
 from mtujax.config import PRESETS
 from mtujax.data.frames import VideoInfo
 from mtujax.errors import UsageError, UserError
-from mtujax.evaluation.results import Evaluation, Method, Scored, read_results
-from mtujax.evaluation.results_folder import EvaluationFolder
+from mtujax.evaluation.results import (
+    Evaluation,
+    EvaluationFolder,
+    Method,
+    Scored,
+    read_results,
+)
 from mtujax.evaluation.scores import (
     MotionSums,
     ProtocolScores,

@@ -8,7 +8,6 @@ import pytest
 from needs import step_bytes
 from networks import TINY
 
-from mtujax.deblur import restorer
 from mtujax.deblur.restorer import available_bytes, host_bytes, plan
 from mtujax.errors import UserError, out_of_memory
 from mtujax.model.stream import Stream
@@ -209,5 +208,5 @@ def test_an_accelerator_tells_its_own(monkeypatch, stats, free):
         def devices(self):
             return {Device()}
 
-    monkeypatch.setattr(memory.jax, "device_put", lambda value: Array())
+    monkeypatch.setattr(jax, "device_put", lambda value: Array())
     assert available_bytes() == free

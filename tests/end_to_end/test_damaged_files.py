@@ -20,8 +20,7 @@ from mtujax.data.locate import open_frames
 from mtujax.data.prepare import prepare_dataset
 from mtujax.deblur.resume import Job
 from mtujax.errors import UserError
-from mtujax.evaluation.results import read_results
-from mtujax.evaluation.results_folder import EvaluationFolder
+from mtujax.evaluation.results import EvaluationFolder, read_results
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, config_of
 from mtujax.training.run_folder import RunFolder
 from mtujax.weights.files import load

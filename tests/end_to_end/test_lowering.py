@@ -10,7 +10,8 @@ from sharing import CONFIGS, MODEL, make_batch
 
 from mtujax.model.clip import restore_clip
 from mtujax.model.network import inference_params, init_params
-from mtujax.training.step import clip_step, init_train_state
+from mtujax.training.optimizers import init_train_state
+from mtujax.training.step import clip_step
 
 PLATFORMS = ["tpu", "cuda"]
 

@@ -24,9 +24,8 @@ pytest.importorskip("orbax.checkpoint")
 
 from mtujax.cli.configs import read_config
 from mtujax.config import PRESETS
-from mtujax.training.export import export_weights
 from mtujax.training.run import train
-from mtujax.training.run_folder import read_run
+from mtujax.training.run_folder import export_weights, read_run
 from mtujax.weights.files import bundled, load
 
 SMALL = [

@@ -18,7 +18,7 @@ FLOORS = [
 
 ONLY = {
     "absl": "data.pipeline",
-    "array_record": "data.builders data.tfds",
+    "array_record": "data.builders",
     "av": "video synthesis.host.sensor",
     "etils": "training.checkpoint_store",
     "grain": "data.pipeline",
@@ -31,7 +31,7 @@ ONLY = {
     "requests": "fetch.download",
     "rich": "common.progress training.progress",
     "tensorboardX": "training.log_files",
-    "tensorflow_datasets": "data.builders data.tfds data.prepare",
+    "tensorflow_datasets": "data.builders data.prepare",
     "torch": "torch_port",
     "typer": "cli",
 }

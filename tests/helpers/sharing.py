@@ -7,7 +7,7 @@ from mtujax.config import ModelConfig
 from mtujax.model.network import MTUNet, init_params
 from mtujax.training import step as training
 from mtujax.training.config import TrainConfig
-from mtujax.training.step import init_train_state
+from mtujax.training.optimizers import init_train_state
 
 MODEL = MTUNet(ModelConfig(num_units=2, channels=4, num_blocks=0, search_radius=1))
 CONFIGS = {

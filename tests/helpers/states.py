@@ -7,7 +7,7 @@ import numpy as np
 from sharing import CONFIGS, MODEL
 
 from mtujax.model.network import init_params
-from mtujax.training.step import init_train_state
+from mtujax.training.optimizers import init_train_state
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from states import assert_same, like, make_state
 from mtujax.errors import UserError
 from mtujax.training import checkpoint_store as orbax_store
 from mtujax.training.checkpoints import Checkpoints
-from mtujax.training.export import read_state, write_state
+from mtujax.training.run_folder import read_state, write_state
 
 two, copy = saving.two, saving.copy
 

@@ -21,11 +21,11 @@ from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, inference_params
 from mtujax.training import loop, run as runs
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
-from mtujax.training.export import write_state
 from mtujax.training.loop import Loop
+from mtujax.training.optimizers import init_train_state
 from mtujax.training.run import first_params
-from mtujax.training.run_folder import state_like
-from mtujax.training.step import init_train_state, make_step
+from mtujax.training.run_folder import state_like, write_state
+from mtujax.training.step import make_step
 from mtujax.weights.files import save_weights
 
 pytest.importorskip("grain")

@@ -16,12 +16,8 @@ from mtujax.ops.labels import motion_labels
 from mtujax.training.config import TrainConfig
 from mtujax.training.gradients import frame_losses, gradients, read_batch
 from mtujax.training.losses import motion_loss, restoration_loss
-from mtujax.training.optimizers import make_optimizers
-from mtujax.training.step import (
-    apply_gradients,
-    clip_step,
-    init_train_state,
-)
+from mtujax.training.optimizers import init_train_state, make_optimizers
+from mtujax.training.step import apply_gradients, clip_step
 
 CONFIG = TrainConfig(steps=60, learning_rate=3e-3, warmup=5)
 

@@ -13,7 +13,8 @@ from mtujax.model.clip import window_at
 from mtujax.model.network import MTUNet, inference_params, initial_state
 from mtujax.training.config import RELEASE
 from mtujax.training.gradients import gradients, read_batch
-from mtujax.training.step import apply_gradients, init_train_state
+from mtujax.training.optimizers import init_train_state
+from mtujax.training.step import apply_gradients
 from mtujax.weights.convert import from_params, to_params
 
 MODEL = MTUNet(PRESETS["mtu2"])

@@ -10,8 +10,7 @@ from sharing import CONFIGS, make_batch, trained
 from stepping import train_step
 
 from mtujax import parallel
-from mtujax.data.pipeline import BatchSpec
-from mtujax.data.transforms import MotionLabels
+from mtujax.data.pipeline import BatchSpec, MotionLabels
 from mtujax.errors import UsageError, UserError
 from mtujax.model.network import MTUNet, init_params, initial_state
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig

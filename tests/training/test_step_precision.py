@@ -15,11 +15,14 @@ from mtujax.training.gradients import gradients, read_batch
 from mtujax.training.optimizers import (
     LossScale,
     adjusted_loss_scale,
-    initial_loss_scale,
+    init_train_state,
 )
-from mtujax.training.step import init_train_state
 
 CONFIG = CONFIGS["paper"]
+
+
+def initial_loss_scale(factor):
+    return LossScale(jnp.float32(factor), jnp.int32(0))
 
 
 def in_precision(dtype):

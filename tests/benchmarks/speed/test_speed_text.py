@@ -8,7 +8,7 @@ from places import ROOT
 
 from benchmarks.speed import growth, speed, speed_text as text
 from mtujax.config import PRESETS
-from mtujax.model.inference import needed_operations
+from mtujax.model.cost import needed_operations
 
 
 def times(p50):

@@ -12,11 +12,10 @@ from mtujax.cli.weights import export as command
 from mtujax.common.dataclass_json import to_dict
 from mtujax.errors import UsageError, UserError
 from mtujax.model.network import inference_params
-from mtujax.training import export
+from mtujax.training import run_folder
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import DataConfig, RunConfig
-from mtujax.training.export import read_state
-from mtujax.training.run_folder import RunFolder, state_like
+from mtujax.training.run_folder import RunFolder, read_state, state_like
 from mtujax.weights import files as weights
 
 CONFIG = RunConfig(MODEL.config, CONFIGS["release"], DataConfig(name="gopro"))
@@ -50,7 +49,7 @@ def test_the_state_expected_is_that_of_the_run():
 
 def test_exported_weights_are_the_moving_average_for_inference(run, tmp_path):
     file = tmp_path / "own.safetensors"
-    done = export.export_weights(run, file)
+    done = run_folder.export_weights(run, file)
     model, params = weights.load(file)
     assert model.config == MODEL.config
     expected = inference_params(finite(3).ema)
@@ -68,7 +67,7 @@ def test_weights_trained_in_half_precision_are_loaded_in_full(run, tmp_path):
     shutil.copytree(run, tmp_path / "half")
     config = dataclasses.replace(CONFIG, model=half)
     RunFolder(str(tmp_path / "half")).write_config(to_dict(config))
-    export.export_weights(str(tmp_path / "half"), tmp_path / "own.safetensors")
+    run_folder.export_weights(str(tmp_path / "half"), tmp_path / "own.safetensors")
     assert weights.load(tmp_path / "own.safetensors")[0].config == MODEL.config
     told = weights.describe(tmp_path / "own.safetensors").metadata
     assert told["precision"] == "bfloat16"
@@ -77,22 +76,22 @@ def test_weights_trained_in_half_precision_are_loaded_in_full(run, tmp_path):
 @pytest.mark.parametrize("which, step", [("best", 1), (2, 2), ("latest", 3)])
 def test_any_checkpoint_can_be_exported(run, tmp_path, which, step):
     file = tmp_path / "own.safetensors"
-    export.export_weights(run, file, which=which, raw=True)
+    run_folder.export_weights(run, file, which=which, raw=True)
     assert_same(weights.load(file)[1], inference_params(finite(step).params))
     # What was validated is the moving average.
     assert "validation_psnr" not in weights.describe(file).metadata
     averaged = tmp_path / "average.safetensors"
-    export.export_weights(run, averaged, which=which)
+    run_folder.export_weights(run, averaged, which=which)
     told = weights.describe(averaged).metadata
     assert told.get("validation_psnr") == {1: 31.2346, 2: 30.0, 3: None}[step]
 
 
 def test_another_run_can_start_from_the_moving_average(run):
-    assert_same(export.read_run(run)[1].state.ema, finite(3).ema)
+    assert_same(run_folder.read_run(run)[1].state.ema, finite(3).ema)
 
 
 def test_the_exported_state_is_whole(run, tmp_path):
-    done = export.export_state(run, tmp_path / "state.safetensors")
+    done = run_folder.export_state(run, tmp_path / "state.safetensors")
     state, extra = read_state(tmp_path / "state.safetensors", like())
     assert_same(state, finite(3))
     assert extra == {"batches": 3} and done.updates == 3
@@ -167,5 +166,5 @@ def test_states_of_random_bits_are_not_exported_as_weights(tmp_path):
     with Checkpoints(str(path / "checkpoints")) as checkpoints:
         checkpoints.save(1, make_state(1), {})
     with pytest.raises(UserError, match="not finite"):
-        export.export_weights(str(path), tmp_path / "own.safetensors")
+        run_folder.export_weights(str(path), tmp_path / "own.safetensors")
     assert not (tmp_path / "own.safetensors").exists()

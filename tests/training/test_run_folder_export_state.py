@@ -11,7 +11,7 @@ import safetensors.numpy
 from states import assert_same, leaves, like, make_state
 
 from mtujax.errors import UserError
-from mtujax.training.export import read_extra, read_state, write_state
+from mtujax.training.run_folder import read_extra, read_state, write_state
 from mtujax.weights.files import load
 
 EXTRA = {"batches": 7, "config": {"train": {"steps": 20, "learning_rate": 1e-4}}}
