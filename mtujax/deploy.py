@@ -73,11 +73,9 @@ def write_step(
 
 
 def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
-    """Exports the one-frame step; numbers of videos, rows and columns are left open.
-
-    (state by name, window [B, n, sh, sw, 3] uint8) -> (next state, restored frame
-    [B, sh, sw, 3] uint8).
-    """
+    """Exports the one-frame step; numbers of videos, rows and columns are left open."""
+    # (state by name, window [B, n, sh, sw, 3] uint8) -> (next state, restored frame [B,
+    # sh, sw, 3] uint8).
     least = _least(model.config)
     b, h, w = jax.export.symbolic_shape(
         "b, h, w", constraints=[f"h >= {least}", f"w >= {least}"]

@@ -81,11 +81,9 @@ def build_cache(
     threads: int | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> None:
-    """Decodes a set, every frame of which has a partner, into an existing empty folder.
-
-    `progress` is called with the frames written and their total. A UserError names the
-    first frame that is damaged or of another size.
-    """
+    """Decodes a set, all frames of which have partners, into an empty folder."""
+    # `progress` is called with the frames written and their total. A UserError names
+    # the first frame that is damaged or of another size.
     threads = threads or default_threads()
     count = _Counter(2 * found.frames, progress)
     splits = {}
@@ -184,11 +182,9 @@ class CachedFrames(FrameSource):
     def __init__(
         self, folder: str | os.PathLike, *, split: str, label: str | None = None
     ):
-        """Reads the manifest and compares it with the files.
-
-        `label` is the set expected, such as `gopro/blur_gamma`; None takes any. A
-        UserError if it is another set, damaged, of another version, or out of date.
-        """
+        """Reads the manifest and compares it with the files."""
+        # `label` is the set expected, such as `gopro/blur_gamma`; None takes any. A
+        # UserError if it is another set, damaged, of another version, or out of date.
         folder = Path(folder)
         manifest = read_manifest(folder)
         self.name = f"{manifest.set} in {folder}"

@@ -31,12 +31,10 @@ _INVALID = (96, 0, 0)
 def warped_difference(
     previous: np.ndarray, frame: np.ndarray, flow: np.ndarray, valid: np.ndarray
 ) -> np.ndarray:
-    """Warps the previous frame along the flow and shows its difference from this one.
-
-    [H, W, 3] uint8 twice, flow [H, W, 2] float32 (dx, dy) in pixels from `frame` back
-    to `previous`, bool [H, W] -> [H, W, 3] uint8: grey where they agree, differences
-    amplified fourfold, dark red where not valid.
-    """
+    """Warps the previous frame along the flow and shows its difference to this one."""
+    # [H, W, 3] uint8 twice, flow [H, W, 2] float32 (dx, dy) in pixels from `frame` back
+    # to `previous`, bool [H, W] -> [H, W, 3] uint8: grey where they agree, differences
+    # amplified fourfold, dark red where not valid.
     height, width = valid.shape
     x = np.arange(width, dtype=np.float32) + flow[..., 0]
     y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
@@ -54,12 +52,10 @@ def contact_row(
     *,
     longest: float,
 ) -> np.ndarray:
-    """One frame as `COLUMNS`: four images side by side with white gaps.
-
-    `sharp` is the frame before and this one, [H, W, 3] uint8 like `blurry`; `flow`
-    [H, W, 2] float32 and bool `valid` [H, W] are of this one back to the one before, in
-    pixels; flow of length `longest` has the full colour -> [h, w, 3] uint8.
-    """
+    """One frame as `COLUMNS`: four images side by side with white gaps."""
+    # `sharp` is the frame before and this one, [H, W, 3] uint8 like `blurry`; `flow`
+    # [H, W, 2] float32 and bool `valid` [H, W] are of this one back to the one before,
+    # in pixels; flow of length `longest` has the full colour -> [h, w, 3] uint8.
     cells = (
         blurry,
         sharp[1],

@@ -98,11 +98,9 @@ def dis_flow(current: np.ndarray, previous: np.ndarray) -> np.ndarray:
 def estimate_motion(
     current: np.ndarray, previous: np.ndarray, estimate: Estimator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Estimates flow both ways: where they disagree, one of the frames hides something.
-
-    [H, W, 3] uint8 RGB twice -> backward flow float32 [H, W, 2] in pixels, and bool
-    [H, W] by `consistent`; `estimate` is as for `ComputedMotion`.
-    """
+    """Estimates flow both ways: where they disagree, one frame hides something."""
+    # [H, W, 3] uint8 RGB twice -> backward flow float32 [H, W, 2] in pixels, and bool
+    # [H, W] by `consistent`; `estimate` is as for `ComputedMotion`.
     back = np.asarray(estimate(current, previous), np.float32)
     forth = np.asarray(estimate(previous, current), np.float32)
     return back, consistent(back, forth)

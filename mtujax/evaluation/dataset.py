@@ -210,11 +210,9 @@ class Videos:
         return f"{frame:05d}" if stems is None else stems[frame]
 
     def exact_motion(self) -> dict[int, FlowFiles]:
-        """Opens motion stored next to frames, by video, each as of a split of one.
-
-        `mtujax data synthesize --flow` writes it; what `mtujax data flow` estimates is
-        stored elsewhere and is not included.
-        """
+        """Opens motion stored next to frames, by video, each as of a split of one."""
+        # `mtujax data synthesize --flow` writes it; what `mtujax data flow` estimates
+        # is stored elsewhere and is not included.
         found = {}
         for number, video in enumerate(self._folders):
             folder = flow_beside(video)
@@ -261,12 +259,10 @@ class LaneReader:
         flow: bool = False,
         exact: Mapping[int, FlowFiles] | None = None,
     ):
-        """Takes the numbers of videos of one size; reads nothing yet.
-
-        `reach` are the frames of a window before and after its target. `results`
-        replace blurry frames. `flow` also estimates the motion between sharp frames,
-        which takes long. `exact` is from `Videos.exact_motion`; None leaves it out.
-        """
+        """Takes the numbers of videos of one size; reads nothing yet."""
+        # `reach` are the frames of a window before and after its target. `results`
+        # replace blurry frames. `flow` also estimates the motion between sharp frames,
+        # which takes long. `exact` is from `Videos.exact_motion`; None leaves it out.
         self._source, self._results, self._reach = source, results, reach
         self.lengths = {video: source.videos[video].frames for video in group}
         info = source.videos[group[0]]

@@ -119,11 +119,9 @@ class Memory:
 
 
 def first_memory(setup: Setup, fresh: jax.Array) -> Memory:
-    """Returns the memory before the first step, when every lane starts a video.
-
-    `fresh` [B, look-ahead, H, W, 3], uint8, or float32 where results are, are the
-    first frames of every lane, before those of the first step.
-    """
+    """Returns the memory before the first step, when every lane starts a video."""
+    # `fresh` [B, look-ahead, H, W, 3], uint8, or float32 where results are, are the
+    # first frames of every lane, before those of the first step.
     lanes, primed, height, width, _ = fresh.shape
     window = sum(setup.reach) + 1
     frames = jnp.zeros((lanes, window, height, width, 3), fresh.dtype)
@@ -137,16 +135,14 @@ def first_memory(setup: Setup, fresh: jax.Array) -> Memory:
 def lane_step(
     setup: Setup, params: dict, memory: Memory, given: dict[str, jax.Array]
 ) -> tuple[Memory, dict]:
-    """Restores and scores the next frame of every lane.
-
-    `given` holds "fresh" [B, H, W, 3], the incoming frames; "sharp" [B, H, W, 3] uint8,
-    those of the targets; "low" and "high" int32 [B] from `window_ends`;
-    "start" bool [B], where the target is a video's first; for `setup.consistency` also
-    "flow" [B, H, W, 2] and "seen" bool [B, H, W]; for `setup.exact` likewise "exact"
-    and "known". Returns the next memory and scores: "protocols", by name as from
-    `Protocol.score`; "motion" and "consistency" if set up, meaningless at "start";
-    "restored" [B, H, W, 3] uint8 with `setup.keep`.
-    """
+    """Restores and scores the next frame of every lane."""
+    # `given` holds "fresh" [B, H, W, 3], the incoming frames; "sharp" [B, H, W, 3]
+    # uint8, those of the targets; "low" and "high" int32 [B] from `window_ends`;
+    # "start" bool [B], where the target is a video's first; for `setup.consistency`
+    # also "flow" [B, H, W, 2] and "seen" bool [B, H, W]; for `setup.exact` likewise
+    # "exact" and "known". Returns the next memory and scores: "protocols", by name as
+    # from `Protocol.score`; "motion" and "consistency" if set up, meaningless at
+    # "start"; "restored" [B, H, W, 3] uint8 with `setup.keep`.
     frames = jnp.concatenate([memory.frames[:, 1:], given["fresh"][:, None]], axis=1)
     state, restored, displacement = _restore(setup, params, memory.state, frames, given)
     sharp, found = given["sharp"], {}

@@ -134,12 +134,10 @@ def _origin(name):
 
 
 def video_rows(records: Sequence[VideoRecord], found: Evaluation) -> Iterator[dict]:
-    """Yields the rows of the table of videos, then the total; no mean gives None.
-
-    Each has the name, frames, and for each protocol the frames that count, PSNR in dB,
-    SSIM, and numbers of infinite, unaligned and invalid ones; then means and counts of
-    motion accuracy and of consistency, if asked for.
-    """
+    """Yields the rows of the table of videos, then the total; no mean gives None."""
+    # Each has the name, frames, and for each protocol the frames that count, PSNR in
+    # dB, SSIM, and numbers of infinite, unaligned and invalid ones; then means and
+    # counts of motion accuracy and of consistency, if asked for.
     for record in records:
         row = {"video": record.video.name, "frames": record.video.frames}
         for name, one in record.protocols.items():

@@ -74,12 +74,10 @@ def align(restored: jax.Array, sharp: jax.Array) -> Aligned:
 
 @jax.jit
 def best_shift(restored: jax.Array, sharp: jax.Array) -> jax.Array:
-    """Finds the shift that takes results onto sharp frames, in whole pixels.
-
-    [B, H, W, 3] float twice, of any gain -> int32 [B, 2] (rows, columns), down and
-    right, each in [n // 2 - n, n // 2) for a side of n pixels; (0, 0) where either is
-    flat.
-    """
+    """Finds the shift that takes results onto sharp frames, in whole pixels."""
+    # [B, H, W, 3] float twice, of any gain -> int32 [B, 2] (rows, columns), down and
+    # right, each in [n // 2 - n, n // 2) for a side of n pixels; (0, 0) where either is
+    # flat.
     height, width = sharp.shape[1:3]
     x, z = _centred(sharp), _centred(restored)
     spectrum = jnp.fft.rfft2(x) * jnp.conj(jnp.fft.rfft2(z))

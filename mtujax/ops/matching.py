@@ -281,11 +281,9 @@ def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
 
 
 def upsampled_flow(displacement: jax.Array, side: int = MOTION_STRIDE) -> jax.Array:
-    """Upsamples a displacement map to a flow: nearest neighbour, values times `side`.
-
-    [B, h, w, 2] in cells -> [B, sh, sw, 2] float32 (dx, dy) in places of the finer
-    grid, s = `side` to a cell; `ModelConfig.cell` gives pixels.
-    """
+    """Upsamples displacements to a flow: nearest neighbour, values times `side`."""
+    # [B, h, w, 2] in cells -> [B, sh, sw, 2] float32 (dx, dy) in places of the finer
+    # grid, s = `side` to a cell; `ModelConfig.cell` gives pixels.
     flow = displacement.astype(jnp.float32) * side
     return einops.repeat(flow, "b h w d -> b (h p) (w q) d", p=side, q=side)
 

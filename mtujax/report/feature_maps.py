@@ -39,12 +39,10 @@ class FrameFeatures:
     patch: int = 1  # p
 
     def to_match(self, kind: str) -> np.ndarray:
-        """Gives features of a kind on the motion grid, [h, w, 2C] or [h, w, C] float32.
-
-        "injected" are those of the motion layer, or without one the average of detail
-        plus structure. The other two are averages over 4x4 places, as in the paper's
-        models without that layer.
-        """
+        """Features of a kind on the motion grid, [h, w, 2C] or [h, w, C] float32."""
+        # "injected" are those of the motion layer, or without one the average of detail
+        # plus structure. The other two are averages over 4x4 places, as in the paper's
+        # models without that layer.
         if kind not in KINDS:
             raise ValueError(f"features {kind!r}: must be one of {', '.join(KINDS)}")
         if kind == "injected" and self.motion is not None:

@@ -113,13 +113,11 @@ class TableMethod(NamedTuple):
 
 
 def method_of(name: str, config: ModelConfig | None) -> TableMethod:
-    """Finds the paper's method of a network; by name alone if `config` is None.
-
-    A file named after a configuration of Tables 1 and 2 (`table1_row2`) is that
-    variant, as its layers alone do not show with which losses it was trained. Otherwise
-    a network with the layers of a preset is that preset, in half precision the paper's
-    MTU2-hp. Anything else is a method of its own.
-    """
+    """Finds the paper's method of a network; by name alone if `config` is None."""
+    # A file named after a configuration of Tables 1 and 2 (`table1_row2`) is that
+    # variant, as its layers alone do not show with which losses it was trained.
+    # Otherwise a network with the layers of a preset is that preset, in half precision
+    # the paper's MTU2-hp. Anything else is a method of its own.
     if name in ABLATIONS:
         return TableMethod(name, name)
     if config is None:
@@ -173,13 +171,11 @@ _MILLION = 1e6
 
 
 def read_measured(paths: Sequence[Path]) -> list[Measured]:
-    """Reads results from files or folders; times join the scores of their weights.
-
-    Times of drawn weights join all scores of their method in the same precision.
-    Gives an entry per method, dataset and protocol; a method that has only times has
-    one per dataset of the paper. UserError for a file that is missing, damaged, or of
-    another kind or version.
-    """
+    """Reads results from files or folders; times join the scores of their weights."""
+    # Times of drawn weights join all scores of their method in the same precision.
+    # Gives an entry per method, dataset and protocol; a method that has only times has
+    # one per dataset of the paper. UserError for a file that is missing, damaged, or of
+    # another kind or version.
     evaluations, times = [], {}
     for path in result_files(paths):
         found = read_file(path, {EVALUATION: evaluation_of, BENCH: timing_of})

@@ -58,12 +58,10 @@ def clips_of_video(
     frames: int = 100,
     scene_threshold: float = SCENE_THRESHOLD,
 ) -> Iterator[tuple[str, BlurredClip]]:
-    """Averages a video into (name, clip) pairs; no exposure extends over a scene cut.
-
-    `average` (odd) frames per exposure, `every` frames from one exposure to the next
-    (None: `average`, a shutter that is always open), at most `frames` per clip. The
-    motion is unknown: `flow` is zero and `valid` False.
-    """
+    """Averages a video into (name, clip) pairs; no exposure spans a scene cut."""
+    # `average` (odd) frames per exposure, `every` frames from one exposure to the next
+    # (None: `average`, a shutter that is always open), at most `frames` per clip. The
+    # motion is unknown: `flow` is zero and `valid` False.
     every = every or average
     if average < 3 or average % 2 == 0:
         raise UsageError(f"average {average}: 3 or more, and odd, to have a middle")

@@ -112,11 +112,9 @@ def read_cutouts(folder: str | os.PathLike | None) -> list[np.ndarray]:
 
 
 def scaled_down(photo: np.ndarray, max_side: int | None) -> np.ndarray:
-    """Averages a photo in linear light to at most `max_side` pixels on its longer side.
-
-    [H', W', 3], uint8 display values or float32 light, -> [H, W, 3] alike; None keeps
-    the size. It makes photos sharp.
-    """
+    """Averages a photo in linear light to at most `max_side` pixels on a side."""
+    # [H', W', 3], uint8 display values or float32 light, -> [H, W, 3] alike; None keeps
+    # the size. It makes photos sharp.
     factor = max_side / max(photo.shape[:2]) if max_side else 1.0
     if factor >= 1:
         return photo

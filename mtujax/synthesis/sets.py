@@ -199,11 +199,9 @@ def write_photos(
     cutouts: str | os.PathLike | None = None,
     **options,
 ) -> tuple[int, list[str]]:
-    """Writes a set made from a folder's photographs, with the options of `write_set`.
-
-    Photographs smaller than a frame are left out. Gives the number of clips, and notes
-    for the user.
-    """
+    """Writes a set made from a folder's photographs; options are `write_set`'s."""
+    # Photographs smaller than a frame are left out. Gives the number of clips, and
+    # notes for the user.
     size = dict(width=filming.width, height=filming.height)
     photos, small = read_photos(folder, **size)
     settings = dataclasses.asdict(filming)
@@ -231,11 +229,9 @@ def write_video(
     flow: bool = False,
     **options,
 ) -> tuple[int, list[str]]:
-    """Writes a set averaged from high-frame-rate video, as `write_photos` does.
-
-    `average`, `every` and `frames` are those of `clips_of_video`; `flow` is refused, as
-    the motion is unknown.
-    """
+    """Writes a set averaged from high-frame-rate video, as `write_photos` does."""
+    # `average`, `every` and `frames` are those of `clips_of_video`; `flow` is refused,
+    # as the motion is unknown.
     path, rate = Path(path), video_rate(path)
     if flow:
         raise UsageError(
@@ -277,11 +273,9 @@ def clips_of_photos(
     count: int = 8,
     seed: int = 0,
 ) -> tuple[list[SheetClip], str]:
-    """Makes `count` clips as training does, from different photographs if possible.
-
-    `size` is (width, height) of the frames in pixels; smaller photographs are left out.
-    Gives the clips and the source of their motion.
-    """
+    """Makes `count` clips as training does, from different photographs if possible."""
+    # `size` is (width, height) of the frames in pixels; smaller photographs are left
+    # out. Gives the clips and the source of their motion.
     check_least(1, clips=count)
     width, height = size
     rng = np.random.default_rng(seed)

@@ -97,11 +97,10 @@ def is_validation_folder(folder: str | os.PathLike) -> bool:
 
 
 def validation_clips(folder: str | os.PathLike) -> Iterator[ValidationClip]:
-    """Makes the set clip by clip; UserError for a wrong photograph or score.
-
-    The bytes may differ from the recorded ones where OpenCV or x264 round differently;
-    `note` says so. A clip whose score differs too is a different clip, and refused.
-    """
+    """Makes the set clip by clip; UserError for a wrong photograph or score."""
+    # The bytes may differ from the recorded ones where OpenCV or x264 round
+    # differently; `note` says so. A clip whose score differs too is a different clip,
+    # and refused.
     entries, recorded = recipe()
     paths = {path.stem: path for path in images_in(folder)}
     for entry in entries:

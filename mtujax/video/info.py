@@ -50,18 +50,14 @@ class Orientation:
         return cls(matrix=matrix)
 
     def upright(self, frame: np.ndarray) -> np.ndarray:
-        """Turns a coded frame upright.
-
-        [H, W, 3], any dtype -> [H, W, 3], or [W, H, 3] after an odd number of turns.
-        """
+        """Turns a coded frame upright."""
+        # [H, W, 3], any dtype -> [H, W, 3], or [W, H, 3] after an odd number of turns.
         turned = np.rot90(frame, self.turns)
         return np.ascontiguousarray(turned[:, ::-1] if self.mirrored else turned)
 
     def turn_vectors(self, field: np.ndarray) -> np.ndarray:
-        """Turns the directions of a field of vectors, and leaves each in its place.
-
-        [H, W, 2] (dx, dy) in the coded frame -> [H, W, 2] as in the upright frame.
-        """
+        """Turns the directions of a field of vectors, and leaves each in its place."""
+        # [H, W, 2] (dx, dy) in the coded frame -> [H, W, 2] as in the upright frame.
         return field @ _linear(self.turns, self.mirrored).T.astype(field.dtype)
 
 

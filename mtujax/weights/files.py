@@ -91,10 +91,8 @@ def is_fetched(name: str) -> bool:
 
 
 def find_released(name: str) -> Path | None:
-    """The file of a released name; None for other names.
-
-    An UnknownWeightsError, with the command that brings it, if it is not fetched yet.
-    """
+    """The file of a released name; None for other names."""
+    # An UnknownWeightsError, with the command that brings it, if it is not fetched yet.
     if name not in RELEASED:
         return None
     if not is_fetched(name):

@@ -18,10 +18,8 @@ _MOST_PICKLED = 1 << 26  # bytes; a released checkpoint has 50 thousand
 
 
 def read_content(file) -> tuple[Any, memoryview]:
-    """Reads what `torch.save` wrote to an open file, and all bytes of the file.
-
-    Raises `ForeignError`, or any exception if it is damaged.
-    """
+    """Reads what `torch.save` wrote to an open file, and all bytes of the file."""
+    # Raises `ForeignError`, or any exception if it is damaged.
     if not os.fstat(file.fileno()).st_size:
         raise EOFError
     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -17,10 +17,8 @@ _MUCH = 1 << 28  # bytes of float32, which a small file may declare by strides o
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], str]:
-    """Reads a state dict of finite floats, running no code, and its SHA-256.
-
-    Values that the file has as float32 are mapped, and read-only.
-    """
+    """Reads a state dict of finite floats, running no code, and its SHA-256."""
+    # Values that the file has as float32 are mapped, and read-only.
     content, data = _read(Path(path))
     if not isinstance(content, dict) or not content:
         kind = type(content).__name__

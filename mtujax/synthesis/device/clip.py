@@ -84,11 +84,9 @@ def _way(views, points):
 def expose(
     scene: Scene, duty: jax.Array, recipe: Recipe, subframes: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Sub-frames of each frame, a pixel apart at most, odd, at most `subframes`.
-
-    duty [T], cut where a frame would smear too far -> poses [T, S, L, 3, 3], weights
-    [T, S], and poses of the sharp frames [T, L, 3, 3].
-    """
+    """Sub-frames of each frame, a pixel apart at most, odd, at most `subframes`."""
+    # duty [T], cut where a frame would smear too far -> poses [T, S, L, 3, 3], weights
+    # [T, S], and poses of the sharp frames [T, L, 3, 3].
     frames = jnp.arange(recipe.frames, dtype=jnp.float32)
     joints = jnp.linspace(-0.5, 0.5, JOINTS)
 

@@ -130,12 +130,10 @@ def bilinear(
     x: jax.Array,
     y: jax.Array,
 ) -> jax.Array:
-    """Samples pictures that are stored one after the other; outside, borders repeat.
-
-    texels [R, C] of all pictures; first [K] int32, index of each picture's first
-    texel; size (h, w) of all pictures, at least 2; columns x and rows y [K, H, W] ->
-    [K, H, W, C] float32.
-    """
+    """Samples pictures that are stored one after the other; outside, borders repeat."""
+    # texels [R, C] of all pictures; first [K] int32, index of each picture's first
+    # texel; size (h, w) of all pictures, at least 2; columns x and rows y [K, H, W] ->
+    # [K, H, W, C] float32.
     h, w = size
     x, y = jnp.clip(x, 0, w - 1), jnp.clip(y, 0, h - 1)
     # Clipped again as integers, as a degenerate view can give NaN.
@@ -153,12 +151,10 @@ def bilinear(
 
 
 def backward_flow(middles: jax.Array, owner: jax.Array) -> jax.Array:
-    """Flow from each frame to the previous one, of the surface that each pixel shows.
-
-    middles [B, T, L, 3, 3] from frame pixels to texels, and owner [B, T, H, W] uint8,
-    the layer that is most visible -> [B, T, H, W, 2] (dx, dy) in pixels; zero for the
-    first frame.
-    """
+    """Flow from each frame to the previous one, of the surface each pixel shows."""
+    # middles [B, T, L, 3, 3] from frame pixels to texels, and owner [B, T, H, W] uint8,
+    # the layer that is most visible -> [B, T, H, W, 2] (dx, dy) in pixels; zero for the
+    # first frame.
     back = product(inverse(middles[:, :-1]), middles[:, 1:])
     back = back / back[..., 2:, 2:] - jnp.eye(3)[None, None, None]
     x, y = (jnp.arange(n, dtype=jnp.float32) for n in owner.shape[:1:-1])

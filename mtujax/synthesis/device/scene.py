@@ -150,13 +150,11 @@ def _corners(size):
 def draw_part(
     rng_key: jax.Array, photos: Photos, low: jax.Array, high: jax.Array, recipe: Recipe
 ) -> tuple[Part, jax.Array]:
-    """Draws a photograph and a place in it, likely one with texture to learn from.
-
-    `low` and `high` [2] (x, y) bound the visible part of the reference plane. Gives the
-    part, and [3, 3] from the reference plane to photograph pixels. One of a few random
-    places is taken with a probability proportional to the squared mean change from
-    pixel to pixel. A photograph too small for the path is magnified.
-    """
+    """Draws a photograph and a place in it, likely one with texture to learn from."""
+    # `low` and `high` [2] (x, y) bound the visible part of the reference plane. Gives
+    # the part, and [3, 3] from the reference plane to photograph pixels. One of a few
+    # random places is taken with a probability proportional to the squared mean change
+    # from pixel to pixel. A photograph too small for the path is magnified.
     keys = jax.random.split(rng_key, _CANDIDATES + 1)
 
     def candidate(key):

@@ -80,11 +80,9 @@ def _texture(photo):
 def pack_cutouts(
     cutouts: Sequence[np.ndarray], *, largest: float, smallest: float
 ) -> Cutouts:
-    """Copies cut-outs to the device, at the sizes at which they will be shown.
-
-    uint8 [H, W, 4] each, not premultiplied, else UserError; `largest` and `smallest`
-    bound the longer side in texels.
-    """
+    """Copies cut-outs to the device, at the sizes at which they will be shown."""
+    # uint8 [H, W, 4] each, not premultiplied, else UserError; `largest` and `smallest`
+    # bound the longer side in texels.
     for number, cutout in enumerate(cutouts):
         if cutout.dtype != np.uint8 or cutout.ndim != 3 or cutout.shape[2] != 4:
             raise UserError(
@@ -145,14 +143,12 @@ def background_texture(
     largest: float,
     light: Light,
 ) -> tuple[jax.Array, jax.Array]:
-    """Resamples a part of a photograph to a square of `side` texels.
-
-    pixels [P, H, W, 3] uint8, size [2] (width, height) of the photograph -> opaque
-    [h, w, 4], and [3, 3] from photograph pixels to texels. The part is at most `side` -
-    12 photograph pixels long; along its longer axis there may be fewer than two texels
-    per pixel. `part.scale` is at most `largest`: above 1, pixels are averaged as by a
-    sensor's pixel. `light` makes scene light of [h, w, 3] linear light.
-    """
+    """Resamples a part of a photograph to a square of `side` texels."""
+    # pixels [P, H, W, 3] uint8, size [2] (width, height) of the photograph -> opaque
+    # [h, w, 4], and [3, 3] from photograph pixels to texels. The part is at most `side`
+    # - 12 photograph pixels long; along its longer axis there may be fewer than two
+    # texels per pixel. `part.scale` is at most `largest`: above 1, pixels are averaged
+    # as by a sensor's pixel. `light` makes scene light of [h, w, 3] linear light.
     density = (side - 1 - 2 * _MARGIN) / jnp.maximum(part.high - part.low, 1e-3)
     density = jnp.minimum(density, DENSITY / part.scale)
     source = [min(side, n) for n in pixels.shape[1:3]]
@@ -202,13 +198,12 @@ def cutout_texture(
     side: int,
     light: Light,
 ) -> tuple[jax.Array, jax.Array]:
-    """Scales a cut-out so that its longer side has `longest` texels.
+    """Scales a cut-out so that its longer side has `longest` texels."""
+    # pixels [M, H, W, 4] uint8 from `pack_cutouts`, sizes [M, 2] (width, height) ->
+    # premultiplied [h, w, 4] of `side` texels, empty around it, and [2] (width, height)
+    # of the part that is not empty. `mirrored` is 1 or -1; `light` makes scene light of
+    # [h, w, 3] linear light.
 
-    pixels [M, H, W, 4] uint8 from `pack_cutouts`, sizes [M, 2] (width, height) ->
-    premultiplied [h, w, 4] of `side` texels, empty around it, and [2] (width, height)
-    of the part that is not empty. `mirrored` is 1 or -1; `light` makes scene light of
-    [h, w, 3] linear light.
-    """
     # The nearest size: between 0.7 and 1.4 of its pixels per texel.
     ratio = sizes.max(axis=1) / longest
     number = jnp.argmin(jnp.abs(jnp.log(ratio)))
@@ -240,11 +235,9 @@ def piece_texture(
     side: int,
     light: Light,
 ) -> tuple[jax.Array, jax.Array]:
-    """Cuts a smoothly shaped piece out of a photograph, where there are no cut-outs.
-
-    pixels [P, H, W, 3] uint8, size [2] (width, height) of number `photo`; the rest, and
-    the result, are as in `cutout_texture`.
-    """
+    """Cuts a smoothly shaped piece out of a photograph, where there are no cut-outs."""
+    # pixels [P, H, W, 3] uint8, size [2] (width, height) of number `photo`; the rest,
+    # and the result, are as in `cutout_texture`.
     keys = jax.random.split(rng_key, 4)
     longest = jnp.minimum(longest, size.min())
     shares = jnp.stack([uniform(keys[0], (_SMALLEST, 1.0)), jnp.ones(())])

@@ -95,12 +95,10 @@ class CameraPath(NamedTuple):
         near: float = 1.0,
         tilt: tuple[float, float] = (0.0, 0.0),
     ) -> np.ndarray:
-        """Homographies from the reference plane to the centred frame.
-
-        times [N] -> [N, 3, 3]. `near` is 1 / distance of the plane, 1 for the
-        background; `tilt` is the change of `near`, as a share, per focal length along
-        x and y.
-        """
+        """Homographies from the reference plane to the centred frame."""
+        # times [N] -> [N, 3, 3]. `near` is 1 / distance of the plane, 1 for the
+        # background; `tilt` is the change of `near`, as a share, per focal length along
+        # x and y.
         xp = times.__array_namespace__()
         reach = _REACH * self.width
         angle = self.pan[:, None] * (times - self.middle)[None] / reach

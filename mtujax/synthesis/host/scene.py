@@ -74,11 +74,9 @@ class Scene:
         return self._compose(poses, lambda *_: None)
 
     def render_labelled(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Renders the frame of one time, and says which layer each pixel shows.
-
-        poses [L, 3, 3] -> [H, W, 4] float32 light, and [2, H, W] uint8: the layer that
-        is most visible, and the same but `MIXED` where it is not the only one.
-        """
+        """Renders the frame of one time, and says which layer each pixel shows."""
+        # poses [L, 3, 3] -> [H, W, 4] float32 light, and [2, H, W] uint8: the layer
+        # that is most visible, and the same but `MIXED` where it is not the only one.
         labels = np.zeros((2, self.camera.height, self.camera.width), np.uint8)
 
         def note(number, box, alpha):
@@ -131,11 +129,9 @@ def _sample(texture, pose, box, border):
 def backward_flow(
     poses: tuple[np.ndarray, np.ndarray], labels: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Flow from a frame to the previous one, of the surface that each pixel shows.
-
-    Poses [L, 3, 3] and labels [2, H, W] of the previous and this frame -> [H, W, 2]
-    float32 (dx, dy) in pixels, and bool [H, W] as in `BlurredClip.valid`.
-    """
+    """Flow from a frame to the previous one, of the surface that each pixel shows."""
+    # Poses [L, 3, 3] and labels [2, H, W] of the previous and this frame -> [H, W, 2]
+    # float32 (dx, dy) in pixels, and bool [H, W] as in `BlurredClip.valid`.
     owner, alone = labels[1]
     before = labels[0][1]
     x, y = (np.arange(n, dtype=np.float32) for n in owner.shape[::-1])
@@ -174,11 +170,10 @@ def _sources(flow):
 
 
 def visible(flow: np.ndarray, alone: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Whether a pixel shows a single surface and its source nothing else; NumPy or JAX.
-
-    flow [..., H, W, 2] (dx, dy) in pixels, and the only layer that each pixel shows or
-    `MIXED`, [..., H, W] uint8, in this frame and the one before -> bool [..., H, W].
-    """
+    """Whether a pixel shows one surface and its source nothing else; NumPy or JAX."""
+    # flow [..., H, W, 2] (dx, dy) in pixels, and the only layer that each pixel shows
+    # or `MIXED`, [..., H, W] uint8, in this frame and the one before -> bool [..., H,
+    # W].
     xp = flow.__array_namespace__()
     *lead, height, width = alone.shape
     x, y = _sources(flow)
@@ -213,10 +208,8 @@ def draw_scene(
     sensor: Sensor,
     cutouts: Sequence[np.ndarray] = (),
 ) -> Scene:
-    """Draws a random scene of `frames` frames; arguments are as in `synthesize`.
-
-    ValueError if the photo is smaller than a frame, or neither uint8 nor float32.
-    """
+    """Draws a random scene of `frames` frames; arguments are as in `synthesize`."""
+    # ValueError if the photo is smaller than a frame, or neither uint8 nor float32.
     _check(photo, height, width)
     size = dict(frames=frames, height=height, width=width)
     shake, objects = blur.shake, blur.objects

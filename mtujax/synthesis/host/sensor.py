@@ -156,11 +156,9 @@ _X264 = "asm=SSE4.2" if platform.machine() in ("x86_64", "AMD64") else ""
 
 
 def through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
-    """Encodes and decodes a clip [T, H, W, 3] uint8; `crf` 18 hardly shows, 28 does.
-
-    The same on any number of cores and any x86-64, not with any x264. RuntimeError if
-    PyAV has none.
-    """
+    """Encodes and decodes a clip [T, H, W, 3] uint8; `crf` 18 hardly shows, 28 does."""
+    # The same on any number of cores and any x86-64, not with any x264. RuntimeError if
+    # PyAV has none.
     import av  # only here, and late: a machine that trains may do without it
 
     if "libx264" not in av.codecs_available:

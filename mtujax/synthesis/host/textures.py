@@ -32,13 +32,12 @@ def photo_texture(
     scale: float,
     light: Light,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts out the part of a photograph that a clip sees.
-
-    photo [H, W, 3] uint8 or float32 linear light, `low` and `high` (x, y) of the first
-    and last visible pixel -> opaque [h, w, 4], and [3, 3] from photograph pixels to
-    texels. `scale` is photograph pixels per frame pixel: above 1, they are averaged as
-    by a sensor's pixel. `light` makes scene light of linear light, in place.
-    """
+    """Cuts out the part of a photograph that a clip sees."""
+    # photo [H, W, 3] uint8 or float32 linear light, `low` and `high` (x, y) of the
+    # first and last visible pixel -> opaque [h, w, 4], and [3, 3] from photograph
+    # pixels to texels. `scale` is photograph pixels per frame pixel: above 1, they are
+    # averaged as by a sensor's pixel. `light` makes scene light of linear light, in
+    # place.
     limit = np.array(photo.shape[1::-1])
     first = np.clip(np.floor(low).astype(int) - _MARGIN, 0, limit - 1)
     last = np.clip(np.ceil(high).astype(int) + _MARGIN + 1, first + 1, limit)
@@ -74,11 +73,9 @@ def _doubled(image):
 
 
 def cutout_texture(cutout: np.ndarray, *, longest: float, light: Light) -> np.ndarray:
-    """Scales a cut-out so that its longer side has `longest` frame pixels.
-
-    [H, W, 4] uint8, not premultiplied -> [h, w, 4], with an empty border, smooth enough
-    to be sampled at every other texel. `light` is as in `photo_texture`.
-    """
+    """Scales a cut-out so that its longer side has `longest` frame pixels."""
+    # [H, W, 4] uint8, not premultiplied -> [h, w, 4], with an empty border, smooth
+    # enough to be sampled at every other texel. `light` is as in `photo_texture`.
     alpha = cutout[..., 3].astype(np.float32) / 255
     colour = light(linear_from_srgb(cutout[..., :3])) * alpha[..., None]
     image = np.dstack([colour, alpha])
@@ -99,11 +96,9 @@ def softened(image: np.ndarray) -> np.ndarray:
 
 
 def blob(photo: np.ndarray, rng: np.random.Generator, *, longest: float) -> np.ndarray:
-    """Cuts a smoothly shaped piece out of a photograph, where there are no cut-outs.
-
-    [H, W, 3] uint8 or float32 linear light -> [h, w, 4] uint8, not premultiplied.
-    `longest` is the longer side at which it will be shown, in frame pixels.
-    """
+    """Cuts a smoothly shaped piece out of a photograph, where there are no cut-outs."""
+    # [H, W, 3] uint8 or float32 linear light -> [h, w, 4] uint8, not premultiplied.
+    # `longest` is the longer side at which it will be shown, in frame pixels.
     side = int(min(DENSITY * longest, min(photo.shape[:2])))
     size = np.maximum((side * rng.uniform([0.5, 1.0], 1.0)).astype(int), 8)
     size = np.minimum(rng.permutation(size), photo.shape[:2])
@@ -119,11 +114,9 @@ def blob(photo: np.ndarray, rng: np.random.Generator, *, longest: float) -> np.n
 
 
 def outline(x: np.ndarray, y: np.ndarray, waves: Iterable, radius: float) -> np.ndarray:
-    """Alpha [h, w] of a wavy round shape, whose edge is a pixel wide; NumPy or JAX.
-
-    Columns x [1, w] and rows y [h, 1] of the unit circle, which has `radius` pixels;
-    a share of depth and a phase of each of four waves.
-    """
+    """Alpha [h, w] of a wavy round shape, whose edge is a pixel wide; NumPy or JAX."""
+    # Columns x [1, w] and rows y [h, 1] of the unit circle, which has `radius` pixels;
+    # a share of depth and a phase of each of four waves.
     xp = x.__array_namespace__()
     angle = xp.arctan2(y, x)
     edge = xp.full_like(angle, 0.75)
