@@ -67,11 +67,6 @@ def local_batch(batch: int) -> int:
     return batch // devices * jax.local_device_count()
 
 
-def share_begins(batch: int) -> int:
-    """Index of this process's first clip in the global batch; the others follow."""
-    return jax.process_index() * local_batch(batch)
-
-
 def split(batch: dict) -> dict:
     """Splits [b, ...] as [devices, b / devices, ...]; UserError if that is uneven."""
     devices = jax.local_device_count()

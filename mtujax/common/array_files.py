@@ -4,6 +4,7 @@ No pickle: reading runs no code. Nothing is allocated for what a header claims a
 file does not hold.
 """
 
+import math
 import struct
 import zipfile
 from collections.abc import Sequence
@@ -94,9 +95,7 @@ def _header(file, size, start=0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
     else:
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    count = 1
-    for side in shape:  # as Python's integers, which do not overflow
-        count *= side
-    if dtype.hasobject or file.tell() - start + count * dtype.itemsize != size:
+    bytes_ = math.prod(shape) * dtype.itemsize  # Python's integers do not overflow
+    if dtype.hasobject or file.tell() - start + bytes_ != size:
         raise ValueError("its header does not agree with its length")
     return shape, fortran, dtype

@@ -18,12 +18,6 @@ _MOST_NAMED = 6  # fields that differ, in one message
 
 def to_dict(config) -> dict:
     """Converts a dataclass of dataclasses to JSON values; tuples become lists."""
-
-    def plain(value):
-        if isinstance(value, Mapping):
-            return {name: plain(entry) for name, entry in value.items()}
-        return [plain(v) for v in value] if isinstance(value, list | tuple) else value
-
     return plain(dataclasses.asdict(config))
 
 

@@ -94,7 +94,10 @@ def use_cache(folder: str | None) -> None:
     folder = os.path.expanduser(folder) or None
     if folder and "://" not in folder and jax.config.jax_enable_compilation_cache:
         if why := _refusal(folder):
-            _warn_of_cache(folder, f"compiled programs are not kept ({why})")
+            how = "JAX_COMPILATION_CACHE_DIR names another folder"
+            warnings.warn(
+                f"{folder}: compiled programs are not kept ({why}); {how}", stacklevel=2
+            )
             folder = None
         elif getattr(warnings.showwarning, "folder", None) != folder:
             warnings.showwarning = _mending(Path(folder), warnings.showwarning)
@@ -120,11 +123,6 @@ def _refusal(folder):
     except OSError as error:
         return error.strerror
     return None
-
-
-def _warn_of_cache(folder, what):
-    how = "JAX_COMPILATION_CACHE_DIR names another folder"
-    warnings.warn(f"{folder}: {what}; {how}", stacklevel=3)
 
 
 _CACHE_FAILED = re.compile(

@@ -159,7 +159,11 @@ class Wish:
 
     def _end(self, said=""):
         number = self.number
-        _to_terminal(f"{self._program}: {said}" if said else "")
+        # The main thread may hold the lock of sys.stderr. A bar hides the cursor.
+        text = "\r\x1b[?25h\x1b[K" if os.isatty(2) else ""
+        text += f"{self._program}: {said}\n" if said else ""
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode())
         self._leave(128 + number)
 
 
@@ -174,14 +178,6 @@ def _open_closed_streams():
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
         if getattr(sys, name) is None and name != "stdin":
             setattr(sys, name, open(os.devnull, "w"))
-
-
-def _to_terminal(line):
-    # The main thread may hold the lock of sys.stderr. A progress bar hides the cursor.
-    shown = "\r\x1b[?25h\x1b[K" if os.isatty(2) else ""
-    text = shown + (f"{line}\n" if line else "")
-    with contextlib.suppress(OSError):
-        os.write(2, text.encode())
 
 
 # Signals are of the process, and so is what was asked.

@@ -29,18 +29,15 @@ class FrameProgress(contextlib.AbstractContextManager):
         now = time.monotonic()
         speed = done / max(now - self._begun, 1e-9)
         if self._bar:
-            self._show(done, total, speed)
+            if self._task is None:
+                self._bar.start()
+                self._task = self._bar.add_task(self._label, total=total, speed="")
+            text = f"{speed:.1f} {self._unit}/s"
+            self._bar.update(self._task, completed=done, total=total, speed=text)
         elif now - self._shown >= _SECONDS_BETWEEN_LINES:
             self._shown = now
             line = _line(self._label, done, total, speed, self._unit)
             print(line, file=self._file, flush=True)
-
-    def _show(self, done, total, speed):
-        if self._task is None:
-            self._bar.start()
-            self._task = self._bar.add_task(self._label, total=total, speed="")
-        text = f"{speed:.1f} {self._unit}/s"
-        self._bar.update(self._task, completed=done, total=total, speed=text)
 
 
 def _bar(stderr):

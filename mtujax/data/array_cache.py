@@ -85,8 +85,13 @@ def build_cache(
     # `progress` is called with the frames written and their total. A UserError names
     # the first frame that is damaged or of another size.
     threads = threads or default_threads()
-    count = _Counter(2 * found.frames, progress)
-    splits = {}
+    done, splits = itertools.count(1), {}
+
+    def count():
+        number = next(done)
+        if progress:
+            progress(number, 2 * found.frames)
+
     for split, videos in found.splits.items():
         (folder / split).mkdir()
         splits[split] = [
@@ -94,16 +99,6 @@ def build_cache(
         ]
     manifest = {"version": VERSION, "set": found.label, "built": time.time_ns()}
     write_json(folder / _MANIFEST, {**manifest, "splits": splits})
-
-
-class _Counter:
-    def __init__(self, total, progress):
-        self._done, self._total, self._progress = 0, total, progress
-
-    def __call__(self):
-        self._done += 1
-        if self._progress:
-            self._progress(self._done, self._total)
 
 
 def _build_video(video, folder, threads, count):

@@ -102,8 +102,7 @@ def _rows(found, sizes):
 def _read_all(found, quick, threads, progress):
     """Sizes (rows, columns) by video, and a line for each unusable frame."""
     jobs = [(video, n) for video in found.videos for n in range(len(video.pairs))]
-    read = _read_first if quick else _read
-    results = in_order(lambda job: read(*job), jobs, threads=threads)
+    results = in_order(lambda job: _read(*job, quick), jobs, threads=threads)
     sizes, findings = {}, []
     for done, ((video, n), (size, wrong)) in enumerate(
         zip(jobs, results, strict=True), 1
@@ -121,22 +120,20 @@ def _read_all(found, quick, threads, progress):
     return sizes, findings
 
 
-def _read_first(video, n):
-    """Size of a video's first pair, else None, and findings; decodes that pair only."""
-    paths = video.paths(n)
-    findings = [f"{path}: empty file" for path in paths if not path.stat().st_size]
-    if n or findings:
-        return None, findings
-    return _read(video, n)
-
-
-def _read(video, n):
-    shapes, findings = [], []
-    for path in video.paths(n):
+def _read(video, n, quick):
+    """Size of a pair, or None, and findings; if `quick`, decodes only the first."""
+    paths, shapes, findings = video.paths(n), [], []
+    if quick:
+        findings = [f"{path}: empty file" for path in paths if not path.stat().st_size]
+        if n or findings:
+            return None, findings
+    for path in paths:
         try:
             shapes.append(read_image(path).shape[:2])
-        except (UserError, OSError) as error:
-            findings.append(str(error) if isinstance(error, UserError) else _why(error))
+        except UserError as error:
+            findings.append(str(error))
+        except OSError as error:
+            findings.append(f"{error.filename}: {error.strerror}")
     if len(shapes) == 2 and shapes[0] != shapes[1]:
         (rows, columns), (sharp_rows, sharp_columns) = shapes
         findings.append(
@@ -144,10 +141,6 @@ def _read(video, n):
             f"{sharp_columns}x{sharp_rows}"
         )
     return (shapes[0] if shapes and not findings else None), findings
-
-
-def _why(error):
-    return f"{error.filename}: {error.strerror}"
 
 
 def _differences(found, splits):

@@ -301,18 +301,16 @@ def dataset(name: str) -> Dataset:
 
 def config_of(chosen: Dataset, config: str | None) -> str | None:
     """Name of the config, the default for None; None if there is only one form."""
-    if chosen.name == "pairs":
-        return _own_name(config or "default")
+    if (
+        chosen.name == "pairs"
+    ):  # any name, so that own sets can be prepared side by side
+        config = config or "default"
+        if not config.replace("_", "").replace("-", "").isalnum():
+            raise UsageError(f"config {config!r}: use letters, digits, - and _")
+        return config
     if config is None:
         return next(iter(chosen.configs), None)
     if config not in chosen.configs:
         choices = ", ".join(chosen.configs) or "none"
         raise UsageError(f"{chosen.name}: has no config {config!r}; it has {choices}")
-    return config
-
-
-def _own_name(config):
-    """`pairs` takes any name, so that several own sets can be prepared side by side."""
-    if not config.replace("_", "").replace("-", "").isalnum():
-        raise UsageError(f"config {config!r}: use letters, digits, - and _")
     return config

@@ -297,7 +297,10 @@ def training_batches(
     batches = batches[start:] if start else batches
     dataset = batches.to_iter_dataset(grain.ReadOptions(threads, ahead))
     if workers:
-        _parse_flags()
+        from absl import flags
+
+        if not flags.FLAGS.is_parsed():  # workers read them, `absl.app.run` parses them
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers))
     return iter(dataset)
 
@@ -318,11 +321,3 @@ def _check(seed, shard, **counts):
     if not 0 <= shard[0] < shard[1]:
         raise UsageError(f"shard {shard}: give (number of this host, number of hosts)")
     check_least(0, **counts)
-
-
-def _parse_flags():
-    """Grain's workers read absl flags, which only `absl.app.run` parses otherwise."""
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()

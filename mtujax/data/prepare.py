@@ -39,10 +39,6 @@ class Prepared:
     report: Report
 
 
-def _silent(_label):
-    return contextlib.nullcontext(None)
-
-
 def prepare_dataset(
     name: str,
     root: str | os.PathLike,
@@ -54,7 +50,9 @@ def prepare_dataset(
     overwrite: bool = False,
     quick: bool = False,
     threads: int | None = None,
-    progress: Callable[[str], contextlib.AbstractContextManager] = _silent,
+    progress: Callable[[str], contextlib.AbstractContextManager] = (
+        lambda label: contextlib.nullcontext(None)
+    ),
 ) -> Prepared:
     """Checks a dataset's folder and builds records or arrays from it.
 

@@ -269,7 +269,9 @@ class Restoration:
         )
         with job, naming(self._output, job.folder):
             if resume:
-                self._say_where(job.frames)
+                done = f"resumes after {job.frames} frames"
+                where = done if job.frames else "starts over: nothing is left"
+                self._on_note(f"{where} of an interrupted run")
             self._job = job
             self.frames = self.resumed = job.frames
             self.cuts = sum(segment.cuts for segment in job.segments)
@@ -277,12 +279,6 @@ class Restoration:
                 self._restore(job.folder, every, overwrite or job.replaces)
             else:
                 self.size, self.cuts = job.published.size, job.published.cuts
-
-    def _say_where(self, done):
-        where = (
-            f"resumes after {done} frames" if done else "starts over: nothing is left"
-        )
-        self._on_note(f"{where} of an interrupted run")
 
     def _restore(self, folder, every, overwrite):
         where = self._output, self._kind, self._options, folder
@@ -293,7 +289,11 @@ class Restoration:
         with contextlib.closing(target):
             self._run(target, every)
             if not self.frames:
-                raise UserError(self._nothing())
+                start, end = self._options.start, self._options.end
+                until = "the end" if end is None else f"{end:g}"
+                raise UserError(
+                    f"{self._reader.name}: no frame between {start or 0:g} and {until}"
+                )
             target.publish(
                 overwrite=overwrite, on_note=self._on_note, commit=self._commit
             )
@@ -343,11 +343,6 @@ class Restoration:
         frames = self._reader.frames(start=start, end=end, skip=done - again)
         found = shots(frames, self._options.scene_threshold)
         yield from itertools.islice(found, again, None)
-
-    def _nothing(self):
-        start, end = self._options.start, self._options.end
-        until = "the end" if end is None else f"{end:g}"
-        return f"{self._reader.name}: no frame between {start or 0:g} and {until}"
 
 
 def expected(reader, options: Options) -> int | None:

@@ -48,7 +48,9 @@ def compare(
     if kind == "diff":
         return _difference(blurry, restored)
     height, width, _ = blurry.shape
-    divider = _divider(height, blurry.dtype)
+    divider = np.full((height, _thickness(height), 3), _GREY, np.uint8)
+    if blurry.dtype != np.uint8:
+        divider = (divider / 255).astype(blurry.dtype)
     if kind == "side":
         return np.concatenate([blurry, divider, restored], axis=1)
     room = max(0, width - divider.shape[1])
@@ -106,11 +108,6 @@ def _check_kind(kind):
 def _thickness(height):
     """Columns of the divider: 2 up to 720 rows, 4 at 1080, 8 at 2160."""
     return 2 * max(1, round(height / 540))
-
-
-def _divider(height, dtype):
-    divider = np.full((height, _thickness(height), 3), _GREY, np.uint8)
-    return divider if dtype == np.uint8 else (divider / 255).astype(dtype)
 
 
 def _difference(blurry, restored):

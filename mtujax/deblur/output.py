@@ -244,7 +244,10 @@ class Target:
         self.size = info.width, info.height  # of what is written, in pixels
         self._picture = self._sink(info, folder)
         if options.save_motion is not None:
-            self._motion = self._motion_sink(folder)
+            suffix, info = Path(options.save_motion).suffix, reader.info.upright
+            info = dataclasses.replace(info, colour=Colour(), full_range=False)
+            encoding = self._encoding(suffix, info)
+            self._motion = VideoSink(folder, "motion", info, encoding)
 
     def write(self, frame: Restored) -> None:
         """Writes the next frame."""
@@ -262,7 +265,14 @@ class Target:
             time, image = frame.number, frame.source.tag
         self._picture.write(picture, image if self._kind == "folder" else time)
         if self._motion:
-            self._motion.write(self._coloured(frame.step.displacement), time)
+            info = self._reader.info
+            moved = motion_picture(
+                info.orientation.turn_vectors(frame.step.displacement),
+                (info.width, info.height),
+                radius=_FULL_COLOUR / self._cell,
+                cell=self._cell,
+            )
+            self._motion.write(info.orientation.upright(moved), time)
 
     def end_segment(self) -> dict:
         """Closes what can be closed and returns what `resume` needs, as JSON."""
@@ -329,24 +339,9 @@ class Target:
             self.notes += self._extras.notes
         return VideoSink(folder, "picture", info, encoding)
 
-    def _motion_sink(self, folder):
-        suffix, info = Path(self._options.save_motion).suffix, self._reader.info.upright
-        info = dataclasses.replace(info, colour=Colour(), full_range=False)
-        return VideoSink(folder, "motion", info, self._encoding(suffix, info))
-
     def _encoding(self, suffix, info, **chosen):
         """Chooses a codec; UserError if it cannot hold the frames' times."""
         encoding = choose(suffix, info, **chosen)
         if encoding.codec.name == "mpeg2" and self._reader.kind == "file":
             self._reader.check_constant_rate(encoding.codec.title)
         return encoding
-
-    def _coloured(self, displacement):
-        info = self._reader.info
-        picture = motion_picture(
-            info.orientation.turn_vectors(displacement),
-            (info.width, info.height),
-            radius=_FULL_COLOUR / self._cell,
-            cell=self._cell,
-        )
-        return info.orientation.upright(picture)

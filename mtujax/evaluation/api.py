@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 
 from mtujax import parallel
-from mtujax.common.dataclass_json import check_same
+from mtujax.common.dataclass_json import check_same, write_json
 from mtujax.common.hardware import machine
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.errors import UsageError, UserError, check_least
@@ -25,6 +25,7 @@ from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import (
     FRAMES,
     RESULTS,
+    SETTINGS,
     TABLE,
     VIDEOS,
     Evaluation,
@@ -52,7 +53,7 @@ def check_settings(work: Work, method: Method, about: Scored, *, first: bool) ->
     settings, old = _settings(work, method, about), work.folder.settings()
     if old is None:
         if first:
-            work.folder.write_settings(settings)
+            write_json(work.folder.path / SETTINGS, settings)
         return
     place = work.folder.path
     kind = (SETTINGS_KIND, SETTINGS_VERSION)
@@ -187,7 +188,9 @@ def evaluate(
 
 
 def _evaluate(work, subject, note):
-    first, about, clocks = parallel.is_first(), _about(work.videos), Clocks()
+    first, clocks, videos = parallel.is_first(), Clocks(), work.videos
+    listed = tuple(videos.source.videos)
+    about = Scored(videos.dataset, videos.split, videos.variant, listed)
     with contextlib.ExitStack() as stack:
         with parallel.failing_together():
             stack.enter_context(work.folder.locked(first=first))
@@ -202,7 +205,11 @@ def _evaluate(work, subject, note):
             # An earlier start had the same results: its times are those that count.
             if dataclasses.replace(found, seconds=old.seconds) == old:
                 return old
-        _write_tables(work.folder, found, records)
+        folder, rows = work.folder, (row for record in records for row in record.rows)
+        folder.write_rows(FRAMES, rows)
+        folder.write_rows(VIDEOS, video_rows(records, found))
+        folder.write_text(TABLE, as_text(found))
+        write_results(folder.path / RESULTS, found)
     return found
 
 
@@ -257,11 +264,6 @@ def _opened(results, videos, note):
     return made
 
 
-def _about(videos) -> Scored:
-    listed = tuple(videos.source.videos)
-    return Scored(videos.dataset, videos.split, videos.variant, listed)
-
-
 def _restore_share(work, clocks, note):
     """Evaluates this process's videos."""
     infos = work.videos.source.videos
@@ -310,10 +312,3 @@ def _joined(machines):
         name: next(iter(given)) if len(given) == 1 else "; ".join(map(str, given))
         for name, given in values.items()
     }
-
-
-def _write_tables(folder, found: Evaluation, records):
-    folder.write_rows(FRAMES, (row for record in records for row in record.rows))
-    folder.write_rows(VIDEOS, video_rows(records, found))
-    folder.write_text(TABLE, as_text(found))
-    write_results(folder.path / RESULTS, found)

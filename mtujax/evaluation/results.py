@@ -299,10 +299,6 @@ class EvaluationFolder:
                 ) from None
             return None
 
-    def write_settings(self, settings: dict) -> None:
-        """Writes the settings, JSON values."""
-        write_json(self.path / SETTINGS, settings)
-
     def results(self) -> Evaluation | None:
         """Reads an earlier start's results; None unless all tables are there, too."""
         if not all((self.path / name).is_file() for name in (TABLE, FRAMES, VIDEOS)):

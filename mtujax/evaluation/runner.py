@@ -114,24 +114,17 @@ def _run(work, group, count, lanes, recorder, clocks):
         primed = [next(read)[1]["fresh"] for _ in range(lookahead)]
         memory, waiting = None, deque()
         for step, given in _timed(read, clocks):
-            with clocks.stage("compile") if memory is None else _nothing():
-                if memory is None:
-                    memory = _first(lanes, primed, given["fresh"])
+            starts = memory is None
+            with clocks.stage("compile") if starts else contextlib.nullcontext():
+                if starts:  # the memory before this step, which takes in `fresh` itself
+                    before = np.stack([*primed, given["fresh"]], axis=1)[:, :-1]
+                    memory = lanes.begin(before)
                 memory, found = lanes.step(work.params, memory, given)
             waiting.append((step.targets, found))
             if len(waiting) > _STEPS_BEHIND:
                 _fetch(waiting.popleft(), lanes, recorder, clocks)
         while waiting:
             _fetch(waiting.popleft(), lanes, recorder, clocks)
-
-
-def _first(lanes, primed, fresh):
-    """Returns the memory before the first step, which takes in `fresh` itself."""
-    return lanes.begin(np.stack([*primed, fresh], axis=1)[:, :-1])
-
-
-def _nothing():
-    return contextlib.nullcontext()
 
 
 def _timed(read, clocks):

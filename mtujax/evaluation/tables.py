@@ -66,16 +66,12 @@ def _cells(found, video):
         yield f"{ssim:.4f}" if counted else ""
     if _exact(found):
         pairs = found.motion_total if video is None else found.motion[video]
-        yield _pixels(pairs)
+        yield f"{pairs.means['end_point_error']:.2f}" if pairs.known else ""
 
 
 def _exact(found):
     """Whether exact flow was known anywhere."""
     return found.motion is not None and found.motion_total.known > 0
-
-
-def _pixels(motion):
-    return f"{motion.means['end_point_error']:.2f}" if motion.known else ""
 
 
 def _notes(found):
@@ -87,8 +83,9 @@ def _notes(found):
             if getattr(total, kind)
         ]
         among = f" ({'; '.join(odd)})" if odd else ""
-        what = f", mean over {scores.average}"
-        yield f"{name}: {total.frames} frames count{among}{what}: {_origin(name)}."
+        what, known = f", mean over {scores.average}", PROTOCOLS.get(name)
+        origin = known.origin if known else "unknown here"
+        yield f"{name}: {total.frames} frames count{among}{what}: {origin}."
     if found.motion is not None:
         yield from _of_motion(found.motion_total)
     if found.consistency is not None:
@@ -126,11 +123,6 @@ def _of_consistency(steady):
         f"Warping error: {means['restored']:.3e} between restored frames, "
         f"{means['sharp']:.3e} between the sharp ones, {among}{odd}."
     )
-
-
-def _origin(name):
-    protocol = PROTOCOLS.get(name)
-    return "unknown here" if protocol is None else protocol.origin
 
 
 def video_rows(records: Sequence[VideoRecord], found: Evaluation) -> Iterator[dict]:

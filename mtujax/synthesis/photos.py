@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from mtujax.common.files import FRAME_SUFFIXES
-from mtujax.common.text import counted
 from mtujax.errors import UserError
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
 from mtujax.video.image_files import decode_image, read_image
@@ -123,11 +122,6 @@ def scaled_down(photo: np.ndarray, max_side: int | None) -> np.ndarray:
         return np.rint(255 * srgb_from_linear(light)).astype(np.uint8)
     size = dict(fx=factor, fy=factor)
     return cv2.resize(photo, None, **size, interpolation=cv2.INTER_AREA)
-
-
-def photographs(count: int) -> str:
-    """Writes a number of photographs in words, as in "2 photographs"."""
-    return counted(count, "photograph")
 
 
 def read_photo(path: str, *, max_side: int | None = None) -> np.ndarray:

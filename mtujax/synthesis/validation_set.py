@@ -75,13 +75,9 @@ def make(entry: Entry, photo: np.ndarray) -> ValidationClip:
             Exposure(duty=entry.duty, **(_NOISY if entry.noisy else _CLEAN)),
         ),
     )
-    return ValidationClip(entry, clip, input_psnr(clip))
-
-
-def input_psnr(clip: BlurredClip) -> float:
-    """Gives the mean over frames of the PSNR in dB, blurry against sharp frames."""
     pairs = zip(clip.blurry, clip.sharp, strict=True)
-    return float(np.mean([cv2.PSNR(*pair) for pair in pairs]))
+    psnr = float(np.mean([cv2.PSNR(*pair) for pair in pairs]))
+    return ValidationClip(entry, clip, psnr)
 
 
 def checksums(clip: BlurredClip) -> dict[str, str]:

@@ -68,15 +68,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         self._store = Store(folder, kept=self._kept, read_only=read_only)
         with contextlib.ExitStack() as opened:
             opened.callback(self._store.close)
-            self._read_ratings(read_only)
-            opened.pop_all()
-
-    def _read_ratings(self, read_only):
-        for step in self.steps():
             # One out of reach may be the best, and must not be deleted as unrated.
             unread = (Damaged, UserError) if read_only else Damaged
-            with contextlib.suppress(unread):
-                self._note_psnr(step, self._about(step)["psnr"])
+            for step in self.steps():
+                with contextlib.suppress(unread):
+                    self._note_psnr(step, self._about(step)["psnr"])
+            opened.pop_all()
 
     def __exit__(self, kind, error, traceback):
         """Waits for the checkpoint being saved; after an error raises none."""
@@ -227,12 +224,8 @@ class Checkpoints(contextlib.AbstractContextManager):
         whole = [step for step in steps if step not in self._damaged]
         kept = set(whole[::-1][: self._latest])
         kept.update(self._rated(whole)[::-1][: self._best])
-        return kept.union(self._milestones(whole))
-
-    def _milestones(self, steps):
-        """Returns the first step between each two multiples of `every`."""
-        first = {}
-        for step in steps:
+        first = {}  # between each two multiples of `every`
+        for step in whole:
             if self._every and step >= self._every:
                 first.setdefault(step // self._every, step)
-        return first.values()
+        return kept.union(first.values())

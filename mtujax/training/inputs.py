@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtujax import liteflownet, parallel, synthesis
+from mtujax.common.text import counted
 from mtujax.data.clips import Clips, ClipSpec, Samples, VideoSamples
 from mtujax.data.flow import ComputedMotion, dis_flow
 from mtujax.data.locate import NoMotion, open_frames, open_motion
@@ -31,7 +32,6 @@ from mtujax.ops.labels import motion_labels
 from mtujax.synthesis.host.clip import PhotoSamples
 from mtujax.synthesis.photos import (
     images_in,
-    photographs,
     read_cutouts,
     read_photos,
     scaled_down,
@@ -236,7 +236,7 @@ def _device_photos(config):
         return _as_trained(film(constants, keys), config)
 
     share = parallel.local_batch(config.batch)
-    first = parallel.share_begins(config.batch)
+    first = jax.process_index() * share  # this process's clips of the global batch
 
     def start(done):
         while True:
@@ -246,7 +246,7 @@ def _device_photos(config):
 
     notes = [f"{', '.join(small[:5])}: smaller than {data.crop} pixels, left out"]
     return Feed(
-        f"{photographs(len(photos))} filmed on the device",
+        f"{counted(len(photos), 'photograph')} filmed on the device",
         tuple(notes if small else ()),
         start,
         lambda clip: f"clip {clip} of seed {config.seed}",

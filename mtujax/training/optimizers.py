@@ -95,14 +95,10 @@ def make_optimizers(
     Returns:
         By the names of `loss_weights`: transformations whose updates are added.
     """
-
-    def owned_by(name):
-        return lambda params: owners(params)[name]
-
     return {
         name: _optimizer(config, rate)
         if name == "total"
-        else _owned(_optimizer(config, rate), owned_by(name))
+        else _owned(_optimizer(config, rate), lambda p, name=name: owners(p)[name])
         for name, rate in learning_rates(config, end).items()
     }
 
@@ -142,16 +138,14 @@ def owners(params: dict) -> dict[str, dict]:
     # unit (of which it owns a motion layer) and the deblur layers.
     last = f"unit_{sum(name.startswith('unit_') for name in params) - 1}"
 
-    def of_deblurring(path, _):
-        return path[1].key != "motion"
-
     def of_motion(path, _):
         unit, part = path[0].key, path[1].key
         return part == "motion" or (unit != last and part != "deblur")
 
+    over = jax.tree_util.tree_map_with_path
     return {
-        "deblur": jax.tree_util.tree_map_with_path(of_deblurring, params),
-        "motion": jax.tree_util.tree_map_with_path(of_motion, params),
+        "deblur": over(lambda path, _: path[1].key != "motion", params),
+        "motion": over(of_motion, params),
     }
 
 

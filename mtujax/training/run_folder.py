@@ -65,8 +65,10 @@ class RunFolder:
             config = read_json(path, remedy)
         except FileNotFoundError:
             return None
-        except (ImportError, KeyError) as error:
-            raise _no_way_to(path, error) from error
+        except (ImportError, KeyError) as error:  # etils': no package, unknown scheme
+            why = "the scheme is unknown: " * isinstance(error, KeyError) + str(error)
+            why = " ".join(why.split())
+            raise UserError(f"{path}: cannot be reached ({why})") from error
         if not isinstance(config, dict):
             raise UserError(f"{path}: holds no configuration; delete it")
         return config
@@ -89,12 +91,6 @@ class RunFolder:
     @property
     def _config(self):
         return (remote_path if self.remote else Path)(self.path(CONFIG))
-
-
-def _no_way_to(path, error):
-    """Explains what etils raises for an unknown scheme or a missing package."""
-    why = f"the scheme is unknown: {error}" if isinstance(error, KeyError) else error
-    return UserError(f"{path}: cannot be reached ({' '.join(str(why).split())})")
 
 
 @contextlib.contextmanager

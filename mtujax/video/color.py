@@ -88,7 +88,12 @@ class ToneMapper:
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """Maps HDR [H, W, 3] uint16, full range, to SDR uint8 of BT.709 primaries."""
         source = self._light[rgb]
-        light = np.maximum(self._change_primaries(source), 0)
+        # Changes primaries: each channel's distance from green goes through the matrix.
+        # Its rows sum to 1, so that this is the same product; but greys have no
+        # distance, and stay neutral to the last bit however the processor rounds.
+        green = source[..., 1:2]
+        light = cv2.transform(source - green, self._matrix) + green
+        light = np.maximum(light, 0)
         if self._luminance is not None:
             # The OOTF of HLG, by luminance in its own primaries.
             luminance = cv2.transform(source, self._luminance).reshape(rgb.shape[:2])
@@ -99,14 +104,6 @@ class ToneMapper:
         gain = self._rolled[index] / np.maximum(brightest, np.float32(1e-9))
         light *= gain[..., None]
         return cv2.convertScaleAbs(cv2.pow(light, 1 / 2.4), alpha=255)
-
-    def _change_primaries(self, source):
-        """Changes linear RGB [H, W, 3] to BT.709 primaries; greys stay neutral."""
-        # Each channel's distance from green goes through the matrix. Its rows sum to 1,
-        # so that this is the same product; but greys have no distance, and stay neutral
-        # to the last bit however the processor rounds.
-        green = source[..., 1:2]
-        return cv2.transform(source - green, self._matrix) + green
 
     def _tabulate_roll_off(self, peak):
         """Tabulates the roll-off over the root of light, to be fine in the shadows."""

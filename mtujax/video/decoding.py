@@ -46,7 +46,8 @@ class Decoder:
         """Decodes to the end, yielding PyAV's frames and their timestamps or None."""
         # The caller keeps the generator to the end: it may hold frames not yet yielded.
         for packet in self._packets():
-            if _shows(packet):
+            timed = packet and packet.size and packet.pts is not None
+            if timed and not packet.is_discard:  # it holds a frame, at a known time
                 heapq.heappush(self._due, packet.pts)
             for frame in self._decoded(packet):
                 yield from self._in_time(frame)
@@ -106,13 +107,6 @@ class Decoder:
         for pts in times:
             self.damaged += 1
             yield self._previous, pts
-
-
-def _shows(packet):
-    """Whether a packet holds a frame whose time is known."""
-    return bool(
-        packet and packet.size and packet.pts is not None and not packet.is_discard
-    )
 
 
 def _has_gaps(container, stream):
@@ -235,11 +229,7 @@ class _Stage:
             except (BlockingIOError, EOFError):
                 return
             original = self._inside.popleft()
-            yield _like(ready, original) if is_interlaced(original) else original
-
-
-def _like(frame, original):
-    """Restores what the filter may have changed, other than the picture."""
-    for name in ("pts", "dts", "time_base", "colorspace", "color_range"):
-        setattr(frame, name, getattr(original, name))
-    return frame
+            # The filter may have changed more than the picture.
+            for name in ("pts", "dts", "time_base", "colorspace", "color_range"):
+                setattr(ready, name, getattr(original, name))
+            yield ready if is_interlaced(original) else original

@@ -81,7 +81,10 @@ class FolderReader(contextlib.AbstractContextManager):
             (n for n in names if Path(n).suffix.lower() in FRAME_SUFFIXES),
             key=natural_key,
         )
-        self._check_files()
+        for file in map(path.joinpath, self._names):
+            if not file.is_file():  # as a pipe, for which opening it would wait
+                what = irregular(file) or "folder or a link to no file"
+                raise UserError(f"{file}: is a {what}, not a frame; move it away")
         if not self._names:
             raise UserError(f"{path}: this folder has no PNG or JPEG frames")
         first, kind = self._read(self._names[0])
@@ -165,13 +168,6 @@ class FolderReader(contextlib.AbstractContextManager):
             return ()
         names = listed(self._damaged, 3)
         return (f"damaged, decoded as far as that went: {names}",)
-
-    def _check_files(self):
-        """Refuses what is no file, as a pipe, before anything waits for it."""
-        for path in map(self._path.joinpath, self._names):
-            if not path.is_file():
-                what = irregular(path) or "folder or a link to no file"
-                raise UserError(f"{path}: is a {what}, not a frame; move it away")
 
     def _differs(self, name, size):
         (height, width), (rows, columns) = self._size, size
@@ -279,7 +275,6 @@ def _header(path):
                 (rows, columns), bits == 16, colour in (4, 6), True, animated
             )
         if start[:2] == b"\xff\xd8":
-            file.seek(2)
             return _Header(_jpeg_size(file))
         return _Header(png=start[:8] == PNG_SIGNATURE)
 
@@ -295,6 +290,7 @@ def _is_animated(file):
 
 def _jpeg_size(file):
     """Skips segments up to the start of frame (SOF0 to SOF15, but DHT, JPG, DAC)."""
+    file.seek(2)
     while len(head := file.read(4)) == 4 and head[0] == 0xFF:
         marker, length = head[1], int.from_bytes(head[2:], "big")
         if marker == 0xFF:  # a fill byte

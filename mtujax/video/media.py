@@ -297,7 +297,7 @@ def read_clock(path: Path, format: str, main: int) -> Clock:
             if abs(stream.span([], 0)[0] - streams[main].span([], 0)[0]) < _FORWARD:
                 joined.add(index)  # of the same program, with the same clock
         elif index != main:  # sparse, or with jumps of its own: by place in the file
-            starts[index] = [stream.packets_before(place) for place in places]
+            starts[index] = [sum(p < place for p in stream.places) for place in places]
     moves, move = [], Fraction(0)
     for part in range(len(jumps)):
         end = max(streams[i].span(starts[i], part)[1] for i in joined)
@@ -384,10 +384,6 @@ class _Packets:
         """Whether a packet's time is between two, in seconds."""
         times = np.frombuffer(self._times, np.int64) * float(self._base)
         return bool(np.any((start < times) & (times < end)))
-
-    def packets_before(self, place):
-        """How many packets begin before a place in the file."""
-        return sum(p < place for p in self.places)
 
 
 def _streams(path):

@@ -122,14 +122,17 @@ class RawReader(contextlib.AbstractContextManager):
         while rest:
             self._wait()
             count = self._file.readinto(rest)
-            if count is None:  # a pipe that does not block has nothing yet
-                continue
-            elif count == 0:
+            if count == 0:
                 break
-            else:
-                rest = rest[count:]
+            rest = rest[
+                count or 0 :
+            ]  # None: a pipe that does not block has nothing yet
         if rest and len(rest) < frame.nbytes:
-            self.late_notes = (self._partial(frame.nbytes - len(rest)),)
+            self.late_notes = (
+                f"the last {frame.nbytes - len(rest)} bytes are no whole frame of "
+                f"{frame.shape[1]}x{frame.shape[0]} ({frame.nbytes} bytes): is --size "
+                "right?",
+            )
         return None if rest else frame
 
     def _wait(self):
@@ -139,13 +142,6 @@ class RawReader(contextlib.AbstractContextManager):
         while not select.select([self._file], [], [], _POLL)[0]:
             if due():
                 raise InterruptedError(errno.EINTR, "interrupted", self.name)
-
-    def _partial(self, count):
-        info = self.info
-        return (
-            f"the last {count} bytes are no whole frame of {info.width}x{info.height} "
-            f"({info.width * info.height * 3} bytes): is --size right?"
-        )
 
 
 class RawWriter(contextlib.AbstractContextManager):

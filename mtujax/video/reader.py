@@ -187,15 +187,12 @@ class VideoReader(contextlib.AbstractContextManager):
         if self._container.format.name == "avi":
             self._first_pts = round(self._early_seconds / self._stream.time_base)
         self._fresh = True  # nothing but the first frame has been taken yet
-        self._origin = self._first_origin()
+        # Where the time line starts: at its own zero, or where the file starts.
+        self._origin, start = 0, self._container.start_time
+        if self._container.format.name in ARBITRARY and start is not None:
+            start = Fraction(start, av.time_base)
+            self._origin = round(start / self._stream.time_base)
         self.info = self._describe()
-
-    def _first_origin(self):
-        """Where the time line starts: at its own zero, or where the file starts."""
-        start = self._container.start_time
-        if self._container.format.name not in ARBITRARY or start is None:
-            return 0
-        return round(Fraction(start, av.time_base) / self._stream.time_base)
 
     def _ranged(self, start, end):
         """Yields frames from `start` to `end`, with timestamps from the new origin."""
@@ -219,17 +216,14 @@ class VideoReader(contextlib.AbstractContextManager):
             else:
                 before = self._decoder.damaged
         self._look_back(self._decoder.damaged - before)
-        self._look_at_end(last if last is not None else self._first_pts)
+        last = self._first_pts if last is None else last
+        seconds, rate = self._seconds(last) + float(self._early_seconds), self.info.rate
+        end = media.missing_end(self._path, self._stream.index, seconds, rate)
+        self.late_notes += end_notes(self._path, seconds, end, self._decoder.broken_off)
 
     def _look_back(self, damaged):
         """Notes what was wrong with the frames that were yielded."""
         self.late_notes = damage_notes(damaged, self._decoder.lost, self._untimed)
-
-    def _look_at_end(self, last):
-        """Notes whether the file ends too early."""
-        seconds, rate = self._seconds(last) + float(self._early_seconds), self.info.rate
-        end = media.missing_end(self._path, self._stream.index, seconds, rate)
-        self.late_notes += end_notes(self._path, seconds, end, self._decoder.broken_off)
 
     def _decode_from(self, start):
         """All frames from `start` on, maybe some before it; seeks if that is far."""
@@ -302,6 +296,8 @@ class VideoReader(contextlib.AbstractContextManager):
         matrix = None if matrix is None else np.frombuffer(matrix, np.int32)
         self._coding = colour = coding(stream.codec_context, first)
         hdr = is_hdr(colour)
+        note = "interlaced input is made progressive, one frame per pair of fields"
+        notes = [*lost(stream, first, colour), *[note] * is_interlaced(first)]
         return VideoInfo(
             first.width,
             first.height,
@@ -313,7 +309,7 @@ class VideoReader(contextlib.AbstractContextManager):
             is_full_range(first) and not first.format.is_rgb and not hdr,
             stream.frames > 0,
             Orientation.of(matrix),
-            tuple(lost(stream, first, colour) + self._deinterlacing() + self._cut()),
+            tuple(notes + self._cut()),
             sampling(first.format),
         )
 
@@ -333,7 +329,3 @@ class VideoReader(contextlib.AbstractContextManager):
             note = f"its clock jumps {times}: each part is placed after the one before"
             notes.append(note)
         return notes
-
-    def _deinterlacing(self):
-        note = "interlaced input is made progressive, one frame per pair of fields"
-        return [note] * is_interlaced(self._first)

@@ -152,7 +152,9 @@ class Copier:
         for index in self._extras.kept:
             template = self._source.streams[index]
             if is_cover(template) and container.format.name == "matroska":
-                self._attach(container, template)
+                kind = "png" if template.codec_context.name == "png" else "jpeg"
+                data = media.first_payload(self._extras.path, index)
+                container.add_attachment(f"cover.{kind[-3:]}", f"image/{kind}", data)
                 continue
             stream = container.add_stream_from_template(template, opaque=True)
             stream.metadata.update(stream_tags(template))
@@ -169,12 +171,6 @@ class Copier:
         for packet in self._extras.clock.moved(readable(demuxed)):
             if packet.size and (moved := self._moved(packet)):
                 yield moved
-
-    def _attach(self, container, template):
-        """Attaches a cover picture, as Matroska has it."""
-        kind = "png" if template.codec_context.name == "png" else "jpeg"
-        data = media.first_payload(self._extras.path, template.index)
-        container.add_attachment(f"cover.{kind[-3:]}", f"image/{kind}", data)
 
     def _moved(self, packet):
         extras, index = self._extras, packet.stream.index

@@ -14,11 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mtujax.common.text import counted
 from mtujax.data.clips import ClipSpec, Sample, Samples, too_small
 from mtujax.errors import UserError
 from mtujax.synthesis.host.scene import Scene, backward_flow, draw_scene
 from mtujax.synthesis.host.sensor import Sensor, subframe_times, through_h264
-from mtujax.synthesis.photos import photographs, read_cutout, scaled_down
+from mtujax.synthesis.photos import read_cutout, scaled_down
 from mtujax.synthesis.settings import BlurSettings
 from mtujax.video.image_files import read_image
 
@@ -179,7 +180,7 @@ class PhotoSamples(Samples):
         """
         if not photos:
             raise UserError("no photographs are given, so there is nothing to draw")
-        self.name, self.spec = photographs(len(photos)), spec or ClipSpec()
+        self.name, self.spec = counted(len(photos), "photograph"), spec or ClipSpec()
         self._photos, self._cutouts = ([Path(p) for p in f] for f in (photos, cutouts))
         self._blur, self._max_side = blur, max_side
         self._read()

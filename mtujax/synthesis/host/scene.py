@@ -47,13 +47,14 @@ class Scene:
 
     def poses(self, times: np.ndarray) -> np.ndarray:
         """Homographies from pixels to layers' texels, times [N] -> [N, L, 3, 3]."""
-        return np.stack([self._poses(x, np.asarray(times)) for x in self.layers], 1)
-
-    def _poses(self, layer, times):
-        planes = self.camera.planes(times, near=layer.near, tilt=layer.tilt)
-        if layer.path:
-            planes = planes @ layer.path.places(times)
-        return layer.texels @ np.linalg.inv(planes) @ self.camera.centring
+        times, found = np.asarray(times), []
+        for layer in self.layers:
+            planes = self.camera.planes(times, near=layer.near, tilt=layer.tilt)
+            if layer.path:
+                planes = planes @ layer.path.places(times)
+            seen = layer.texels @ np.linalg.inv(planes) @ self.camera.centring
+            found.append(seen)
+        return np.stack(found, axis=1)
 
     def travel(self, times: np.ndarray) -> float:
         """Pixels that the fastest point moves over `times` [N], in straight lines."""
@@ -69,10 +70,6 @@ class Scene:
             longest = max(longest, np.linalg.norm(steps, axis=-1).sum(axis=0).max())
         return float(longest)
 
-    def render(self, poses: np.ndarray) -> np.ndarray:
-        """Renders poses [L, 3, 3] -> [H, W, 4] float32 light, opaque."""
-        return self._compose(poses, lambda *_: None)
-
     def render_labelled(self, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Renders the frame of one time, and says which layer each pixel shows."""
         # poses [L, 3, 3] -> [H, W, 4] float32 light, and [2, H, W] uint8: the layer
@@ -84,9 +81,10 @@ class Scene:
             labels[1][box][alpha > 1 - SOLID] = MIXED
             labels[1][box][alpha >= SOLID] = number
 
-        return self._compose(poses, note), labels
+        return self.render(poses, note), labels
 
-    def _compose(self, poses, note):
+    def render(self, poses: np.ndarray, note=lambda *_: None) -> np.ndarray:
+        """Renders poses [L, 3, 3] -> [H, W, 4] float32 light, opaque."""
         height, width = self.camera.height, self.camera.width
         box = (slice(0, height), slice(0, width))
         frame = _sample(self.layers[0].texture, poses[0], box, cv2.BORDER_REFLECT_101)
