@@ -15,18 +15,12 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from mtujax.common.files import to_disk
-from mtujax.data.datasets import dataset
+from mtujax.data.datasets import DATASETS, dataset
 from mtujax.data.folders import KINDS, find
 from mtujax.errors import UserError
 from mtujax.video.image_files import damage, image_size
 
 VERSION = tfds.core.Version("1.0.0")
-
-
-def configs(name: str) -> list[tfds.core.BuilderConfig]:
-    """Builder configs of a dataset, the default first; none if it has only one form."""
-    known = dataset(name).configs
-    return [tfds.core.BuilderConfig(name=n, description=d) for n, d in known.items()]
 
 
 class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -44,7 +38,8 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     @classmethod
     def named(cls, config: str) -> str | tfds.core.BuilderConfig:
         """The config for TFDS: its name, or an object where any name is valid."""
-        return config
+        own = cls.name == "pairs" and config != "default"
+        return tfds.core.BuilderConfig(name=config) if own else config
 
     def _info(self):
         known = dataset(self.name)
@@ -124,46 +119,21 @@ def _refuse(found):
         raise UserError("\n  ".join([f"{found.root}: cannot be prepared", *wrong]))
 
 
-class Bsd(PairBuilder):
-    """BSD; a config for each pair of exposures, splits train, valid and test."""
-
-    name = "bsd"
-    BUILDER_CONFIGS = configs(name)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
-
-
-class Dvd(PairBuilder):
-    """DVD; its files are JPEG."""
-
-    name = "dvd"
-    BUILDER_CONFIGS = configs(name)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
-
-
-class Gopro(PairBuilder):
-    """GoPro; configs `blur_gamma` (default) and `blur`."""
-
-    name = "gopro"
-    BUILDER_CONFIGS = configs(name)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
+def _made(name):
+    """The builder of a dataset, which this registers with TFDS."""
+    known = dataset(name)
+    configs = known.configs or ({"default": None} if name == "pairs" else {})
+    fields = {
+        "__module__": __name__,
+        "__doc__": known.title,
+        "name": name,
+        "BUILDER_CONFIGS": [
+            tfds.core.BuilderConfig(name=n, description=d) for n, d in configs.items()
+        ],
+        "MANUAL_DOWNLOAD_INSTRUCTIONS": known.instructions,
+    }
+    return type(name.capitalize(), (PairBuilder,), fields)
 
 
-class Reds(PairBuilder):
-    """REDS; the split `test` is its val."""
-
-    name = "reds"
-    BUILDER_CONFIGS = configs(name)
-    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
-
-
-class Pairs(PairBuilder):
-    """The user's own frames; a config of any name keeps several such sets apart."""
-
-    name = "pairs"
-    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="default")]
-    MANUAL_DOWNLOAD_INSTRUCTIONS = dataset(name).instructions
-
-    @classmethod
-    def named(cls, config: str) -> str | tfds.core.BuilderConfig:
-        """The name of the default config, or a new config of any other name."""
-        return config if config == "default" else tfds.core.BuilderConfig(name=config)
+for _name in DATASETS:  # Gopro and so on, to be found by that name when unpickled
+    globals()[_name.capitalize()] = _made(_name)

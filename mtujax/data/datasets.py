@@ -103,6 +103,15 @@ def flat_part(split: str, place: str) -> Part:
     return Part(split, *(f"{place}{name}/{{video}}-" for name in FLAT_FOLDERS))
 
 
+def _parts(blurry, sharp, *, test="test", **others):
+    """A part for train, test and others; `{split}` stands for its folder."""
+    folders = {"train": "train", **others, "test": test}
+    return tuple(
+        Part(split, *(p.replace("{split}", folder) for p in (blurry, sharp)))
+        for split, folder in folders.items()
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """One way in which a dataset is arranged on disk; `name` is for messages."""
@@ -144,17 +153,11 @@ and so are flat folders, as the repositories of many networks offer them:
     layouts=(
         Layout(
             "as published",
-            (
-                Part("train", "train/{video}/{config}", "train/{video}/sharp"),
-                Part("test", "test/{video}/{config}", "test/{video}/sharp"),
-            ),
+            _parts("{split}/{video}/{config}", "{split}/{video}/sharp"),
         ),
         Layout(
             "as the paper's authors rearranged it",
-            (
-                Part("train", "train_nah/{video}/{config}", "train_nah/{video}/sharp"),
-                Part("test", "test_nah/{video}/{config}", "test_nah/{video}/sharp"),
-            ),
+            _parts("{split}_nah/{video}/{config}", "{split}_nah/{video}/sharp"),
         ),
         Layout(
             "as flat pairs",
@@ -199,10 +202,7 @@ The rearranged download of the paper's authors is read as well:
         ),
         Layout(
             "as the paper's authors rearranged it",
-            (
-                Part("train", "train_DVD/{video}/input", "train_DVD/{video}/GT"),
-                Part("test", "test_DVD/{video}/input", "test_DVD/{video}/GT"),
-            ),
+            _parts("{split}_DVD/{video}/input", "{split}_DVD/{video}/GT"),
         ),
     ),
     prefixes=("", "DeepVideoDeblurring_Dataset"),
@@ -225,16 +225,19 @@ same without the outer train/ and val/ is read as well; an LMDB is not.""",
     layouts=(
         Layout(
             "as published",
-            (
-                Part("train", "train/train_blur/{video}", "train/train_sharp/{video}"),
-                Part("test", "val/val_blur/{video}", "val/val_sharp/{video}"),
+            _parts(
+                "{split}/{split}_blur/{video}",
+                "{split}/{split}_sharp/{video}",
+                test="val",
             ),
         ),
         Layout(
             "without the outer folders",
-            (
-                Part("train", "train_blur/{video}", "train_sharp/{video}"),
-                Part("test", "val_blur/{video}", "val_sharp/{video}"),
+            _parts(
+                "{split}_blur/{video}",
+                "{split}_sharp/{video}",
+                train="train",
+                test="val",
             ),
         ),
     ),
@@ -253,13 +256,10 @@ Download BSD from https://github.com/zzh-tech/ESTRNN and unzip it:
     layouts=(
         Layout(
             "as published",
-            tuple(
-                Part(
-                    split,
-                    f"BSD_{{config}}/{split}/{{video}}/Blur/RGB",
-                    f"BSD_{{config}}/{split}/{{video}}/Sharp/RGB",
-                )
-                for split in ("train", "valid", "test")
+            _parts(
+                "BSD_{config}/{split}/{video}/Blur/RGB",
+                "BSD_{config}/{split}/{video}/Sharp/RGB",
+                valid="valid",
             ),
         ),
     ),

@@ -80,7 +80,15 @@ class FrameSource(abc.ABC):
         """
         info = self.videos[video]
         window = window or Window(0, 0, info.height, info.width)
-        _check_window(window, info)
+        down, right = window.top + window.height, window.left + window.width
+        if window.height < 1 or window.width < 1 or min(window.top, window.left) < 0:
+            raise UsageError(f"{window}: not a part of a frame")
+        if down > info.height or right > info.width:
+            raise UsageError(
+                f"{window.width}x{window.height} at ({window.left}, {window.top}): "
+                f"outside the frames of {info.name}, which are "
+                f"{info.width}x{info.height}"
+            )
         places = [(k, n) for k in frames for n in dict.fromkeys(map(int, frames[k]))]
         read = dict(zip(places, self._load(video, places, window), strict=True))
         shape = (window.height, window.width, 3)
@@ -94,17 +102,6 @@ class FrameSource(abc.ABC):
     @abc.abstractmethod
     def _load(self, video, places, window):
         """Windows [h, w, 3] uint8 of the frames at (kind, position), in order."""
-
-
-def _check_window(window, info):
-    down, right = window.top + window.height, window.left + window.width
-    if window.height < 1 or window.width < 1 or min(window.top, window.left) < 0:
-        raise UsageError(f"{window}: not a part of a frame")
-    if down > info.height or right > info.width:
-        raise UsageError(
-            f"{window.width}x{window.height} at ({window.left}, {window.top}): outside "
-            f"the frames of {info.name}, which are {info.width}x{info.height}"
-        )
 
 
 class DecodedFrames(FrameSource):

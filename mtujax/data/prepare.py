@@ -101,7 +101,9 @@ def prepare_dataset(
                 progress=show,
             )
         report.refuse(partial=partial, advice="; --partial takes what is there")
-        check_space(output, _bytes_needed(found, raw))
+        pairs = (v.paths(n) for v in found.videos for n in range(len(v.pairs)))
+        sizes = (path.stat().st_size for paths in pairs for path in paths)
+        check_space(output, cache_bytes(found) if raw else sum(sizes))
         with progress("writing") as show, _naming(final, part):
             made = part / RAW
             if raw:
@@ -136,13 +138,6 @@ def _refuse_existing(final, overwrite):
             f"{final.parent}: prepared as version {others[-1]}, not {final.name}; "
             f"--overwrite replaces it"
         )
-
-
-def _bytes_needed(found, raw):
-    if raw:
-        return cache_bytes(found)
-    pairs = (v.paths(n) for v in found.videos for n in range(len(v.pairs)))
-    return sum(path.stat().st_size for paths in pairs for path in paths)
 
 
 @contextlib.contextmanager
