@@ -70,7 +70,14 @@ def read_config(
     # References to a field follow it; the types are checked below, by the dataclasses.
     with config.unlocked(), config.ignore_type():
         for path, value in fields.items():
-            _set(config, path, value)
+            section, (*parts, last) = config, path.split(".")
+            for part in parts:
+                section = section.get(part)
+                if section is None:
+                    raise UsageError(
+                        f"--config.{path}: cannot be set, as {part} is None"
+                    )
+            section[last] = value
     return training.from_config_dict(config)
 
 
@@ -137,15 +144,6 @@ def _value(text, kind):
         return ast.literal_eval(text)
     except (SyntaxError, TypeError, ValueError):
         return text
-
-
-def _set(config, path, value):
-    section, (*parts, last) = config, path.split(".")
-    for part in parts:
-        section = section.get(part)
-        if section is None:
-            raise UsageError(f"--config.{path}: cannot be set, as {part} is None")
-    section[last] = value
 
 
 def configs_folder() -> Path:

@@ -80,7 +80,14 @@ def run(
     pairs = np.stack([_pair(*p) for p in zip(made.blurry, restored, strict=True)])
     _write_video(folder / "side_by_side.mp4", pairs)
     _write_picture(folder / "side_by_side.png", made.blurry, restored)
-    _write_scores(folder / "scores.json", method, before, after, report.fps)
+    scores = {
+        "machine": machine(),
+        "weights": {"name": method.name, "sha256": method.sha256},
+        "blurry": dict(zip(("psnr", "ssim"), before, strict=True)),
+        "restored": dict(zip(("psnr", "ssim"), after, strict=True)),
+        "frames_per_s": report.fps,  # compilation included
+    }
+    write_json(folder / "scores.json", scores)
     gain = after[0] - before[0]
     say(f"clip: {_FRAMES} frames of {_WIDTH}x{_HEIGHT}, blurred from one photograph")
     say(f"PSNR: {before[0]:.2f} -> {after[0]:.2f} dB ({gain:+.2f} dB)")
@@ -116,17 +123,6 @@ def _scores(frames, sharp):
     ]
     scores = [(float(psnr(*pair)), float(ssim(*pair))) for pair in pairs]
     return tuple(np.mean(scores, axis=0).tolist())
-
-
-def _write_scores(path, method, before, after, fps):
-    scores = {
-        "machine": machine(),
-        "weights": {"name": method.name, "sha256": method.sha256},
-        "blurry": dict(zip(("psnr", "ssim"), before, strict=True)),
-        "restored": dict(zip(("psnr", "ssim"), after, strict=True)),
-        "frames_per_s": fps,  # compilation included
-    }
-    write_json(path, scores)
 
 
 def _pair(left, right):

@@ -83,24 +83,18 @@ def explain(error: Exception) -> tuple[int, str] | None:
         library = (error.name or "").partition(".")[0]
         if extra := _EXTRAS.get(library):
             return 1, f"{library} is not installed; pip install 'mtujax[{extra}]'"
-    message = _explain_library(error)
-    return None if message is None else (1, message)
-
-
-def _explain_library(error):
-    """One line for errors of the system and of libraries that are no bug of ours."""
     if isinstance(error, OSError):
         what = error.strerror or str(error)
         if error.errno == errno.EFBIG:
             what = f"{what} (a limit of the file system or of this process)"
-        return f"{error.filename}: {what}" if error.filename else what
+        return 1, f"{error.filename}: {what}" if error.filename else what
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     text = " ".join(str(error).split())
     if name.startswith("av."):
-        return f"video library: {text}"
+        return 1, f"video library: {text}"
     if name == "cv2.error":
-        return f"image library: {text}"
-    return "out of memory" if out_of_memory(error) else None
+        return 1, f"image library: {text}"
+    return (1, "out of memory") if out_of_memory(error) else None
 
 
 @contextlib.contextmanager

@@ -52,17 +52,13 @@ class Table(NamedTuple):
 
 def markdown(tables: Sequence[Table]) -> str:
     """Formats tables as GitHub Markdown, with a line break at the end."""
-    return "\n".join(_markdown(table) for table in tables)
-
-
-def _markdown(table):
-    lines = [f"**{_plain(table.caption)}**", ""]
-    rules = [_RULES[column.align] for column in table.columns]
-    lines += [_line(_flat_heads(table.columns)), _line(rules)]
-    lines += [_line(row) for row in table.rows]
-    if table.notes:
-        lines += ["", *(f"- {_plain(note)}" for note in table.notes)]
-    return "\n".join(lines) + "\n"
+    lines = []
+    for table in tables:
+        lines += [f"**{_plain(table.caption)}**", "", _line(_flat_heads(table.columns))]
+        lines.append(_line(_RULES[column.align] for column in table.columns))
+        lines += [*map(_line, table.rows), *[""] * bool(table.notes)]
+        lines += [*(f"- {_plain(note)}" for note in table.notes), ""]
+    return "\n".join(lines)
 
 
 def _flat_heads(columns):

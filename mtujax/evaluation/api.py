@@ -170,7 +170,10 @@ def evaluate(
         consistency=consistency,
         keep=save_frames,
     )
-    _check_setup(setup)
+    if motion and setup.model is None:
+        raise UsageError("motion: results have none; it takes a network")
+    if motion and not setup.model.config.motion_compensation:
+        raise UsageError("motion: this network has no motion compensation")
     _check_sizes(setup, videos)
     work = Work(
         setup=setup,
@@ -196,7 +199,12 @@ def _evaluate(work, subject, note):
             stack.enter_context(work.folder.locked(first=first))
             check_settings(work, subject.method, about, first=first)
         with parallel.failing_together():
-            _restore_share(work, clocks, note)
+            lengths = {number: video.frames for number, video in enumerate(listed)}
+            share = share_out(lengths, jax.process_count())[jax.process_index()]
+            kept = {number for number in share if work.finished(number) is not None}
+            if kept:
+                note(f"{len(kept)} of {len(share)} videos are finished already")
+            evaluate_share(work, share, kept, clocks)
         found, records = _merged(work, Evaluation(subject.method, about, {}))
         found = dataclasses.replace(found, seconds=clocks.seconds)
         if not first:
@@ -223,15 +231,6 @@ def _checked_devices(devices):
             "all"
         )
     return devices or local
-
-
-def _check_setup(setup):
-    if not setup.motion:
-        return
-    if setup.model is None:
-        raise UsageError("motion: results have none; it takes a network")
-    if not setup.model.config.motion_compensation:
-        raise UsageError("motion: this network has no motion compensation")
 
 
 def _check_sizes(setup, videos):
@@ -262,17 +261,6 @@ def _opened(results, videos, note):
             "dataset's, and are taken in order"
         )
     return made
-
-
-def _restore_share(work, clocks, note):
-    """Evaluates this process's videos."""
-    infos = work.videos.source.videos
-    lengths = {number: video.frames for number, video in enumerate(infos)}
-    share = share_out(lengths, jax.process_count())[jax.process_index()]
-    kept = {number for number in share if work.finished(number) is not None}
-    if kept:
-        note(f"{len(kept)} of {len(share)} videos are finished already")
-    evaluate_share(work, share, kept, clocks)
 
 
 def _merged(work, found):

@@ -18,8 +18,14 @@ from matplotlib.patches import Rectangle
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UserError
 from mtujax.ops.resampling import from_unit_range
-from mtujax.report.feature_maps import FrameFeatures, clip_features
-from mtujax.report.motion import Pair, draw_alignment, draw_features, draw_search
+from mtujax.report.motion import (
+    FrameFeatures,
+    Pair,
+    clip_features,
+    draw_alignment,
+    draw_features,
+    draw_search,
+)
 from mtujax.report.style import COLOURS, TEXT_WIDTH, figure_files, printed, show
 from mtujax.synthesis.host.clip import BlurredClip, synthesize
 from mtujax.synthesis.photos import read_photo

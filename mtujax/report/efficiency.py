@@ -74,7 +74,6 @@ def draw_efficiency(measured: Sequence[Measured], path: Path) -> list[Path]:
         panels = figure.subplots(1, 2)
         for axes, (name, points) in zip(panels, sets.items(), strict=True):
             _draw_points(axes, points)
-            _set_limits(axes, points)
             axes.set(title=DATASETS[name], xlabel="time per frame (ms)")
         panels[0].set_ylabel("PSNR (dB)")
         marks = {mark.get_label(): mark for a in panels for mark in a.collections}
@@ -104,9 +103,6 @@ def _draw_points(axes, points):
         )
     axes.grid(True, color="0.9", linewidth=0.5)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _set_limits(axes, points):
     times = [point.milliseconds for point in points]
     scores = [point.psnr for point in points]
     axes.set_xscale("log")
@@ -141,7 +137,7 @@ def _place_labels(axes, points):
             )
             box = text.get_window_extent(renderer).extents
             cost = sum(_shared(box, other) for other in others)
-            cost += _area(box) - _shared(box, inside)
+            cost += _shared(box, box) - _shared(box, inside)
             if best is None or cost < best[0]:
                 if best:
                     best[1].remove()
@@ -151,10 +147,6 @@ def _place_labels(axes, points):
             if best[0] == 0:
                 break
         boxes.append(best[2])
-
-
-def _area(box):
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _shared(one, other):

@@ -32,15 +32,8 @@ SIZE = (1280, 720)
 """Width and height in pixels of the frames whose times the paper reports."""
 
 
-def result_files(paths: Sequence[Path]) -> list[Path]:
-    """Lists files of results, each once, of files, folders and evaluation folders."""
-    files = [file for path in paths for file in _inside(path)]
-    if not files:
-        raise UserError("no results: give files of eval.py or `mtujax bench`")
-    return list(dict.fromkeys(files))
-
-
 def _inside(path):
+    """Files of results: the path itself, those of a folder, that of an evaluation's."""
     if not path.is_dir():
         return [path]
     results, settings = path / RESULTS, path / SETTINGS
@@ -123,7 +116,8 @@ def method_of(name: str, config: ModelConfig | None) -> TableMethod:
     if config is None:
         key = name.lower().replace("-", "_")
         return TableMethod(key, _LABELS.get(key, name))
-    preset = _preset(config)
+    layers = dataclasses.replace(config, dtype="float32")
+    preset = next((key for key, one in PRESETS.items() if one == layers), None)
     if preset is None:
         return TableMethod(name, name)
     if config.dtype not in _HALF:
@@ -131,12 +125,6 @@ def method_of(name: str, config: ModelConfig | None) -> TableMethod:
     if preset == "mtu2":
         return TableMethod("mtu2_hp", _LABELS["mtu2_hp"])
     return TableMethod(f"{preset}_hp", f"{_LABELS.get(preset, preset)} {config.dtype}")
-
-
-def _preset(config):
-    """The preset with these layers in any precision, or None."""
-    config = dataclasses.replace(config, dtype="float32")
-    return next((name for name, one in PRESETS.items() if one == config), None)
 
 
 def distinctly_labelled(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
@@ -176,8 +164,11 @@ def read_measured(paths: Sequence[Path]) -> list[Measured]:
     # Gives an entry per method, dataset and protocol; a method that has only times has
     # one per dataset of the paper. UserError for a file that is missing, damaged, or of
     # another kind or version.
+    files = dict.fromkeys(file for path in paths for file in _inside(path))
+    if not files:
+        raise UserError("no results: give files of eval.py or `mtujax bench`")
     evaluations, times = [], {}
-    for path in result_files(paths):
+    for path in files:
         found = read_file(path, {EVALUATION: evaluation_of, BENCH: timing_of})
         method = method_of(found.method.name, found.method.config)
         if isinstance(found, Evaluation):

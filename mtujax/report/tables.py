@@ -63,8 +63,9 @@ def paper_tables(measured: Sequence[Measured]) -> list[Table]:
     """Makes all tables with measurements: the paper's first, then others."""
     if not measured:
         raise UserError("no results: a table needs at least one measured number")
+    papers = {(p.dataset, p.protocol): p.number for p in (TABLES[3], TABLES[4])}
     sets = list(dict.fromkeys((m.dataset, m.protocol) for m in measured))
-    sets.sort(key=lambda pair: _paper_number(*pair))
+    sets.sort(key=lambda pair: papers.get(pair, math.inf))  # others stay in order
     tables = []
     for pair in sets:
         tables += [ablation(number, *pair, measured) for number in (1, 2)]
@@ -93,7 +94,11 @@ def comparison(
     return Table(
         slug=_slug(dataset, protocol),
         caption=_caption(paper, dataset, protocol),
-        columns=(Column("", align="l"), *_method_columns(rows, added)),
+        columns=(
+            Column("", align="l"),
+            *(Column(row.label, _FAMILIES[row.family]) for row in rows),
+            *(Column(one.label, _ADDED if rows else "") for one in added),
+        ),
         rows=tuple(_metric_rows(rows, matched, added)),
         breaks=(2, 4, 6) if rows else (),
         notes=(*_notes(rows, matched.values()), *_notes((), added)),
@@ -124,6 +129,8 @@ def ablation(
             if own
             else [Column(name)]
         )
+    more = ", ".join(one.label for one in others if one.key in ABLATIONS)
+    left_out = (f"Not shown, as each variant has one row: {more}.",) if more else ()
     slug = f"table{number}" if own else f"table{number}-{_slug(dataset, protocol)}"
     caption = _caption(paper if own else None, dataset, protocol)
     return Table(
@@ -133,26 +140,12 @@ def ablation(
         else f"Variants of Table {number} of the paper. {caption}",
         columns=tuple(heads),
         rows=tuple(rows),
-        notes=(*_notes((), matched.values()), *_left_out(others)),
-    )
-
-
-def _left_out(others):
-    """Notes on further weights of a variant, which has one row."""
-    names = [one.label for one in others if one.key in ABLATIONS]
-    return [f"Not shown, as each variant has one row: {', '.join(names)}."] * bool(
-        names
+        notes=(*_notes((), matched.values()), *left_out),
     )
 
 
 def _slug(dataset, protocol):
     return re.sub(r"[^A-Za-z0-9_]+", "-", f"{dataset}-{protocol}")
-
-
-def _paper_number(dataset, protocol):
-    paper = table_of(dataset)
-    own = paper is not None and paper.protocol == protocol
-    return (0, paper.number) if own else (1, 0)
 
 
 def _matched(rows, found):
@@ -164,12 +157,6 @@ def _matched(rows, found):
         else:
             added.append(one)
     return matched, added
-
-
-def _method_columns(rows, added):
-    columns = [Column(row.label, _FAMILIES[row.family]) for row in rows]
-    group = _ADDED if rows else ""
-    return columns + [Column(one.label, group) for one in added]
 
 
 def _metric_rows(rows: Sequence[Reported], matched, added):

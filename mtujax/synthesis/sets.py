@@ -132,11 +132,6 @@ def write_set(
             no clips.
         OSError: if the set cannot be written.
     """
-
-    def step(done):
-        if progress:
-            progress(done, total)
-
     if not split.replace("_", "").replace("-", "").isalnum():
         raise UsageError(f"split {split!r}: use letters, digits, - and _")
     output = Path(output)
@@ -148,21 +143,20 @@ def write_set(
         overwrite=overwrite,
         instead="another --split is written next to it",
     )
-    with _new_folder(output):
-        return _write_split(output / split, clips, about, flow, overwrite, step)
-
-
-def _write_split(place, clips, about, flow, overwrite, step):
     done = count = 0
-    with whole_output(place, folder=True, overwrite=overwrite) as temporary:
+    with (
+        _new_folder(output),
+        whole_output(output / split, folder=True, overwrite=overwrite) as temporary,
+    ):
         for name, clip in clips:
             for number in range(len(clip.sharp)):
                 _write_frame(temporary / name, clip, number, flow)
                 done += 1
-                step(done)
+                if progress:
+                    progress(done, total)
             count += 1
         if not count:
-            raise UserError(f"{place.parent}: nothing to write, no clip was made")
+            raise UserError(f"{output}: nothing to write, no clip was made")
         about = {**about, "mtujax": version("mtujax"), "clips": count, "frames": done}
         (temporary / MANIFEST).write_text(json.dumps(about, indent=1) + "\n")
     return count

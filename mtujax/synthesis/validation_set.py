@@ -102,19 +102,15 @@ def validation_clips(folder: str | os.PathLike) -> Iterator[ValidationClip]:
     for entry in entries:
         if entry.photo not in paths:
             raise UserError(f"{folder}: lacks the photograph {entry.photo}")
-        _check_photo(paths[entry.photo], recorded[entry.photo]["sha256"])
+        path, expected = paths[entry.photo], recorded[entry.photo]["sha256"]
+        if (found := file_digest(path)) != expected:
+            raise UserError(
+                f"{path}: is not the photograph that the validation set is made of "
+                f"(sha256 {found[:12]}, not {expected[:12]})"
+            )
     for entry in entries:
         made = make(entry, read_image(paths[entry.photo]))
         yield dataclasses.replace(made, note=_compared(made, recorded[entry.name]))
-
-
-def _check_photo(path, expected):
-    found = file_digest(path)
-    if found != expected:
-        raise UserError(
-            f"{path}: is not the photograph that the validation set is made of "
-            f"(sha256 {found[:12]}, not {expected[:12]})"
-        )
 
 
 def _compared(made, recorded):

@@ -9,7 +9,7 @@ import pytest
 
 from mtujax.config import ModelConfig
 from mtujax.model.network import MTUNet, inference_params, init_params
-from mtujax.report.feature_maps import clip_features
+from mtujax.report.motion import clip_features
 
 RADIUS = 3
 STEP = 8  # pixels, two cells

@@ -10,8 +10,15 @@ from mtujax.errors import UserError
 from mtujax.report import style as report_style
 from mtujax.report.crops import Box, Strip, draw_crops, liveliest_box
 from mtujax.report.efficiency import draw_efficiency, efficiency_points
-from mtujax.report.feature_maps import KINDS, align, motion_between
-from mtujax.report.motion import Pair, draw_alignment, draw_features, draw_search
+from mtujax.report.motion import (
+    KINDS,
+    Pair,
+    align,
+    draw_alignment,
+    draw_features,
+    draw_search,
+    motion_between,
+)
 from mtujax.report.paper import TABLES
 from mtujax.report.style import TEXT_WIDTH, figure_files, printed
 from mtujax.report.tables import Measured

@@ -10,7 +10,7 @@ from jax import lax
 from mtujax.config import ModelConfig
 from mtujax.model.clip import restore_clip
 from mtujax.model.network import MTUNet, inference_params, init_params, initial_state
-from mtujax.report.feature_maps import align, clip_features, motion_between
+from mtujax.report.motion import align, clip_features, motion_between
 
 network, seen = features.network, features.seen
 
