@@ -224,7 +224,7 @@ def _beside(measured, first, batch):
 
 
 def write_timing(path: Path, found: dict) -> None:
-    """Writes what `run` found as `bench.results` reads it, all or nothing."""
+    """Writes what `run` found as `report.inputs` reads it, all or nothing."""
     write_json(path, {"kind": BENCH, "version": VERSION, **found})
 
 

@@ -1,6 +1,6 @@
 """Results on disk as the tables need them: scores and times of a method, joined.
 
-Read are files of `evaluation.results` and of `bench.results`. The paper's times are of
+Read are files of `evaluation.results` and of `bench.run`. The paper's times are of
 single frames of 1280x720; no others enter the tables.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mtujax.bench.results import Timing, timing_of
+from mtujax.common.dataclass_json import from_dict
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.data.datasets import DVD_COUNTS, GOPRO_COUNTS
 from mtujax.errors import UserError
@@ -27,6 +27,26 @@ from mtujax.evaluation.results import (
 from mtujax.metrics.protocols import PROTOCOLS
 from mtujax.report.paper import TABLES, table_of
 from mtujax.report.tables import ABLATIONS, Measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """The time of a network's step."""
+
+    method: Method  # the network
+    device: str  # on which the time was measured
+    size: tuple[int, int]  # (W, H) of the frames in pixels
+    batch: int  # batch size
+    milliseconds: float  # of a median step, for the whole batch
+    form: str | None = None  # "plain" or "inference"; None if unknown
+
+
+def timing_of(values: dict) -> Timing:
+    """Reads a timing from the JSON values of its file."""
+    given = {name: values[name] for name in ("method", "device", "size")}
+    given |= {"batch": values.get("batch", 1), "form": values.get("form")}
+    return from_dict({**given, "milliseconds": values["step_ms"]["p50"]}, Timing)
+
 
 SIZE = (1280, 720)
 """Width and height in pixels of the frames whose times the paper reports."""

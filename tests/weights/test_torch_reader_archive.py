@@ -10,9 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from mtujax.weights.torch_archive import read_content
 from mtujax.weights.torch_pickle import ForeignError, Tensor
-from mtujax.weights.torch_reader import read_checkpoint
+from mtujax.weights.torch_reader import read_checkpoint, read_content
 
 torch = pytest.importorskip("torch")
 
