@@ -70,6 +70,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.pipelines.data --json benchmarks/results
 	$(BIN)/python -m benchmarks.training.train --json benchmarks/results
 	$(BIN)/python -m benchmarks.pipelines.eval --json benchmarks/results
+	$(BIN)/python -m benchmarks.pipelines.fetch --json benchmarks/results
 
 weights: $(READY)
 	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/training.md" >&2; exit 2; }

@@ -28,6 +28,10 @@ class WeightsError(UserError, ValueError):
     """Weights that cannot be used; the first line says why and what to do."""
 
 
+class UnwritableError(WeightsError):
+    """Weights that cannot be written; nothing is wrong with what they come from."""
+
+
 class UnknownWeightsError(UsageError, WeightsError):
     """A name that is neither bundled weights nor a path, or no preset."""
 

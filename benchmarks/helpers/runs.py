@@ -45,9 +45,9 @@ def compare(runners, rounds):
     }
 
 
-def peak_memory(code: str, *words) -> float:
+def peak_memory(code: str, *words, python: str = sys.executable) -> float:
     """Peak resident memory in MB of a process of its own that runs `code`."""
-    command = [sys.executable, "-c", code + _PEAK, *map(str, words)]
+    command = [python, "-c", code + _PEAK, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stdout) / 1024
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mtujax import fetch as fetching
+from mtujax.cli.entry import to_stderr
 from mtujax.common.progress import FrameProgress
 from mtujax.errors import UsageError
 
@@ -35,8 +36,9 @@ def fetch(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Of a data set its folder, to be made; of weights a folder in place "
-            "of the cache (MTUJAX_CACHE), where their names work.",
+            help="Folder for the result. A data set needs one, new or empty. Weights "
+            "go to the cache without it; with it, they are found by their path alone, "
+            "not by name.",
         ),
     ] = None,
     split: Annotated[
@@ -69,6 +71,7 @@ def fetch(
         "accept_licence": accept_licence,
         "accept_changed": accept_changed,
         "ask": _ask,
+        "on_note": to_stderr,
     }
     with FrameProgress("downloading", stderr=True, unit="MB") as bar:
         shared["progress"] = lambda done, total: bar(done >> 20, total and total >> 20)

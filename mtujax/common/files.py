@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mtujax.common import interrupts
+from mtujax.common.text import readable
 from mtujax.errors import UserError
 
-_FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk, or a part of it, that has no room."""
+
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -111,11 +114,14 @@ def check_frames_only(folder: Path) -> None:
 
 
 def make_folder(folder: Path, remedy: str) -> None:
-    """Makes a folder and its parents; a UserError if a file is in the way."""
+    """Makes a folder and its parents; a UserError, with the remedy, if it cannot."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{folder}: not a folder; {remedy}") from None
+    except OSError as error:
+        why = f"cannot be made ({error.strerror})"
+        raise UserError(f"{folder}: {why}; {remedy}") from None
 
 
 def check_space(folder: Path, needed: int, option: str = "--output") -> None:
@@ -123,7 +129,7 @@ def check_space(folder: Path, needed: int, option: str = "--output") -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder}: needs {needed / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free; "
+            f"{folder}: needs {readable(needed)}, but {readable(free)} are free; "
             f"choose another {option}"
         )
 
@@ -216,7 +222,7 @@ def naming(output: Path, temporary: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if str(temporary) in str(error.filename) or error.errno in _FULL:
+        if str(temporary) in str(error.filename) or error.errno in FULL:
             raise OSError(error.errno, error.strerror, str(output)) from error
         raise
 
@@ -360,6 +366,16 @@ def natural_key(name: str) -> tuple:
     """Sort key that orders numbers in names by value: frame2 before frame10."""
     parts = re.split(r"([0-9]+)", name.lower())
     return tuple(int(p) if i % 2 else p for i, p in enumerate(parts)), name
+
+
+WEB_PAGE = "is a web page (of a quota or a login, perhaps)"
+"""What is said of one."""
+
+
+def is_web_page(path: str | os.PathLike) -> bool:
+    """Whether a file that should be binary is what servers send in its place."""
+    with open(path, "rb") as file:
+        return file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
 
 
 def digest(data: bytes) -> str:

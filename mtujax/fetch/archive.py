@@ -8,18 +8,20 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from mtujax.common import interrupts
-from mtujax.errors import UserError
+from mtujax.common.files import WEB_PAGE, is_web_page
+from mtujax.errors import UnwritableError, UserError, WeightsError
 
 _CHUNK = 1 << 20
 _LARGEST_RATIO = 200  # of a file to what it takes in the archive
 
 
-@contextlib.contextmanager
-def opened(path: Path, *, downloaded: bool = False) -> Iterator[zipfile.ZipFile]:
-    """Opens an archive; UserError if it is damaged or has a name that leads outside.
+class ArchiveError(UserError):
+    """An archive that cannot be used, whatever the options."""
 
-    A damaged one that was downloaded is deleted, so that the next time it is again.
-    """
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Opens an archive; ArchiveError if it is damaged or has a name that leads out."""
     try:
         with zipfile.ZipFile(path) as archive:
             # Cut in its last member, it ends in that one's directory if that is a zip.
@@ -29,17 +31,30 @@ def opened(path: Path, *, downloaded: bool = False) -> Iterator[zipfile.ZipFile]
                 _check_safe(path, info)
             yield archive
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        if downloaded:
-            path.unlink(missing_ok=True)
         raise _damaged(path, error) from None
     except RuntimeError as error:
         if "encrypted" not in str(error):
             raise
-        raise UserError(f"{path}: is encrypted, and cannot be read") from None
+        raise ArchiveError(f"{path}: is encrypted, and cannot be read") from None
+
+
+@contextlib.contextmanager
+def unusable_deleted(path: Path) -> Iterator[None]:
+    """Deletes a download whose content turns out to be unusable."""
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except (ArchiveError, WeightsError) as error:
+        path.unlink(missing_ok=True)
+        error.add_note("the download was deleted")
+        raise
 
 
 def _damaged(path, error):
-    return UserError(f"{path}: damaged or not a zip archive ({error}); get it again")
+    if is_web_page(path):
+        return ArchiveError(f"{path}: {WEB_PAGE}, not an archive; get the file again")
+    return ArchiveError(f"{path}: damaged or not a zip archive ({error}); get it again")
 
 
 def _check_safe(path, info):
@@ -53,7 +68,7 @@ def _check_safe(path, info):
     elif info.file_size > max(_CHUNK, _LARGEST_RATIO * info.compress_size):
         unsafe = "a file that unpacks to far more than it takes"
     if unsafe:
-        raise UserError(
+        raise ArchiveError(
             f"{path}: refused, it holds {unsafe}: {name[:200]!r}; nothing was unpacked"
         )
 
@@ -61,14 +76,14 @@ def _check_safe(path, info):
 def find_member(
     path: Path, archive: zipfile.ZipFile, name: str
 ) -> zipfile.ZipInfo | None:
-    """The file of a name, in whatever folder; None without one, UserError of two."""
+    """The file of a name, in whatever folder; None without one, ArchiveError of two."""
     found = [
         info
         for info in archive.infolist()
         if not info.is_dir() and _plain(info).name.lower() == name.lower()
     ]
     if len(found) > 1:
-        raise UserError(f"{path}: refused, {name} is in it {len(found)} times")
+        raise ArchiveError(f"{path}: refused, {name} is in it {len(found)} times")
     return found[0] if found else None
 
 
@@ -77,7 +92,7 @@ def files_below(
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
     """All files in the folder of a name, by their path from its parent.
 
-    UserError if two files have one path.
+    ArchiveError if two files have one path.
     """
     found = {}
     for info in archive.infolist():
@@ -86,7 +101,7 @@ def files_below(
             continue
         short = PurePosixPath(*name.parts[name.parts.index(folder) :])
         if short in found:
-            raise UserError(f"{path}: refused, {short} is in it twice")
+            raise ArchiveError(f"{path}: refused, {short} is in it twice")
         found[short] = info
     return found
 

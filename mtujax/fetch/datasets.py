@@ -1,5 +1,6 @@
 """The data sets as the paper's authors rearranged them: unpacked, checked, in place."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -17,8 +18,14 @@ from mtujax.common.files import (
 from mtujax.common.text import nearest
 from mtujax.data.check import check_dataset
 from mtujax.errors import UsageError, UserError
-from mtujax.fetch.archive import files_below, opened, unpack
-from mtujax.fetch.download import Progress, download, is_url
+from mtujax.fetch.archive import (
+    ArchiveError,
+    files_below,
+    opened,
+    unpack,
+    unusable_deleted,
+)
+from mtujax.fetch.download import Note, Progress, download, is_url
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import DATASETS
 
@@ -53,7 +60,8 @@ def fetch_dataset(
     accept_licence: bool = False,
     accept_changed: bool = False,
     ask: Ask = lambda text: False,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
+    on_note: Note = lambda note: None,
 ) -> FetchedDataset:
     """Downloads and unpacks a data set as the paper's authors rearranged it.
 
@@ -66,12 +74,14 @@ def fetch_dataset(
         accept_changed: take an archive that differs from the first download.
         ask: asks whether the licence, given as text, is accepted.
         progress: called with the bytes downloaded and their total, or None.
+        on_note: called with a line about what is tried, and what failed of it.
 
     Returns:
         The folder, and what it lacks against the published set.
 
     Raises:
-        UsageError: for an unknown name or split, or if the licence is not accepted.
+        UsageError: for an unknown name, split or scheme of the URL, or if the licence
+            is not accepted.
         UserError: if it cannot be had, is damaged, unsafe or another than before, or if
             there is no room for it.
     """
@@ -92,13 +102,17 @@ def fetch_dataset(
             url = str(source or origin.url)
             archive = named_after(output.absolute(), ".zip", hidden=True)
             if not archive.is_file():
-                records.accept(origin, url, accept_licence, ask)
-                download(url, archive, progress=progress)
+                records.accept(origin, url, accept_licence, ask, on_note)
+                download(url, archive, progress=progress, on_note=on_note)
         elif not archive.is_file():
-            raise UserError(f"{archive}: no such file; --from takes an archive or URL")
+            raise UserError(
+                f"{archive}: no such file; --from takes an archive, or a URL that "
+                "begins with http:// or https://"
+            )
         sha256 = file_digest(archive)
         records.check(name, sha256, accept_changed=accept_changed)
-        done = _unpacked(name, archive, splits, output, sha256, kept)
+        with contextlib.nullcontext() if kept else unusable_deleted(archive):
+            done = _unpacked(name, archive, splits, output, sha256)
         records.note(name, sha256)
         if not kept:
             archive.unlink()
@@ -111,9 +125,8 @@ def _unpacked(
     splits: Sequence[str],
     output: Path,
     sha256: str,
-    kept: bool,
 ) -> FetchedDataset:
-    with opened(path, downloaded=not kept) as archive:
+    with opened(path) as archive:
         files = {}
         for split in splits:
             folder = DATASETS[name].folders[split]
@@ -124,7 +137,7 @@ def _unpacked(
                 if name.suffix.lower() in FRAME_SUFFIXES
             }
             if not images:
-                raise UserError(f"{path}: no folder {folder} with images is in it")
+                raise ArchiveError(f"{path}: no folder {folder} with images is in it")
             files |= images
         size = sum(info.file_size for info in files.values())
         check_space(output.absolute().parent, size, "--to")
@@ -135,7 +148,7 @@ def _unpacked(
                 unpack(archive, info, target)
             report = check_dataset(name, part, splits=splits, quick=True)
             if report.broken:
-                raise UserError(
+                raise ArchiveError(
                     f"{path}: not unpacked, {len(report.broken)} of its parts cannot "
                     f"be used, as {_relative(report.broken[0], part)}"
                 )

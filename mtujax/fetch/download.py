@@ -1,30 +1,44 @@
 """One file over HTTP: retried, resumed where it was cut, and refused if it is a page.
 
-The transfer itself is pooch's. What has come so far is next to the output, `NAME.part`,
-with a note of what it is a part of: the same command continues it.
+What has come so far is next to the output, `NAME.part`, with a note of what it is a
+part of: the same command continues it.
 """
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from mtujax.common import interrupts
 from mtujax.common.dataclass_json import read_json, write_json
-from mtujax.common.files import check_space, named_after, naming, to_disk
-from mtujax.errors import UserError
+from mtujax.common.files import (
+    WEB_PAGE,
+    check_space,
+    is_web_page,
+    named_after,
+    naming,
+    to_disk,
+)
+from mtujax.errors import UsageError, UserError
 
 WAITS = (1, 2, 4, 8)
 """Seconds before each further attempt, from the last that brought something."""
 
-TIMEOUT = (15, 60)
+TIMEOUT = (6, 30)
 """Seconds to connect, and without a byte."""
 
+_SIZE_TIMEOUT = (4, 4)  # of a question that the download can do without
 _CHUNK = 1 << 18
 _PASSING = (408, 425, 429, 500, 502, 503, 504)  # states that may be over soon
+_PLAIN = {"Accept-Encoding": "identity"}  # so that sizes and ranges are of the file
 
 Progress = Callable[[int, int | None], None]
+"""Takes the bytes there are, and their total or None."""
+
+Note = Callable[[str], None]
+"""Takes a line about what is tried."""
 
 
 class _Passing(Exception):
@@ -32,39 +46,49 @@ class _Passing(Exception):
 
 
 def download(
-    url: str, output: Path, *, progress: Progress | None = None, option: str = "--to"
+    url: str,
+    output: Path,
+    *,
+    progress: Progress = lambda done, total: None,
+    on_note: Note = lambda note: None,
+    option: str = "--to",
 ) -> None:
     """Downloads a file; UserError if it cannot be had, with what to do.
 
-    `progress` takes the bytes there are and their total; `option` is the one that chose
-    the folder of the output, for a message.
+    `option` is the one that chose the folder of the output, for a message.
     """
-    part = _Part(url, output, progress or (lambda done, total: None), option)
+    on_note(f"downloading {url}")
+    part = _Part(url, output, progress, option)
     with naming(output, part.path):
-        _until_whole(url, part)
+        _until_whole(url, part, on_note)
         part.check_kind()
         part.publish()
 
 
-def _until_whole(url, part):
-    failures = 0
-    while True:
-        before = part.size
+def _until_whole(url, part, on_note):
+    waits, most = iter(WAITS), part.size
+    while not part.whole:
         try:
             _attempt(url, part)
-            break
         except _Passing as error:
-            failures = 0 if part.size > before else failures
-            if failures == len(WAITS):
+            if part.size > most:
+                waits, most = iter(WAITS), part.size
+            if (wait := next(waits, None)) is None:
                 raise _failed(url, error, part.size) from None
+            on_note(f"{url}: {error}; tried again in {wait} s")
             interrupts.check()
-            time.sleep(WAITS[failures])
-            failures += 1
+            time.sleep(wait)
 
 
 def is_url(source: str | os.PathLike) -> bool:
-    """Whether it is downloaded, and not a file or folder."""
-    return str(source).lower().startswith(("http://", "https://"))
+    """Whether it is downloaded, and no file or folder; UsageError if it cannot be."""
+    scheme, found, _ = str(source).partition("://")
+    if found and scheme.lower() not in ("http", "https"):
+        raise UsageError(
+            f"{source}: only http:// and https:// can be downloaded; download it by "
+            "other means and give the file by --from FILE"
+        )
+    return bool(found)
 
 
 def size_of(url: str) -> int | None:
@@ -73,7 +97,7 @@ def size_of(url: str) -> int | None:
 
     try:
         answer = requests.head(
-            url, timeout=TIMEOUT, allow_redirects=True, headers=_PLAIN
+            url, timeout=_SIZE_TIMEOUT, allow_redirects=True, headers=_PLAIN
         )
     except (requests.RequestException, ValueError):
         return None  # the download says why
@@ -85,24 +109,17 @@ def _length(answer):
     return int(stated) if stated.isdecimal() else None
 
 
-_PLAIN = {"Accept-Encoding": "identity"}  # so that sizes and ranges are of the file
-
-
 def _attempt(url, part):
-    import pooch
     import requests
 
-    ask = pooch.HTTPDownloader(
-        chunk_size=_CHUNK,
-        timeout=TIMEOUT,
-        headers=_PLAIN | part.range_headers(),
-        hooks={"response": part.accept},
-    )
+    headers = _PLAIN | part.range_headers()
     try:
-        with part:
-            ask(url, part, None)
+        with requests.get(url, headers=headers, timeout=TIMEOUT, stream=True) as answer:
+            part.take(answer)
     except requests.exceptions.SSLError as error:
-        raise _failed(url, error, part.size) from None
+        said = re.search(r"\[SSL[^]]*] ([^('\"]*)", str(error))
+        why = f"no secure connection: {said[1].strip() if said else error}"
+        raise _failed(url, why, part.size) from None
     except (
         requests.ConnectionError,
         requests.Timeout,
@@ -111,128 +128,130 @@ def _attempt(url, part):
         raise _Passing(_reason(error)) from None
     except (requests.RequestException, ValueError) as error:
         raise _failed(url, error, part.size) from None
-    if part.total is not None and part.size < part.total:
-        raise _Passing("the connection was cut")
 
 
 def _reason(error):
     import requests
 
-    if isinstance(error, requests.Timeout):
+    text = str(error)
+    if isinstance(error, requests.exceptions.ProxyError):
+        said = re.search(r"Tunnel connection failed: ([^')]*)", text)
+        why = f"answers {said[1]}" if said else "cannot be reached"
+        return f"the proxy of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY {why}"
+    if isinstance(error, requests.Timeout) or "timed out" in text:
         return "no answer in time"
-    if "NameResolution" in str(error) or "getaddrinfo" in str(error):
+    if "NameResolution" in text or "getaddrinfo" in text:
         return "the name of the server cannot be resolved: is there a network?"
-    if "refused" in str(error):
+    if "refused" in text:
         return "the connection was refused"
+    if "unreachable" in text:
+        return "the server cannot be reached: is there a network?"
     return "the connection was cut"
 
 
 def _failed(url, error, size):
-    again = "; the same command resumes the download" if size else ""
+    again = "the same command resumes it, or " if size else ""
     text = " ".join(str(error).split())[:200]
     return UserError(
-        f"{url}: cannot be downloaded ({text}){again}; or bring the file that is there "
-        "by other means and give it by --from FILE"
+        f"{url}: cannot be downloaded ({text}); {again}download it elsewhere, as in a "
+        "browser, and give the file by --from FILE"
     )
 
 
 class _Part:
-    """A file that is being downloaded, as pooch writes to it."""
+    """A file that is being downloaded."""
 
     def __init__(self, url, output, progress, option):
         self._url, self._output, self._progress = url, output, progress
         self._option = option
         self.path = named_after(output, ".part")
         self._note = named_after(output, ".part.json")
-        self.size, self.total, self._mark = 0, None, None
-        self._resume()
-
-    def _resume(self):
-        """Finds what an earlier process left of the same file, if it can be resumed."""
+        self.size, self._total, self._mark = 0, None, None
         with contextlib.suppress(OSError, UserError, KeyError, TypeError):
-            note = read_json(self._note)
-            if note["url"] == self._url and note["mark"]:
-                self.size, self._mark = self.path.stat().st_size, note["mark"]
+            note = read_json(self._note)  # of an earlier process
+            if note["url"] == url:
+                self._total, self._mark = note["total"], note["mark"]
+                self.size = self.path.stat().st_size
+
+    @property
+    def whole(self):
+        """Whether everything is there that the server said there is."""
+        return self.size == self._total
 
     def range_headers(self):
+        """Asks for what is lacking, if the server can tell that it is of this file."""
         if not (self.size and self._mark):
-            self.size = 0
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self._mark}
 
-    def __enter__(self):
-        self._opened = contextlib.ExitStack()
-        return self
-
-    def __exit__(self, *_):
-        self._opened.close()
-
-    def accept(self, response, **_):
-        """Looks at an answer before its content is read."""
-        self._opened.callback(response.close)
-        status, headers = response.status_code, response.headers
-        if response.is_redirect:
+    def take(self, answer):
+        """Adds the content of an answer, which is the file or what of it is lacking."""
+        status = answer.status_code
+        if status == 416 and self._is_end(answer):
+            self._total = self.size
             return
-        if status == 416 and self.size:  # the file is shorter, so another one
-            self.size, self._mark = 0, None
-            raise _Passing("the file has changed")
+        self._check(answer)
+        kept = self.size if status == 206 else 0
+        length = _length(answer)
+        self._total = None if length is None else kept + length
+        check_space(self.path.parent, length or 0, self._option)
+        etag = answer.headers.get("ETag", "")
+        strong = etag if etag and not etag.startswith("W/") else None
+        self._mark = strong or answer.headers.get("Last-Modified")
+        with open(self.path, "r+b" if kept else "wb") as file:
+            file.seek(kept)
+            self.size = kept
+            note = {"url": self._url, "mark": self._mark, "total": self._total}
+            write_json(self._note, note)  # once nothing of another file is left
+            for data in answer.iter_content(_CHUNK):
+                interrupts.check()
+                file.write(data)
+                self.size += len(data)
+                self._progress(self.size, self._total)
+        if self._total is None:
+            self._total = self.size
+        if not self.whole:
+            raise _Passing("the connection was cut")
+
+    def _is_end(self, answer):
+        """Whether a refused range began where the file ends."""
+        return answer.headers.get("Content-Range") == f"bytes */{self.size}"
+
+    def _check(self, answer):
+        """Refuses an answer without the content that was asked for."""
+        status, headers = answer.status_code, answer.headers
+        part = headers.get("Content-Range", "")
+        another = status == 206 and not part.startswith(f"bytes {self.size}-")
+        if another or status == 416:
+            self.forget()
+            raise _Passing("the server has another file now")
         if status in _PASSING:
-            raise _Passing(f"status {status} {response.reason}")
+            raise _Passing(f"status {status} {answer.reason}")
         if status not in (200, 206):
-            raise _failed(self._url, f"status {status} {response.reason}", self.size)
+            raise _failed(self._url, f"status {status} {answer.reason}", self.size)
         if headers.get("Content-Type", "").startswith("text/html"):
             raise self._page()
-        begin = f"bytes {self.size}-"
-        if status == 206 and not headers.get("Content-Range", "").startswith(begin):
-            self.size, self._mark = 0, None
-            raise _Passing("the server sent another part than asked for")
-        self.size = self.size if status == 206 else 0
-        length = _length(response)
-        self.total = None if length is None else self.size + length
-        check_space(self.path.parent, (self.total or 0) - self.size, self._option)
-        etag = headers.get("ETag", "")
-        strong = etag if etag and not etag.startswith("W/") else None
-        self._mark = strong or headers.get("Last-Modified")
-        write_json(self._note, {"url": self._url, "mark": self._mark})
-        mode = "r+b" if status == 206 else "wb"
-        self._file = self._opened.enter_context(open(self.path, mode))
-        self._file.truncate(self.size)
-        self._file.seek(self.size)
-
-    def write(self, data):
-        """Takes a part of the content."""
-        interrupts.check()
-        self._file.write(data)
-        self.size += len(data)
-        self._progress(self.size, self.total)
-
-    def flush(self):
-        """Hands everything to the system, so that a killed process loses nothing."""
-        self._file.flush()
 
     def check_kind(self):
         """Refuses a page in place of the file, whatever the server calls it."""
-        with open(self.path, "rb") as file:
-            start = file.read(512).lstrip()[:15].lower()
-        if start.startswith((b"<!doctype html", b"<html", b"<?xml")):
+        if is_web_page(self.path):
+            self.forget()
             raise self._page()
         if not self.size:
             self.forget()
             raise UserError(f"{self._url}: the server sent an empty file; try later")
 
     def _page(self):
-        self.forget()
         return UserError(
-            f"{self._url}: the server sent a web page in place of the file (a quota or "
-            "a login, perhaps); try later, or download it in a browser and give it by "
-            "--from FILE"
+            f"{self._url}: {WEB_PAGE}, not the file; try later, or download it in a "
+            "browser and give the file by --from FILE"
         )
 
     def forget(self):
         """Deletes what has come so far."""
         for path in (self.path, self._note):
             path.unlink(missing_ok=True)
-        self.size = 0
+        self.size, self._total, self._mark = 0, None, None
 
     def publish(self):
         """Gives the complete file its name."""

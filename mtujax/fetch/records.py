@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mtujax.common.dataclass_json import read_json, write_json
-from mtujax.common.files import make_folder, one_at_a_time
+from mtujax.common.files import FULL, make_folder, one_at_a_time
 from mtujax.common.text import readable
-from mtujax.errors import UsageError, UserError
-from mtujax.fetch.download import size_of
+from mtujax.errors import UnwritableError, UsageError, UserError
+from mtujax.fetch.download import Note, size_of
 from mtujax.fetch.sources import Source
 from mtujax.weights.files import CACHE, cache_folder
 
@@ -37,14 +37,18 @@ class Records:
         except (KeyError, TypeError):
             raise UserError(f"{self._path}: damaged; {remedy}") from None
 
-    def accept(self, source: Source, url: str, accepted: bool, ask: Ask) -> None:
+    def accept(
+        self, source: Source, url: str, accepted: bool, ask: Ask, on_note: Note
+    ) -> None:
         """Has a licence accepted before anything is downloaded; UsageError if not."""
         if source.name in self._values["accepted"]:
             return
         size = size_of(url)
-        amount = readable(size) if size else "size not stated by the server"
+        amount = readable(size) if size else "of unknown size"
         text = f"{source.name}: {url}, {amount}; licence: {source.licence}"
-        if not accepted and not ask(text):
+        if accepted:
+            on_note(text)
+        elif not ask(text):
             raise UsageError(
                 f"{text}; not downloaded, as this is not accepted: --accept-licence"
             )
@@ -86,9 +90,14 @@ def fetching() -> Iterator[tuple[Path, Records]]:
             make_folder(folder / "downloads", f"name another one in {CACHE}")
             held.enter_context(lock)
             records = Records(folder)
-        except PermissionError as error:
+        except OSError as error:
             raise UserError(
-                f"{error.filename or folder}: cannot be written; name another folder "
-                f"in the environment variable {CACHE}"
+                f"{error.filename or folder}: cannot be written ({error.strerror}); "
+                f"name another folder in the environment variable {CACHE}"
             ) from None
-        yield folder, records
+        try:
+            yield folder, records
+        except (OSError, UnwritableError) as error:
+            if isinstance(error, UnwritableError) or error.errno in FULL:
+                error.add_note(f"make room, or choose another folder: --to or {CACHE}")
+            raise

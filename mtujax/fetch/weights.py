@@ -9,9 +9,15 @@ from pathlib import Path
 
 from mtujax.common.files import digest, file_digest, make_folder, staged
 from mtujax.common.text import nearest
-from mtujax.errors import UnknownWeightsError, UsageError, UserError
-from mtujax.fetch.archive import find_member, opened, unpack
-from mtujax.fetch.download import Progress, download, is_url
+from mtujax.errors import (
+    UnknownWeightsError,
+    UnwritableError,
+    UsageError,
+    UserError,
+    WeightsError,
+)
+from mtujax.fetch.archive import find_member, opened, unpack, unusable_deleted
+from mtujax.fetch.download import Note, Progress, download, is_url
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import WEIGHTS
 from mtujax.liteflownet.convert import convert_teacher
@@ -45,7 +51,8 @@ def fetch_weights(
     accept_changed: bool = False,
     overwrite: bool = False,
     ask: Ask = lambda text: False,
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
+    on_note: Note = lambda note: None,
 ) -> list[FetchedWeights]:
     """Brings weights that the authors released, so that their names can be used.
 
@@ -59,14 +66,15 @@ def fetch_weights(
         overwrite: fetch again what is there.
         ask: asks whether the licence, given as text, is accepted.
         progress: called with the bytes downloaded and their total, or None.
+        on_note: called with a line about what is tried, and what failed of it.
 
     Returns:
         What is there now, in the order of the names.
 
     Raises:
         UnknownWeightsError: for a name that the authors did not release.
-        UsageError: if the licence is not accepted, or one checkpoint is given for
-            several names.
+        UsageError: if the licence is not accepted, the scheme of the URL is unknown,
+            or one checkpoint is given for several names.
         UserError: if it cannot be had, is damaged, unsafe or another than before.
     """
     for name in names:
@@ -88,30 +96,34 @@ def fetch_weights(
             path = Path(source)
             if not path.exists():
                 raise UserError(
-                    f"{path}: no such file; --from takes a file, a folder or a URL"
+                    f"{path}: no such file; --from takes a file, a folder, or a URL "
+                    "that begins with http:// or https://"
                 )
         else:
             url = str(source or WEIGHTS.url)
             path = cache / "downloads" / f"{digest(url.encode())[:16]}.zip"
             if overwrite or not path.is_file():
-                records.accept(WEIGHTS, url, accept_licence, ask)
-                download(url, path, progress=progress, option=CACHE)
-        with _origin(path, missing, kept) as (take, archive):
+                records.accept(WEIGHTS, url, accept_licence, ask, on_note)
+                download(url, path, progress=progress, on_note=on_note, option=CACHE)
+        tidied = contextlib.nullcontext() if kept else unusable_deleted(path)
+        with tidied, _origin(path, missing) as (take, archive):
             for name in missing:
-                with take(RELEASED[name]) as checkpoint:
+                with take(RELEASED[name]) as (checkpoint, shown):
                     sha256 = file_digest(checkpoint)
                     records.check(name, sha256, accept_changed=accept_changed)
-                    _convert(RELEASED[name], checkpoint, places[name], archive)
+                    with _explained(checkpoint, shown):
+                        _convert(RELEASED[name], checkpoint, places[name], archive)
                     records.note(name, sha256)
                 done[name] = FetchedWeights(name, places[name], sha256, archive)
     return list(done.values())
 
 
 @contextlib.contextmanager
-def _origin(path, names, kept):
-    """A function from a released file to a context with its checkpoint, and a digest.
+def _origin(path, names):
+    """A function from a released file to a context, and a digest.
 
-    The digest is of the archive, or "" where there is none.
+    The context has the checkpoint, and its name for messages. The digest is of the
+    archive, or "" where there is none.
     """
     if path.is_dir():
         yield functools.partial(_in_folder, path), ""
@@ -121,9 +133,9 @@ def _origin(path, names, kept):
                 f"{path}: is a single checkpoint, but {len(names)} names are to be "
                 "fetched; give the one that it is"
             )
-        yield lambda one: contextlib.nullcontext(path), ""
+        yield lambda one: contextlib.nullcontext((path, path)), ""
     else:
-        with opened(path, downloaded=not kept) as archive:
+        with opened(path) as archive:
             yield functools.partial(_unpacked, path, archive), file_digest(path)
 
 
@@ -151,7 +163,7 @@ def _in_folder(folder, one):
     if len(found) != 1:
         count = "is not in it" if not found else f"is in it {len(found)} times"
         raise UserError(f"{folder}: {one.member}, which {one.name} is, {count}")
-    return contextlib.nullcontext(found[0])
+    return contextlib.nullcontext((found[0], found[0]))
 
 
 @contextlib.contextmanager
@@ -165,7 +177,24 @@ def _unpacked(path, archive, one):
     output = place_of(one.name).with_name(one.member)
     with staged(output, folder=False) as made:  # deleted when it is converted
         unpack(archive, info, made.path)
-        yield made.path
+        yield made.path, f"{path}: {one.member}"
+
+
+@contextlib.contextmanager
+def _explained(checkpoint, shown):
+    """Makes what is wrong with a checkpoint one line, with its name for messages."""
+    try:
+        yield
+    except UnwritableError:
+        raise
+    except WeightsError as error:
+        text = str(error).replace(str(checkpoint), str(shown))
+        line, *findings = text.splitlines()
+        if findings:  # of each tensor
+            line = line.partition("; use preset")[0]
+            more = ", ..." if findings[1:] else ""
+            line += f" ({findings[0].strip()}{more}); give another file by --from"
+        raise WeightsError(line) from None
 
 
 def _convert(one, checkpoint, output, archive):

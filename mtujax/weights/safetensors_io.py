@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from mtujax.common.dataclass_json import parse_json
 from mtujax.common.files import whole_output
-from mtujax.errors import WeightsError
+from mtujax.errors import UnwritableError, WeightsError
 
 
 def shape_findings(
@@ -83,7 +83,7 @@ def write_tensors(
         with whole_output(path, folder=False) as part:
             part.write_bytes(data)
     except OSError as error:
-        raise WeightsError(f"{path}: cannot be written ({error.strerror})") from None
+        raise UnwritableError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def check_suffix(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mtujax.common.files import digest
+from mtujax.common.files import WEB_PAGE, digest, is_web_page
 from mtujax.errors import WeightsError
 from mtujax.weights.safetensors_io import finite_findings, refuse
 from mtujax.weights.torch_pickle import (
@@ -198,7 +198,13 @@ def _read(path):
             "run; only a state dict of tensors is read"
         ) from None
     except Exception as error:  # whatever damaged bytes make the reader raise
+        if is_web_page(path):
+            raise WeightsError(
+                f"{path}: {WEB_PAGE}, not a checkpoint; get the file again"
+            ) from None
+        # Our own say what is wrong.
+        why = str(error) if type(error) is ValueError else type(error).__name__
         raise WeightsError(
-            f"{path}: damaged or not a PyTorch checkpoint ({type(error).__name__}); "
+            f"{path}: damaged or not a PyTorch checkpoint ({' '.join(why.split())}); "
             "get it again"
         ) from None

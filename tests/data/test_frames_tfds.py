@@ -272,7 +272,7 @@ class Disk:
 
 def test_a_disk_too_small_is_refused_before_the_work(own, out, raw, monkeypatch):
     monkeypatch.setattr(preparing.shutil, "disk_usage", lambda _: Disk())
-    with pytest.raises(UserError, match="needs .* GB, but .* GB are free"):
+    with pytest.raises(UserError, match="needs .* [GM]B, but .* [GM]B are free"):
         prepare_dataset("pairs", own, out, raw=raw)
 
 

@@ -149,7 +149,9 @@ def test_only_the_cache_is_to_be_placed_elsewhere(tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "denied", str(folder))
 
     monkeypatch.setattr(records, "make_folder", refused)
-    with pytest.raises(UserError, match="cannot be written; .* MTUJAX_CACHE$"):
+    with pytest.raises(
+        UserError, match=r"cannot be written \(denied\); .* MTUJAX_CACHE$"
+    ):
         with fetching():
             raise AssertionError
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from serving import serving
 
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 from mtujax.fetch import download as module
-from mtujax.fetch.download import download, size_of
+from mtujax.fetch.download import download, is_url, size_of
 
 CONTENT = b"PK" + np.random.default_rng(0).bytes(3 << 20)
 
@@ -18,8 +18,8 @@ CONTENT = b"PK" + np.random.default_rng(0).bytes(3 << 20)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(module, "WAITS", (0, 0))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -74,6 +74,35 @@ def test_the_same_command_resumes_what_an_earlier_one_left(served, output):
     assert output.read_bytes() == CONTENT
     assert served.gets == [f"bytes={1 << 20}-"]
     assert os.listdir(output.parent) == ["file.zip"]
+
+
+def left_whole(output, note):
+    """What a process leaves that is killed once it has everything."""
+    output.with_name("file.zip.part").write_bytes(CONTENT)
+    output.with_name("file.zip.part.json").write_text(json.dumps(note))
+
+
+def test_a_part_that_is_the_whole_file_is_not_asked_for_again(served, output):
+    note = {"url": served.url, "mark": served.tag, "total": len(CONTENT)}
+    left_whole(output, note)
+    download(served.url, output)
+    assert output.read_bytes() == CONTENT and served.asked == []
+    assert os.listdir(output.parent) == ["file.zip"]
+
+
+def test_a_whole_part_of_unknown_size_is_one_if_the_server_says_so(served, output):
+    left_whole(output, {"url": served.url, "mark": served.tag, "total": None})
+    download(served.url, output)
+    assert output.read_bytes() == CONTENT
+    assert served.gets == [f"bytes={len(CONTENT)}-"]
+
+
+def test_a_part_longer_than_the_file_is_of_another_one(served, output):
+    left_whole(output, {"url": served.url, "mark": served.tag, "total": None})
+    served.data = CONTENT[:-9]
+    download(served.url, output)
+    assert output.read_bytes() == served.data
+    assert served.gets == [f"bytes={len(CONTENT)}-", None]
 
 
 def test_a_file_that_changed_meanwhile_is_downloaded_whole(served, output):
@@ -134,8 +163,19 @@ def test_a_passing_failure_is_asked_again(served, output, status):
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/zip"])
 def test_a_page_in_place_of_the_file_is_refused(served, output, kind):
     served.data, served.kind = b"\n<!DOCTYPE html><html>Quota exceeded</html>", kind
-    refused(served.url, output, "a web page in place of the file")
+    refused(served.url, output, "is a web page", "quota", "--from FILE")
     assert not os.listdir(output.parent)
+
+
+def test_a_page_in_place_of_the_rest_loses_nothing(served, output):
+    served.cuts = [1 << 20, 0, 0]
+    refused(served.url, output)
+    served.kind = "text/html"
+    refused(served.url, output, "is a web page")
+    served.kind = "application/zip"
+    download(served.url, output)
+    assert output.read_bytes() == CONTENT
+    assert served.gets[-1] == f"bytes={1 << 20}-"
 
 
 def test_an_empty_file_is_refused(served, output):
@@ -153,6 +193,53 @@ def test_no_network_says_so(output):
     refused("http://nowhere.invalid/file.zip", output, "is there a network?")
 
 
+ELSEWHERE = "nowhere.invalid/file.zip"
+"""Of a server that only a proxy can reach."""
+
+
+def test_a_proxy_is_asked_where_the_environment_names_one(served, output, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", served.url)
+    download(f"http://{ELSEWHERE}", output)
+    assert output.read_bytes() == CONTENT
+    output.unlink()
+    monkeypatch.setenv("NO_PROXY", "nowhere.invalid")
+    refused(f"http://{ELSEWHERE}", output, "is there a network?")
+
+
+def test_a_proxy_that_fails_is_named(served, output, monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", served.url)
+    url = f"https://{ELSEWHERE}"
+    refused(url, output, "the proxy of HTTP_PROXY, HTTPS_PROXY", "answers 501")
+    monkeypatch.setenv("HTTPS_PROXY", "http://nowhere.invalid")
+    refused(url, output, "the proxy of HTTP_PROXY, HTTPS_PROXY", "cannot be reached")
+    monkeypatch.setenv("HTTP_PROXY", served.url)
+    served.answers = [407]
+    refused(f"http://{ELSEWHERE}", output, "status 407 Proxy Authentication Required")
+
+
+def test_a_server_without_tls_is_one_line(served, output):
+    refused(served.url.replace("http:", "https:"), output, "no secure connection: ")
+
+
+def test_what_is_tried_is_said(served, output):
+    served.answers, said = [503, 503], []
+    download(served.url, output, on_note=said.append)
+    failed = f"{served.url}: status 503 Service Unavailable; tried again in 0 s"
+    assert said == [f"downloading {served.url}", failed, failed]
+
+
+@pytest.mark.parametrize("source", ["ftp://host/file", "file:///file"])
+def test_another_scheme_is_no_path(source):
+    with pytest.raises(UsageError, match="only http:// and https://"):
+        is_url(source)
+
+
+def test_a_server_that_cuts_ever_later_and_ever_sooner_is_left(served, output):
+    served.tag, served.cuts = None, [1 << 20, 1 << 19] * 4
+    refused(served.url, output, "cut")
+    assert len(served.gets) == 3  # one that brought something, two that brought no more
+
+
 def test_an_answer_that_does_not_come_is_not_waited_for(served, output, monkeypatch):
     import socket
 
@@ -167,7 +254,7 @@ def test_a_disk_without_room_is_noticed_before(served, output, monkeypatch):
 
     full = shutil.disk_usage(output.parent)._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda path: full)
-    with pytest.raises(UserError, match="needs 0.0 GB.*another --to"):
+    with pytest.raises(UserError, match="needs 3 MB, but 0 MB.*another --to"):
         download(served.url, output)
     assert not output.exists()
 

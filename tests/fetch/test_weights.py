@@ -1,7 +1,9 @@
 """The authors' weights by name, from a server of our own."""
 
+import contextlib
 import hashlib
 import os
+import resource
 
 import filelock
 import numpy as np
@@ -191,6 +193,63 @@ def test_a_damaged_download_is_not_kept(served, archive):
     assert fetch("mtu1-gopro", source=served.url)
 
 
+OLDER = b"\x80\x02"  # how checkpoints of PyTorch 1.5 and before begin
+
+
+@pytest.mark.parametrize("archived", [True, False])
+def test_a_damaged_checkpoint_is_not_kept(served, archive, cache, archived):
+    damaged = OLDER + b"cut"
+    served.data = (
+        releases.packed({"MTU1_GoPro.pytorch": damaged}) if archived else damaged
+    )
+    message = refused(WeightsError, "mtu1-gopro", words=["damaged"], source=served.url)
+    shown = ".zip: MTU1_GoPro.pytorch: damaged" if archived else ".zip: damaged"
+    assert shown in message and "\n" not in message
+    assert os.listdir(cache / "downloads") == os.listdir(cache / "weights") == []
+    served.data, served.tag = archive, '"2"'
+    assert fetch("mtu1-gopro", source=served.url)
+
+
+@pytest.mark.parametrize("name", ["x.pytorch", "x.zip", "MTU1_GoPro.pytorch"])
+def test_a_page_that_was_saved_as_the_file_is_called_one(tmp_path, name):
+    (tmp_path / name).write_text("\ufeff\n<!doctype html><p>Sign in</p>", "utf-8")
+    source = tmp_path if name == "MTU1_GoPro.pytorch" else tmp_path / name
+    words = [f"{name}: is a web page", "login", "get the file again"]
+    assert "\n" not in refused(UserError, "mtu1-gopro", words=words, source=source)
+    assert (tmp_path / name).exists()
+
+
+@contextlib.contextmanager
+def largest_file(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(served, members, capsys):
+    served.data = members["MTU1_GoPro.pytorch"]
+    words = "fetch", "mtu1-gopro", "--from", served.url, "--accept-licence"
+    for _ in ("download", "conversion"):
+        place_of("mtu1-gopro").unlink(missing_ok=True)
+        with largest_file(1 << 20):
+            status, _, error = run(capsys, *words)
+        line = error.splitlines()[-1]
+        assert status == 1 and line.startswith("mtujax: error: ")
+        assert "File too large" in line and "--to or MTUJAX_CACHE" in line
+        assert run(capsys, *words)[0] == 0
+    assert served.gets == [None, f"bytes={1 << 20}-"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="Linux")
+def test_a_cache_that_cannot_be_made_is_one_line(served, monkeypatch):
+    monkeypatch.setenv("MTUJAX_CACHE", "/proc/mtujax")
+    words = ["/proc/mtujax/weights: cannot be made", "MTUJAX_CACHE"]
+    assert "\n" not in refused(UserError, "mtu1-gopro", words=words, source=served.url)
+
+
 @pytest.mark.parametrize(
     "names, options, kind, word",
     [
@@ -246,7 +305,8 @@ def test_the_command_fetches_and_the_list_shows_it(served, capsys, members):
     assert status == 2 and "--accept-licence" in error and error.count("\n") == 1
     words = "fetch", "mtu1-gopro", "--from", served.url, "--accept-licence"
     status, said, error = run(capsys, *words)
-    assert (status, error) == (0, "")
+    assert status == 0 and WEIGHTS.licence in error
+    assert error.endswith(f"downloading {served.url}\n")
     assert sha(members["MTU1_GoPro.pytorch"]) in said and sha(served.data) in said
     assert "is there already" in run(capsys, *words)[1]
     status, said, _ = run(capsys, "weights")

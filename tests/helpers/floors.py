@@ -27,7 +27,6 @@ ONLY = {
     "optax": "training",
     "orbax": "training.checkpoint_store",
     "platformdirs": "weights.files",
-    "pooch": "fetch.download",
     "requests": "fetch.download",
     "rich": "common.progress training.progress",
     "tensorboardX": "training.log_files",

@@ -57,6 +57,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         data, start = served.data, 0
         if part and served.tag and self.headers.get("If-Range") == served.tag:
             start = int(part.removeprefix("bytes=").rstrip("-"))
+        if start >= len(data) > 0:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(data)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(206 if start else 200)
         if served.tag:
             self.send_header("ETag", served.tag)
