@@ -74,7 +74,9 @@ def fetch(
         "on_note": to_stderr,
     }
     with FrameProgress("downloading", stderr=True, unit="MB") as bar:
-        shared["progress"] = lambda done, total: bar(done >> 20, total and total >> 20)
+        shared["progress"] = lambda done, total: bar(
+            done // 10**6, total and total // 10**6
+        )
         if sets:
             _fetch_set(sets[0], to, split, overwrite, shared)
             return

@@ -58,7 +58,7 @@ def _bar(stderr):
 
 
 def _line(label, done, total, speed, unit):
-    if total is None:
+    if total is None or not done:
         return f"{label}: {done} {unit}, {speed:.1f} {unit}/s"
     left = max(total - done, 0) / speed
     return f"{label}: {done}/{total} {unit}, {speed:.1f} {unit}/s, {left:.0f} s left"
