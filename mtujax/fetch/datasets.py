@@ -105,9 +105,10 @@ def fetch_dataset(
                 records.accept(origin, url, accept_licence, ask, on_note)
                 download(url, archive, progress=progress, on_note=on_note)
         elif not archive.is_file():
+            what = "is a folder" if archive.is_dir() else "no such file"
             raise UserError(
-                f"{archive}: no such file; --from takes an archive, or a URL that "
-                "begins with http:// or https://"
+                f"{archive}: {what}; --from takes the archive, or a URL that begins "
+                "with http:// or https://"
             )
         sha256 = file_digest(archive)
         records.check(name, sha256, accept_changed=accept_changed)

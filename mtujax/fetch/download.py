@@ -256,5 +256,5 @@ class _Part:
     def publish(self):
         """Gives the complete file its name."""
         to_disk(self.path)
+        self._note.unlink(missing_ok=True)  # first: afterwards, nothing would do it
         os.replace(self.path, self._output)
-        self._note.unlink(missing_ok=True)

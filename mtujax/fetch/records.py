@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mtujax.common.dataclass_json import read_json, write_json
-from mtujax.common.files import FULL, make_folder, one_at_a_time
+from mtujax.common.files import FULL, make_folder, one_at_a_time, sweep
 from mtujax.common.text import readable
 from mtujax.errors import UnwritableError, UsageError, UserError
 from mtujax.fetch.download import Note, size_of
@@ -26,6 +26,7 @@ class Records:
     def __init__(self, folder: Path):
         """Reads them; UserError if the file is damaged."""
         self._path = folder / "fetched.json"
+        sweep(self._path)
         try:
             remedy = "delete it; every digest is then recorded again"
             self._values = read_json(self._path, remedy)
@@ -55,6 +56,10 @@ class Records:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         self._values["accepted"][source.name] = f"{today}: {source.licence}"
         self._write()
+
+    def knows(self, name: str) -> bool:
+        """Whether a digest is recorded under a name."""
+        return name in self._values["digests"]
 
     def check(self, name: str, sha256: str, *, accept_changed: bool) -> None:
         """Refuses what differs from the first download under a name."""

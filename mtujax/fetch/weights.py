@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtujax.common.files import digest, file_digest, make_folder, staged
+from mtujax.common.files import digest, file_digest, make_folder, staged, sweep
 from mtujax.common.text import nearest
 from mtujax.errors import (
     UnknownWeightsError,
@@ -23,6 +23,7 @@ from mtujax.fetch.sources import WEIGHTS
 from mtujax.liteflownet.convert import convert_teacher
 from mtujax.weights.convert import convert_checkpoint
 from mtujax.weights.files import CACHE, RELEASED, place_of
+from mtujax.weights.safetensors_io import read_header
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,33 +90,47 @@ def fetch_weights(
     done = {name: FetchedWeights(name, place) for name, place in places.items()}
     with fetching() as (cache, records):
         missing = [n for n, place in places.items() if overwrite or not place.is_file()]
+        for name in places.keys() - missing:
+            _finish(name, places[name], records)
         if not missing:
             return list(done.values())
         kept = source is not None and not is_url(source)
         if kept:
             path = Path(source)
+            origin = path.name
             if not path.exists():
                 raise UserError(
                     f"{path}: no such file; --from takes a file, a folder, or a URL "
                     "that begins with http:// or https://"
                 )
         else:
-            url = str(source or WEIGHTS.url)
+            origin = url = str(source or WEIGHTS.url)
             path = cache / "downloads" / f"{digest(url.encode())[:16]}.zip"
             if overwrite or not path.is_file():
                 records.accept(WEIGHTS, url, accept_licence, ask, on_note)
                 download(url, path, progress=progress, on_note=on_note, option=CACHE)
         tidied = contextlib.nullcontext() if kept else unusable_deleted(path)
         with tidied, _origin(path, missing) as (take, archive):
+            about = {"archive": origin, "archive_sha256": archive} if archive else {}
             for name in missing:
                 with take(RELEASED[name]) as (checkpoint, shown):
                     sha256 = file_digest(checkpoint)
                     records.check(name, sha256, accept_changed=accept_changed)
                     with _explained(checkpoint, shown):
-                        _convert(RELEASED[name], checkpoint, places[name], archive)
+                        _convert(RELEASED[name], checkpoint, places[name], about)
                     records.note(name, sha256)
                 done[name] = FetchedWeights(name, places[name], sha256, archive)
     return list(done.values())
+
+
+def _finish(name, path, records):
+    """Does what a process did not that was killed once the file was there."""
+    sweep(path)
+    sweep(_place_of_member(RELEASED[name]))
+    with contextlib.suppress(WeightsError, KeyError):
+        sha256 = read_header(path)[0]["provenance"]["source_sha256"]
+        if not records.knows(name):
+            records.note(name, sha256)
 
 
 @contextlib.contextmanager
@@ -166,6 +181,10 @@ def _in_folder(folder, one):
     return contextlib.nullcontext((found[0], found[0]))
 
 
+def _place_of_member(one):
+    return place_of(one.name).with_name(one.member)
+
+
 @contextlib.contextmanager
 def _unpacked(path, archive, one):
     info = find_member(path, archive, one.member)
@@ -174,8 +193,8 @@ def _unpacked(path, archive, one):
             f"{path}: {one.member}, which {one.name} is, is not in it; give another "
             "archive, folder or checkpoint by --from"
         )
-    output = place_of(one.name).with_name(one.member)
-    with staged(output, folder=False) as made:  # deleted when it is converted
+    # It is deleted when it is converted.
+    with staged(_place_of_member(one), folder=False) as made:
         unpack(archive, info, made.path)
         yield made.path, f"{path}: {one.member}"
 
@@ -197,10 +216,8 @@ def _explained(checkpoint, shown):
         raise WeightsError(line) from None
 
 
-def _convert(one, checkpoint, output, archive):
-    about = {"licence": WEIGHTS.licence, "source": one.member}
-    if archive:
-        about |= {"archive": WEIGHTS.url, "archive_sha256": archive}
+def _convert(one, checkpoint, output, about):
+    about = {"licence": WEIGHTS.licence, "source": one.member, **about}
     if one.preset is None:
         about["licence"] += "; LiteFlowNet's own authors published it for research only"
         convert_teacher(checkpoint, output, about=about)

@@ -6,6 +6,7 @@ import os
 import resource
 
 import filelock
+import killing
 import numpy as np
 import pytest
 import recordings
@@ -83,6 +84,7 @@ def test_a_fetched_name_works_as_a_bundled_one(served, members, archive, cache):
         np.testing.assert_array_equal(back[name], value)
     assert locate("mtu1-gopro") == done.path == place_of("mtu1-gopro")
     metadata = describe(done.path).metadata
+    assert metadata["archive"] == served.url
     assert metadata["source_sha256"] == done.sha256
     assert metadata["archive_sha256"] == done.archive_sha256
     assert "AGPL-3.0" in metadata["licence"]
@@ -269,6 +271,15 @@ def test_what_cannot_be_taken_is_one_line(
     (tmp_path / "text").write_text("text")
     (tmp_path / "empty").mkdir()
     assert "\n" not in refused(kind, *names, words=[word], **options)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_anywhere_the_same_command_gives_the_same_bytes(
+    served, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MTUJAX_TEST_URL", served.url)
+    assert killing.run("fetch", tmp_path) > 10
 
 
 def test_another_process_that_fetches_is_waited_for(served, cache):

@@ -132,10 +132,6 @@ def _old_set(folder):
         (folder / "set" / split / "clip/0001.png").write_bytes(b"old")
 
 
-def _two_files(_):
-    pass
-
-
 def _write_files():
     from mtujax.common.dataclass_json import write_json
     from mtujax.common.files import publish, staged
@@ -200,8 +196,21 @@ def _deblur(output, motion):
     assert (report.frames, report.size) == (7, (16, 16))
 
 
+def _fetch():
+    from mtujax.fetch import fetch_weights
+
+    os.environ["MTUJAX_CACHE"] = "cache"
+    url = os.environ["MTUJAX_TEST_URL"]
+    fetch_weights(["mtu1-gopro"], source=url, accept_licence=True)
+
+
+def _nothing(_):
+    pass
+
+
 WORK = {
-    "files": (_two_files, _write_files),
+    "files": (_nothing, _write_files),
+    "fetch": (_nothing, _fetch),
     "new set": (_new_set, _synthesize),
     "old set": (_old_set, _synthesize),
     "video": (_frames, lambda: _deblur("out.mkv", "elsewhere/motion.mkv")),
@@ -211,8 +220,9 @@ WORK = {
 if __name__ == "__main__":
     name, place = sys.argv[1:]
     make, work = WORK[name]
-    if make is not _two_files:  # once, before it forks
+    if work is not _write_files:  # once, before it forks
         import mtujax.deblur.api
+        import mtujax.fetch.weights
         import mtujax.synthesis.sets  # noqa: F401
 
     kill_everywhere(make, work, Path(place))
