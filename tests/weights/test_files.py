@@ -150,6 +150,50 @@ def test_scores_in_the_package_are_those_of_its_files_as_they_were_measured():
                 assert number in entry.metadata["scores"]
 
 
+def _record(kind, entry):
+    sha256 = entry.metadata["sha256"]
+    name = f"{kind}-{entry.name}-{sha256[:8]}-*.json"
+    *_, path = sorted((ROOT / "benchmarks" / "results").glob(name))
+    return json.loads(path.read_text())
+
+
+def _psnr(evaluation):
+    (scores,) = (
+        scores
+        for name, scores in evaluation["protocols"].items()
+        if name in ("rt-paper", "kair")
+    )
+    return scores["psnr"]
+
+
+def test_the_readme_tells_the_scores_of_the_weights_in_the_package():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    top, section = readme.split("## What the bundled weights are")
+    section = section.split(" ## ")[0]
+    entries = {entry.name: entry for entry in bundled()}
+    fast = _record("bundled", entries["fast"])
+    demo = _record("demo", entries["fast"])
+    before, after = demo["blurry"]["psnr"], demo["restored"]["psnr"]
+    real = _psnr(fast["real"]["restored"]) - _psnr(fast["real"]["blurry"])
+    sharp = _psnr(fast["evaluations"]["sharp"])
+    assert f"by {after - before:.2f} dB on the clip above" in top
+    assert f"by {real:.2f} dB on average on four real scenes" in top
+    assert f"sharp frames come out at {sharp:.1f} dB" in top
+    assert f"it gains {real:.2f} dB on average" in section
+    assert f"brings from {before:.2f} to {after:.2f} dB" in section
+    for name, entry in entries.items():
+        blurry, restored = (
+            _psnr(_record("bundled", entry)["evaluations"][kind])
+            for kind in ("blurry", "restored")
+        )
+        told = (
+            f"from {blurry:.2f} to {restored:.2f} dB"
+            if name == "fast"
+            else f"gains {restored - blurry:.2f} dB"
+        )
+        assert told in section.partition(f"`{name}`")[2].split("`mtu")[0], name
+
+
 @pytest.mark.parametrize("suffix", [".pytorch", ".pth", ".pt", ".PTH"])
 def test_a_pytorch_checkpoint_is_sent_to_convert(tmp_path, suffix):
     refused(tmp_path / f"mtu2{suffix}", "mtujax convert", "mtu2.safetensors")
