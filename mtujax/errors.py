@@ -25,7 +25,7 @@ class UsageError(UserError):
 
 
 class WeightsError(UserError, ValueError):
-    """Weights that cannot be used; the first line says why and what to do."""
+    """Weights that cannot be used."""
 
 
 class UnwritableError(WeightsError):

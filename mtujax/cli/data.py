@@ -8,6 +8,7 @@ import typer
 
 from mtujax import data, liteflownet, synthesis, video
 from mtujax.common.progress import FrameProgress
+from mtujax.common.text import counted
 from mtujax.errors import UsageError, UserError
 
 NAMES = "gopro, dvd, reds, bsd, or pairs (your own frames)."
@@ -43,13 +44,14 @@ def check(
 ):
     """Compare a dataset with the published one.
 
-    Every image is read. Exit status 1, with a list, if a video or a frame is missing,
-    extra, unreadable or without a partner. A decoded copy (what prepare --raw wrote) is
-    compared with its checksums.
+    Every image is read. What is wrong is listed, and the exit status is then 1: videos
+    and frames that are missing, extra, unreadable or without a partner. A decoded copy
+    (what prepare --raw wrote) is compared with its checksums.
     """
     if data.is_cache(path):
         if damaged := data.verify_cache(path):
-            raise UserError("\n  ".join([f"{path}: {len(damaged)} damaged", *damaged]))
+            _print_findings(damaged)
+            raise UserError(f"{path}: {counted(len(damaged), 'array')} damaged")
         print(f"{path}: every array is as it was written")
         return
     with FrameProgress("checking") as progress:
@@ -57,7 +59,10 @@ def check(
             name, path, config=config, quick=quick, threads=threads, progress=progress
         )
     _print_report(report)
-    report.refuse()
+    if findings := report.findings:
+        _print_findings(findings)
+        count = counted(len(findings), "finding")
+        raise UserError(f"{path}: {count} in {report.found.label}")
     print("whole" if report.found.dataset.known else "every frame has its partner")
 
 
@@ -303,6 +308,11 @@ def show(
     for line in data.write_sheet(looks, output).lines:
         print(line)
     print(f"{output}: {len(looks)} clips, motion: {origin}")
+
+
+def _print_findings(findings):
+    for line in findings:
+        print(f"finding: {line}")
 
 
 def _print_report(report):

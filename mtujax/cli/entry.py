@@ -167,8 +167,9 @@ def _said(program, error, number):
 
 
 def say(program: str, message: object) -> None:
-    """Prints an error line to stderr."""
-    print(f"{program}: error: {message}", file=sys.stderr, flush=True)
+    """Prints an error to stderr, one line even if a name or a library breaks it."""
+    line = " ".join(part.strip() for part in str(message).splitlines())
+    print(f"{program}: error: {line}", file=sys.stderr, flush=True)
 
 
 def start_jax(

@@ -100,7 +100,7 @@ def prepare_dataset(
                 threads=threads,
                 progress=show,
             )
-        report.refuse(partial=partial, advice="; --partial takes what is there")
+        report.refuse(partial=partial)
         pairs = (v.paths(n) for v in found.videos for n in range(len(v.pairs)))
         sizes = (path.stat().st_size for paths in pairs for path in paths)
         check_space(output, cache_bytes(found) if raw else sum(sizes))

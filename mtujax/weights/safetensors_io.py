@@ -20,7 +20,7 @@ from mtujax.errors import UnwritableError, WeightsError
 def shape_findings(
     found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
 ) -> list[str]:
-    """Names each missing, unexpected or mis-shaped tensor {name: shape}, one a line."""
+    """Names each missing, unexpected or mis-shaped tensor {name: shape}."""
     missing = [f"missing {n} {list(expected[n])}" for n in expected if n not in found]
     unexpected = [
         f"unexpected {n} {list(found[n])}" for n in found if n not in expected
@@ -34,7 +34,7 @@ def shape_findings(
 
 
 def finite_findings(tensors: dict[str, np.ndarray]) -> list[str]:
-    """Names the tensors that hold NaN or infinity, one line each."""
+    """Names the tensors that hold NaN or infinity."""
     return [
         f"{name} holds values that are not finite"
         for name, value in tensors.items()
@@ -46,8 +46,8 @@ def refuse(path: str | os.PathLike, findings: list[str], advice: str = "") -> No
     """Raises WeightsError about `path`, listing all findings, if there are any."""
     if findings:
         count = "1 tensor" if len(findings) == 1 else f"{len(findings)} tensors"
-        first = f"{path}: {count} cannot be used{advice}"
-        raise WeightsError("\n  ".join([first, *findings]))
+        listed = "; ".join(findings)
+        raise WeightsError(f"{path}: {count} cannot be used{advice}: {listed}")
 
 
 FORMAT = 1  # raised when files of this version could be misread by an older one

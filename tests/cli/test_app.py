@@ -15,6 +15,7 @@ import mtujax.cli.app as command
 from mtujax.cli.deblur import deblur, seconds
 from mtujax.deblur.api import deblur_video
 from mtujax.deblur.output import Options
+from mtujax.errors import UserError
 
 
 def write_folder(path, count, height=16, width=24):
@@ -203,6 +204,7 @@ def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
         (MemoryError(), "out of memory"),
         (full, "out of memory"),
         (cv2.error("bad\nimage"), "image library: bad image"),
+        (UserError("a\n b.mp4: no such file"), "a b.mp4: no such file"),
     ):
         assert fails(error) == 1
         printed = capsys.readouterr().err

@@ -68,7 +68,7 @@ def test_flags_alone_say_what_is_evaluated_on_what(options):
         "dataset": "gopro",
         "path": "my set",
         "split": "test",
-        "out": "results/a-gopro",
+        "out": "results/a-gopro-my set",
         "motion": True,
         "batch": 3,
     }
@@ -81,16 +81,16 @@ def test_a_configuration_says_what_flags_do_not(options):
     line = f"{CONFIG} --config.validation.path=val --config.validation.split=train"
     found = options(f"--weights=mtu2 {line} --config.data.name=gopro")
     assert (found["dataset"], found["path"]) == ("gopro", "val")
-    assert (found["split"], found["out"]) == ("train", "results/mtu2-gopro-train")
+    assert (found["split"], found["out"]) == ("train", "results/mtu2-gopro-val-train")
     found = options(f"--weights=mtu2 --dataset=bsd --variant=2ms16ms --path=b {line}")
     assert (found["dataset"], found["path"]) == ("bsd", "b")
-    assert found["out"] == "results/mtu2-bsd-2ms16ms-train"
+    assert found["out"] == "results/mtu2-bsd-b-2ms16ms-train"
 
 
 def test_results_made_elsewhere_need_no_model(options):
     found = options(f"--results=made/theirs {CONFIG} --name=DSTNet")
     assert found["results"] == "made/theirs" and "model" not in found
-    assert found["out"] == "results/DSTNet-dvd"
+    assert found["out"] == "results/DSTNet-dvd-there"
 
 
 def test_protocols_are_listed_or_given_one_by_one(options):
@@ -189,7 +189,7 @@ def test_a_table_and_what_it_rests_on_are_printed(command):
     assert "| total | 4 | 29.000 | 30.500 | 0.9000 |" in out
     assert "koehler: 2 frames count (1 black" in out and "16 pixels cropped" in out
     assert "25.000 dB, SSIM 0.7500, over 2 of 2 pairs and 90.0 % of the cells" in out
-    assert "in results/mtu2-gopro: results.json, videos.csv, frames.csv" in out
+    assert "in results/mtu2-gopro-p: results.json, videos.csv, frames.csv" in out
 
 
 def raising(error):

@@ -234,6 +234,10 @@ def test_another_evaluation_in_the_same_folder_is_refused(whole, run, tmp_path):
         run(out=out, motion=False)
     with pytest.raises(UserError, match="protocols: "):
         run(out=out, protocols=["kair"])
+    form = dataclasses.replace(FORM, lengths={"test": {"GOPR1": 2, "GOPR5": 2}})
+    other = sets.make(tmp_path / "other", form, size=SIZE)
+    with pytest.raises(UserError, match=f"^{out}: [^{{]*dataset.videos: not the same;"):
+        run(out=out, path=other)
     copied = tmp_path / "out"
     shutil.copytree(out / "videos", copied / "videos")
     with pytest.raises(UserError, match="settings.json is missing"):

@@ -52,14 +52,14 @@ def write(path, tensors, prefix=PREFIX):
 
 
 def refused(path, target, *parts, preset=None):
-    """The message of `convert`, all `parts` in its first line; nothing is written."""
+    """The message of `convert`, one line with all `parts`; nothing is written."""
     with pytest.raises(WeightsError) as caught:
         convert_checkpoint(path, target, preset=preset)
-    first = str(caught.value).splitlines()[0]
+    (line,) = str(caught.value).splitlines()
     for part in (str(path), *parts):
-        assert part in first
+        assert part in line
     assert not target.exists()
-    return str(caught.value)
+    return line
 
 
 @pytest.mark.parametrize("prefix", [PREFIX, "module.", "Network.", ""])

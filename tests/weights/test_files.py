@@ -57,13 +57,13 @@ def rewrite(path, change):
 
 
 def refused(path, *parts):
-    """The message of `load`, whose first line names the file and all `parts`."""
+    """The message of `load`, one line that names the file and all `parts`."""
     with pytest.raises(WeightsError) as caught:
         load(path)
-    first = str(caught.value).splitlines()[0]
+    (line,) = str(caught.value).splitlines()
     for part in (str(path), *parts):
-        assert part in first
-    return str(caught.value)
+        assert part in line
+    return line
 
 
 def test_saved_weights_come_back_as_they_were(saved, params):
