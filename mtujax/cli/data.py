@@ -295,6 +295,9 @@ def show(
     motion from frame to frame) and of the blurry frames' PSNR. Needs matplotlib, the
     extra `plots`.
     """
+    from mtujax.data.contact_sheet import check_picture
+
+    check_picture(output)
     drawn = dict(count=clips, seed=seed)
     if name == "photos":
         drawn |= dict(size=video.parse_size(size), cutouts=cutouts)

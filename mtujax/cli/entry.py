@@ -1,7 +1,8 @@
 """What commands share: exit statuses, signals, error lines, processes.
 
-Exit status 2 for bad use, 1 for whatever else a user can fix, 130 and 143 when
-interrupted. Heavy imports wait for the options.
+Exit status 2 for bad use (a UsageError: what can work with no file and on no machine),
+1 for whatever else a user can fix, 130 and 143 when interrupted. Heavy imports wait for
+the options.
 """
 
 import codecs

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mtujax.common import interrupts
 from mtujax.common.text import readable
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 
 FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 """Errors of a disk, or a part of it, that has no room."""
@@ -29,7 +29,7 @@ def check_output(
 ) -> None:
     """Refuses, before any work, an output that could not or should not be written."""
     if output.exists() and output.samefile(source):
-        raise UserError(f"{output}: output and input are the same")
+        raise UsageError(f"{output}: output and input are the same")
     check_place(output, folder=folder)
     if not output.exists():
         return

@@ -25,7 +25,7 @@ from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check_dataset
 from mtujax.data.folders import find
 from mtujax.data.frames import builder, default_output, versions
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 
 RAW = "raw"
 
@@ -80,7 +80,7 @@ def prepare_dataset(
     output = Path(output) if output is not None else default_output()
     found = find(name, root, config)
     if output.resolve().is_relative_to(found.root.resolve()):
-        raise UserError(f"{output}: is inside the dataset; choose another --output")
+        raise UsageError(f"{output}: is inside the dataset; choose another --output")
     final = _final(output, found, raw)
     _refuse_existing(final, overwrite)
     output.mkdir(parents=True, exist_ok=True)

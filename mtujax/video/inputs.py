@@ -71,7 +71,7 @@ def input_kind(name: str | os.PathLike) -> Kind:
 
 
 def output_kind(output: str | os.PathLike) -> Kind:
-    """Decides what an output will be; UserError if it cannot be any of them."""
+    """Decides what an output will be; UsageError if its name fits none of them."""
     path = Path(output)
     if str(output) == _PIPE:
         return "pipe"
@@ -80,12 +80,12 @@ def output_kind(output: str | os.PathLike) -> Kind:
     if path.suffix.lower() in CONTAINERS:
         return "file"
     if path.suffix.lower() in FRAME_SUFFIXES:
-        raise UserError(f"{output}: a single image; give the name of a folder")
+        raise UsageError(f"{output}: a single image; give the name of a folder")
     if path.suffix and not path.exists():
         how = "put a slash at the end"
         if isinstance(output, Path):  # which drops a slash
             how = "create it, or give its name as text with a slash at the end"
-        raise UserError(
+        raise UsageError(
             f"{output}: {path.suffix} is no video this can write "
             f"({', '.join(CONTAINERS)}); for a folder of frames {how}"
         )

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from mtujax.common.dataclass_json import parse_json
 from mtujax.common.files import whole_output
-from mtujax.errors import UnwritableError, WeightsError
+from mtujax.errors import UnknownWeightsError, UnwritableError, WeightsError
 
 
 def shape_findings(
@@ -87,9 +87,11 @@ def write_tensors(
 
 
 def check_suffix(path: Path) -> None:
-    """Raises WeightsError unless a file to be written ends in `.safetensors`."""
+    """Refuses a file to be written that does not end in `.safetensors`."""
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: the name of such a file ends in .safetensors")
+        raise UnknownWeightsError(
+            f"{path}: the name of such a file ends in .safetensors"
+        )
 
 
 def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
@@ -147,9 +149,9 @@ def read_tensors(path: Path, expected: Shapes) -> dict[str, np.ndarray]:
 
 
 def refuse_checkpoint(path: Path, options: str = "") -> None:
-    """Raises WeightsError for a suffix of PyTorch, with the command to convert it."""
+    """Refuses a suffix of PyTorch, with the command to convert it."""
     if path.suffix.lower() in _CHECKPOINTS:
-        raise WeightsError(
+        raise UnknownWeightsError(
             f"{path}: a PyTorch checkpoint; run `mtujax convert {options}{path} "
             f"{path.with_suffix('.safetensors').name}` first and load the result"
         )

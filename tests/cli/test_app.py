@@ -158,6 +158,11 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
         ("deblur - b.mp4 --size 8x8 --rate fast", "fast"),
         ("deblur - b.mp4 --size 8x8 --rate 30 --resume", "cannot be had again"),
         ("deblur pyproject.toml b.mp4 --rate 30", "has a rate of its own"),
+        ("deblur a b.png", "b.png: a single image"),
+        ("deblur a b.mpeg4", "b.mpeg4: .mpeg4 is no video this can write (.mp4, "),
+        ("convert pyproject.toml b.pth", "b.pth: the name of such a file ends in"),
+        ("bench --weights mtu2.pytorch", "a PyTorch checkpoint; run `mtujax convert"),
+        ("data show photos tests b.bmp", "b.bmp: a picture, one of .png, .jpg"),
     ],
 )
 def test_bad_use_is_one_line_and_status_2(capsys, words, said):
@@ -204,6 +209,8 @@ def test_what_is_refused_is_all_that_is_said(capsys, tmp_path, weights_file):
         assert run("deblur", *words, "--weights", weights_file) == 1
         out, error = capsys.readouterr()
         assert one_line(error) and said in error and not out
+    assert run("deblur", source, source) == 2
+    assert "output and input are the same" in capsys.readouterr().err
 
 
 def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(

@@ -110,9 +110,9 @@ def test_the_figure_is_written_and_holds_the_sheet(tmp_path):
 
 
 def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="look.xyz: cannot be written"):
+    with pytest.raises(UsageError, match="look.xyz: a picture, one of .png, .jpg"):
         write_sheet([shifted(3)], tmp_path / "look.xyz")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="none: no such folder"):
         write_sheet([shifted(3)], tmp_path / "none" / "look.png")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -269,7 +269,7 @@ def test_the_command_names_an_output_by_the_name_it_was_given(
     with pytest.raises(SystemExit) as stop:
         main(["convert", str(path), str(output)])
     said = f"mtujax: error: {output}: the name of such a file ends in .safetensors\n"
-    assert (stop.value.code, capsys.readouterr().err) == (1, said)
+    assert (stop.value.code, capsys.readouterr().err) == (2, said)
     assert os.listdir(tmp_path) == ["mtu2.pytorch"]
 
 

@@ -13,7 +13,7 @@ import safetensors.numpy
 from places import ROOT
 
 from mtujax.config import ModelConfig
-from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.errors import UnknownWeightsError, UsageError, WeightsError
 from mtujax.model.network import MTUNet, expected_shapes, init_params
 from mtujax.weights import files as weights
 from mtujax.weights.files import bundled, describe, load, save_weights
@@ -99,7 +99,7 @@ def test_the_compute_precision_can_be_chosen_when_loading(saved):
     model, params = load(saved, dtype="bfloat16")
     assert model.config.dtype == "bfloat16"
     assert params["structure"]["conv"]["kernel"].dtype == jnp.float32
-    with pytest.raises(WeightsError, match="dtype='int8': must be one of"):
+    with pytest.raises(UsageError, match="dtype='int8': must be one of"):
         load(saved, dtype="int8")
 
 
