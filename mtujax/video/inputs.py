@@ -72,9 +72,15 @@ def input_kind(name: str | os.PathLike) -> Kind:
 
 def output_kind(output: str | os.PathLike) -> Kind:
     """Decides what an output will be; UsageError if its name fits none of them."""
+    # A UserError for a pipe, a socket or a device.
     path = Path(output)
     if str(output) == _PIPE:
         return "pipe"
+    if what := irregular(path):
+        raise UserError(
+            f"{output}: is a {what}, and is not replaced; name another, or give - to "
+            "write raw frames to standard output"
+        )
     if os.path.basename(output) in ("", ".", "..") or path.is_dir():
         return "folder"
     if path.suffix.lower() in CONTAINERS:

@@ -200,8 +200,10 @@ def test_what_is_refused_is_all_that_is_said(capsys, tmp_path, weights_file):
     damaged = write_folder(tmp_path / "damaged", 1)
     (image,) = damaged.iterdir()
     image.write_bytes(image.read_bytes()[:-30])
+    os.mkfifo(pipe := tmp_path / "pipe.mp4")
     for words, said in (
         ((source, left), "left: exists already"),
+        ((source, pipe), "pipe.mp4: is a pipe, and is not replaced; name another, or "),
         ((source, tmp_path / "out.mp4", "--start", 5), "no frame between 5 and the"),
         ((damaged, tmp_path / "out"), image.name),
         ((tmp_path / "bad.mp4", tmp_path / "out.mp4"), "bad.mp4"),
@@ -209,6 +211,9 @@ def test_what_is_refused_is_all_that_is_said(capsys, tmp_path, weights_file):
         assert run("deblur", *words, "--weights", weights_file) == 1
         out, error = capsys.readouterr()
         assert one_line(error) and said in error and not out
+        assert ("give - to write raw frames to standard output" in error) == (
+            pipe in words
+        )
     assert run("deblur", source, source) == 2
     assert "output and input are the same" in capsys.readouterr().err
 
