@@ -4,6 +4,7 @@ import collections
 import hashlib
 import os
 import pickle
+import re
 import sys
 import zipfile
 
@@ -300,7 +301,8 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, target, recorded):
     path = write(
         tmp_path / "damaged.pytorch", {"out.bias": recorded.tensors["out.bias"]}
     )
-    whole = path.read_bytes()
+    # What is wrong may be said, but not as which error of Python it came up.
+    whole, said = path.read_bytes(), r"checkpoint( \([a-z0-9 ./]+\))?; get it again$"
     for data in (
         b"",
         b"plain text\nof two lines\n",
@@ -309,10 +311,10 @@ def test_a_damaged_file_is_one_clear_line(tmp_path, target, recorded):
         whole[:-30],
     ):
         path.write_bytes(data)
-        assert "\n" not in refused(path, target, "damaged or not a PyTorch checkpoint")
+        assert re.search(said, refused(path, target, ": damaged or not a PyTorch "))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "no checkpoint")
-    assert "\n" not in refused(path, target, "damaged or not a PyTorch checkpoint")
+    assert re.search(said, refused(path, target, ": damaged or not a PyTorch "))
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path, target):
