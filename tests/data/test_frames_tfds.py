@@ -175,7 +175,8 @@ def test_a_split_that_tfds_could_not_name_is_refused(own, out):
 
 def test_a_set_that_exists_is_kept_or_replaced_whole(own, out, raw):
     first = prepare_dataset("pairs", own, out, raw=raw)
-    with pytest.raises(UserError, match="exists already; --overwrite"):
+    second = "--overwrite .* it, --config NAME prepares another set of your own next to"
+    with pytest.raises(UserError, match=f"exists already; {second}"):
         prepare_dataset("pairs", own, out, raw=raw)
     shutil.rmtree(own / "train" / "my street")
     again = prepare_dataset("pairs", own, out, raw=raw, overwrite=True)
