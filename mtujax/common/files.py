@@ -243,10 +243,11 @@ def sweep(output: Path) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Whether a killed process left it, or another one is writing there."""
+    # What is written there may itself be written in a hidden folder first.
     if not path.name.startswith(".") or path.suffix != ".part" or not path.is_dir():
         return False
-    names = {p.name for p in path.iterdir()} - {_LOCK, _OLD, _GONE}
-    return all(_hidden(path.with_name(name)) == path for name in names)
+    made = [p for p in path.iterdir() if p.name not in (_LOCK, _OLD, _GONE)]
+    return all(_hidden(path.with_name(p.name)) == path or is_leftover(p) for p in made)
 
 
 def _hidden(final):

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 import re
+import subprocess
 import sys
 import zipfile
 
@@ -333,6 +334,21 @@ def test_a_conversion_needs_no_pytorch_and_its_check_says_so(
     assert stop.value.code == 1 and not target.exists()
     assert "pip install 'mtujax[torch]'" in capsys.readouterr().err
     assert convert_checkpoint(path, target).preset == "mtu2"
+
+
+def test_a_conversion_that_was_killed_is_swept_by_the_next(tmp_path, target, recorded):
+    path = write(tmp_path / "mtu2.pytorch", recorded.tensors)
+    code = (
+        "import os, sys, mtujax.__main__ as m\n"
+        "os.replace = lambda *_: os._exit(9)\n"
+        "m.main(['convert', *sys.argv[1:]])"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(path), str(target)])
+    assert killed.returncode == 9 and len(os.listdir(tmp_path)) == 2
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", str(path), str(target)])
+    assert stop.value.code == 0
+    assert sorted(os.listdir(tmp_path)) == sorted([path.name, target.name])
 
 
 def test_matching_units_are_numbered_as_in_the_checkpoint():
