@@ -25,6 +25,12 @@ Threads = Annotated[
     int | None, typer.Option(help="Images decoded at once; else one for each core.")
 ]
 
+Speed = Annotated[str, typer.Option(help="Camera's motion in pixels a frame, from:to.")]
+Duty = Annotated[
+    str, typer.Option(help="Exposure as a share of the frame interval, from:to.")
+]
+SPEED, DUTY, COMPRESSED = "8:32", "0.5:1", 0.3  # as `synthesis.Filming`
+
 _TEACHER_PAIRS = 2  # at once: one is written while the other is computed
 
 app = typer.Typer(
@@ -192,15 +198,11 @@ def synthesize(
     ] = None,
     size: Annotated[str, typer.Option(help="Of frames from photographs.")] = "640x360",
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
-    speed: Annotated[
-        str, typer.Option(help="Camera's motion in pixels a frame, from:to.")
-    ] = "2:24",
-    duty: Annotated[
-        str, typer.Option(help="Exposure as a share of the frame interval, from:to.")
-    ] = "0.3:1",
+    speed: Speed = SPEED,
+    duty: Duty = DUTY,
     compressed: Annotated[
         float, typer.Option(help="Share of clips that go through H.264.")
-    ] = 0.3,
+    ] = COMPRESSED,
     cutouts: Annotated[
         Path | None, typer.Option(help="Folder of PNG objects with opacity.")
     ] = None,
@@ -247,11 +249,7 @@ def synthesize(
             width=width,
             height=height,
             seed=seed,
-            blur=synthesis.BlurSettings(
-                synthesis.Shake(speed=_span("--speed", speed)),
-                synthesis.Objects(),
-                synthesis.Exposure(duty=_span("--duty", duty), compressed=compressed),
-            ),
+            blur=_blur(speed, duty, compressed),
         )
         write = functools.partial(sets.write_photos, filming=filming, cutouts=cutouts)
     with FrameProgress("filming") as progress:
@@ -259,6 +257,14 @@ def synthesize(
     for note in notes:
         print(f"note: {note}")
     print(f"{output}: {count} clips; `mtujax data check pairs {output}` checks them")
+
+
+def _blur(speed, duty, compressed=COMPRESSED):
+    return synthesis.BlurSettings(
+        synthesis.Shake(speed=_span("--speed", speed)),
+        synthesis.Objects(),
+        synthesis.Exposure(duty=_span("--duty", duty), compressed=compressed),
+    )
 
 
 def _span(option: str, text: str) -> tuple[float, float]:
@@ -275,7 +281,8 @@ def _span(option: str, text: str) -> tuple[float, float]:
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help=f"photos (blur as training makes it), {NAMES}")
+        str,
+        typer.Argument(help=f"photos (blur as `data synthesize` makes it), {NAMES}"),
     ],
     path: Root,
     output: Annotated[Path, typer.Argument(help=".png, .jpg, .pdf or .svg.")],
@@ -283,7 +290,9 @@ def show(
     config: Config = None,
     clips: Annotated[int, typer.Option(help="Drawn at random.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
-    size: Annotated[str, typer.Option(help="Of frames made from photos.")] = "320x180",
+    size: Annotated[str, typer.Option(help="Of frames made from photos.")] = "640x360",
+    speed: Speed = SPEED,
+    duty: Duty = DUTY,
     cutouts: Annotated[
         Path | None,
         typer.Option(help="With photos: folder of PNG objects with opacity."),
@@ -301,6 +310,7 @@ def show(
     drawn = dict(count=clips, seed=seed)
     if name == "photos":
         drawn |= dict(size=video.parse_size(size), cutouts=cutouts)
+        drawn |= dict(blur=_blur(speed, duty))
         from mtujax.synthesis import sets
 
         looks, origin = sets.clips_of_photos(path, **drawn)

@@ -6,6 +6,7 @@ N clips, T time, H W pixels. Images are RGB, uint8.
 
 import dataclasses
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,6 +72,9 @@ def contact_row(
 _EVERY = 4  # pixels: blur is smooth, and every fourth suffices for its histogram
 _ROWS = 12  # a sheet with more rows is not legible
 _COLUMN = 480  # largest width of a shown image, in pixels
+_SHEET = 11.0  # inches that the sheet is wide, or somewhat more
+_LETTER = 0.65  # width of a letter by its size
+_LINES = 3  # of a row's label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,15 +187,27 @@ def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statisti
     path = Path(path)
     check_picture(path)
     figure = _figure(sheet := contact_sheet(clips), found := statistics(clips))
-    titles = [clip.title for clip in clips[:_ROWS]]
-    places = (np.arange(len(titles)) + 0.5) * sheet.shape[0] / len(titles)
-    figure.axes[0].set_yticks(places, titles, rotation=90, va="center")
+    _label_rows(figure.axes[0], [clip.title for clip in clips[:_ROWS]], sheet.shape)
     try:
         with whole_output(path, folder=False) as temporary:
             figure.savefig(temporary, format=path.suffix[1:].lower())
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error})") from None
     return found
+
+
+def _label_rows(axes, titles, shape):
+    """Writes the titles upwards, each in lines that its row has room for."""
+    height, width = shape[:2]
+    room = _SHEET * height / width / len(titles) * 72 / axes.xaxis.label.get_size()
+    letters = max(int(room / _LETTER), 4)
+    labels = [
+        textwrap.fill(title, letters, max_lines=_LINES, placeholder="…")
+        for title in titles
+    ]
+    places = (np.arange(len(labels)) + 0.5) * height / len(labels)
+    axes.set_yticks(places, labels, rotation=90, va="center", ha="right")
+    axes.tick_params(axis="y", pad=6)
 
 
 def _figure(sheet, found):
