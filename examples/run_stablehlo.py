@@ -2,9 +2,10 @@
 
     mtujax export mtu2 step --stablehlo           # where mtujax is installed
     pip install jax flatbuffers opencv-python     # elsewhere
-    python examples/run_stablehlo.py step IN OUT
+    python examples/run_stablehlo.py step IN OUT  # folders, all three
 
-A deployment in one file, to be taken as a pattern: any frame source would do.
+`step` is the folder that the export made, not the file `step.jax` in it. This is a
+deployment in one file, to be taken as a pattern: any frame source would do.
 """
 
 import argparse
@@ -52,7 +53,10 @@ def load(folder):
         program = (folder / "step.jax").read_bytes()
         exported = jax.export.deserialize(bytearray(program))
     except OSError:
-        sys.exit(f"{folder}: no exported step; `mtujax export --stablehlo` makes it")
+        sys.exit(
+            f"{folder}: not the folder of an exported step, which `mtujax export "
+            "--stablehlo` makes"
+        )
     except Exception as error:  # of any kind: what is read may be garbage
         sys.exit(f"{folder}: damaged, or too old for this JAX ({error})")
     return manifest, jax.jit(exported.call, donate_argnums=0)

@@ -15,7 +15,9 @@ class UserError(Exception):
 
 
 class UsageError(UserError):
-    """A setting that is wrong whatever the input: an unknown name, a bad value.
+    """A setting that is wrong whatever files there are, and whatever the machine.
+
+    An unknown name or suffix, a value out of range, two that exclude each other.
 
     Attributes:
         status: exit status of the command line, 2.
@@ -25,7 +27,7 @@ class UsageError(UserError):
 
 
 class WeightsError(UserError, ValueError):
-    """Weights that cannot be used; the first line says why and what to do."""
+    """Weights that cannot be used."""
 
 
 class UnwritableError(WeightsError):
@@ -33,7 +35,7 @@ class UnwritableError(WeightsError):
 
 
 class UnknownWeightsError(UsageError, WeightsError):
-    """A name that is neither bundled weights nor a path, or no preset."""
+    """A name that no weights, preset or file of weights can have, or no dtype."""
 
 
 @contextlib.contextmanager

@@ -154,7 +154,8 @@ def test_bad_use_of_the_runner_is_one_line(step, tmp_path):
         sets.write(tmp_path / name, np.zeros((rows, 30, 3), np.uint8))
     sets.write(tmp_path / "sizes" / "b.png", np.zeros((24, 30, 3), np.uint8))
     for words, message in (
-        ((tmp_path, tmp_path, "out"), "no exported step; `mtujax export --stablehlo`"),
+        ((tmp_path, tmp_path, "out"), "not the folder of an exported step, which "),
+        ((step / "step.jax", tmp_path, "out"), "step.jax: not the folder of an expor"),
         ((step, tmp_path / "empty", "out"), "has no PNG or JPEG frames"),
         ((tmp_path / "broken", tmp_path / "twice", "out"), "damaged, or too old"),
         ((step, tmp_path / "twice", "out"), "a.png has the same name; rename"),

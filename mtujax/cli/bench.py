@@ -7,7 +7,7 @@ import typer
 
 from mtujax import video
 from mtujax.cli.entry import on_out_of_memory
-from mtujax.common.files import check_output
+from mtujax.common.files import check_output, make_folder
 from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
@@ -19,8 +19,8 @@ def bench(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Bundled name (see `mtujax weights`) or .safetensors; mtu2 if neither "
-            "this nor --preset is given."
+            help="Bundled name (see `mtujax weights`) or .safetensors; "
+            f"{DEFAULT_WEIGHTS} if neither this nor --preset is given."
         ),
     ] = None,
     preset: Annotated[
@@ -52,7 +52,9 @@ def bench(
     results: Annotated[
         Path | None,
         typer.Option(
-            "--json", help="File to write or replace; `mtujax report` reads it."
+            "--json",
+            help="File to write or replace, in a new folder if need be; `mtujax "
+            "report` reads it.",
         ),
     ] = None,
 ):
@@ -73,6 +75,7 @@ def bench(
 
     options = BenchOptions(**given)
     if results is not None:
+        make_folder(results.parent, "name another file with --json")
         check_output(results.parent, results, folder=False, overwrite=True)
     with FrameProgress("timing", stderr=True) as progress:
         found = run(options, on_round=progress)

@@ -8,6 +8,7 @@ import typer
 
 from mtujax import data, liteflownet, synthesis, video
 from mtujax.common.progress import FrameProgress
+from mtujax.common.text import counted
 from mtujax.errors import UsageError, UserError
 
 NAMES = "gopro, dvd, reds, bsd, or pairs (your own frames)."
@@ -23,6 +24,12 @@ Config = Annotated[
 Threads = Annotated[
     int | None, typer.Option(help="Images decoded at once; else one for each core.")
 ]
+
+Speed = Annotated[str, typer.Option(help="Camera's motion in pixels a frame, from:to.")]
+Duty = Annotated[
+    str, typer.Option(help="Exposure as a share of the frame interval, from:to.")
+]
+SPEED, DUTY, COMPRESSED = "8:32", "0.5:1", 0.3  # as `synthesis.Filming`
 
 _TEACHER_PAIRS = 2  # at once: one is written while the other is computed
 
@@ -43,13 +50,14 @@ def check(
 ):
     """Compare a dataset with the published one.
 
-    Every image is read. Exit status 1, with a list, if a video or a frame is missing,
-    extra, unreadable or without a partner. A decoded copy (what prepare --raw wrote) is
-    compared with its checksums.
+    Every image is read. What is wrong is listed, and the exit status is then 1: videos
+    and frames that are missing, extra, unreadable or without a partner. A decoded copy
+    (what prepare --raw wrote) is compared with its checksums.
     """
     if data.is_cache(path):
         if damaged := data.verify_cache(path):
-            raise UserError("\n  ".join([f"{path}: {len(damaged)} damaged", *damaged]))
+            _print_findings(damaged)
+            raise UserError(f"{path}: {counted(len(damaged), 'array')} damaged")
         print(f"{path}: every array is as it was written")
         return
     with FrameProgress("checking") as progress:
@@ -57,7 +65,10 @@ def check(
             name, path, config=config, quick=quick, threads=threads, progress=progress
         )
     _print_report(report)
-    report.refuse()
+    if findings := report.findings:
+        _print_findings(findings)
+        count = counted(len(findings), "finding")
+        raise UserError(f"{path}: {count} in {report.found.label}")
     print("whole" if report.found.dataset.known else "every frame has its partner")
 
 
@@ -187,15 +198,11 @@ def synthesize(
     ] = None,
     size: Annotated[str, typer.Option(help="Of frames from photographs.")] = "640x360",
     seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
-    speed: Annotated[
-        str, typer.Option(help="Camera's motion in pixels a frame, from:to.")
-    ] = "2:24",
-    duty: Annotated[
-        str, typer.Option(help="Exposure as a share of the frame interval, from:to.")
-    ] = "0.3:1",
+    speed: Speed = SPEED,
+    duty: Duty = DUTY,
     compressed: Annotated[
         float, typer.Option(help="Share of clips that go through H.264.")
-    ] = 0.3,
+    ] = COMPRESSED,
     cutouts: Annotated[
         Path | None, typer.Option(help="Folder of PNG objects with opacity.")
     ] = None,
@@ -242,11 +249,7 @@ def synthesize(
             width=width,
             height=height,
             seed=seed,
-            blur=synthesis.BlurSettings(
-                synthesis.Shake(speed=_span("--speed", speed)),
-                synthesis.Objects(),
-                synthesis.Exposure(duty=_span("--duty", duty), compressed=compressed),
-            ),
+            blur=_blur(speed, duty, compressed),
         )
         write = functools.partial(sets.write_photos, filming=filming, cutouts=cutouts)
     with FrameProgress("filming") as progress:
@@ -254,6 +257,14 @@ def synthesize(
     for note in notes:
         print(f"note: {note}")
     print(f"{output}: {count} clips; `mtujax data check pairs {output}` checks them")
+
+
+def _blur(speed, duty, compressed=COMPRESSED):
+    return synthesis.BlurSettings(
+        synthesis.Shake(speed=_span("--speed", speed)),
+        synthesis.Objects(),
+        synthesis.Exposure(duty=_span("--duty", duty), compressed=compressed),
+    )
 
 
 def _span(option: str, text: str) -> tuple[float, float]:
@@ -270,7 +281,8 @@ def _span(option: str, text: str) -> tuple[float, float]:
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help=f"photos (blur as training makes it), {NAMES}")
+        str,
+        typer.Argument(help=f"photos (blur as `data synthesize` makes it), {NAMES}"),
     ],
     path: Root,
     output: Annotated[Path, typer.Argument(help=".png, .jpg, .pdf or .svg.")],
@@ -278,7 +290,9 @@ def show(
     config: Config = None,
     clips: Annotated[int, typer.Option(help="Drawn at random.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
-    size: Annotated[str, typer.Option(help="Of frames made from photos.")] = "320x180",
+    size: Annotated[str, typer.Option(help="Of frames made from photos.")] = "640x360",
+    speed: Speed = SPEED,
+    duty: Duty = DUTY,
     cutouts: Annotated[
         Path | None,
         typer.Option(help="With photos: folder of PNG objects with opacity."),
@@ -290,9 +304,13 @@ def show(
     motion from frame to frame) and of the blurry frames' PSNR. Needs matplotlib, the
     extra `plots`.
     """
+    from mtujax.data.contact_sheet import check_picture
+
+    check_picture(output)
     drawn = dict(count=clips, seed=seed)
     if name == "photos":
         drawn |= dict(size=video.parse_size(size), cutouts=cutouts)
+        drawn |= dict(blur=_blur(speed, duty))
         from mtujax.synthesis import sets
 
         looks, origin = sets.clips_of_photos(path, **drawn)
@@ -303,6 +321,11 @@ def show(
     for line in data.write_sheet(looks, output).lines:
         print(line)
     print(f"{output}: {len(looks)} clips, motion: {origin}")
+
+
+def _print_findings(findings):
+    for line in findings:
+        print(f"finding: {line}")
 
 
 def _print_report(report):

@@ -106,18 +106,23 @@ def deblur(
     ] = None,
 ):
     """Restore a blurry video. An output appears only once it is complete."""
+    from mtujax.common import hardware
+
     say = to_stderr if output == "-" else functools.partial(print, flush=True)
     read = {
         "start": seconds("--start", start, input),
         "end": seconds("--end", end, input),
         "tile": tile_size(tile),
     }
-    say(f"device: {_device()}, weights: {weights}")
+    hardware.use_cache(None)
     with FrameProgress("deblurring", stderr=output == "-") as progress:
         # The options are the function's, by the same names.
         report = mtujax.deblur_video(
             **context.params | read,
             progress=progress,
+            on_start=lambda: say(
+                f"device: {hardware.device_name()}, weights: {weights}"
+            ),
             on_note=lambda note: say(f"note: {note}"),
         )
     size = f"{report.size[0]}x{report.size[1]}"
@@ -128,14 +133,6 @@ def deblur(
     )
 
 
-def _device():
-    """Name of the first device; JAX is ready to use it afterwards."""
-    from mtujax.common import hardware
-
-    hardware.use_cache(None)
-    return hardware.device_name()
-
-
 def demo(
     output: Annotated[
         Path, typer.Argument(help="Folder for the clip and the comparison.")
@@ -144,6 +141,7 @@ def demo(
 ):
     """Deblur a clip made from a photograph and show what was gained."""
     from mtujax.cli.demo import run
+    from mtujax.common import hardware
 
-    print(f"device: {_device()}, weights: {weights}", flush=True)
+    hardware.use_cache(None)
     run(output, weights=weights)

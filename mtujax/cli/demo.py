@@ -17,7 +17,7 @@ from mtujax.common.files import (
     make_folder,
     whole_output,
 )
-from mtujax.common.hardware import machine
+from mtujax.common.hardware import device_name, machine
 from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.deblur.api import deblur_video
@@ -54,6 +54,7 @@ def run(
     """Makes and deblurs the clip, shows the gain, and returns it as mean PSNR in dB."""
     method = open_file(weights).method  # refused before anything is written
     _make_folder(folder)
+    say(f"device: {device_name()}, weights: {weights}")
     asset = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
     photo = read_photo(str(asset))
     made = synthesize(

@@ -1,7 +1,8 @@
 """What commands share: exit statuses, signals, error lines, processes.
 
-Exit status 2 for bad use, 1 for whatever else a user can fix, 130 and 143 when
-interrupted. Heavy imports wait for the options.
+Exit status 2 for bad use (a UsageError: what can work with no file and on no machine),
+1 for whatever else a user can fix, 130 and 143 when interrupted. Heavy imports wait for
+the options.
 """
 
 import codecs
@@ -167,8 +168,9 @@ def _said(program, error, number):
 
 
 def say(program: str, message: object) -> None:
-    """Prints an error line to stderr."""
-    print(f"{program}: error: {message}", file=sys.stderr, flush=True)
+    """Prints an error to stderr, one line even if a name or a library breaks it."""
+    line = " ".join(part.strip() for part in str(message).splitlines())
+    print(f"{program}: error: {line}", file=sys.stderr, flush=True)
 
 
 def start_jax(

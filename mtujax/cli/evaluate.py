@@ -4,6 +4,7 @@ Options set the method, the dataset and the protocols. Those of a configuration 
 read as `train` reads them.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -71,7 +72,7 @@ def evaluate(
         typer.Option(
             metavar="DIR",
             help="Folder of what is found, one for all processes; else "
-            "results/METHOD-DATASET.",
+            "results/METHOD-DATASET-FOLDER, with the name of that in --path.",
         ),
     ] = None,
     protocol: Annotated[
@@ -184,7 +185,8 @@ def _place(given, run):
 
 def _default_out(options):
     method = options["name"] or Path(options["weights"] or options["results"]).stem
-    words = [method, options["dataset"], options["variant"]]
+    folder = os.path.basename(os.path.abspath(options["path"]))  # also of "."
+    words = [method, options["dataset"], folder, options["variant"]]
     words += [options["split"]] if options["split"] != "test" else []
     words += [options["dtype"]]
     return str(Path("results") / "-".join(word for word in words if word))

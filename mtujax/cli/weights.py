@@ -1,15 +1,13 @@
 """The commands `mtujax weights`, `convert` and `export`."""
 
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mtujax import evaluation, liteflownet, training, weights
-from mtujax.common.files import check_output
+from mtujax.common.files import check_output, whole_output
 from mtujax.common.text import counted
 from mtujax.config import PRESETS
 from mtujax.errors import UsageError, UserError
@@ -42,8 +40,7 @@ def convert(
         raise UserError(f"{checkpoint}: no such file")
     check_suffix(output)
     check_output(checkpoint, output, folder=False, overwrite=overwrite)
-    with tempfile.TemporaryDirectory(prefix=".", dir=output.parent) as folder:
-        part = Path(folder) / output.name
+    with whole_output(output, folder=False, overwrite=overwrite) as part:
         if teacher:
             done = liteflownet.convert_teacher(checkpoint, part)
         else:
@@ -56,7 +53,6 @@ def convert(
             print(f"against PyTorch: {found}")
             if not found.agree:
                 raise UserError(f"{output}: not written, as it disagrees with PyTorch")
-        os.replace(part, output)
     print(f"{output}: {done.preset}, {done.parameters:,} parameters")
     print(f"source sha256: {done.sha256}")
     if done.dropped:

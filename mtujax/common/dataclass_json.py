@@ -13,7 +13,7 @@ from mtujax.common.text import listed, nearest
 from mtujax.errors import UsageError, UserError
 
 _NOT = object()  # the value does not fit the type
-_MOST_NAMED = 6  # fields that differ, in one message
+_LONGEST = 80  # letters of a list in a message
 
 
 def to_dict(config) -> dict:
@@ -133,17 +133,25 @@ def differing_fields(old: dict, new: dict) -> list[str]:
     """Lines as "train.steps: 1 there, 2 here" for JSON values that differ, by name."""
     there, here = (dict(_dotted(values)) for values in (old, new))
     names = sorted(there.keys() | here.keys())
+    pairs = {name: (there.get(name, "-"), here.get(name, "-")) for name in names}
     return [
-        f"{name}: {there.get(name, '-')} there, {here.get(name, '-')} here"
-        for name in names
-        if there.get(name, "-") != here.get(name, "-")
+        f"{name}: {_difference(*pair)}"
+        for name, pair in pairs.items()
+        if len({*pair}) > 1
     ]
+
+
+def _difference(there, here):
+    """What differs in two JSON texts; of long lists, such as of videos, only that."""
+    if any(text[0] == "[" and len(text) > _LONGEST for text in (there, here)):
+        return "not the same"
+    return f"{there} there, {here} here"
 
 
 def check_same(old: dict, new: dict, what: str, remedy: str = "") -> None:
     """Refuses to continue with other settings; a UserError names what differs."""
     if differing := differing_fields(old, new):
-        named = listed(differing, _MOST_NAMED, "; ")
+        named = listed(differing, between="; ")
         raise UserError(f"{what}: {named}{f'; {remedy}' if remedy else ''}")
 
 

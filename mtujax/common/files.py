@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mtujax.common import interrupts
 from mtujax.common.text import readable
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 
 FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
 """Errors of a disk, or a part of it, that has no room."""
@@ -29,7 +29,7 @@ def check_output(
 ) -> None:
     """Refuses, before any work, an output that could not or should not be written."""
     if output.exists() and output.samefile(source):
-        raise UserError(f"{output}: output and input are the same")
+        raise UsageError(f"{output}: output and input are the same")
     check_place(output, folder=folder)
     if not output.exists():
         return
@@ -243,10 +243,11 @@ def sweep(output: Path) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Whether a killed process left it, or another one is writing there."""
+    # What is written there may itself be written in a hidden folder first.
     if not path.name.startswith(".") or path.suffix != ".part" or not path.is_dir():
         return False
-    names = {p.name for p in path.iterdir()} - {_LOCK, _OLD, _GONE}
-    return all(_hidden(path.with_name(name)) == path for name in names)
+    made = [p for p in path.iterdir() if p.name not in (_LOCK, _OLD, _GONE)]
+    return all(_hidden(path.with_name(p.name)) == path or is_leftover(p) for p in made)
 
 
 def _hidden(final):

@@ -152,7 +152,7 @@ def readable(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
-def listed(names: Iterable, most: int, between: str = ", ") -> str:
+def listed(names: Iterable, most: int = 6, between: str = ", ") -> str:
     """Joins names for a message, as "a, b and 3 more"."""
     names = list(map(str, names))
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from mtujax.common.files import to_disk
+from mtujax.common.text import listed
 from mtujax.data.datasets import DATASETS, dataset
 from mtujax.data.folders import KINDS, find
 from mtujax.errors import UserError
@@ -116,7 +117,9 @@ def _refuse(found):
         if not re.fullmatch(r"\w+", split) or split.lower() == "all":
             wrong.append(f"{split}: no name for a split; use letters, digits and _")
     if wrong:
-        raise UserError("\n  ".join([f"{found.root}: cannot be prepared", *wrong]))
+        raise UserError(
+            f"{found.root}: cannot be prepared: {listed(wrong, between='; ')}"
+        )
 
 
 def _made(name):

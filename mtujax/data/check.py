@@ -35,14 +35,21 @@ class Report:
     broken: tuple[str, ...]  # what no training or evaluation could use
     notes: tuple[str, ...]  # worth knowing, but not wrong
 
-    def refuse(self, *, partial: bool = False, advice: str = "") -> None:
-        """Raises a UserError listing all findings; `partial` accepts missing parts."""
-        findings = self.broken if partial else self.broken + self.missing
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """All that is wrong: what is broken first, then what is missing."""
+        return self.broken + self.missing
+
+    def refuse(self, *, partial: bool = False) -> None:
+        """Raises a UserError if anything is wrong; `partial` accepts missing parts."""
+        findings = self.broken if partial else self.findings
         if findings:
             count = counted(len(findings), "finding")
-            first = f"{self.found.root}: {count} in {self.found.label}"
-            first += "" if self.broken else advice
-            raise UserError("\n  ".join([first, *findings]))
+            advice = "" if self.broken else "; --partial takes what is there"
+            raise UserError(
+                f"{self.found.root}: {count} in {self.found.label}: "
+                f"{listed(findings, between='; ')}{advice}"
+            )
 
 
 def check_dataset(

@@ -6,23 +6,25 @@ N clips, T time, H W pixels. Images are RGB, uint8.
 
 import dataclasses
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from mtujax.common.files import whole_output
+from mtujax.common.files import check_place, whole_output
 from mtujax.common.flow_color import flow_colours
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.flow import ComputedMotion, dis_flow, no_motion
 from mtujax.data.locate import NoMotion, open_frames, open_motion
-from mtujax.errors import UserError, check_least, extra
+from mtujax.errors import UsageError, UserError, check_least, extra
 
 COLUMNS = ("blurry", "sharp", "motion", "warped difference")
 """The columns of `contact_sheet`."""
 
 
+_FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 _GAP = 4  # pixels
 _DIFFERENCE = 4  # factor by which differences are amplified
 _INVALID = (96, 0, 0)
@@ -70,6 +72,9 @@ def contact_row(
 _EVERY = 4  # pixels: blur is smooth, and every fourth suffices for its histogram
 _ROWS = 12  # a sheet with more rows is not legible
 _COLUMN = 480  # largest width of a shown image, in pixels
+_SHEET = 11.0  # inches that the sheet is wide, or somewhat more
+_LETTER = 0.65  # width of a letter by its size
+_LINES = 3  # of a row's label
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +161,15 @@ def _as_wide(row, width):
     return cv2.resize(row, (width, height), interpolation=kind)
 
 
+def check_picture(path: Path) -> None:
+    """Refuses the path of a picture that could not be written, before any work."""
+    if path.suffix.lower() not in _FORMATS:
+        raise UsageError(f"{path}: a picture, one of {', '.join(_FORMATS)}")
+    check_place(path, folder=False)
+    with extra("plots"):
+        import matplotlib.figure  # noqa: F401
+
+
 def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statistics:
     """Writes a contact sheet of clips with histograms of their blur.
 
@@ -167,24 +181,38 @@ def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statisti
         What the histograms show, of all clips.
 
     Raises:
+        UsageError: if the suffix is another.
         UserError: without matplotlib, or if the file cannot be written.
     """
     path = Path(path)
+    check_picture(path)
     figure = _figure(sheet := contact_sheet(clips), found := statistics(clips))
-    titles = [clip.title for clip in clips[:_ROWS]]
-    places = (np.arange(len(titles)) + 0.5) * sheet.shape[0] / len(titles)
-    figure.axes[0].set_yticks(places, titles, rotation=90, va="center")
+    _label_rows(figure.axes[0], [clip.title for clip in clips[:_ROWS]], sheet.shape)
     try:
         with whole_output(path, folder=False) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:] or None)
-    except (ValueError, OSError) as error:
+            figure.savefig(temporary, format=path.suffix[1:].lower())
+    except OSError as error:
         raise UserError(f"{path}: cannot be written ({error})") from None
     return found
 
 
+def _label_rows(axes, titles, shape):
+    """Writes the titles upwards, each in lines that its row has room for."""
+    height, width = shape[:2]
+    room = _SHEET * height / width / len(titles) * 72 / axes.xaxis.label.get_size()
+    letters = max(int(room / _LETTER), 4)
+    labels = [
+        textwrap.fill(title, letters, max_lines=_LINES, placeholder="…")
+        for title in titles
+    ]
+    places = (np.arange(len(labels)) + 0.5) * height / len(labels)
+    axes.set_yticks(places, labels, rotation=90, va="center", ha="right")
+    axes.tick_params(axis="y", pad=6)
+
+
 def _figure(sheet, found):
-    with extra("plots"):
-        from matplotlib.figure import Figure
+    from matplotlib.figure import Figure
+
     height, width = sheet.shape[:2]
     figure = Figure(figsize=(15, 12 * height / width + 0.6), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(4, 1))

@@ -127,7 +127,7 @@ class Dataset:
     name: str  # as in commands
     title: str  # one line of description
     homepage: str  # where it is described
-    instructions: str  # where to get it, and the folders it should then have
+    instructions: str  # one line: where to get it, and the folders it then has
     # Ways to arrange it on disk; empty for `pairs`, found from its folders
     layouts: tuple[Layout, ...] = ()
     # {name: description}, the default first; empty if it has one form
@@ -143,13 +143,11 @@ GOPRO = Dataset(
     name="gopro",
     title="GoPro of Nah et al. 2017: 33 videos, 1280x720, frames at 240 fps averaged",
     homepage="https://seungjunnah.github.io/Datasets/gopro",
-    instructions="""\
-Download GOPRO_Large.zip from https://seungjunnah.github.io/Datasets/gopro and unzip it:
-    GOPRO_Large/{train,test}/VIDEO/{blur,blur_gamma,sharp}/000001.png ...
-The rearranged download of the paper's authors is read as well:
-    {train_nah,test_nah}/VIDEO/{blur_gamma,sharp}/*.png
-and so are flat folders, as the repositories of many networks offer them:
-    {train,test}/{input,target}/VIDEO-000001.png ...""",
+    instructions="unzip GOPRO_Large.zip "
+    "(https://seungjunnah.github.io/Datasets/gopro), which holds "
+    "{train,test}/VIDEO/{blur,blur_gamma,sharp}/000001.png, or run `mtujax fetch "
+    "gopro --to DIR`, which makes {train_nah,test_nah}/VIDEO/{blur_gamma,sharp}; flat "
+    "{train,test}/{input,target}/VIDEO-000001.png are read as well",
     layouts=(
         Layout(
             "as published",
@@ -186,12 +184,10 @@ DVD = Dataset(
     name="dvd",
     title="DVD of Su et al. 2017: 71 videos, mostly 1280x720, JPEG",
     homepage="https://github.com/shuochsu/DeepVideoDeblurring",
-    instructions="""\
-Download http://www.cs.ubc.ca/labs/imager/tr/2017/DeepVideoDeblurring/\
-DeepVideoDeblurring_Dataset.zip and unzip it:
-    DeepVideoDeblurring_Dataset/quantitative_datasets/VIDEO/{input,GT}/00000.jpg ...
-The rearranged download of the paper's authors is read as well:
-    {train_DVD,test_DVD}/VIDEO/{input,GT}/*.jpg""",
+    instructions="unzip http://www.cs.ubc.ca/labs/imager/tr/2017/DeepVideoDeblurring/"
+    "DeepVideoDeblurring_Dataset.zip, "
+    "which holds quantitative_datasets/VIDEO/{input,GT}/00000.jpg, or run `mtujax "
+    "fetch dvd --to DIR`, which makes {train_DVD,test_DVD}/VIDEO/{input,GT}",
     layouts=(
         Layout(
             "as published",
@@ -215,13 +211,11 @@ REDS = Dataset(
     name="reds",
     title="REDS of Nah et al. 2019: 270 videos, 1280x720; its val is our test",
     homepage="https://seungjunnah.github.io/Datasets/reds",
-    instructions="""\
-Download train_blur, train_sharp, val_blur and val_sharp (.zip) from
-https://seungjunnah.github.io/Datasets/reds and unzip them in one folder:
-    {train/train_blur,train/train_sharp}/{000..239}/00000000.png ...
-    {val/val_blur,val/val_sharp}/{000..029}/00000000.png ...
-The split `test` is val, as the sharp frames of its own test split are not public. The
-same without the outer train/ and val/ is read as well; an LMDB is not.""",
+    instructions="unzip train_blur, train_sharp, val_blur and val_sharp (.zip, "
+    "https://seungjunnah.github.io/Datasets/reds) in one folder: "
+    "train/{train_blur,train_sharp}/000/00000000.png and "
+    "val/{val_blur,val_sharp}/000/00000000.png, or the same without train/ and val/; "
+    "val is the split test here, whose own sharp frames are not public",
     layouts=(
         Layout(
             "as published",
@@ -250,9 +244,8 @@ BSD = Dataset(
     name="bsd",
     title="BSD of Zhong et al. (ESTRNN): 100 videos by a beam splitter, 640x480",
     homepage="https://github.com/zzh-tech/ESTRNN",
-    instructions="""\
-Download BSD from https://github.com/zzh-tech/ESTRNN and unzip it:
-    BSD/BSD_{1ms8ms,2ms16ms,3ms24ms}/{train,valid,test}/VIDEO/{Blur,Sharp}/RGB/*.png""",
+    instructions="unzip BSD (https://github.com/zzh-tech/ESTRNN), which holds "
+    "BSD_{1ms8ms,2ms16ms,3ms24ms}/{train,valid,test}/VIDEO/{Blur,Sharp}/RGB/*.png",
     layouts=(
         Layout(
             "as published",
@@ -277,12 +270,11 @@ PAIRS = Dataset(
     name="pairs",
     title="your own pairs of blurry and sharp frames",
     homepage="",
-    instructions="""\
-Put the frames of each video into two folders, the same names in both:
-    ROOT/SPLIT/VIDEO/{blur,sharp}/0001.png ...    (SPLIT: train, test, ...)
-    ROOT/VIDEO/{blur,sharp}/0001.png ...          (all is the split `train`)
-PNG or JPEG; {blurry,sharp}, {input,GT} and {input,target} are read as well, and so is
-    ROOT/SPLIT/{input,target}/VIDEO-0001.png ...""",
+    instructions="put the frames of each video, PNG or JPEG, into two folders, the "
+    "same names in both: ROOT/{train,test,...}/VIDEO/{blur,sharp}/0001.png, or "
+    "ROOT/VIDEO/{blur,sharp}/0001.png for the split train; {blurry,sharp}, "
+    "{input,GT}, {input,target} and ROOT/SPLIT/{input,target}/VIDEO-0001.png are read "
+    "as well",
     image_format=None,
 )
 PAIR_FOLDERS = (("blur", "sharp"), ("blurry", "sharp"), ("input", "GT"), FLAT_FOLDERS)

@@ -98,11 +98,11 @@ def find(name: str, root: str | os.PathLike, config: str | None = None) -> Folde
 
 def _existing(root, chosen):
     if not root.exists():
-        raise UserError(f"{root}: no such folder\n{chosen.instructions}")
+        raise UserError(f"{root}: no such folder; {chosen.instructions}")
     if not root.is_dir():
         raise UserError(f"{root}: is a file; give the folder that holds {chosen.name}")
     if not any(root.iterdir()):
-        raise UserError(f"{root}: this folder is empty\n{chosen.instructions}")
+        raise UserError(f"{root}: this folder is empty; {chosen.instructions}")
     return root
 
 
@@ -282,8 +282,8 @@ def _label(chosen, config):
 
 def _not_found(chosen, root, config):
     if any("lmdb" in path.name for path in root.iterdir()):
-        return f"{root}: an LMDB is not read; unpack the images\n{chosen.instructions}"
+        return f"{root}: an LMDB is not read; unpack the images: {chosen.instructions}"
     label = _label(chosen, config)
     if any((root / label).glob("*/*.json")):
         return f"{root}: holds {label} as prepared; check the folder it was made from"
-    return f"{root}: does not hold {label}\n{chosen.instructions}"
+    return f"{root}: does not hold {label}; {chosen.instructions}"

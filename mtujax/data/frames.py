@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mtujax.common.text import listed
 from mtujax.common.threads import default_threads
 from mtujax.data.datasets import config_of, dataset
 from mtujax.data.folders import KINDS, FolderVideo, find
@@ -169,8 +170,10 @@ class FolderFrames(DecodedFrames):
             raise no_split(self.name, split, found.splits)
         unpaired = [line for video in videos for line in video.unpaired]
         if unpaired:
-            first = f"{root}: split {split} has frames without a partner"
-            raise UserError("\n  ".join([first, *unpaired]))
+            raise UserError(
+                f"{root}: split {split} has frames without a partner: "
+                f"{listed(unpaired, between='; ')}"
+            )
         self._videos = videos
         self.videos = tuple(self._pool.map(video_info, videos))
 

@@ -23,9 +23,10 @@ from mtujax.common.files import (
 from mtujax.common.interrupts import tidied
 from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check_dataset
+from mtujax.data.datasets import PAIRS
 from mtujax.data.folders import find
 from mtujax.data.frames import builder, default_output, versions
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 
 RAW = "raw"
 
@@ -80,16 +81,16 @@ def prepare_dataset(
     output = Path(output) if output is not None else default_output()
     found = find(name, root, config)
     if output.resolve().is_relative_to(found.root.resolve()):
-        raise UserError(f"{output}: is inside the dataset; choose another --output")
+        raise UsageError(f"{output}: is inside the dataset; choose another --output")
     final = _final(output, found, raw)
-    _refuse_existing(final, overwrite)
+    _refuse_existing(final, name, overwrite)
     output.mkdir(parents=True, exist_ok=True)
     hidden = output / f".{found.label.replace('/', '-')}-{final.name}"
     with (
         one_at_a_time(Path(f"{hidden}.lock"), final),
         _part(Path(f"{hidden}.part")) as part,
     ):
-        _refuse_existing(final, overwrite)  # another process may have finished it
+        _refuse_existing(final, name, overwrite)  # another process may have finished it
         with progress("checking") as show:
             # Arrays are decoded anyway, which finds the same damage.
             report = check_dataset(
@@ -100,7 +101,7 @@ def prepare_dataset(
                 threads=threads,
                 progress=show,
             )
-        report.refuse(partial=partial, advice="; --partial takes what is there")
+        report.refuse(partial=partial)
         pairs = (v.paths(n) for v in found.videos for n in range(len(v.pairs)))
         sizes = (path.stat().st_size for paths in pairs for path in paths)
         check_space(output, cache_bytes(found) if raw else sum(sizes))
@@ -127,12 +128,14 @@ def _final(output, found, raw):
     return folder / str(made.version)
 
 
-def _refuse_existing(final, overwrite):
+def _refuse_existing(final, dataset, overwrite):
     if overwrite:
         return
     if final.exists() and final.name == RAW:
         read_manifest(final)  # raises if it is of another version
-    check_free(final, folder=False, overwrite=False)
+    several = dataset == PAIRS.name
+    instead = "--config NAME prepares another set of your own next to it" * several
+    check_free(final, folder=False, overwrite=False, instead=instead)
     if final.name != RAW and (others := versions(final.parent)):
         raise UserError(
             f"{final.parent}: prepared as version {others[-1]}, not {final.name}; "

@@ -84,6 +84,7 @@ def deblur_video(
     rate: str | float | Fraction | None = None,
     segment_frames: int = SEGMENT_FRAMES,
     progress: Callable[[int, int | None], None] | None = None,
+    on_start: Callable[[], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> DeblurReport:
     """Restores a video and writes it, all or nothing.
@@ -123,6 +124,8 @@ def deblur_video(
         segment_frames: frames per segment; work can be resumed at segment boundaries.
         progress: called after each frame with the number restored and the number
             expected, None if unknown.
+        on_start: called once, with the first frame to restore, when nothing has been
+            refused.
         on_note: called at once with each of the report's `notes`.
 
     Returns:
@@ -154,12 +157,11 @@ def deblur_video(
         # What of a killed run is complete is not in the way.
         if kind == "pipe" or not is_publishing(Path(output)) or overwrite > resume:
             _check_outputs(source, output, kind, options, overwrite)
-        for text in reader.info.notes:
-            note(text)
         network = _network(weights, dtype)
         if save_motion is None:
             network = inference_form(*network)  # without motion that no image needs
-        run = Restoration(reader, Path(output), kind, options, network, note, progress)
+        said = on_start or (lambda: None), note, progress
+        run = Restoration(reader, Path(output), kind, options, network, *said)
         if kind == "pipe":
             run.to_pipe(overwrite=overwrite)
         else:
@@ -231,13 +233,16 @@ class Restoration:
         kind: Kind,
         options: Options,
         network: tuple[MTUNet, dict],
+        on_start: Callable[[], None],
         on_note: Callable[[str], None],
         progress: Callable[[int, int | None], None] | None,
     ):
         """Checks the options that depend on the network; restores nothing yet."""
         self._reader, self._output, self._kind = reader, output, kind
         self._options = options
-        self._network, self._on_note, self._progress = network, on_note, progress
+        self._network, self._progress = network, progress
+        self._on_start, self._on_note = on_start, on_note
+        self._notes = [*reader.info.notes]  # until there is a frame to restore
         # Frames written so far; those of an interrupted run; scene cuts found.
         self.frames = self.resumed = self.cuts = 0
         self._segment_cuts, self._job, self._total = 0, None, expected(reader, options)
@@ -271,7 +276,7 @@ class Restoration:
             if resume:
                 done = f"resumes after {job.frames} frames"
                 where = done if job.frames else "starts over: nothing is left"
-                self._on_note(f"{where} of an interrupted run")
+                self._notes.append(f"{where} of an interrupted run")
             self._job = job
             self.frames = self.resumed = job.frames
             self.cuts = sum(segment.cuts for segment in job.segments)
@@ -279,13 +284,22 @@ class Restoration:
                 self._restore(job.folder, every, overwrite or job.replaces)
             else:
                 self.size, self.cuts = job.published.size, job.published.cuts
+                self._begin()
+
+    def _begin(self):
+        """Says once what is to be known now that nothing is refused any more."""
+        if self._notes is None:
+            return
+        notes, self._notes = self._notes, None
+        self._on_start()
+        for note in notes:
+            self._on_note(note)
 
     def _restore(self, folder, every, overwrite):
         where = self._output, self._kind, self._options, folder
         target = Target(self._reader, *where, self._cell)
         self.size = target.size  # of what is written, in pixels
-        for note in target.notes:
-            self._on_note(note)
+        self._notes += target.notes
         with contextlib.closing(target):
             self._run(target, every)
             if not self.frames:
@@ -294,6 +308,7 @@ class Restoration:
                 raise UserError(
                     f"{self._reader.name}: no frame between {start or 0:g} and {until}"
                 )
+            self._begin()  # where all was restored by an interrupted run
             target.publish(
                 overwrite=overwrite, on_note=self._on_note, commit=self._commit
             )
@@ -319,10 +334,15 @@ class Restoration:
             Ahead(self._decoded(done), _WAITING) as frames,
             Behind(lambda frame: self._write(target, frame), _WAITING) as behind,
         ):
-            for frame in restorer.restore(frames):
+            for frame in restorer.restore(self._announced(frames)):
                 behind.put(frame)
                 if self._progress:
                     self._progress(frame.number + 1, self._total)
+
+    def _announced(self, frames):
+        for frame in frames:
+            self._begin()
+            yield frame
 
     def _write(self, target, frame: Restored):
         """In the encoder's thread: writes a frame, and may end a segment."""

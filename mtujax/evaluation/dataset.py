@@ -291,6 +291,8 @@ class LaneReader:
         if self._exact is not None:
             given["exact"] = np.zeros((lanes, *self._size, 2), np.float32)
             given["known"] = np.zeros((lanes, *self._size), bool)
+        if self._results is not None:
+            given["blurry"] = np.zeros_like(given["sharp"])
         for lane, (target, fresh) in enumerate(zip(*step, strict=True)):
             self._fill(given, lane, target, fresh)
         return step, given
@@ -300,8 +302,10 @@ class LaneReader:
             given["fresh"][lane] = self._fresh(fresh)
         if target is None:
             return
-        frames = {"sharp": [target.frame]}
-        given["sharp"][lane] = self._source.read(target.video, frames)["sharp"][0]
+        kinds = given.keys() & {"sharp", "blurry"}
+        read = self._source.read(target.video, {kind: [target.frame] for kind in kinds})
+        for kind, (frame,) in read.items():
+            given[kind][lane] = frame
         if self._motion:
             flow, seen = self._motion.motion(target.video, target.frame)
             given["flow"][lane], given["seen"][lane] = flow, seen

@@ -140,13 +140,21 @@ def lane_step(
     # uint8, those of the targets; "low" and "high" int32 [B] from `window_ends`;
     # "start" bool [B], where the target is a video's first; for `setup.consistency`
     # also "flow" [B, H, W, 2] and "seen" bool [B, H, W]; for `setup.exact` likewise
-    # "exact" and "known". Returns the next memory and scores: "protocols", by name as
-    # from `Protocol.score`; "motion" and "consistency" if set up, meaningless at
-    # "start"; "restored" [B, H, W, 3] uint8 with `setup.keep`.
+    # "exact" and "known"; without a network "blurry" [B, H, W, 3] uint8, those of the
+    # targets. Returns the next memory and scores: "protocols", by name as from
+    # `Protocol.score` and with the "blurry_psnr" of the blurry frame; "motion" and
+    # "consistency" if set up, meaningless at "start"; "restored" [B, H, W, 3] uint8
+    # with `setup.keep`.
     frames = jnp.concatenate([memory.frames[:, 1:], given["fresh"][:, None]], axis=1)
     state, restored, displacement = _restore(setup, params, memory.state, frames, given)
     sharp, found = given["sharp"], {}
-    found["protocols"] = {p.name: p.score(restored, sharp) for p in setup.protocols}
+    # The compiler leaves out the SSIM of the blurry frame, which costs most.
+    blurry = given.get("blurry", frames[:, setup.reach[0]])
+    found["protocols"] = {
+        p.name: p.score(restored, sharp)
+        | {"blurry_psnr": p.score(blurry, sharp)["psnr"]}
+        for p in setup.protocols
+    }
     if setup.motion:
         patch = setup.model.config.patch
         pair = memory.sharp, sharp

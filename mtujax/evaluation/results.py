@@ -19,11 +19,12 @@
                     config with its dtype, which are null for results made elsewhere
     dataset         name, split, variant (null if it has none), and in videos for each
                     its name, frames, height and width
-    protocols       by name: means psnr (dB) and ssim, over which average ("frames" or
-                    "videos"); frames scored, videos that hold them; infinite,
-                    unaligned and invalid frames among them; and in by_video for each
-                    video counted, the [first, one after last] of the frames that
-                    count, and the fields of `evaluation.scores.Sums`
+    protocols       by name: means psnr (dB) and ssim, and blurry_psnr of the blurry
+                    frames (null in results of older versions), over which average
+                    ("frames" or "videos"); frames scored, videos that hold them;
+                    infinite, unaligned and invalid frames among them; and in by_video
+                    for each video counted, the [first, one after last] of the frames
+                    that count, and the fields of `evaluation.scores.Sums`
     motion          means psnr, ssim, share and end_point_error (pixels); pairs, and
                     undefined, infinite and known ones; by_video; or null
     consistency     means restored and sharp; pairs, and undefined and invalid ones;
@@ -216,6 +217,7 @@ def _protocol(scores):
     return {
         "psnr": psnr,
         "ssim": ssim,
+        "blurry_psnr": scores.blurry_mean,
         "average": scores.average,
         "frames": total.frames,
         "videos": scores.videos,

@@ -47,6 +47,15 @@ class Sums(_Added):
     infinite: int = 0  # frames without an error
     unaligned: int = 0  # frames whose alignment is undefined: black ones
     invalid: int = 0  # frames with NaN
+    # Sum in dB of the blurry frames themselves, each likewise 100 dB at most
+    blurry_psnr: float = 0.0
+    blurry: int = 0  # number of these; none in results of older versions
+
+    @property
+    def blurry_mean(self) -> float | None:
+        """PSNR in dB per blurry frame; None unless all frames have one."""
+        known = self.frames and self.blurry == self.frames
+        return self.blurry_psnr / self.blurry if known else None
 
     @property
     def means(self) -> tuple[float, float]:
@@ -61,6 +70,7 @@ def sums(scores: dict[str, np.ndarray]) -> Sums:
     values, similar = (np.asarray(scores[k], np.float64) for k in ("psnr", "ssim"))
     valid = ~(np.isnan(values) | np.isnan(similar))
     aligned = np.asarray(scores.get("aligned", np.ones_like(values)))
+    blurry = np.asarray(scores.get("blurry_psnr", []), np.float64)
     return Sums(
         frames=len(values),
         psnr=float(np.minimum(values[valid], MOST_PSNR).sum()),
@@ -68,6 +78,8 @@ def sums(scores: dict[str, np.ndarray]) -> Sums:
         infinite=int(np.isinf(values[valid]).sum()),
         unaligned=int((aligned[valid] == 0).sum()),
         invalid=int((~valid).sum()),
+        blurry_psnr=float(np.minimum(blurry, MOST_PSNR).sum()),
+        blurry=len(blurry),
     )
 
 
@@ -111,6 +123,14 @@ class ProtocolScores:
     def means(self) -> tuple[float, float]:
         """(PSNR in dB, SSIM) as the protocol averages; NaN if a frame is invalid."""
         return average(self._sums, over=self.average)
+
+    @property
+    def blurry_mean(self) -> float | None:
+        """PSNR in dB of the blurry frames, averaged likewise; None if not known."""
+        each = [one.blurry_mean for one in self._sums.values() if one.frames]
+        if self.average == "frames" or not each or None in each:
+            return self.total.blurry_mean
+        return sum(each) / len(each)
 
     @property
     def _sums(self):

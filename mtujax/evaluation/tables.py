@@ -22,12 +22,12 @@ def as_text(found: Evaluation) -> str:
         found: what was scored.
 
     Returns:
-        A table of PSNR in dB and SSIM under every protocol, and of the end-point error
-        in pixels where exact flow is known.
+        A table of PSNR in dB, that of the blurry frames first, and SSIM under every
+        protocol, and of the end-point error in pixels where exact flow is known.
     """
     columns = [Column("video", align="l"), Column("frames")]
     for name in found.protocols:
-        columns += [Column("PSNR", name), Column("SSIM", name)]
+        columns += [Column(head, name) for head in ("blurry PSNR", "PSNR", "SSIM")]
     if _exact(found):
         columns.append(Column("end-point error"))
     rows = [
@@ -62,6 +62,8 @@ def _cells(found, video):
         one = scores if video is None else scores.by_video[video].sums
         psnr, ssim = one.means
         counted = (scores.total if video is None else one).frames
+        blurry = one.blurry_mean
+        yield "" if blurry is None else f"{blurry:.3f}"
         yield f"{psnr:.3f}" if counted else ""
         yield f"{ssim:.4f}" if counted else ""
     if _exact(found):
@@ -128,22 +130,24 @@ def _of_consistency(steady):
 def video_rows(records: Sequence[VideoRecord], found: Evaluation) -> Iterator[dict]:
     """Yields the rows of the table of videos, then the total; no mean gives None."""
     # Each has the name, frames, and for each protocol the frames that count, PSNR in
-    # dB, SSIM, and numbers of infinite, unaligned and invalid ones; then means and
-    # counts of motion accuracy and of consistency, if asked for.
+    # dB, SSIM, PSNR of the blurry frames, and numbers of infinite, unaligned and
+    # invalid ones; then means and counts of motion accuracy and of consistency, if
+    # asked for.
     for record in records:
         row = {"video": record.video.name, "frames": record.video.frames}
         for name, one in record.protocols.items():
-            row |= _score_cells(name, one.sums, one.sums.means)
+            row |= _score_cells(name, one.sums, one.sums)
         yield row | _pair_cells(record.motion, record.consistency)
     row = {"video": "total", "frames": sum(r.video.frames for r in records)}
     for name, scores in found.protocols.items():
-        row |= _score_cells(name, scores.total, scores.means)
+        row |= _score_cells(name, scores.total, scores)
     yield row | _pair_cells(found.motion_total, found.consistency_total)
 
 
-def _score_cells(protocol, sums, means):
-    psnr, ssim = means if sums.frames else (None, None)
+def _score_cells(protocol, sums, averaged):
+    psnr, ssim = averaged.means if sums.frames else (None, None)
     values = {"counted": sums.frames, "psnr": psnr, "ssim": ssim}
+    values["blurry_psnr"] = averaged.blurry_mean
     values |= {n: getattr(sums, n) for n in ("infinite", "unaligned", "invalid")}
     return {f"{protocol} {name}": value for name, value in values.items()}
 

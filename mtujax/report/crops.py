@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from mtujax.config import DEFAULT_WEIGHTS
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 from mtujax.ops.resampling import from_unit_range
 from mtujax.report.motion import (
     FrameFeatures,
@@ -112,7 +112,7 @@ def _cut(frame, box):
 def check_strips(strips: list[Strip], box: Box | None = None) -> None:
     """Raises UserError for strips or a box that cannot be shown side by side."""
     if not 2 <= len(strips) <= _MOST:
-        raise UserError(f"{len(strips)} to show side by side: give 2 to {_MOST}")
+        raise UsageError(f"{len(strips)} to show side by side: give 2 to {_MOST}")
     height, width = strips[0].frames[0].shape[:2]
     for strip in strips:
         for frame in strip.frames:
@@ -220,7 +220,7 @@ def draw_folders(
 
 def _two_frames(path, number):
     if number < 0:
-        raise UserError(f"frame {number}: counted from 0")
+        raise UsageError(f"frame {number}: counted from 0")
     if not path.is_dir():
         raise UserError(f"{path}: no such folder")
     with FolderReader(path) as reader:

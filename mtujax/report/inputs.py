@@ -148,7 +148,8 @@ def method_of(name: str, config: ModelConfig | None) -> TableMethod:
 
 
 def distinctly_labelled(found: Sequence[tuple[tuple, Measured]]) -> list[Measured]:
-    """Relabels what shares method, dataset and protocol by (name, dtype, sha256)."""
+    """Relabels what shares method, dataset and protocol by what differs."""
+    # That is the name, precision or sha256 of the weights, or where the results are.
     groups = {}
     for weights, one in found:
         place = one.key, one.dataset, one.protocol
@@ -163,8 +164,8 @@ def distinctly_labelled(found: Sequence[tuple[tuple, Measured]]) -> list[Measure
 
 
 def _label(weights, group):
-    """The shortest part of name, precision and sha256 that is unique in the group."""
-    for count in (1, 2, 3):
+    """The fewest of name, precision, sha256 and place that are unique in the group."""
+    for count in (1, 2, 3, 4):
         others = [other for other in group if other[:count] == weights[:count]]
         if len(others) == 1:
             break
@@ -182,28 +183,30 @@ def read_measured(paths: Sequence[Path]) -> list[Measured]:
     """Reads results from files or folders; times join the scores of their weights."""
     # Times of drawn weights join all scores of their method in the same precision.
     # Gives an entry per method, dataset and protocol; a method that has only times has
-    # one per dataset of the paper. UserError for a file that is missing, damaged, or of
-    # another kind or version.
+    # one per dataset of the paper. Datasets of one name that hold other frames are
+    # distinguished by where their first results are. UserError for a file that is
+    # missing, damaged, or of another kind or version.
     files = dict.fromkeys(file for path in paths for file in _inside(path))
     if not files:
         raise UserError("no results: give files of eval.py or `mtujax bench`")
     evaluations, times = [], {}
-    for path in files:
+    for path, place in _places(files).items():
         found = read_file(path, {EVALUATION: evaluation_of, BENCH: timing_of})
         method = method_of(found.method.name, found.method.config)
         if isinstance(found, Evaluation):
-            evaluations.append((found, method))
+            evaluations.append((found, method, place))
         else:
             key = method, *_weights(found.method)[1:]
             times.setdefault(key, []).append(Timed(found, path.name))
     measured, scored = [], set()
-    for found, method in evaluations:
+    sets = _distinct_sets([(found, place) for found, _, place in evaluations])
+    for found, method, place in evaluations:
         _, dtype, sha256 = _weights(found.method)
         keys = dict.fromkeys([(method, dtype, sha256), (method, dtype, None)])
         timed = [one for key in keys for one in times.get(key, ())]
         measured += [
-            (_weights(found.method), with_time(one, timed))
-            for one in _scores(found, method)
+            ((*_weights(found.method), place), with_time(one, timed))
+            for one in _scores(found, method, sets[place])
         ]
         scored.update(keys)
     for key, timed in times.items():
@@ -218,7 +221,52 @@ def _weights(about: Method):
     return about.name, dtype, about.sha256 and about.sha256[:8]
 
 
-def _scores(found: Evaluation, method):
+def _places(files):
+    """Where each file is, for readers: its name or its folder's, or else its path."""
+    names = {
+        path: path.absolute().parent.name if path.name == RESULTS else path.stem
+        for path in files
+    }
+    taken = list(names.values())
+    return {
+        path: name if taken.count(name) == 1 else str(path)
+        for path, name in names.items()
+    }
+
+
+def _distinct_sets(evaluations):
+    """{place: what distinguishes its dataset from others of its name, or ""}."""
+    groups, first = {}, {}
+    for found, place in evaluations:
+        about = found.dataset
+        group = groups.setdefault((about.name, about.split, about.variant), {})
+        alike = (there for there, one in group.items() if _on_same_frames(one, found))
+        first[place] = next(alike, place)
+        group.setdefault(first[place], found)
+    several = {place for group in groups.values() if len(group) > 1 for place in group}
+    return {
+        place: f" (as in {there})" if there in several else ""
+        for place, there in first.items()
+    }
+
+
+_SAME = 0.02  # dB between the blurry frames of one set, which devices round otherwise
+
+
+def _on_same_frames(one: Evaluation, other: Evaluation):
+    """Whether the videos are the same, and the scores of their blurry frames."""
+    pairs = [
+        [found.protocols[name].blurry_mean for found in (one, other)]
+        for name in one.protocols.keys() & other.protocols.keys()
+    ]
+    return one.dataset.videos == other.dataset.videos and all(
+        abs(mine - theirs) < _SAME
+        for mine, theirs in pairs
+        if None not in (mine, theirs)
+    )
+
+
+def _scores(found: Evaluation, method, told_apart):
     motion = found.motion_total.summary if found.motion is not None else {}
     origin = _origin(found.method, found.machine.get("device"))
     for protocol, scores in found.protocols.items():
@@ -227,7 +275,7 @@ def _scores(found: Evaluation, method):
         yield Measured(
             key=method.key,
             label=method.label,
-            dataset=_dataset(found.dataset, frames, protocol),
+            dataset=_dataset(found.dataset, frames, protocol) + told_apart,
             protocol=protocol,
             psnr=psnr if frames else None,
             ssim=ssim if frames else None,

@@ -32,6 +32,12 @@ MANIFEST = "synthesis.json"
 _FASTEST = 200  # pixels per frame; above it, consecutive frames share nothing
 
 
+PLAINLY_BLURRY = BlurSettings(
+    Shake(speed=(8.0, 32.0)), Objects(), Exposure(duty=(0.5, 1.0), compressed=0.3)
+)
+"""Blur that is seen at 640x360: of 6 pixels in the middle, and 29 dB or so."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Filming:
     """Settings of clips that are made from photographs.
@@ -50,9 +56,7 @@ class Filming:
     width: int = 640
     height: int = 360
     seed: int = 0
-    blur: BlurSettings = BlurSettings(
-        Shake(speed=(2.0, 24.0)), Objects(), Exposure(duty=(0.3, 1.0), compressed=0.3)
-    )
+    blur: BlurSettings = PLAINLY_BLURRY
 
     def __post_init__(self):
         """Raises UsageError naming a field that is out of range."""
@@ -263,11 +267,12 @@ def clips_of_photos(
     folder: str | os.PathLike,
     *,
     size: tuple[int, int],
+    blur: BlurSettings = PLAINLY_BLURRY,
     cutouts: str | os.PathLike | None = None,
     count: int = 8,
     seed: int = 0,
 ) -> tuple[list[SheetClip], str]:
-    """Makes `count` clips as training does, from different photographs if possible."""
+    """Makes `count` clips as sets are made, from different photographs if possible."""
     # `size` is (width, height) of the frames in pixels; smaller photographs are left
     # out. Gives the clips and the source of their motion.
     check_least(1, clips=count)
@@ -284,9 +289,9 @@ def clips_of_photos(
             frames=SHOWN_FRAMES,
             height=height,
             width=width,
-            blur=BlurSettings(objects=Objects()),
+            blur=blur,
             cutouts=shapes,
         )
         frames = clip.blurry, clip.sharp, clip.flow, clip.valid
-        shown.append(SheetClip(title[:24], *frames, clip.duty))
+        shown.append(SheetClip(title, *frames, clip.duty))
     return shown, "exact flow"

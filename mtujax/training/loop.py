@@ -16,7 +16,7 @@ from mtujax import parallel
 from mtujax.common import interrupts
 from mtujax.common.dataclass_json import to_dict
 from mtujax.common.text import listed
-from mtujax.errors import UserError, out_of_memory
+from mtujax.errors import UsageError, UserError, out_of_memory
 from mtujax.model.network import MTUNet
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import RunConfig
@@ -122,12 +122,12 @@ class Finished:
 
 
 def updates_of_batch(config: RunConfig) -> int:
-    """Counts the updates per batch; a `UserError` if clips are no multiple."""
+    """Counts the updates per batch; a `UsageError` if clips are no multiple."""
     frames, each = config.data.frames, config.train.frames_per_update
     if each is None:
         return 1
     if frames % each:
-        raise UserError(
+        raise UsageError(
             f"train.frames_per_update {each}: clips of {frames} frames (data.frames) "
             "are no multiple of it"
         )

@@ -123,6 +123,9 @@ class TrainingProgress:
 MOST_DEAD = 0.2
 """Share of dead channels of a layer above which a warning is given."""
 
+WARNS_FROM = 1000
+"""First update of that warning: a trial of fewer ends with what it started from."""
+
 
 def update_line(
     step: int,
@@ -187,7 +190,7 @@ def validation_line(
 
 
 def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
-    """A line on (dead, all) channels by layer, and a warning from `MOST_DEAD` on."""
+    """A line on (dead, all) channels by layer, and a warning above `MOST_DEAD`."""
     # The line is as "dead channels at update 500: 14 of 1144; unit_0 encode_1 3/26".
     if not dead:
         return []
@@ -198,7 +201,7 @@ def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
         counts = (f"{name.removeprefix(unit)} {n}/{of}" for name, (n, of) in layers)
         line += "; " + unit.replace("/", " ") + ", ".join(counts)
     worst = worst_share(dead)
-    if worst <= MOST_DEAD:
+    if worst <= MOST_DEAD or step < WARNS_FROM:
         return [line]
     layer = max(dead, key=lambda name: dead[name][0] / dead[name][1])
     return [

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from mtujax.errors import UserError
+from mtujax.errors import UsageError
 from mtujax.model.inference import matrix_multiple, resized, wider
 from mtujax.model.network import MTUNet, initial_state
 from mtujax.parallel import data_parallel
@@ -110,7 +110,7 @@ def clip_step(
     time = len(frames.index)
     each = config.frames_per_update or time
     if time % each:
-        raise UserError(
+        raise UsageError(
             f"frames_per_update {each}: clips of {time} frames are no multiple of it"
         )
     count, _, height, width, _ = frames.blurry.shape

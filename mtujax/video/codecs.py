@@ -121,7 +121,7 @@ def choose(
     """Chooses container, codec, pixel format and settings; None takes the default."""
     container = CONTAINERS.get(suffix.lower())
     if container is None:
-        raise UserError(
+        raise UsageError(
             f"{suffix}: no video this can write; one of {', '.join(CONTAINERS)}"
         )
     chosen = _codec(container, suffix, codec)

@@ -71,21 +71,27 @@ def input_kind(name: str | os.PathLike) -> Kind:
 
 
 def output_kind(output: str | os.PathLike) -> Kind:
-    """Decides what an output will be; UserError if it cannot be any of them."""
+    """Decides what an output will be; UsageError if its name fits none of them."""
+    # A UserError for a pipe, a socket or a device.
     path = Path(output)
     if str(output) == _PIPE:
         return "pipe"
+    if what := irregular(path):
+        raise UserError(
+            f"{output}: is a {what}, and is not replaced; name another, or give - to "
+            "write raw frames to standard output"
+        )
     if os.path.basename(output) in ("", ".", "..") or path.is_dir():
         return "folder"
     if path.suffix.lower() in CONTAINERS:
         return "file"
     if path.suffix.lower() in FRAME_SUFFIXES:
-        raise UserError(f"{output}: a single image; give the name of a folder")
+        raise UsageError(f"{output}: a single image; give the name of a folder")
     if path.suffix and not path.exists():
         how = "put a slash at the end"
         if isinstance(output, Path):  # which drops a slash
             how = "create it, or give its name as text with a slash at the end"
-        raise UserError(
+        raise UsageError(
             f"{output}: {path.suffix} is no video this can write "
             f"({', '.join(CONTAINERS)}); for a folder of frames {how}"
         )

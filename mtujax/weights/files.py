@@ -170,7 +170,7 @@ def load(
         precision that it computes in.
 
     Raises:
-        UnknownWeightsError: if it is no such name and no path.
+        UnknownWeightsError: if it is no such name and no path, or for an unknown dtype.
         WeightsError: if the file is missing, damaged or not made by mtujax, or if its
             tensors do not fit its configuration (every one is listed).
     """
@@ -180,7 +180,7 @@ def load(
         try:
             config = dataclasses.replace(config, dtype=dtype)
         except ValueError as error:
-            raise WeightsError(str(error)) from None
+            raise UnknownWeightsError(str(error)) from None
     tensors = read_tensors(path, expected_shapes(config))
     network = MTUNet(config), flax.traverse_util.unflatten_dict(tensors, sep="/")
     if not optimized:

@@ -14,13 +14,13 @@ import safetensors.numpy
 
 from mtujax.common.dataclass_json import parse_json
 from mtujax.common.files import whole_output
-from mtujax.errors import UnwritableError, WeightsError
+from mtujax.errors import UnknownWeightsError, UnwritableError, WeightsError
 
 
 def shape_findings(
     found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
 ) -> list[str]:
-    """Names each missing, unexpected or mis-shaped tensor {name: shape}, one a line."""
+    """Names each missing, unexpected or mis-shaped tensor {name: shape}."""
     missing = [f"missing {n} {list(expected[n])}" for n in expected if n not in found]
     unexpected = [
         f"unexpected {n} {list(found[n])}" for n in found if n not in expected
@@ -34,7 +34,7 @@ def shape_findings(
 
 
 def finite_findings(tensors: dict[str, np.ndarray]) -> list[str]:
-    """Names the tensors that hold NaN or infinity, one line each."""
+    """Names the tensors that hold NaN or infinity."""
     return [
         f"{name} holds values that are not finite"
         for name, value in tensors.items()
@@ -46,8 +46,8 @@ def refuse(path: str | os.PathLike, findings: list[str], advice: str = "") -> No
     """Raises WeightsError about `path`, listing all findings, if there are any."""
     if findings:
         count = "1 tensor" if len(findings) == 1 else f"{len(findings)} tensors"
-        first = f"{path}: {count} cannot be used{advice}"
-        raise WeightsError("\n  ".join([first, *findings]))
+        listed = "; ".join(findings)
+        raise WeightsError(f"{path}: {count} cannot be used{advice}: {listed}")
 
 
 FORMAT = 1  # raised when files of this version could be misread by an older one
@@ -87,9 +87,11 @@ def write_tensors(
 
 
 def check_suffix(path: Path) -> None:
-    """Raises WeightsError unless a file to be written ends in `.safetensors`."""
+    """Refuses a file to be written that does not end in `.safetensors`."""
     if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: the name of such a file ends in .safetensors")
+        raise UnknownWeightsError(
+            f"{path}: the name of such a file ends in .safetensors"
+        )
 
 
 def read_header(path: str | os.PathLike) -> tuple[dict, Shapes]:
@@ -147,9 +149,9 @@ def read_tensors(path: Path, expected: Shapes) -> dict[str, np.ndarray]:
 
 
 def refuse_checkpoint(path: Path, options: str = "") -> None:
-    """Raises WeightsError for a suffix of PyTorch, with the command to convert it."""
+    """Refuses a suffix of PyTorch, with the command to convert it."""
     if path.suffix.lower() in _CHECKPOINTS:
-        raise WeightsError(
+        raise UnknownWeightsError(
             f"{path}: a PyTorch checkpoint; run `mtujax convert {options}{path} "
             f"{path.with_suffix('.safetensors').name}` first and load the result"
         )

@@ -264,7 +264,7 @@ def read_pickle(file: BinaryIO, storage_at: Callable[[tuple], Storage]) -> Any:
         Exception: of any kind, if it is damaged.
     """
     stack, marks, memo = [], [], {}
-    for opcode, value, _ in pickletools.genops(file):
+    for opcode, value, _ in _opcodes(file):
         name = opcode.name
         if name in _SIMPLE:
             _SIMPLE[name](stack, value)
@@ -294,6 +294,14 @@ def read_pickle(file: BinaryIO, storage_at: Callable[[tuple], Storage]) -> Any:
         else:
             raise ValueError(f"opcode {name}")
     raise EOFError
+
+
+def _opcodes(file):
+    """Those of a pickle; an EOFError where the file holds none."""
+    try:
+        yield from pickletools.genops(file)
+    except ValueError:  # what it says is of no use to whoever gave another file
+        raise EOFError from None
 
 
 def _storage_id(found):

@@ -202,9 +202,8 @@ def _read(path):
             raise WeightsError(
                 f"{path}: {WEB_PAGE}, not a checkpoint; get the file again"
             ) from None
-        # Our own say what is wrong.
-        why = str(error) if type(error) is ValueError else type(error).__name__
+        # Our own say what is wrong; the names of others would say nothing to a user.
+        why = f" ({' '.join(str(error).split())})" * (type(error) is ValueError)
         raise WeightsError(
-            f"{path}: damaged or not a PyTorch checkpoint ({' '.join(why.split())}); "
-            "get it again"
+            f"{path}: damaged or not a PyTorch checkpoint{why}; get it again"
         ) from None

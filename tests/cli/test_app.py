@@ -15,6 +15,7 @@ import mtujax.cli.app as command
 from mtujax.cli.deblur import deblur, seconds
 from mtujax.deblur.api import deblur_video
 from mtujax.deblur.output import Options
+from mtujax.errors import UserError
 
 
 def write_folder(path, count, height=16, width=24):
@@ -157,12 +158,17 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
         ("deblur - b.mp4 --size 8x8 --rate fast", "fast"),
         ("deblur - b.mp4 --size 8x8 --rate 30 --resume", "cannot be had again"),
         ("deblur pyproject.toml b.mp4 --rate 30", "has a rate of its own"),
+        ("deblur a b.png", "b.png: a single image"),
+        ("deblur a b.mpeg4", "b.mpeg4: .mpeg4 is no video this can write (.mp4, "),
+        ("convert pyproject.toml b.pth", "b.pth: the name of such a file ends in"),
+        ("bench --weights mtu2.pytorch", "a PyTorch checkpoint; run `mtujax convert"),
+        ("data show photos tests b.bmp", "b.bmp: a picture, one of .png, .jpg"),
     ],
 )
 def test_bad_use_is_one_line_and_status_2(capsys, words, said):
     assert run(*words.split()) == 2
-    error = capsys.readouterr().err
-    assert one_line(error) and said in error
+    out, error = capsys.readouterr()
+    assert one_line(error) and said in error and not out
 
 
 def test_bad_use_is_one_line_in_the_real_process():
@@ -182,9 +188,34 @@ def test_unknown_weights_are_bad_use_and_a_missing_file_is_not(capsys, tmp_path)
     for path, weights, status, said in cases:
         words = ("deblur", path, tmp_path / "out", "--weights", weights)
         assert run(*words) == status
-        error = capsys.readouterr().err
-        assert one_line(error) and said in error
+        out, error = capsys.readouterr()
+        assert one_line(error) and said in error and not out
     assert os.listdir(tmp_path) == ["in"]
+
+
+def test_what_is_refused_is_all_that_is_said(capsys, tmp_path, weights_file):
+    source = write_folder(tmp_path / "in", 3, 3, 5)  # of which there is a note
+    left = write_folder(tmp_path / "left", 1)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    damaged = write_folder(tmp_path / "damaged", 1)
+    (image,) = damaged.iterdir()
+    image.write_bytes(image.read_bytes()[:-30])
+    os.mkfifo(pipe := tmp_path / "pipe.mp4")
+    for words, said in (
+        ((source, left), "left: exists already"),
+        ((source, pipe), "pipe.mp4: is a pipe, and is not replaced; name another, or "),
+        ((source, tmp_path / "out.mp4", "--start", 5), "no frame between 5 and the"),
+        ((damaged, tmp_path / "out"), image.name),
+        ((tmp_path / "bad.mp4", tmp_path / "out.mp4"), "bad.mp4"),
+    ):
+        assert run("deblur", *words, "--weights", weights_file) == 1
+        out, error = capsys.readouterr()
+        assert one_line(error) and said in error and not out
+        assert ("give - to write raw frames to standard output" in error) == (
+            pipe in words
+        )
+    assert run("deblur", source, source) == 2
+    assert "output and input are the same" in capsys.readouterr().err
 
 
 def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
@@ -203,6 +234,7 @@ def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
         (MemoryError(), "out of memory"),
         (full, "out of memory"),
         (cv2.error("bad\nimage"), "image library: bad image"),
+        (UserError("a\n b.mp4: no such file"), "a b.mp4: no such file"),
     ):
         assert fails(error) == 1
         printed = capsys.readouterr().err
@@ -266,7 +298,7 @@ def test_deblur_has_the_options_of_the_function_with_its_defaults():
     function = inspect.signature(deblur_video).parameters
     command_line = dict(inspect.signature(deblur).parameters)
     del command_line["context"]  # the parser's
-    of_code_only = {"segment_frames", "progress", "on_note"}
+    of_code_only = {"segment_frames", "progress", "on_start", "on_note"}
     assert set(command_line) == set(function) - of_code_only
     chosen = {field.name: field.default for field in dataclasses.fields(Options)}
     assert set(chosen) <= set(command_line)

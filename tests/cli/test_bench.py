@@ -65,7 +65,7 @@ class Ticks:
 
 
 def test_a_file_of_weights_is_timed_and_told(capsys, tmp_path, weights_file):
-    path = tmp_path / "bench.json"
+    path = tmp_path / "results" / "bench.json"  # in no folder yet
     words = ("--weights", weights_file, "--size", "24x16", "--frames", 3)
     assert call(*words, "--batch", 2, "--rate", 25, "--json", path) == 0
     said = capsys.readouterr().out
@@ -206,10 +206,11 @@ def test_bad_use_is_one_line_and_status_2(capsys, words, said):
 
 
 def test_what_is_missing_is_one_line_and_status_1(capsys, tmp_path, weights_file):
-    gone = tmp_path / "gone" / "bench.json"
+    (tmp_path / "file").touch()
+    astray = tmp_path / "file" / "bench.json"
     for words, said in (
         (("--weights", "gone.safetensors"), "gone.safetensors: no such file"),
-        (("--json", gone), "no such folder"),
+        (("--json", astray), "file: not a folder; name another file with --json"),
         (("--json", tmp_path), "is a folder"),
     ):
         assert call(*words) == 1

@@ -68,7 +68,7 @@ def test_flags_alone_say_what_is_evaluated_on_what(options):
         "dataset": "gopro",
         "path": "my set",
         "split": "test",
-        "out": "results/a-gopro",
+        "out": "results/a-gopro-my set",
         "motion": True,
         "batch": 3,
     }
@@ -81,16 +81,16 @@ def test_a_configuration_says_what_flags_do_not(options):
     line = f"{CONFIG} --config.validation.path=val --config.validation.split=train"
     found = options(f"--weights=mtu2 {line} --config.data.name=gopro")
     assert (found["dataset"], found["path"]) == ("gopro", "val")
-    assert (found["split"], found["out"]) == ("train", "results/mtu2-gopro-train")
+    assert (found["split"], found["out"]) == ("train", "results/mtu2-gopro-val-train")
     found = options(f"--weights=mtu2 --dataset=bsd --variant=2ms16ms --path=b {line}")
     assert (found["dataset"], found["path"]) == ("bsd", "b")
-    assert found["out"] == "results/mtu2-bsd-2ms16ms-train"
+    assert found["out"] == "results/mtu2-bsd-b-2ms16ms-train"
 
 
 def test_results_made_elsewhere_need_no_model(options):
     found = options(f"--results=made/theirs {CONFIG} --name=DSTNet")
     assert found["results"] == "made/theirs" and "model" not in found
-    assert found["out"] == "results/DSTNet-dvd"
+    assert found["out"] == "results/DSTNet-dvd-there"
 
 
 def test_protocols_are_listed_or_given_one_by_one(options):
@@ -160,8 +160,9 @@ GIVEN = "--weights=mtu2 --dataset=gopro --path=p --cache=''"
 
 def found():
     videos = VideoInfo("GOPR1", 3, 48, 56), VideoInfo("GOPR2", 1, 48, 56)
+    scored = Sums(2, 61.0, 1.8, unaligned=1, blurry_psnr=58.0, blurry=2)
     by_video = {
-        "GOPR1": VideoScores((1, 3), Sums(2, 61.0, 1.8, unaligned=1)),
+        "GOPR1": VideoScores((1, 3), scored),
         "GOPR2": VideoScores((0, 0), Sums()),
     }
     return Evaluation(
@@ -183,11 +184,12 @@ def test_a_table_and_what_it_rests_on_are_printed(command):
     assert (status, said) == (0, "")
     assert out.startswith("a note\n**mtu2 on gopro")
     assert "1,234,567 parameters, float32; weights abababababab; on cpu" in out
-    assert "| GOPR1 | 3 | 30.500 | 0.9000 |" in out
-    assert "| GOPR2 | 1 |  |  |" in out and "| total | 4 | 30.500 | 0.9000 |" in out
+    assert "| GOPR1 | 3 | 29.000 | 30.500 | 0.9000 |" in out
+    assert "| GOPR2 | 1 |  |  |  |" in out
+    assert "| total | 4 | 29.000 | 30.500 | 0.9000 |" in out
     assert "koehler: 2 frames count (1 black" in out and "16 pixels cropped" in out
     assert "25.000 dB, SSIM 0.7500, over 2 of 2 pairs and 90.0 % of the cells" in out
-    assert "in results/mtu2-gopro: results.json, videos.csv, frames.csv" in out
+    assert "in results/mtu2-gopro-p: results.json, videos.csv, frames.csv" in out
 
 
 def raising(error):

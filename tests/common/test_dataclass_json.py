@@ -20,6 +20,13 @@ def test_differences_have_dotted_names_and_both_values():
     assert differing_fields(old, old) == []
 
 
+def test_long_lists_are_not_printed():
+    videos = [{"name": f"video {n}", "frames": 100} for n in range(30)]
+    assert differing_fields({"videos": videos}, {"videos": videos[1:]}) == [
+        "videos: not the same"
+    ]
+
+
 def test_a_part_that_was_left_out_differs_as_a_whole():
     assert differing_fields({"a": {"b": {"c": 1}}}, {"a": {"b": None}}) == [
         "a.b: - there, null here",

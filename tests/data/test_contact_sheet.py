@@ -1,14 +1,18 @@
 """A look at data: what the sheet shows and what the histograms count."""
 
 import dataclasses
+import importlib.resources
+import itertools
 import shutil
 import sys
 
 import cv2
+import matplotlib.figure
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from mtujax.cli import data as data_command
 from mtujax.cli.app import app
 from mtujax.common.flow_color import flow_colours
 from mtujax.data import contact_sheet as contact_sheet_module
@@ -24,7 +28,7 @@ from mtujax.data.flow_cache import compute_motion
 from mtujax.data.locate import flow_folder, open_frames
 from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
-from mtujax.synthesis.sets import clips_of_photos
+from mtujax.synthesis.sets import Filming, clips_of_photos
 
 
 def shifted(step, frames=3, height=24, width=40, duty=None, title="clip"):
@@ -109,10 +113,30 @@ def test_the_figure_is_written_and_holds_the_sheet(tmp_path):
     assert found.lengths.max() == 4
 
 
+def test_labels_of_rows_keep_to_their_rows(tmp_path, monkeypatch):
+    figures, save = [], matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib.figure.Figure,
+        "savefig",
+        lambda self, *given, **options: (
+            figures.append(self) or save(self, *given, **options)
+        ),
+    )
+    long = "0000_aitzgorri_by_aitzol_berasategi_in_the_basque_country 12"
+    shown = [shifted(3, height=36, width=64, title=long) for _ in range(8)]
+    write_sheet([*shown, shifted(3, height=36, width=64)], tmp_path / "look.png")
+    axes = figures[0].axes[0]
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    tops = sorted((box.y0, box.y1) for box in boxes)
+    assert len(tops) == 9 and all(box.x0 >= 0 for box in boxes)
+    for (_, above), (below, _) in itertools.pairwise(tops):
+        assert above <= below
+
+
 def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="look.xyz: cannot be written"):
+    with pytest.raises(UsageError, match="look.xyz: a picture, one of .png, .jpg"):
         write_sheet([shifted(3)], tmp_path / "look.xyz")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="none: no such folder"):
         write_sheet([shifted(3)], tmp_path / "none" / "look.png")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -193,6 +217,14 @@ def test_clips_of_photographs_are_those_of_the_synthesis(tmp_path):
     assert statistics(clips).exposed
     again, _ = clips_of_photos(tmp_path, size=(64, 48), count=3)
     np.testing.assert_array_equal(clips[2].blurry, again[2].blurry)
+
+
+def test_blur_is_seen_where_nothing_else_is_asked_for():
+    assert data_command._blur(data_command.SPEED, data_command.DUTY) == Filming().blur
+    assets = importlib.resources.files("mtujax") / "assets" / "held_out"
+    clips, _ = clips_of_photos(str(assets), size=(320, 180), count=4)
+    found = statistics(clips)
+    assert np.median(found.lengths) > 4 and found.psnr.mean() < 30
 
 
 def test_what_cannot_be_shown_is_one_line(tmp_path, own):

@@ -220,15 +220,22 @@ def test_videos_beside_splits_are_refused(own):
 
 
 @pytest.mark.parametrize("name", DATASETS)
+def test_where_a_set_is_from_takes_one_line(name):
+    assert "\n" not in DATASETS[name].instructions
+
+
+@pytest.mark.parametrize("name", DATASETS)
 def test_a_folder_that_is_none_is_refused_with_the_way_out(name, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         find(name, tmp_path / "nowhere")
-    with pytest.raises(UserError, match="this folder is empty\n(Download|Put)"):
+    with pytest.raises(UserError, match="this folder is empty; (unzip|put) [^\n]*$"):
         find(name, tmp_path)
     (tmp_path / "set.zip").touch()
     with pytest.raises(UserError, match="is a file; give the folder"):
         find(name, tmp_path / "set.zip")
-    with pytest.raises(UserError, match=f"does not hold {name}.*\n(Download|Put)"):
+    with pytest.raises(
+        UserError, match=rf"does not hold {name}.*; (unzip|put) [^\n]*\Z"
+    ):
         find(name, tmp_path)
 
 
@@ -266,8 +273,12 @@ def test_the_command_prints_a_table_and_fails_with_a_list(tmp_path, own, capsys)
     ]
     pair(own)[0].unlink()
     pair(own, 3)[0].write_bytes(b"")
-    with pytest.raises(UserError, match="2 findings in pairs/default\n  .*no partner"):
+    with pytest.raises(UserError) as caught:
         run("check", "pairs", own)
+    assert str(caught.value) == f"{own}: 2 findings in pairs/default"
+    *_, first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("finding: ") and "has no partner in" in first
+    assert second == f"finding: {pair(own, 3)[0]}: empty file"
 
 
 def test_progress_counts_every_image(own):

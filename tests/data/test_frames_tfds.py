@@ -115,8 +115,7 @@ def test_tfds_says_where_to_get_a_set_and_how_it_should_lie(name, out):
     config = tfds.download.DownloadConfig(manual_dir=str(out / "nowhere"))
     with pytest.raises(AssertionError) as caught:
         made.download_and_prepare(download_config=config)
-    for line in dataset(name).instructions.splitlines():
-        assert line.strip() in str(caught.value)
+    assert dataset(name).instructions in str(caught.value)
     assert not visible(out / name / "default")
 
 
@@ -150,12 +149,10 @@ def test_without_the_training_extra_the_way_out_is_named(own, out, monkeypatch):
 def test_a_bad_set_is_refused_and_nothing_is_written(own, out, raw):
     blurry, sharp = sets.pair(own, OWN, "train", "kitchen", 2)
     sharp.unlink()
-    with pytest.raises(UserError, match=f"1 finding.*\n  {blurry}: has no partner"):
+    with pytest.raises(UserError, match=f"1 finding.*: {blurry}: has no partner"):
         prepare_dataset("pairs", own, out, raw=raw, partial=True)
     blurry.unlink()
-    with pytest.raises(
-        UserError, match="--partial takes what is there\n  .*no frame 2"
-    ):
+    with pytest.raises(UserError, match="no frame 2 .*; --partial takes what is there"):
         prepare_dataset("pairs", own, out, raw=raw)
     bad = sets.pair(own, OWN, "test", "garden", 3)[1]
     bad.write_bytes(bad.read_bytes()[:-9])
@@ -178,7 +175,8 @@ def test_a_split_that_tfds_could_not_name_is_refused(own, out):
 
 def test_a_set_that_exists_is_kept_or_replaced_whole(own, out, raw):
     first = prepare_dataset("pairs", own, out, raw=raw)
-    with pytest.raises(UserError, match="exists already; --overwrite"):
+    second = "--overwrite .* it, --config NAME prepares another set of your own next to"
+    with pytest.raises(UserError, match=f"exists already; {second}"):
         prepare_dataset("pairs", own, out, raw=raw)
     shutil.rmtree(own / "train" / "my street")
     again = prepare_dataset("pairs", own, out, raw=raw, overwrite=True)

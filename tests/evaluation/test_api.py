@@ -86,6 +86,36 @@ def test_a_frame_scores_as_its_saved_file_and_is_blank_if_it_does_not_count(
         assert float(row["rt-paper psnr"]) == pytest.approx(wanted, abs=1e-3)
 
 
+def test_the_blurry_frames_are_scored_beside_the_restored_ones(
+    whole, score, made, gopro, tmp_path
+):
+    found, out = whole
+    wanted = [
+        peak_signal_noise_ratio(sharp, blurry, data_range=255)
+        for video in LENGTHS
+        for sharp, blurry in list(zip(*sharp_and_blurry(gopro, video), strict=True))[1:]
+    ]
+    column = [row["rt-paper blurry_psnr"] for row in rows(out)]
+    assert [float(cell) for cell in column if cell] == pytest.approx(wanted, abs=1e-3)
+    mean = pytest.approx(np.mean(wanted), abs=1e-3)
+    assert found.protocols["rt-paper"].blurry_mean == mean
+    total = rows(out, "videos.csv")[-1]
+    assert float(total["rt-paper blurry_psnr"]) == mean
+    told = json.loads((out / "results.json").read_text())["protocols"]
+    assert told["rt-paper"]["blurry_psnr"] == mean
+    head, _, *_, last = (
+        [cell.strip() for cell in line.split("|")]
+        for line in (out / "table.md").read_text().splitlines()
+        if line.startswith("|")
+    )
+    assert float(last[head.index("rt-paper, blurry PSNR")]) == mean
+    # Where frames are scored that others have made, those of the data set.
+    elsewhere = score(results=made, out=tmp_path / "out")
+    for name, scores in found.protocols.items():
+        others = elsewhere.protocols[name]
+        assert others.blurry_mean == pytest.approx(scores.blurry_mean, abs=1e-4)
+
+
 def test_totals_are_means_over_the_frames_that_count(whole):
     found, out = whole
     for name in ("rt-paper", "koehler"):
@@ -204,6 +234,10 @@ def test_another_evaluation_in_the_same_folder_is_refused(whole, run, tmp_path):
         run(out=out, motion=False)
     with pytest.raises(UserError, match="protocols: "):
         run(out=out, protocols=["kair"])
+    form = dataclasses.replace(FORM, lengths={"test": {"GOPR1": 2, "GOPR5": 2}})
+    other = sets.make(tmp_path / "other", form, size=SIZE)
+    with pytest.raises(UserError, match=f"^{out}: [^{{]*dataset.videos: not the same;"):
+        run(out=out, path=other)
     copied = tmp_path / "out"
     shutil.copytree(out / "videos", copied / "videos")
     with pytest.raises(UserError, match="settings.json is missing"):

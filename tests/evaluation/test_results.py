@@ -68,6 +68,18 @@ def test_means_are_over_frames_or_over_videos_as_the_protocol_says(found):
     assert told["rt-paper"]["by_video"]["b"]["counted"] == [1, 5]
 
 
+def test_blurry_frames_have_a_mean_where_all_were_scored():
+    one = Sums(4, 120.0, 3.6, blurry_psnr=100.0, blurry=4)
+    other = Sums(1, 20.0, 0.5, blurry_psnr=10.0, blurry=1)
+    by_video = {"a": VideoScores((0, 4), one), "b": VideoScores((0, 1), other)}
+    assert ProtocolScores("frames", by_video).blurry_mean == pytest.approx(110 / 5)
+    assert ProtocolScores("videos", by_video).blurry_mean == pytest.approx(35 / 2)
+    # A video that an older version scored.
+    by_video |= {"c": VideoScores((1, 2), SHORT)}
+    for average in ("frames", "videos"):
+        assert ProtocolScores(average, by_video).blurry_mean is None
+
+
 def test_pairs_that_are_undefined_are_counted_and_enter_no_mean(found):
     told = to_json(found)
     motion, steady = told["motion"], told["consistency"]

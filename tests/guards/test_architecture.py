@@ -264,3 +264,19 @@ def test_messages_are_in_the_words_of_the_field():
                 if re.search(rf"\b({BANNED})\b", node.value):
                     found.append(f"{name}:{node.lineno}: {node.value[:80]!r}")
     assert not found, "\n".join(found)
+
+
+def test_errors_are_one_line():
+    """As is what a message is made of, unless that comes from elsewhere."""
+    found = []
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                texts = [
+                    inner.value
+                    for inner in ast.walk(node.exc)
+                    if isinstance(inner, ast.Constant) and isinstance(inner.value, str)
+                ]
+                if any("\n" in text for text in texts):
+                    found.append(f"{name}:{node.lineno}")
+    assert not found, "\n".join(found)

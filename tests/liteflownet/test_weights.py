@@ -48,10 +48,10 @@ def run(capsys, *args):
 def one_line(action, *parts):
     with pytest.raises(WeightsError) as caught:
         action()
-    first, *rest = str(caught.value).splitlines()
+    (line,) = str(caught.value).splitlines()
     for part in parts:
-        assert str(part) in first
-    return rest
+        assert str(part) in line
+    return line
 
 
 def test_a_teacher_comes_back_as_it_was(file, tensors):
@@ -107,9 +107,9 @@ def test_a_teacher_with_other_tensors_is_refused_with_a_list(tensors, tmp_path):
         return one_line(lambda: save_teacher(path, tree), path)
 
     less = {n: v for n, v in params.items() if n != "features/conv_1_0/bias"}
-    assert save(less) == ["  missing features/conv_1_0/bias [32]"]
+    assert save(less).endswith("used: missing features/conv_1_0/bias [32]")
     nan = params | {"features/conv_1_0/bias": np.full(32, np.nan)}
-    assert save(nan) == ["  features/conv_1_0/bias holds values that are not finite"]
+    assert "features/conv_1_0/bias holds values that are not finite" in save(nan)
     assert not path.exists()
 
 
@@ -151,11 +151,10 @@ def test_every_tensor_of_another_checkpoint_is_listed(torch, tensors, tmp_path):
     told = one_line(
         lambda: convert_teacher(source, output), source, "3 tensors", "no LiteFlowNet"
     )
-    assert told == [
-        f"  missing {name}.bias [9]",
-        "  unexpected epoch [1]",
-        f"  mis-shaped {name}.weight [9, 9, 3, 3], expected [9, 32, 3, 3]",
-    ]
+    assert told.endswith(
+        f": missing {name}.bias [9]; unexpected epoch [1]; "
+        f"mis-shaped {name}.weight [9, 9, 3, 3], expected [9, 32, 3, 3]"
+    )
     assert not output.exists()
 
 

@@ -164,6 +164,48 @@ def test_networks_of_one_preset_are_labelled_by_their_weights(tmp_path):
     assert shown == labels
 
 
+def of_set(path, videos, blurry=None, about=None):
+    """Results on a set `pairs` of videos of 99 frames each."""
+    listed = [{"name": n, "frames": 99, "height": 48, "width": 64} for n in videos]
+    found = scores(30.5, 0.925)
+    if blurry is not None:
+        for one in found["by_video"].values():
+            one |= {"blurry": one["frames"], "blurry_psnr": blurry * one["frames"]}
+    path.parent.mkdir(exist_ok=True)
+    evaluation(path, about, protocols={"rt-paper": found})
+    data = json.loads(path.read_text())
+    data["dataset"] |= {"name": "pairs", "variant": "default", "videos": listed}
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("videos", "blurry"), [("ab", (None, None)), ("abc", (25.0, 27.0))]
+)
+def test_sets_of_one_name_with_other_frames_have_tables_of_their_own(
+    tmp_path, videos, blurry
+):
+    here, there = blurry
+    of_set(tmp_path / "first.json", "abc", here)
+    of_set(tmp_path / "again.json", "abc", here and here + 0.01)
+    of_set(tmp_path / "other" / "results.json", videos, there)
+    tables = paper_tables(read_measured([tmp_path]))
+    assert {table.slug: [c.name for c in table.columns[1:]] for table in tables} == {
+        "pairs-default-as-in-again-rt-paper": [
+            "mtu2 (float32, abababab, again)",
+            "mtu2 (float32, abababab, first)",
+        ],
+        "pairs-default-as-in-other-rt-paper": ["MTU2"],
+    }
+
+
+def test_results_of_older_versions_are_of_the_set_with_the_same_videos(tmp_path):
+    of_set(tmp_path / "a.json", "abc", 25.0, method("old"))
+    of_set(tmp_path / "b.json", "abc", None, method("new"))
+    (table,) = paper_tables(read_measured([tmp_path]))
+    assert table.slug == "pairs-default-rt-paper"
+    assert [column.name for column in table.columns[1:]] == ["old", "new"]
+
+
 def test_a_set_without_counted_frames_is_blank_with_a_note(tmp_path):
     path = evaluation(tmp_path / "e.json", dataset="bsd", frames=0)
     undefined = {"pairs": 3, "undefined": 3}

@@ -59,7 +59,7 @@ def test_photographs_become_a_set_that_is_whole_and_has_its_motion(photos, tmp_p
     flow, valid = open_motion("pairs", output, source, split="train").motion(0, 2)
     assert flow.shape == (48, 64, 2) and 0 < valid.mean() and np.abs(flow).max() > 0.1
     about = json.loads((output / "train/synthesis.json").read_text())
-    assert about["frames"] == 12 and about["shake"]["speed"] == [2.0, 24.0]
+    assert about["frames"] == 12 and about["shake"]["speed"] == [8.0, 32.0]
 
 
 def test_a_clip_does_not_depend_on_how_many_follow(photos, tmp_path):

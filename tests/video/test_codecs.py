@@ -262,7 +262,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(suffix, settings, rate):
     assert re.search(REFUSED[suffix, settings, rate], str(caught.value))
     assert "\n" not in str(caught.value)
     usage = isinstance(caught.value, UsageError)
-    assert usage == bool(settings and (rate == 25))  # else the video is at fault
+    assert usage == (rate == 25)  # else the video is at fault
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import safetensors.numpy
 from places import ROOT
 
 from mtujax.config import ModelConfig
-from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.errors import UnknownWeightsError, UsageError, WeightsError
 from mtujax.model.network import MTUNet, expected_shapes, init_params
 from mtujax.weights import files as weights
 from mtujax.weights.files import bundled, describe, load, save_weights
@@ -57,13 +57,13 @@ def rewrite(path, change):
 
 
 def refused(path, *parts):
-    """The message of `load`, whose first line names the file and all `parts`."""
+    """The message of `load`, one line that names the file and all `parts`."""
     with pytest.raises(WeightsError) as caught:
         load(path)
-    first = str(caught.value).splitlines()[0]
+    (line,) = str(caught.value).splitlines()
     for part in (str(path), *parts):
-        assert part in first
-    return str(caught.value)
+        assert part in line
+    return line
 
 
 def test_saved_weights_come_back_as_they_were(saved, params):
@@ -99,7 +99,7 @@ def test_the_compute_precision_can_be_chosen_when_loading(saved):
     model, params = load(saved, dtype="bfloat16")
     assert model.config.dtype == "bfloat16"
     assert params["structure"]["conv"]["kernel"].dtype == jnp.float32
-    with pytest.raises(WeightsError, match="dtype='int8': must be one of"):
+    with pytest.raises(UsageError, match="dtype='int8': must be one of"):
         load(saved, dtype="int8")
 
 
@@ -148,6 +148,50 @@ def test_scores_in_the_package_are_those_of_its_files_as_they_were_measured():
             scores = found[name]["protocols"]["rt-paper"]
             for number in (f"{scores['psnr']:.2f}", f"{scores['ssim']:.4f}"):
                 assert number in entry.metadata["scores"]
+
+
+def _record(kind, entry):
+    sha256 = entry.metadata["sha256"]
+    name = f"{kind}-{entry.name}-{sha256[:8]}-*.json"
+    *_, path = sorted((ROOT / "benchmarks" / "results").glob(name))
+    return json.loads(path.read_text())
+
+
+def _psnr(evaluation):
+    (scores,) = (
+        scores
+        for name, scores in evaluation["protocols"].items()
+        if name in ("rt-paper", "kair")
+    )
+    return scores["psnr"]
+
+
+def test_the_readme_tells_the_scores_of_the_weights_in_the_package():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    top, section = readme.split("## What the bundled weights are")
+    section = section.split(" ## ")[0]
+    entries = {entry.name: entry for entry in bundled()}
+    fast = _record("bundled", entries["fast"])
+    demo = _record("demo", entries["fast"])
+    before, after = demo["blurry"]["psnr"], demo["restored"]["psnr"]
+    real = _psnr(fast["real"]["restored"]) - _psnr(fast["real"]["blurry"])
+    sharp = _psnr(fast["evaluations"]["sharp"])
+    assert f"by {after - before:.2f} dB on the clip above" in top
+    assert f"by {real:.2f} dB on average on four real scenes" in top
+    assert f"sharp frames come out at {sharp:.1f} dB" in top
+    assert f"it gains {real:.2f} dB on average" in section
+    assert f"brings from {before:.2f} to {after:.2f} dB" in section
+    for name, entry in entries.items():
+        blurry, restored = (
+            _psnr(_record("bundled", entry)["evaluations"][kind])
+            for kind in ("blurry", "restored")
+        )
+        told = (
+            f"from {blurry:.2f} to {restored:.2f} dB"
+            if name == "fast"
+            else f"gains {restored - blurry:.2f} dB"
+        )
+        assert told in section.partition(f"`{name}`")[2].split("`mtu")[0], name
 
 
 @pytest.mark.parametrize("suffix", [".pytorch", ".pth", ".pt", ".PTH"])

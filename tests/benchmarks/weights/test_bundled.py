@@ -231,7 +231,7 @@ def test_a_call_without_any_set_takes_one_line(own_set):
 def test_a_set_that_is_none_takes_one_line(tmp_path):
     done = run(tmp_path / "nowhere")
     assert done.returncode == 1
-    line = done.stderr.splitlines()[0]
+    (line,) = done.stderr.splitlines()
     assert line.startswith("bundled.py: error: ") and "nowhere: no such" in line
 
 

@@ -153,7 +153,7 @@ def test_a_clip_that_nothing_helps_is_left_as_it_is(soft, tmp_path, monkeypatch)
 
 def test_a_set_that_is_none_takes_one_line(tmp_path, monkeypatch, capsys):
     assert run(monkeypatch, tmp_path / "nowhere", tmp_path / "out") == 1
-    told = capsys.readouterr().err.splitlines()[0]  # how a set looks follows
+    (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("classical.py: error: ") and "nowhere: no such" in told
     assert not (tmp_path / "out").exists()
     assert run(monkeypatch, tmp_path, tmp_path, "--searched", 0) == 2
