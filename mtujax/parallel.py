@@ -106,7 +106,7 @@ def data_parallel(step: Callable) -> Callable:
 class LaneMap:
     """A step over lanes of videos, shared by this process's devices and no other's."""
 
-    def __init__(self, begin: Callable, step: Callable, devices: int | None = None):
+    def __init__(self, begin: Callable, step: Callable, devices: int | None):
         """Takes pure functions of trees [B, ...]; compiles nothing yet."""
         # `begin(given)` makes the memory, `step(params, memory, given)` returns the
         # next one and a result. `devices` None takes all local ones.

@@ -18,12 +18,12 @@ from mtujax.errors import UserError
 _LOCAL_HEADER = 30  # bytes of a zip member's header, before its name
 
 
-def map_npy(path: Path, remedy: str = "") -> np.ndarray:
+def map_npy(path: Path) -> np.ndarray:
     """A memory-mapped array of an .npy file; a UserError if it holds none."""
     try:
         return np.lib.format.open_memmap(path, "r")
     except Exception as error:
-        raise _named(path, error, "NumPy array", remedy) from error
+        raise _named(path, error, "NumPy array") from error
 
 
 def read_npz(
@@ -56,7 +56,7 @@ def read_npz(
     return found
 
 
-def _named(path, error, kind, remedy):
+def _named(path, error, kind, remedy=""):
     """The error for a file; of any kind, as what parses it may meet garbage."""
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: no such file")

@@ -255,9 +255,9 @@ class LaneReader:
         group: Sequence[int],
         *,
         reach: tuple[int, int],
-        results: ResultFrames | None = None,
-        flow: bool = False,
-        exact: Mapping[int, FlowFiles] | None = None,
+        results: ResultFrames | None,
+        flow: bool,
+        exact: Mapping[int, FlowFiles] | None,
     ):
         """Takes the numbers of videos of one size; reads nothing yet."""
         # `reach` are the frames of a window before and after its target. `results`

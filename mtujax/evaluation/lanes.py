@@ -53,7 +53,7 @@ def share_out(lengths: Mapping[int, int], parts: int) -> list[list[int]]:
 
 
 def schedule_steps(
-    lengths: Mapping[int, int], lanes: int, *, lookahead: int = 0
+    lengths: Mapping[int, int], lanes: int, *, lookahead: int
 ) -> Iterator[LaneStep]:
     """Plans the steps that take every frame once; `lookahead` steps have no target."""
     streams = [
@@ -197,7 +197,7 @@ def _levels(frames):
 
 
 @functools.cache
-def lane_map(setup: Setup, devices: int | None = None):
+def lane_map(setup: Setup, devices: int | None):
     """Returns the `parallel.LaneMap` of a setup, cached so that it compiles once."""
     begin, step = (functools.partial(f, setup) for f in (first_memory, lane_step))
     return LaneMap(begin, step, devices)

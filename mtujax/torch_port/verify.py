@@ -108,18 +108,15 @@ def check(
 
 
 def check_teacher(
-    checkpoint: str | os.PathLike,
-    weights: str | os.PathLike,
-    *,
-    frames: np.ndarray | None = None,
+    checkpoint: str | os.PathLike, weights: str | os.PathLike
 ) -> FlowDifferences:
-    """Compares the teacher with its checkpoint on frames [T, H, W, 3] in [0, 1]."""
+    """Compares the teacher with its checkpoint on frames of its own."""
     _, params = load_teacher(weights)
     tensors, _ = read_checkpoint(checkpoint)
     refuse(checkpoint, teacher_findings(tensors))
     twin = TorchLiteFlowNet()
     twin.load_state_dict({n: torch.from_numpy(v.copy()) for n, v in tensors.items()})
-    clip = _moving_texture() if frames is None else np.asarray(frames, np.float32)
+    clip = _moving_texture()
     pair = clip[1:], clip[:-1]
     with jax.default_matmul_precision("highest"):
         ours = jax.jit(LiteFlowNet().apply)({"params": params}, *pair)
@@ -142,13 +139,13 @@ def _spread(near):
     return spread.numpy() > 0
 
 
-def _moving_texture(time=4, side=96, step=4):
-    """A smooth texture [T, H, W, 3] that moves right by `step` pixels a frame."""
+def _moving_texture(time=4, side=96):
+    """A smooth texture [T, H, W, 3] that moves right by 4 pixels a frame."""
     random = np.random.default_rng(0)
     waves = random.uniform(-0.6, 0.6, (2, 48))  # radians a pixel
     phase, colour = random.uniform(0, 6.28, 48), random.normal(0, 0.06, (48, 3))
-    y, x = np.mgrid[:side, : side + time * step]
+    y, x = np.mgrid[:side, : side + 4 * time]
     texture = np.sin(waves[0] * y[..., None] + waves[1] * x[..., None] + phase) @ colour
     texture = np.clip(texture + 0.5, 0, 1).astype(np.float32)
-    starts = [(time - t) * step for t in range(time)]
+    starts = range(4 * time, 0, -4)
     return np.stack([texture[:, start : start + side] for start in starts])

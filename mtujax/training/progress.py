@@ -73,9 +73,7 @@ class Pace:
 class TrainingProgress:
     """Displays a run: lines, in a terminal above a bar."""
 
-    def __init__(
-        self, total: int | None, *, start: int = 0, stream: TextIO | None = None
-    ):
+    def __init__(self, total: int | None, *, start: int, stream: TextIO | None):
         """Displays nothing yet; the run resumes from step `start`."""
         self._console = Console(file=stream)
         self._bar = Progress(

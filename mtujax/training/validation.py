@@ -127,7 +127,7 @@ def _middle(clip, frames, size, cell):
 class Validator:
     """Restores the validation clips and scores them."""
 
-    def __init__(self, model: MTUNet, clips: list[Clip], *, images: int = 0):
+    def __init__(self, model: MTUNet, clips: list[Clip], *, images: int):
         """Takes clips of one size; `images` of them are pictured."""
         self._model, self._clips, self._images = model, clips, images
         self._blurry = {c.name: _mean_psnr(c.blurry, c.sharp) for c in clips}

@@ -4,6 +4,7 @@ import sys
 
 import media
 import pytest
+from networks import slow
 
 
 def mtujax(*words, closed):
@@ -17,7 +18,7 @@ def mtujax(*words, closed):
     )
 
 
-@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", [slow(">&-"), "<&- >&- 2>&-"])
 def test_closed_standard_streams_change_no_output(tmp_path, weights_file, closed):
     source = media.clip(tmp_path / "a.mp4", media.scene(2), audio="aac")
     output = tmp_path / "b.mp4"

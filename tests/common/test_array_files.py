@@ -64,8 +64,8 @@ BAD = {
 def test_what_is_no_array_is_named(tmp_path, data, method):
     path, alone = tmp_path / "a.npz", tmp_path / "a.npy"
     alone.write_bytes(data)
-    with pytest.raises(UserError, match="a.npy: damaged, or no NumPy array; do it"):
-        map_npy(alone, "do it")
+    with pytest.raises(UserError, match="a.npy: damaged, or no NumPy array$"):
+        map_npy(alone)
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("a.npy", data)
     with pytest.raises(UserError, match="a.npz: damaged, or no .npz file$"):

@@ -223,7 +223,11 @@ main()
     "module, act",
     [
         ("typer", "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"),
-        ("mtujax.weights.files", "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"),
+        pytest.param(
+            "mtujax.weights.files",
+            "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)",
+            marks=pytest.mark.slow,
+        ),
         ("mtujax.weights.files", "os.kill(os.getpid(), signal.SIGINT); raise OSError"),
     ],
 )

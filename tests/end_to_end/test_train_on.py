@@ -29,6 +29,7 @@ from mtujax.training.run_folder import export_weights, read_run
 from mtujax.weights.files import bundled, load
 
 SMALL = [
+    "--config.model.num_units=1",
     "--config.model.channels=4",
     "--config.model.num_blocks=0",
     "--config.data.frames=2",

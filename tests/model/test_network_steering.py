@@ -131,7 +131,7 @@ def test_tiles_cannot_be_told_from_whole_frames(fields):
     assert decibels(tiled, whole) > 60 and worst_block(tiled, whole) > 50
 
 
-@pytest.mark.parametrize("tile", [None, (32, 48)])
+@pytest.mark.parametrize("tile", [None, slow((32, 48))])
 def test_its_streams_bear_values_that_are_not_finite_and_frames_that_overflow(tile):
     model, params = network(exposure_spectrum=True)
     clip = panned(10, 48, 64).astype(np.float32) / 255
@@ -159,6 +159,7 @@ def test_a_clip_bears_values_that_are_not_finite():
     np.testing.assert_array_equal(found, restore_clip(model, params, mended)[1])
 
 
+@pytest.mark.slow
 def test_tiles_with_motion_of_their_own_could_be_told(monkeypatch):
     """Guards the law above: a tile alone misses what moves into it."""
     model, params = network()
@@ -182,7 +183,11 @@ def test_tiles_take_less_memory_and_samples_take_some():
     # At least the samples and the four corners of each pixel of what they are of.
     least = 200 * 500 * 4 * (4 + 12)
     assert step_bytes(without, fewer, *size) + least < whole
-    # Of tiles much smaller than the frame, finding its motion takes most.
+
+
+@pytest.mark.slow
+def test_of_tiles_much_smaller_than_the_frame_finding_its_motion_takes_most():
+    model, params = network()
     small = [step_bytes(model, params, 800, 1000, np.uint8, (n, n)) for n in (96, 104)]
     assert small[1] - small[0] < 4 * 1000
 

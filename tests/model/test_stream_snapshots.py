@@ -55,6 +55,7 @@ def test_a_resumed_stream_goes_on_bit_for_bit(make, model, clip, tmp_path, resto
     assert_same(run(later, frames[restored:]) + later.finish(), expected[restored:])
 
 
+@pytest.mark.parametrize("make", ["whole", slow("tiled")], indirect=True)
 @pytest.mark.parametrize("dtype", ["bfloat16", slow("float16")])
 def test_half_precision_survives_the_file(make, clip, tmp_path, dtype):
     model = MTUNet(dataclasses.replace(TINY, dtype=dtype))
