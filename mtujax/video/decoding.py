@@ -5,7 +5,9 @@ another moment, and moving objects show combing. bwdif of libavfilter makes such
 progressive, one for one.
 """
 
+import contextlib
 import heapq
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,24 +17,29 @@ import av
 from av.error import BlockingIOError, EOFError, FFmpegError
 
 from mtujax.common.text import counted
-from mtujax.video.media import Clock
+from mtujax.video.media import Clock, open_media
 
 _STEADY = Clock()
 _EARLY = 8  # frames after which an absent field means damage
+_LOOK = 32  # packets by which it is found out what their times are
 _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut short
 
 
 class Decoder:
     """Decodes one stream's frames in display order, replacing damaged ones."""
 
-    def __init__(self, container, stream, clock: Clock = _STEADY):
+    def __init__(
+        self, container, stream, clock: Clock = _STEADY, *, by_decoding: bool = False
+    ):
         """Takes PyAV's input container and its video stream; decodes nothing yet."""
+        # `by_decoding` as `has_times_of_decoding` finds it.
         # How many frames were replaced by the one before, each under its own timestamp
         # so that sound stays in time; and why reading ended before the end of the file.
         self.damaged, self.broken_off = 0, None
         self._container, self._stream, self._clock = container, stream, clock
         self._due = []  # timestamps of packets whose frames have not come, a heap
-        self._gaps = _has_gaps(container, stream)
+        # Whether packets without a frame are normal, so that none can be missed.
+        self._gaps = by_decoding or _has_hidden_frames(stream)
         self._given, self._last = 0, None  # how many frames, and when the last one was
         self._failures = 0  # packets that failed and whose frames are still due
         self._previous = None
@@ -109,15 +116,35 @@ class Decoder:
             yield self._previous, pts
 
 
-def _has_gaps(container, stream):
-    """Whether packets without a frame are normal, so that none can be missed."""
-    # VP8 has packets for frames that are not shown; where AVI holds B-frames, the times
-    # of its packets are not those of its frames.
+def _has_hidden_frames(stream):
     context = getattr(stream, "codec_context", None)
-    if context is None:
-        return True
-    avi = container.format.name == "avi"
-    return context.name == "vp8" or bool(avi and context.has_b_frames)
+    return context is None or context.name == "vp8"
+
+
+def has_times_of_decoding(path: Path, index: int) -> bool:
+    """Whether a stream's times are those of decoding, but it is shown in another order.
+
+    So it is with B-frames in AVI and ASF, in some MXF, and in MP4 and FLV whose writer
+    forgot the times of showing.
+    """
+    with open_media(path) as container:
+        stream = container.streams[index]
+        if not stream.codec_context.has_b_frames:
+            return False
+        if container.format.name == "avi":
+            return True
+        last = shown = float("-inf")
+        with contextlib.suppress(FFmpegError):
+            for packet in itertools.islice(container.demux(stream), _LOOK):
+                if packet.size:
+                    if packet.pts is None or packet.pts < last:
+                        return False
+                    last = packet.pts
+                for frame in packet.decode():
+                    if frame.pts is not None and frame.pts < shown:
+                        return True
+                    shown = shown if frame.pts is None else frame.pts
+    return False
 
 
 def damage_notes(replaced: int, lost: int, untimed: int) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from mtujax.video.decoding import (
     damage_notes,
     deinterlaced,
     end_notes,
+    has_times_of_decoding,
     is_interlaced,
 )
 from mtujax.video.info import TOLERANCE, Colour, Orientation, VideoInfo
@@ -64,7 +65,7 @@ class VideoReader(contextlib.AbstractContextManager):
             UserError: if it is no video, or no frame of it can be decoded.
         """
         self._path, self.name, self.late_notes = path, str(path), ()
-        self._clock = None
+        self._clock, self._by_decoding = None, False
         self.span = Fraction(0), None, None
         self._open()
         try:
@@ -149,12 +150,19 @@ class VideoReader(contextlib.AbstractContextManager):
             self._stream.thread_type = "AUTO"
             if self._clock is None:
                 format = self._container.format.name
-                self._clock = read_clock(self._path, format, self._stream.index)
+                index = self._stream.index
+                self._clock = read_clock(self._path, format, index)
+                self._by_decoding = has_times_of_decoding(self._path, index)
         self._clock = self._clock or Clock()
         self._start_decoding()
 
     def _start_decoding(self):
-        self._decoder = Decoder(self._container, self._stream, self._clock)
+        self._decoder = Decoder(
+            self._container,
+            self._stream,
+            self._clock,
+            by_decoding=self._by_decoding,
+        )
         self._decoded = self._decoder.frames()
 
     def _look_at_first(self):
@@ -268,8 +276,9 @@ class VideoReader(contextlib.AbstractContextManager):
         """Makes timestamps ascend: where missing or broken, by the mean rate."""
         step = max(1, round(1 / (self.info.rate * self.info.time_base)))
         last, self._untimed = None, 0
+        by_decoding = self._by_decoding or self._container.format.name == "avi"
         for frame, pts in frames:
-            if by_decoding := self._container.format.name == "avi":
+            if by_decoding:
                 pts = self._time_of_decoding(frame)
             if pts is None or (last is not None and pts <= last):
                 self._untimed += not by_decoding
@@ -278,7 +287,7 @@ class VideoReader(contextlib.AbstractContextManager):
             yield frame, last
 
     def _time_of_decoding(self, frame):
-        """AVI has no other times, and its first packet is at zero."""
+        """Counted from the first frame; in AVI the first packet is at zero."""
         if frame.dts is None or self._first.dts is None:
             return None
         return frame.dts - self._first.dts + self._first_pts

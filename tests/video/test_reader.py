@@ -148,6 +148,30 @@ def test_frames_without_timestamps_follow_each_other_evenly(tmp_path, name):
     assert np.abs(error).mean() < 5  # in the order of display
 
 
+def made_without_times_of_showing(path):
+    """H.264 with B-frames and sound, 60 frames of which only decoding is timed."""
+    sound = "pcm_s16le" if path.suffix == ".mxf" else "aac"
+    media.clip(path, media.scene(60), audio=sound)
+    if path.suffix in (".mp4", ".mov"):
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"ctts", b"free").replace(b"edts", b"free"))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.asf", "a.mxf", "a.mp4", "a.mov"])
+def test_where_only_decoding_is_timed_no_frame_is_added_or_moved(tmp_path, name):
+    path = made_without_times_of_showing(tmp_path / name)
+    with VideoReader(path) as reader:
+        frames, times = zip(*reader.frames(), strict=True)
+        times = np.array([float(t * reader.info.time_base) for t in times])
+        np.testing.assert_allclose(times, np.arange(60) / 25 + times[0])
+        assert times[0] < 0.1 and reader.info.notes == reader.late_notes == ()
+        wanted = media.scene(60)
+        assert np.abs(np.array(frames).astype(float) - wanted).mean() < 5
+        part = [f for f, _ in reader.frames(start=1.2, end=1.6)]
+        assert np.abs(np.array(part).astype(float) - wanted[30:40]).mean() < 5
+
+
 def test_reading_that_breaks_off_is_said(tmp_path, monkeypatch):
     class Failing:
         def __init__(self, container):
@@ -160,8 +184,8 @@ def test_reading_that_breaks_off_is_said(tmp_path, monkeypatch):
                 yield packet
 
     class BreakingOff(Decoder):
-        def __init__(self, container, stream, clock):
-            super().__init__(Failing(container), stream)
+        def __init__(self, container, stream, clock, **options):
+            super().__init__(Failing(container), stream, **options)
 
     monkeypatch.setattr(reader_module, "Decoder", BreakingOff)
     frames, _, notes = read(media.h264_mp4(tmp_path / "a.mp4"))
