@@ -5,6 +5,7 @@ the same frames. Letters: H W pixels, h w a window of them, N frames.
 """
 
 import abc
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -214,6 +215,13 @@ def builder(
     return made(data_dir=folder, file_format="array_record", **chosen)
 
 
+def current_version() -> str:
+    """Of the sets that are prepared."""
+    with extra("train"):
+        from mtujax.data.builders import VERSION
+    return str(VERSION)
+
+
 def prepared(
     name: str, *, config: str | None = None, data_dir: str | os.PathLike | None = None
 ):
@@ -255,33 +263,51 @@ class RecordFrames(DecodedFrames):
     ):
         """Opens the records; a UserError if nothing is prepared, or no such split."""
         super().__init__(threads)
-        builder = prepared(name, config=config, data_dir=data_dir)
-        self.name = f"{builder.info.full_name} in {Path(data_dir)}"
-        if split not in builder.info.splits:
-            raise no_split(self.name, split, list(builder.info.splits))
-        self.videos = tuple(
-            VideoInfo(*v) for v in builder.info.metadata["videos"][split]
-        )
-        self._starts = np.cumsum([0, *(video.frames for video in self.videos)])
-        self._records = builder.raw_source(split)
-        if len(self._records) != self._starts[-1]:
-            raise UserError(
-                f"{self.name}: damaged, as records are missing; prepare again"
+        self.name = f"{name} in {Path(data_dir)}"
+        with self._read():
+            builder = prepared(name, config=config, data_dir=data_dir)
+            self.name = f"{builder.info.full_name} in {Path(data_dir)}"
+            if split not in builder.info.splits:
+                raise no_split(self.name, split, list(builder.info.splits))
+            self.videos = tuple(
+                VideoInfo(*v) for v in builder.info.metadata["videos"][split]
             )
+            self._starts = np.cumsum([0, *(video.frames for video in self.videos)])
+            self._records = builder.raw_source(split)
+            if len(self._records) != self._starts[-1]:
+                raise ValueError("records are missing")
+
+    @contextlib.contextmanager
+    def _read(self):
+        """Names the set in what TFDS raises over damaged files: errors of any kind."""
+        try:
+            yield
+        except (UserError, OSError):
+            raise
+        except Exception as error:
+            why = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"{self.name}: damaged ({why}); `mtujax data prepare` with --overwrite "
+                "builds it again"
+            ) from error
 
     def _load(self, video, places, window):
         info, start = self.videos[video], int(self._starts[video])
         positions = sorted({frame for _, frame in places})
-        records = self._records.__getitems__([start + n for n in positions])
-        by_position = dict(zip(positions, records, strict=True))
+        with self._read():
+            records = self._records.__getitems__([start + n for n in positions])
+            by_position = dict(zip(positions, records, strict=True))
+            for position, record in by_position.items():
+                if (_text(record["video"]), int(record["frame"])) != (
+                    info.name,
+                    position,
+                ):
+                    raise ValueError(f"{info.name}, frame {position}: out of order")
+            found = {(k, n): bytes(by_position[n][k]) for k, n in places}
 
         def fetch(place):
             kind, frame = place
-            record = by_position[frame]
-            label = f"{self.name}: {info.name}, {kind} frame {frame}"
-            if (_text(record["video"]), int(record["frame"])) != (info.name, frame):
-                raise UserError(f"{label}: out of order; prepare the set again")
-            return record[kind], label
+            return found[place], f"{self.name}: {info.name}, {kind} frame {frame}"
 
         return self._decode(fetch, places, video, window)
 

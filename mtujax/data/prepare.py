@@ -25,7 +25,7 @@ from mtujax.data.array_cache import build_cache, cache_bytes, read_manifest
 from mtujax.data.check import Report, check_dataset
 from mtujax.data.datasets import PAIRS
 from mtujax.data.folders import find
-from mtujax.data.frames import builder, default_output, versions
+from mtujax.data.frames import builder, current_version, default_output, versions
 from mtujax.errors import UsageError, UserError
 
 RAW = "raw"
@@ -124,8 +124,8 @@ def _final(output, found, raw):
     folder = output / found.dataset.name / (found.config or "")
     if raw:
         return folder / RAW
-    made = builder(found.dataset.name, config=found.config, data_dir=output)
-    return folder / str(made.version)
+    # Of no builder, which would read what may be damaged.
+    return folder / current_version()
 
 
 def _refuse_existing(final, dataset, overwrite):

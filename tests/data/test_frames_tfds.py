@@ -215,6 +215,22 @@ def test_a_decoded_copy_of_an_older_version_is_refused(own, out):
         open_frames("pairs", out, split="train")
 
 
+@pytest.mark.parametrize(
+    "damaged", ["dataset_info.json", "metadata.json", "pairs-test.array_record-*"]
+)
+def test_damaged_records_are_named_and_replaced(own, out, damaged):
+    path = next(prepare_dataset("pairs", own, out).folder.glob(damaged))
+    whole = path.read_bytes()
+    middle = whole.rstrip(b"\0")[: len(whole) // 3]
+    for data in (middle, b"{", bytes(len(middle)) + whole[len(middle) :]):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=f"in {out}: damaged .*--overwrite"):
+            read = open_frames("pairs", out, split="test")
+            read.read(0, {"blurry": [0, 1]})
+    prepare_dataset("pairs", own, out, overwrite=True)
+    assert path.read_bytes() == whole
+
+
 def test_what_is_not_prepared_is_said_with_the_command(own, out):
     with pytest.raises(UserError, match="pairs/default is not prepared; `mtujax data"):
         prepared("pairs", data_dir=out)
