@@ -162,3 +162,9 @@ def listed(names: Iterable, most: int = 6, between: str = ", ") -> str:
 def counted(count: int, noun: str) -> str:
     """A number of things, as "1 frame" or "2 frames"."""
     return f"{count} {noun}{'s'[: count != 1]}"
+
+
+def printable(text: str) -> str:
+    """Text for a message: what cannot be shown, such as bytes of no UTF-8, escaped."""
+    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -48,12 +48,6 @@ def readable(packets: Iterator) -> Iterator:
         yield from packets
 
 
-def printable(text: str) -> str:
-    """Text for a message: what cannot be shown, such as bytes of no UTF-8, escaped."""
-    text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def is_cover(stream) -> bool:
     """Whether a video stream is no film: a cover picture or thumbnails of chapters."""
     return bool(stream.disposition & Disposition.attached_pic)

@@ -13,13 +13,13 @@ import av
 from av.error import FFmpegError
 from av.stream import Disposition
 
+from mtujax.common.text import printable
 from mtujax.video import media
 from mtujax.video.media import (
     ANY_BYTES,
     Clock,
     is_cover,
     open_media,
-    printable,
     readable,
 )
 

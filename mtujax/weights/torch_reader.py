@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mtujax.common.files import WEB_PAGE, digest, is_web_page
+from mtujax.common.text import printable
 from mtujax.errors import WeightsError
 from mtujax.weights.safetensors_io import finite_findings, refuse
 from mtujax.weights.torch_pickle import (
@@ -194,8 +195,8 @@ def _read(path):
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
     except ForeignError as error:
         raise WeightsError(
-            f"{path}: refused, it holds objects or code ({error}), none of which was "
-            "run; only a state dict of tensors is read"
+            f"{path}: refused, it holds objects or code ({printable(str(error))}), "
+            "none of which was run; only a state dict of tensors is read"
         ) from None
     except Exception as error:  # whatever damaged bytes make the reader raise
         if is_web_page(path):
@@ -203,7 +204,7 @@ def _read(path):
                 f"{path}: {WEB_PAGE}, not a checkpoint; get the file again"
             ) from None
         # Our own say what is wrong; the names of others would say nothing to a user.
-        why = f" ({' '.join(str(error).split())})" * (type(error) is ValueError)
+        why = f" ({printable(str(error))})" * (type(error) is ValueError)
         raise WeightsError(
             f"{path}: damaged or not a PyTorch checkpoint{why}; get it again"
         ) from None

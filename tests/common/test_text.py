@@ -1,6 +1,6 @@
 import pytest
 
-from mtujax.common.text import listed
+from mtujax.common.text import listed, printable
 
 
 @pytest.mark.parametrize(
@@ -9,3 +9,7 @@ from mtujax.common.text import listed
 )
 def test_a_message_names_the_first_and_counts_the_others(count, text):
     assert listed(range(count), 3, "; ") == text
+
+
+def test_what_cannot_be_shown_is_escaped():
+    assert printable("Caf\udce9 и\nx") == r"Caf\xe9 и\nx"

@@ -9,7 +9,7 @@ import pytest
 from av.sidedata.sidedata import Type
 
 from mtujax.errors import UserError
-from mtujax.video.media import open_media, printable, side_data
+from mtujax.video.media import open_media, side_data
 from mtujax.video.reader import VideoReader
 
 
@@ -65,10 +65,6 @@ def test_tags_of_any_bytes_are_read(tmp_path, name):
     with open_media(path) as container:
         found = [*container.metadata.values()]
     assert name == "a.ts" or "Caf\udce9" in found
-
-
-def test_what_cannot_be_shown_is_escaped():
-    assert printable("Caf\udce9 и\nx") == r"Caf\xe9 и\nx"
 
 
 def test_a_picture_in_tiles_is_refused_with_the_remedy(tmp_path):

@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from mtujax.errors import WeightsError
 from mtujax.weights.torch_pickle import ForeignError, Tensor
 from mtujax.weights.torch_reader import read_checkpoint, read_content
 
@@ -260,6 +261,13 @@ def test_any_other_global_is_refused_by_its_name(tmp_path, module, name):
         read(path)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)
+
+
+def test_a_name_that_breaks_lines_is_refused_in_one(tmp_path):
+    called = _opcodes("o\ns") + _opcodes("sys\x1btem") + b"\x93" + _opcodes(()) + b"R"
+    path = archive(tmp_path / "a.pt", {"a": called})
+    with pytest.raises(WeightsError, match=r"refused.*o\\ns\.sys\\x1btem"):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
