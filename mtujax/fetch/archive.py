@@ -1,9 +1,9 @@
 """Zip archives of others: looked at before anything is taken out of them."""
 
 import contextlib
+import errno
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -23,19 +23,30 @@ class ArchiveError(UserError):
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """Opens an archive; ArchiveError if it is damaged or has a name that leads out."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _reading(path):
+            archive = zipfile.ZipFile(path)
+        with archive:
             # Cut in its last member, it ends in that one's directory if that is a zip.
             if min((i.header_offset for i in archive.infolist()), default=1):
                 raise zipfile.BadZipFile("it is cut, or empty")
             for info in archive.infolist():
                 _check_safe(path, info)
             yield archive
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except zipfile.BadZipFile as error:
         raise _damaged(path, error) from None
-    except RuntimeError as error:
-        if "encrypted" not in str(error):
+
+
+@contextlib.contextmanager
+def _reading(path):
+    """Makes whatever damaged bytes have the reader raise one kind of error."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        raise ArchiveError(f"{path}: is encrypted, and cannot be read") from None
+        if isinstance(error, RuntimeError) and "encrypted" in str(error):
+            raise ArchiveError(f"{path}: is encrypted, and cannot be read") from None
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -113,9 +124,15 @@ def _plain(info):
 def unpack(archive: zipfile.ZipFile, info: zipfile.ZipInfo, output: Path) -> None:
     """Writes a file of an archive that is `opened`, of at most its declared size."""
     left = info.file_size
-    with archive.open(info) as source, open(output, "wb") as file:
-        while data := source.read(_CHUNK):
+    with open(output, "wb") as file:
+        for data in _chunks(archive, info):
             interrupts.check()
             if (left := left - len(data)) < 0:
                 raise zipfile.BadZipFile(f"{info.filename} is larger than declared")
             file.write(data)
+
+
+def _chunks(archive, info):
+    with _reading(archive.filename), archive.open(info) as source:
+        while data := source.read(_CHUNK):
+            yield data

@@ -1,5 +1,6 @@
 """Archives of others that must not be unpacked, and files out of those that may be."""
 
+import contextlib
 import stat
 import zipfile
 
@@ -43,6 +44,21 @@ def test_a_file_that_unpacks_to_far_more_is_refused(tmp_path):
     with pytest.raises(UserError, match="unpacks to far more"):
         with opened(path):
             pass
+
+
+@pytest.mark.parametrize("method", ["STORED", "DEFLATED", "BZIP2", "LZMA"])
+def test_any_changed_byte_is_noticed_or_harmless(tmp_path, method):
+    method = getattr(zipfile, f"ZIP_{method}")
+    members = [("x/a", b"one two three " * 9), ("b\u00e9", b"four")]
+    path, out = archive(tmp_path / "a.zip", members, method), tmp_path / "out"
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        for change in (1, 128, 255):
+            changed = bytes([whole[at] ^ change])
+            path.write_bytes(whole[:at] + changed + whole[at + 1 :])
+            with contextlib.suppress(UserError), opened(path) as file:
+                for info in file.infolist():
+                    unpack(file, info, out)
 
 
 def test_a_name_is_found_in_any_folder_but_not_twice(tmp_path):

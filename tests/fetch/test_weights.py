@@ -183,6 +183,14 @@ def test_another_network_under_the_right_name_is_refused(served, cache):
     assert not leftovers(cache) and not place_of("mtu4-reds").exists()
 
 
+def test_a_damaged_checkpoint_is_named_by_its_archive(tmp_path):
+    path = tmp_path / "mine.zip"
+    path.write_bytes(releases.packed({"RT/MTU1_GoPro.pytorch": b"no checkpoint"}))
+    said = f"{path}: MTU1_GoPro.pytorch: damaged"
+    message = refused(WeightsError, "mtu1-gopro", words=[said], source=path)
+    assert ".part" not in message
+
+
 def test_an_archive_without_the_member_is_refused(served):
     words = "MTU10_DVD.pytorch", "not in it", "--from"
     refused(UserError, "mtu10-dvd", words=words, source=served.url)
