@@ -127,6 +127,7 @@ def test_placing_twice_is_placing_once(tmp_path):
     "work",
     [
         "files",
+        "weights",
         *(pytest.param(n, marks=pytest.mark.slow) for n in ("new set", "old set")),
     ],
 )

@@ -208,8 +208,30 @@ def _nothing(_):
     pass
 
 
+def _checkpoint(folder):
+    (folder / "a.pytorch").write_bytes(b"any")
+
+
+def _convert():
+    """The command, but for what it converts."""
+    import types
+
+    from mtujax import weights
+    from mtujax.cli.weights import convert
+    from mtujax.common.files import whole_output
+
+    def written(checkpoint, output, preset):
+        with whole_output(output, folder=False) as part:
+            part.write_bytes(b"converted")
+        return types.SimpleNamespace(preset="x", parameters=1, sha256="", dropped=())
+
+    weights.convert_checkpoint = written
+    convert(Path("a.pytorch"), Path("b.safetensors"), overwrite=True)
+
+
 WORK = {
     "files": (_nothing, _write_files),
+    "weights": (_checkpoint, _convert),
     "fetch": (_nothing, _fetch),
     "new set": (_new_set, _synthesize),
     "old set": (_old_set, _synthesize),
