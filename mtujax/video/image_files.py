@@ -247,7 +247,8 @@ def _entries(exif, start):
 
 
 _OF_LIBRARY = re.compile(
-    "Corrupt JPEG|Premature end of JPEG|Invalid SOS|libjpeg|libpng"
+    "Corrupt JPEG|Premature end of JPEG|Invalid SOS|Inconsistent progression"
+    "|Warning: unknown JFIF|Unknown Adobe color|Application transferred|libjpeg|libpng"
 )
 _STDERR = threading.Lock()  # the process has only one
 

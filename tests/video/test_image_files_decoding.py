@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mtujax.errors import UserError
-from mtujax.video.image_files import decode, decode_image
+from mtujax.video.image_files import decode, decode_image, decode_noting
 from mtujax.video.image_folder import FolderReader
 
 
@@ -38,6 +38,32 @@ def test_damage_of_jpeg_frames_is_said_once_in_our_words(tmp_path, rng, capfd):
     with FolderReader(tmp_path) as reader:
         assert len(list(reader.frames())) == 2
     assert reader.late_notes == ("damaged, decoded as far as that went: a.jpg, b.jpg",)
+    assert capfd.readouterr().err == ""
+
+
+def odd_jpegs(rng):
+    """Of another version, and progressive ones that lack one of their scans."""
+    image = rng.integers(0, 256, (64, 96, 3), np.uint8)
+    plain = bytearray(cv2.imencode(".jpg", image)[1].tobytes())
+    plain[11] = 2  # the version, behind "JFIF"
+    yield bytes(plain)
+    progressive = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    data = cv2.imencode(".jpg", image, progressive)[1].tobytes()
+    first, *scans = data.split(b"\xff\xda")
+    for number in range(len(scans)):
+        kept = scans[:number] + scans[number + 1 :]
+        yield b"\xff\xda".join([first, *kept])
+
+
+def test_each_of_libjpegs_lines_is_caught(rng, capfd):
+    odd = list(odd_jpegs(rng))
+    for data in odd:
+        cv2.imdecode(np.frombuffer(data, np.uint8), -1)
+    printed = capfd.readouterr().err
+    assert "unknown JFIF" in printed and "Inconsistent progression" in printed
+    assert all(decode_noting(data, -1)[1] for data in odd[:2])
+    for data in odd:
+        decode_noting(data, -1)
     assert capfd.readouterr().err == ""
 
 
