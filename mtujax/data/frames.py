@@ -7,6 +7,7 @@ the same frames. Letters: H W pixels, h w a window of them, N frames.
 import abc
 import contextlib
 import dataclasses
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -270,8 +271,11 @@ class RecordFrames(DecodedFrames):
             if split not in builder.info.splits:
                 raise no_split(self.name, split, list(builder.info.splits))
             self.videos = tuple(
-                VideoInfo(*v) for v in builder.info.metadata["videos"][split]
+                VideoInfo(str(video), *map(operator.index, sizes))
+                for video, *sizes in builder.info.metadata["videos"][split]
             )
+            if any(min(v.height, v.width) < 1 for v in self.videos):
+                raise ValueError("a video has no size")
             self._starts = np.cumsum([0, *(video.frames for video in self.videos)])
             self._records = builder.raw_source(split)
             if len(self._records) != self._starts[-1]:
