@@ -328,8 +328,10 @@ class Restoration:
         )
         done = self.resumed
         if done:
-            target.resume([s.target for s in self._job.segments])
-            restorer.resume(self._job.state(), done)
+            with self._job.continuing():
+                target.resume([s.target for s in self._job.segments])
+                state = self._job.state()
+            restorer.resume(state, done)
         with (
             Ahead(self._decoded(done), _WAITING) as frames,
             Behind(lambda frame: self._write(target, frame), _WAITING) as behind,

@@ -7,6 +7,7 @@ W pixels, h w motion grid.
 
 import contextlib
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -14,7 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mtujax.common.files import Made, publish, staged
+from mtujax.common.files import (
+    Made,
+    digest,
+    file_digest,
+    natural_key,
+    publish,
+    staged,
+)
 from mtujax.common.text import nearest
 from mtujax.config import DTYPES, MOTION_STRIDE, SCENE_THRESHOLD
 from mtujax.deblur.comparison import VIEWS, compare, motion_picture, view_size
@@ -28,6 +36,7 @@ from mtujax.video.pipe import RawWriter, standard_stream
 from mtujax.video.side_streams import Extras
 from mtujax.video.writer import Part, VideoWriter, join
 
+_AGAIN = "--overwrite starts over"
 _LEAST_TILE = 16  # cells; smaller tiles would be nothing but overlap
 
 
@@ -121,10 +130,13 @@ class VideoSink:
         self._parts, self._writer = [], None
 
     def resume(self, segments: list[dict]) -> None:
-        """Takes over the parts of finished segments, from `end_segment`."""
+        """Takes over the parts of finished segments; UserError if one is damaged."""
         for segment in segments:
-            name = segment["path"]
-            self._parts.append(Part(**(segment | {"path": self._folder / name})))
+            path = self._folder / segment["path"]
+            if not path.is_file() or file_digest(path) != segment["sha256"]:
+                raise UserError(f"{path}: damaged or missing; {_AGAIN}")
+            part = {k: v for k, v in segment.items() if k != "sha256"}
+            self._parts.append(Part(**(part | {"path": path})))
 
     def write(self, frame: np.ndarray, pts: int) -> None:
         """Encodes [H, W, 3] RGB, uint8 or float in [0, 1], with its timestamp."""
@@ -143,7 +155,8 @@ class VideoSink:
         reorder, self._writer = self._writer.reorder, None
         part = Part(self._path, self._first, self._last, reorder)
         self._parts.append(part)
-        return dataclasses.asdict(part) | {"path": part.path.name}
+        kept = {"path": part.path.name, "sha256": file_digest(part.path)}
+        return dataclasses.asdict(part) | kept
 
     @contextlib.contextmanager
     def made(
@@ -174,13 +187,31 @@ class FolderSink(FolderWriter):
         """Makes a folder for the frames next to other unfinished work."""
         super().__init__(folder / "frames")
         self._path.mkdir(exist_ok=True)
+        self._names = []  # since the last segment
 
     def resume(self, segments: list[dict]) -> None:
-        """Does nothing: finished frames are there, others are written again."""
+        """Checks the frames of finished segments; UserError if one is damaged."""
+        names = iter(sorted((p.name for p in self._path.iterdir()), key=natural_key))
+        for segment in segments:
+            some = list(itertools.islice(names, segment["frames"]))
+            if self._digest(some) != segment["sha256"]:
+                raise UserError(
+                    f"{self._path}: finished frames are damaged or missing; {_AGAIN}"
+                )
+
+    def write(self, frame: np.ndarray, kind: ImageKind) -> None:
+        """Writes one frame, as `FolderWriter` does."""
+        super().write(frame, kind)
+        self._names.append(kind.name)
 
     def end_segment(self) -> dict:
-        """Returns an empty dict, as there is nothing to be noted."""
-        return {}
+        """Returns what `resume` needs, as JSON values."""
+        names, self._names = self._names, []
+        return {"frames": len(names), "sha256": self._digest(names)}
+
+    def _digest(self, names):
+        found = (f"{name} {file_digest(self._path / name)}" for name in names)
+        return digest(os.fsencode("\n".join(found)))
 
     @contextlib.contextmanager
     def made(self, output: Path, **_) -> Iterator[Made]:

@@ -12,7 +12,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ class Job(contextlib.AbstractContextManager):
         # Frames, cuts and size of an output that a killed process had made, and that is
         # complete now (None if there is work to do); whether it published a part.
         self.published, self.replaces = None, False
-        self._complete = False
+        self._complete, self._damaged = False, False
         made = not self.folder.exists()
         with contextlib.ExitStack() as stack:
             self.folder.mkdir(exist_ok=True)
@@ -114,7 +114,7 @@ class Job(contextlib.AbstractContextManager):
         with self._held:
             if error is None or not (note := self._kept()):
                 self._remove()
-            else:
+            elif not self._damaged:
                 error.add_note(note)
         if os.name == "nt" and not self.segments:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -155,6 +155,13 @@ class Job(contextlib.AbstractContextManager):
             self.segments.append(_Segment(**segment, state=file_digest(path)))
             self._store()
             self._state(number - 1).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def continuing(self) -> Iterator[None]:
+        """Reads what is kept within it: `--resume` is no remedy if that fails."""
+        self._damaged = True
+        yield
+        self._damaged = False
 
     def state(self) -> dict[str, np.ndarray]:
         """Loads the state after the last finished segment, as given to `finish`."""

@@ -102,6 +102,17 @@ def test_a_job_killed_in_any_moment_is_as_far_as_its_manifest_says(tmp_path):
         np.testing.assert_array_equal(job.state()["x"], [0, 0, 0])
 
 
+def test_a_damaged_state_is_said_with_the_one_remedy(tmp_path):
+    interrupt(tmp_path / "out.mp4")
+    (tmp_path / "out.mp4.part" / "state-2.npz").write_bytes(b"x")
+    with pytest.raises(UserError, match="state-2.npz: .*--overwrite") as caught:
+        with Job(tmp_path / "out.mp4", SETTINGS, resume=True) as job:
+            with job.continuing():
+                job.state()
+    assert not hasattr(caught.value, "__notes__")
+    assert (tmp_path / "out.mp4.part" / "part-0").exists()
+
+
 def test_a_full_disk_keeps_the_segments_before(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -68,6 +68,30 @@ def test_a_run_can_be_interrupted_again_and_again(source, tmp_path, tiny):
     assert output.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize(
+    "name, kept", [("out.mkv", "motion-00000.nut"), ("out", "frames/frame_000003.png")]
+)
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_finished_work_that_is_damaged_is_named(
+    source, tmp_path, tiny, name, kept, damage
+):
+    output, motion = tmp_path / name, tmp_path / "motion.mkv"
+    with pytest.raises(KeyboardInterrupt):
+        restore(source, output, tiny, save_motion=motion, progress=interrupted(12))
+    path = tmp_path / f"{name}.part" / kept
+    data = path.read_bytes()
+    changed = data[:-30] + bytes([data[-30] ^ 1]) + data[-29:]
+    path.write_bytes(data[:-9] if damage == "cut" else changed)
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(UserError, match="damaged or missing; --overwrite") as caught:
+        restore(source, output, tiny, save_motion=motion, resume=True)
+    assert str(path.parent) in str(caught.value)
+    assert not hasattr(caught.value, "__notes__")
+    restore(source, output, tiny, save_motion=motion, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == sorted([motion, output])
+
+
 def test_a_range_and_a_motion_video_are_resumed_too(source, tmp_path, tiny):
     done = {}
     for name in ("whole", "out"):
