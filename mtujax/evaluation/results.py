@@ -52,7 +52,7 @@ from mtujax.common.dataclass_json import (
     to_dict,
     write_json,
 )
-from mtujax.common.files import one_at_a_time, publish, staged, whole_output
+from mtujax.common.files import irregular, one_at_a_time, publish, staged, whole_output
 from mtujax.config import ModelConfig
 from mtujax.data.frames import VideoInfo
 from mtujax.errors import UserError
@@ -191,6 +191,8 @@ def read_results(path: str | os.PathLike) -> Evaluation:
 def read_file(path: str | os.PathLike, readers: Mapping[str, Callable[[dict], T]]) -> T:
     """Reads a results file by the reader of its kind; a UserError names the file."""
     path = Path(path)
+    if what := irregular(path):
+        raise UserError(f"{path}: is a {what}, not a file")
     try:
         values = read_json(path)
     except FileNotFoundError:

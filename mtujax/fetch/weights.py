@@ -7,7 +7,14 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtujax.common.files import digest, file_digest, make_folder, staged, sweep
+from mtujax.common.files import (
+    digest,
+    file_digest,
+    irregular,
+    make_folder,
+    staged,
+    sweep,
+)
 from mtujax.common.text import nearest
 from mtujax.errors import (
     UnknownWeightsError,
@@ -97,6 +104,8 @@ def fetch_weights(
         kept = source is not None and not is_url(source)
         if kept:
             path = Path(source)
+            if what := irregular(path):
+                raise UserError(f"{path}: is a {what}, not a file")
             origin = path.name
             if not path.exists():
                 raise UserError(

@@ -13,7 +13,7 @@ import safetensors
 import safetensors.numpy
 
 from mtujax.common.dataclass_json import parse_json
-from mtujax.common.files import whole_output
+from mtujax.common.files import irregular, whole_output
 from mtujax.errors import UnknownWeightsError, UnwritableError, WeightsError
 
 
@@ -162,6 +162,8 @@ def _shape(part):
 
 
 def _opened(path):
+    if kind := irregular(path):
+        raise WeightsError(f"{path}: is a {kind}, not a .safetensors file")
     if not path.exists():
         raise WeightsError(f"{path}: no such file")
     if path.is_dir():

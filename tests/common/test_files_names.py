@@ -51,3 +51,29 @@ def test_a_name_that_is_too_long_is_refused_before_any_work(tmp_path):
     output = tmp_path / ("x" * 252 + ".mp4")
     with pytest.raises(UserError, match="a name of 256 bytes, but here are 255"):
         check_place(output, folder=False)
+
+
+def _read_weights(path):
+    from mtujax.weights.safetensors_io import read_header
+
+    read_header(path)
+
+
+def _read_results(path):
+    from mtujax.evaluation.results import read_results
+
+    read_results(path)
+
+
+def _fetch(path):
+    from mtujax.fetch.weights import fetch_weights
+
+    fetch_weights(["mtu1-gopro"], source=path)
+
+
+@pytest.mark.parametrize("read", [_read_weights, _read_results, _fetch])
+def test_other_inputs_are_not_waited_for_either(tmp_path, monkeypatch, read):
+    monkeypatch.setenv("MTUJAX_CACHE", str(tmp_path / "cache"))
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="a.safetensors: is a pipe"):
+        read(tmp_path / "a.safetensors")
