@@ -135,10 +135,10 @@ class MTUNet(nn.Module):
         return _next_state(state, units, train), _outputs(units, height, width, train)
 
     def _steered(self, window, blur):
-        """Samples along the motion, the spectrum, and features of both; or none."""
+        """Samples along the motion, the spectrum, and features of both, or None."""
         cfg = self.config
         if not cfg.motion_samples:
-            return None, None, []
+            return None, None, None
         place = {"lookback": cfg.lookback, "patch": cfg.patch}
         if blur is None:
             blur = window_blur(window, with_spectrum=cfg.exposure_spectrum, **place)
@@ -150,10 +150,11 @@ class MTUNet(nn.Module):
             **place,
         )
         if not cfg.exposure_spectrum:
-            return along, None, [features]
+            return along, None, features
         shape = (*features.shape[:3], EXPOSURE_FREQUENCIES)
         everywhere = jnp.broadcast_to(blur.spectrum[:, None, None], shape)
-        return along, blur.spectrum, [features, everywhere]
+        features = jnp.concatenate([features, everywhere], axis=-1)
+        return along, blur.spectrum, features
 
     def _input_features(self, state, window, steered):
         """Structure features [B, H' / p, W' / p, C], the first unit's input with 2C."""
@@ -164,14 +165,16 @@ class MTUNet(nn.Module):
         past = [window[:, k] for k in range(cfg.lookback)]
         future = [window[:, cfg.lookback + 1 + k] for k in range(cfg.lookahead)]
         temporal = jnp.concatenate([*past, restored, *future], axis=-1)
-        like = {"activation": cfg.activation, "dtype": cfg.dtype}
-        structure = Conv(cfg.channels, name="structure", **like)(
+        layer = functools.partial(
+            Conv, cfg.channels, activation=cfg.activation, dtype=cfg.dtype
+        )
+        structure = layer(name="structure")(
             space_to_depth(window[:, cfg.lookback], cfg.patch)
         )
-        temporal = [space_to_depth(temporal, cfg.patch), *steered]
-        temporal = Conv(cfg.channels, name="temporal", **like)(
-            jnp.concatenate(temporal, axis=-1)
-        )
+        if steered is not None:  # a patch's own: its samples lie around it already
+            like = {"kernel": 1, "padding": 0, "activation": None}
+            steered = layer(name="steered", **like)(steered)
+        temporal = layer(name="temporal")(space_to_depth(temporal, cfg.patch), steered)
         return structure, jnp.concatenate([structure, temporal], axis=-1)
 
 

@@ -39,8 +39,8 @@ class Conv(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps x [B, H, W, C] to [B, H // stride, W // stride, O]."""
+    def __call__(self, x: jax.Array, more: jax.Array | None = None) -> jax.Array:
+        """Maps x [B, H, W, C] to [B, H // stride, W // stride, O], plus `more`."""
         y = nn.Conv(
             self.features,
             (self.kernel, self.kernel),
@@ -51,6 +51,7 @@ class Conv(nn.Module):
             conv_general_dilated=conv_general_dilated,
             name="conv",
         )(x)
+        y = y if more is None else y + more
         return activate(y, self.activation)
 
 
@@ -155,25 +156,23 @@ class DeblurLayer(nn.Module):
     ) -> jax.Array:
         """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it."""
         # With samples `along` the motion [B, H, W, p p, S] the layer also outputs a
-        # weight for each: a filter per pixel, whose result is added to all three
-        # colours. `spectrum` [B, F] of the blur adds to these weights what it alone
-        # suggests.
+        # filter of S weights for each place, whose result at each of its pixels is
+        # added to all three colours. `spectrum` [B, F] of the blur adds to these
+        # weights what it alone suggests.
         count = 0 if along is None else along.shape[-1]
-        channels = (3 + count) * self.patch**2
-        layer = Conv(channels, activation=None, dtype=self.dtype, name="layer")
+        colours = 3 * self.patch**2
+        layer = Conv(colours + count, activation=None, dtype=self.dtype, name="layer")
         image = layer(features).astype(jnp.float32)
         if along is not None:
-            image = image.reshape(*image.shape[:3], self.patch**2, 3 + count)
-            weights = image[..., 3:]
+            image, weights = jnp.split(image, [colours], axis=-1)
             if spectrum is not None:
                 shape = (spectrum.shape[-1], count)
                 kernel = self.param("exposure", nn.initializers.zeros, shape)
                 kernel = kernel.astype(jnp.float32)
                 usual = jnp.dot(spectrum, kernel, precision=lax.Precision.HIGHEST)
-                weights = weights + usual.reshape(-1, 1, 1, 1, count)
-            filtered = jnp.sum(weights * along, axis=-1, keepdims=True)
-            image = image[..., :3] + _FILTER_SCALE * filtered
-            image = image.reshape(*image.shape[:3], -1)
+                weights = weights + usual[:, None, None]
+            filtered = jnp.sum(weights[..., None, :] * along, axis=-1)
+            image = image + _FILTER_SCALE * jnp.repeat(filtered, 3, axis=-1)
         image = depth_to_space(image, self.patch)
         return blurry + image if self.residual_learning else image
 

@@ -30,11 +30,11 @@ def steered_channels(config: ModelConfig) -> int:
 
 def steered_input(
     window: torch.Tensor, config: ModelConfig
-) -> tuple[torch.Tensor | None, torch.Tensor | None, list[torch.Tensor]]:
+) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
     """What a network takes of samples along the motion: `along`, spectrum, features."""
-    # Window [B, K, 3, H, W], spectrum [B, F]; None, None and [] for what is not taken.
+    # Window [B, K, 3, H, W], spectrum [B, F]; None for what is not taken.
     if not config.motion_samples:
-        return None, None, []
+        return None, None, None
     before, current, after = middle(window, config.lookback)
     motion = frame_motion(before, current, after, patch=config.patch)
     along, features = steered_samples(
@@ -46,10 +46,10 @@ def steered_input(
         neighbour_samples=config.neighbour_samples,
     )
     if not config.exposure_spectrum:
-        return along, None, [features]
+        return along, None, features
     spectrum = blur_spectrum(current, motion)
     everywhere = spectrum[..., None, None].expand(-1, -1, *features.shape[2:])
-    return along, spectrum, [features, everywhere]
+    return along, spectrum, torch.cat([features, everywhere], dim=1)
 
 
 @torch.no_grad()

@@ -107,11 +107,13 @@ class TorchMTUNet(nn.Module):
         c, units, image = config.channels, config.num_units, 3 * config.patch**2
         conv = functools.partial(_conv, config.activation)
         steered = steered_channels(config)
-        out = image + config.filter_taps * config.patch**2
+        out = image + config.filter_taps
         self.config = config
         self.match = match_banded if implementation == "banded" else match_loop
         self.base_conv = conv(image, c, 3)
-        self.inp_prev_conv = conv(image * config.window + steered, c, 3)
+        self.inp_prev_conv = conv(image * config.window, c, 3)
+        if steered:
+            self.inp_steered = nn.Conv2d(steered, c, 1)
         self.HGs = nn.ModuleList(DetailNetwork(config) for _ in range(units))
         self.motion_layer = nn.ModuleList(
             conv(c, 2 * c, 5, stride=MOTION_STRIDE)
@@ -222,8 +224,11 @@ class TorchMTUNet(nn.Module):
         patch = self.config.patch
         blurry = space_to_depth(window[:, back], patch)
         structure = self.base_conv(blurry.to(dtype))
-        images = torch.cat([space_to_depth(images, patch), *steered], dim=1)
-        temporal = self.inp_prev_conv(images.to(dtype))
+        layer, activation = self.inp_prev_conv
+        temporal = layer(space_to_depth(images, patch).to(dtype))
+        if steered is not None:
+            temporal = temporal + self.inp_steered(steered.to(dtype))
+        temporal = activation(temporal)
         return structure, torch.cat([structure, temporal], dim=1)
 
     def _motion_features(self, place, structure, detail):
@@ -258,13 +263,14 @@ class TorchMTUNet(nn.Module):
 
     def _image(self, layer, features, blurry, along, usual=None):
         p, pattern = self.config.patch, "b (p q c) h w -> b c (h p) (w q)"
-        image = einops.rearrange(layer(features).float(), pattern, p=p, q=p)
+        image, weights = layer(features).float().tensor_split([3 * p**2], dim=1)
+        image = einops.rearrange(image, pattern, p=p, q=p)
         if along is not None:
-            weights = image[:, 3:]
             if usual is not None:
                 weights = weights + usual[..., None, None]
+            weights = weights.repeat_interleave(p, 2).repeat_interleave(p, 3)
             filtered = (weights * along).sum(dim=1, keepdim=True)
-            image = image[:, :3] + FILTER_SCALE * filtered
+            image = image + FILTER_SCALE * filtered
         return blurry + image if self.config.residual_learning else image
 
 

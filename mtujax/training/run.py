@@ -88,33 +88,31 @@ def _with_window(kernel, there, here):
     """The temporal layer's kernel for another window; new frames weigh nothing."""
     side = there.patch**2
     places = [range(-cfg.lookback, cfg.lookahead + 1) for cfg in (there, here)]
-    frames, others = jnp.split(kernel, [3 * side * len(places[0])], axis=2)
-    frames = einops.rearrange(frames, "h w (s f c) o -> f h w s c o", s=side, c=3)
+    frames = einops.rearrange(kernel, "h w (s f c) o -> f h w s c o", s=side, c=3)
     known = dict(zip(places[0], frames, strict=True))
     kept = [known.get(place, jnp.zeros_like(frames[0])) for place in places[1]]
-    kept = einops.rearrange(kept, "f h w s c o -> h w (s f c) o")
-    return jnp.concatenate([kept, others], axis=2)
+    return einops.rearrange(kept, "f h w s c o -> h w (s f c) o")
 
 
 def rescaled_params(params: dict, *, filter_taps: int = 0) -> dict:
     """Rescales drawn weights, so that a few thousand updates are enough to learn."""
+
     # The published 0.03, which a million updates overcome, makes features fade from
     # layer to layer and leaves them to the image's brightness, though blur is in its
     # detail. Here kernels see differences only (their mean is 0), features keep their
     # size, and the layers that give images or end a residual block start small. The
     # filters that weight motion samples start at 0: the first frames would cost more
     # than they gain.
-    colours = np.arange(3 + filter_taps) < 3
-
     def rescale(path, kernel):
         names = [part.key for part in path]
         if names[-1] != "kernel":
             return kernel
         if "deblur" in names:
-            outputs = np.tile(colours, kernel.shape[-1] // len(colours))
-            return 0.02 * kernel * outputs.reshape(1, 1, 1, -1)
+            colours = np.arange(kernel.shape[-1]) < kernel.shape[-1] - filter_taps
+            return 0.02 * kernel * colours.reshape(1, 1, 1, -1)
         first = names[0] in ("structure", "temporal")
-        kernel = kernel - kernel.mean((0, 1) if first else (0, 1, 2), keepdims=True)
+        if names[0] != "steered":  # which reads differences, of order 1
+            kernel = kernel - kernel.mean((0, 1) if first else (0, 1, 2), keepdims=True)
         # Each output of a transposed convolution sums 4 of its 16 taps.
         taps = 4 if names[-2].startswith("decode") else kernel.shape[0] ** 2
         gain = np.sqrt(2.0 / (taps * kernel.shape[2])) / 0.03

@@ -68,6 +68,8 @@ def name_findings(
 def torch_names(config: ModelConfig) -> Names:
     """The rename table, in the order of the forward pass; inference parameters only."""
     layers = {"base_conv.0": "structure", "inp_prev_conv.0": "temporal"}
+    if config.motion_samples:
+        layers["inp_steered"] = "steered"
     for i in range(config.num_units):
         network, unit = f"HGs.{i}", f"unit_{i}"
         for k in (1, 2, 3):

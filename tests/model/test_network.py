@@ -18,8 +18,8 @@ COUNTS = {
     "mtu4": 2_035_829,
     "mtu10": 5_031_341,
     "mtu10_l": 13_802_547,
-    "fast": 868_972,  # of our own, as the next
-    "fast_live": 858_604,
+    "fast": 814_940,  # of our own, as the next
+    "fast_live": 804_572,
 }
 
 

@@ -60,18 +60,25 @@ def test_the_form_has_the_layers_and_multiply_adds_that_it_says():
     )
     model = MTUNet(config)
     params = inference_params(lively_params(model))
-    # 15 channels of images and (2 x 8 + 6) of samples in each of 4 pixels, and motion.
+    # (2 x 8 + 6) samples of each of 4 pixels, and motion; a filter for all four.
     first = params["temporal"]["conv"]["kernel"]
     last = params["unit_0"]["deblur"]["layer"]["conv"]["kernel"]
-    assert first.shape == (3, 3, 4 * (15 + 22) + 3, 32)
-    assert last.shape == (3, 3, 32, 4 * (3 + 16))
+    steered = params["steered"]["conv"]["kernel"]
+    assert first.shape == (3, 3, 4 * 15, 32)
+    assert steered.shape == (1, 1, 4 * 22 + 3, 32)
+    assert last.shape == (3, 3, 32, 4 * 3 + 16)
     assert params["unit_0"]["detail"]["encode_1"]["conv"]["kernel"].shape[:2] == (3, 3)
     found = network_operations(model, params, 1, 64, 96)
     full, half, quarter = 32 * 48, 16 * 24, 8 * 12
-    layers = [(full, 9, 12, 32), (full, 9, 151, 32), (full, 9, 64, 32)]
-    layers += [(half, 9, 32, 32), (quarter, 9, 32, 64), (quarter, 9, 64, 64)]
+    layers = [(full, 9, 12, 32), (full, 9, 60, 32), (full, 1, 91, 32)]
+    layers += [
+        (full, 9, 64, 32),
+        (half, 9, 32, 32),
+        (quarter, 9, 32, 64),
+        (quarter, 9, 64, 64),
+    ]
     layers += [(9 * 13, 4, 64, 4 * 32), (17 * 25, 4, 32, 4 * 32)]
-    layers += [(quarter, 25, 32, 64), (full, 9, 32, 76)]
+    layers += [(quarter, 25, 32, 64), (full, 9, 32, 28)]
     grey = 3 * 64 * 96 * 3  # of three frames
     assert found.convolutions == grey + sum(np.prod(layer) for layer in layers)
 
