@@ -76,7 +76,7 @@ weights: $(READY)
 	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/training.md" >&2; exit 2; }
 	form=$$($(BIN)/python -c 'import jax; print("cpu" if jax.default_backend() == "cpu" else "gpu")') && \
 	$(BIN)/python train.py --config=configs/$(RECIPE).py:$$form --config.data.path='$(PHOTOS)' --config.run='$(RUN)' $(FLAGS)
-	$(BIN)/mtujax export '$(RUN)' '$(RUN)/$(patsubst live,mtu1_live,$(patsubst bundled_%,%,$(RECIPE))).safetensors' --overwrite
+	$(BIN)/mtujax export '$(RUN)' '$(RUN)/$(patsubst bundled_%,%,$(RECIPE)).safetensors' --overwrite
 
 TRAIN_ON = $(BIN)/python scripts/train_on.py $(1) --recipe '$(RECIPE)' $(if $(HOME_DIR),--home '$(HOME_DIR)')
 

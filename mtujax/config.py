@@ -182,7 +182,7 @@ PRESETS: dict[str, ModelConfig] = PUBLISHED | {
 """The released networks and two of our own, for files and (causal) for live video."""
 
 
-DEFAULT_WEIGHTS, LIVE_WEIGHTS = "fast", "mtu1_live"
+DEFAULT_WEIGHTS, LIVE_WEIGHTS = "fast", "fast_live"
 """Default bundled weights, for files and for live video."""
 
 

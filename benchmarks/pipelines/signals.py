@@ -27,9 +27,9 @@ COMMANDS = {
     "prepare": "mtujax data prepare pairs set --raw --output {out}",
     "show": "mtujax data show pairs set {out}.png",
     "train": "train.py --config=smoke --config.run={out}",
-    "eval": "eval.py --weights=mtu1 --dataset=pairs --path=set --out={out}",
-    "bench": "mtujax bench --weights mtu1 --size 320x180",
-    "export": "mtujax export mtu1 {out} --stablehlo",
+    "eval": "eval.py --weights=fast_live --dataset=pairs --path=set --out={out}",
+    "bench": "mtujax bench --weights fast_live --size 320x180",
+    "export": "mtujax export fast_live {out} --stablehlo",
     "weights": "mtujax weights",
 }
 LIMIT = 2.0

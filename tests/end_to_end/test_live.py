@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from camera import EXAMPLES, Camera, frame
 
+from mtujax.config import PRESETS
 from mtujax.deblur.comparison import compare
 from mtujax.errors import UsageError, UserError
 from mtujax.model.stream import Stream
@@ -97,6 +98,10 @@ def test_statistics_are_of_all_frames_and_the_line_of_the_last_second(
         f"latency, look-ahead 2: p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms",
         f"step: p50 {p50 / 10:.1f}, p95 {p95 / 10:.1f}, p99 {p99 / 10:.1f} ms",
     ]
+
+
+def test_unless_weights_are_named_no_frame_waits_for_another(live):
+    assert PRESETS[live.parse(["0"]).weights].lookahead == 0
 
 
 def test_a_file_comes_out_as_the_stream_restores_it(

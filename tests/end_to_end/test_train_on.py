@@ -172,11 +172,8 @@ def test_what_cannot_be_exported_is_told(choose, folder):
 
 
 def test_without_a_run_the_bundled_weights_of_the_network_begin(scripts, tmp_path):
-    recipes = {"mtu1": "bundled_mtu1", "mtu1_live": "bundled_live"}
-    there = {w.name for w in bundled()}
-    for name in there:  # which these are changes with time
-        recipe = recipes.get(name, f"bundled_{name}")
-        file = f"configs/{recipe}.py:gpu"  # bfloat16
+    for name in [w.name for w in bundled()]:  # which these are changes with time
+        file = f"configs/bundled_{name}.py:gpu"  # bfloat16
         start = scripts[1].choose(tmp_path, file, [])
         assert start.run == tmp_path / "run-001"
         assert start.flags == (f"--config.init_from={name}",)

@@ -12,7 +12,7 @@ import safetensors
 import safetensors.numpy
 from places import ROOT
 
-from mtujax.config import ModelConfig
+from mtujax.config import DEFAULT_WEIGHTS, LIVE_WEIGHTS, PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, UsageError, WeightsError
 from mtujax.model.network import MTUNet, expected_shapes, init_params
 from mtujax.weights import files as weights
@@ -132,8 +132,18 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(assets):
 
 
 def test_the_weights_in_the_package_can_all_be_loaded():
-    for entry in bundled():
-        load(entry.name)
+    found = {entry.name: load(entry.name)[0].config for entry in bundled()}
+    assert found == {name: PRESETS[name] for name in found}
+    assert {DEFAULT_WEIGHTS, LIVE_WEIGHTS} <= found.keys()
+
+
+def test_a_published_network_without_weights_is_answered_with_what_brings_them():
+    with pytest.raises(UnknownWeightsError) as caught:
+        load("mtu1")
+    message = str(caught.value)
+    assert f"bundled: {', '.join(entry.name for entry in bundled())};" in message
+    assert "`mtujax fetch mtu1-gopro` (or -dvd, -reds)" in message
+    assert "\n" not in message
 
 
 def test_scores_in_the_package_are_those_of_its_files_as_they_were_measured():
@@ -141,6 +151,7 @@ def test_scores_in_the_package_are_those_of_its_files_as_they_were_measured():
     for entry in bundled():
         sha256 = hashlib.sha256(entry.path.read_bytes()).hexdigest()
         assert entry.metadata["sha256"] == sha256
+        assert {"description", "licence", "training"} <= entry.metadata.keys()
         *_, path = sorted(results.glob(f"bundled-{entry.name}-{sha256[:8]}-*.json"))
         found = json.loads(path.read_text())["evaluations"]
         assert found["restored"]["method"]["sha256"] == sha256
