@@ -316,7 +316,7 @@ def test_records_out_of_order_are_noticed(own, tmp_path):
     shards[1].rename(shards[0])
     first.rename(shards[1])
     source = open_frames("pairs", tmp_path / "out", split="train")
-    with pytest.raises(UserError, match="kitchen, blurry frame 0: out of order"):
+    with pytest.raises(UserError, match=r"damaged \(kitchen, frame 0: out of order\)"):
         source.read(0, {"blurry": [0]})
 
 
