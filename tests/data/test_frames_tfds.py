@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 import sets
+from disks import full_disk
 from filelock import FileLock
-from logs import full_disk
 
 from mtujax.cli import data as data_command
 from mtujax.data import prepare as preparing

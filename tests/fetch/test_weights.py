@@ -1,9 +1,7 @@
 """The authors' weights by name, from a server of our own."""
 
-import contextlib
 import hashlib
 import os
-import resource
 
 import filelock
 import killing
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import recordings
 import releases
+from disks import full_disk
 from serving import serving
 
 from mtujax.cli.app import main
@@ -229,22 +228,12 @@ def test_a_page_that_was_saved_as_the_file_is_called_one(tmp_path, name):
     assert (tmp_path / name).exists()
 
 
-@contextlib.contextmanager
-def largest_file(size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_is_one_line_and_loses_nothing(served, members, capsys):
     served.data = members["MTU1_GoPro.pytorch"]
     words = "fetch", "mtu1-gopro", "--from", served.url, "--accept-licence"
     for _ in ("download", "conversion"):
         place_of("mtu1-gopro").unlink(missing_ok=True)
-        with largest_file(1 << 20):
+        with full_disk(1 << 20):
             status, _, error = run(capsys, *words)
         line = error.splitlines()[-1]
         assert status == 1 and line.startswith("mtujax: error: ")

@@ -1,7 +1,4 @@
-"""Short logs, and a disk that is full, for the tests of the logbook."""
-
-import contextlib
-import resource
+"""Short logs for the tests of the logbook."""
 
 import jax.numpy as jnp
 
@@ -27,14 +24,3 @@ def open_book(folder, **settings):
 def train(log, steps, value=1.0, **more):
     for step in steps:
         log.update(step, {"deblur": jnp.float32(value)} | more, {"skipped": 0})
-
-
-@contextlib.contextmanager
-def full_disk(limit):
-    """Files cannot grow beyond so many bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)

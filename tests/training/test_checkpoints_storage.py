@@ -1,8 +1,8 @@
 """Checkpoints and the storage below: full disks, folders far away or out of reach."""
 
+import contextlib
 import errno
 import os
-import resource
 import sys
 import threading
 
@@ -10,6 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 import saving
+from disks import full_disk
 from saving import EXTRA, save_all
 from states import assert_same, like, make_state
 
@@ -60,10 +61,9 @@ def test_a_rating_out_of_reach_does_not_cost_the_best(copy, monkeypatch):
 @pytest.fixture
 def small_files():
     """No file may grow beyond 40 kB, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with contextlib.ExitStack() as disk:
+        disk.enter_context(full_disk(40_000))
+        yield disk.close
 
 
 LARGE = {"x": np.frombuffer(np.random.default_rng(0).bytes(400_000), np.uint8)}

@@ -5,7 +5,8 @@ import io
 
 import jax.numpy as jnp
 import pytest
-from logs import full_disk, open_book, train
+from disks import full_disk
+from logs import open_book, train
 
 from mtujax.errors import UserError
 from mtujax.training.log_files import Table

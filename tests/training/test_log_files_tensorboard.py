@@ -9,7 +9,8 @@ import time
 import cv2
 import numpy as np
 import pytest
-from logs import full_disk, open_book, train
+from disks import full_disk
+from logs import open_book, train
 from places import HELPERS
 
 from mtujax.training import log_files
@@ -156,7 +157,8 @@ def test_a_folder_that_cannot_be_made_costs_the_curves_alone(book, run, stream):
 FAILS = """
 import io, sys, numpy as np
 sys.path.insert(0, sys.argv[1])
-from logs import full_disk, open_book
+from disks import full_disk
+from logs import open_book
 image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
 with full_disk(20_000), open_book(sys.argv[2]) as log:
     for step in range(10):

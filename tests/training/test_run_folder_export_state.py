@@ -1,5 +1,4 @@
 import json
-import resource
 import shutil
 
 import jax
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
+from disks import full_disk
 from states import assert_same, leaves, like, make_state
 
 from mtujax.errors import UserError
@@ -134,12 +134,8 @@ def test_what_stands_there_is_kept(copy, tmp_path):
 
 
 def test_a_full_disk_leaves_what_was_there(copy):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(UserError, match=r"cannot be written \(File too large\)"):
-            write_state(make_state(2), {}, copy, overwrite=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    told = pytest.raises(UserError, match=r"cannot be written \(File too large\)")
+    with full_disk(1000), told:
+        write_state(make_state(2), {}, copy, overwrite=True)
     assert [path.name for path in copy.parent.iterdir()] == ["state.safetensors"]
     assert_same(read_state(copy, like())[0], make_state(1))

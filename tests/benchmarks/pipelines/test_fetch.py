@@ -1,12 +1,8 @@
 """The benchmark of reading checkpoints and of downloads, run small."""
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from places import ROOT
+from measured import quick_run
 
 from benchmarks.pipelines.fetch import write_checkpoint
 from mtujax.weights.torch_reader import read_checkpoint
@@ -24,11 +20,7 @@ def test_its_checkpoint_is_one(tmp_path):
 
 @pytest.mark.slow
 def test_reading_and_fetching_are_measured(tmp_path):
-    module = ["-m", "benchmarks.pipelines.fetch"]
-    command = [sys.executable, *module, "--quick", "--json", tmp_path]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (file,) = tmp_path.iterdir()
-    found = json.loads(file.read_text())
+    found, _ = quick_run("pipelines.fetch", tmp_path)
     for row in (*found["reading"].values(), found["fetching"]["download"]):
         assert row["s"] > 0 and row["CPU s"] >= 0
     assert found["reading"]["mtujax"]["peak MB"] > 20

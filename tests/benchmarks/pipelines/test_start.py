@@ -1,20 +1,12 @@
 """The benchmark of starts, run small."""
 
-import json
-import subprocess
-import sys
-
 import pytest
-from places import ROOT
+from measured import quick_run
 
 
 @pytest.mark.slow
 def test_a_later_start_compiles_nothing_and_takes_all_from_disk(tmp_path):
-    module = ["-m", "benchmarks.pipelines.start"]
-    command = [sys.executable, *module, "--quick", "--json", tmp_path]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (file,) = tmp_path.iterdir()
-    (row,) = json.loads(file.read_text())["rows"]
+    (row,) = quick_run("pipelines.start", tmp_path)[0]["rows"]
     first, later = row["first"], row["later"]
     assert first["from disk"] == later["compiled"] == 0
     assert later["from disk"] == first["compiled"] == row["kept"]["programs"] > 0

@@ -2,16 +2,14 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from measured import quick_run
 from networks import SMALLEST, timed
-from places import ROOT
 
 from benchmarks.speed import growth, speed, speed_floor, speed_row as row
 from mtujax.bench.timing import STAGES, measure
@@ -206,18 +204,9 @@ def test_fits_find_the_curve_that_points_lie_on():
     assert line["residual"] < 1e-9 < found["power"]["residual"]
 
 
-def run(folder, name):
-    words = "-m", f"benchmarks.speed.{name}", "--quick", "--json", folder
-    command = [sys.executable, *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (file,) = folder.iterdir()
-    return json.loads(file.read_text()), done.stdout
-
-
 @pytest.mark.slow
 def test_a_quick_run_measures_a_row(tmp_path):
-    told, printed = run(tmp_path, "speed")
+    told, printed = quick_run("speed.speed", tmp_path)
     (found,) = told["rows"]
     assert found["status"] == "measured" and {"date", "jax"} <= told["machine"].keys()
     for form in found["forms"].values():
@@ -235,7 +224,7 @@ def test_a_quick_run_measures_a_row(tmp_path):
 
 @pytest.mark.slow
 def test_a_quick_run_measures_growth(tmp_path):
-    told, printed = run(tmp_path, "growth")
+    told, printed = quick_run("speed.growth", tmp_path)
     assert all(len(one["points"]) > 1 and one["fits"] for one in told["series"])
     names = [one["what"] for one in told["series"]]
     assert "time, channels" in names and "memory, pixels" in names

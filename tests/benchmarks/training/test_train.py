@@ -1,11 +1,7 @@
 """The benchmark of the training step runs from end to end."""
 
-import json
-import subprocess
-import sys
-
 import pytest
-from places import ROOT
+from measured import quick_run
 
 pytestmark = pytest.mark.slow
 
@@ -14,12 +10,8 @@ pytestmark = pytest.mark.slow
 def results(tmp_path_factory):
     """What `--quick` prints and writes."""
     folder = tmp_path_factory.mktemp("results")
-    words = "-m", "benchmarks.training.train", "--quick", "--json", folder
-    command = [sys.executable, *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (file,) = folder.glob("train-*.json")
-    return done.stdout, json.loads(file.read_text())
+    told, printed = quick_run("training.train", folder)
+    return printed, told
 
 
 def test_each_scheme_has_a_row_of_positive_numbers(results):
