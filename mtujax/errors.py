@@ -29,6 +29,8 @@ class UsageError(UserError):
 class WeightsError(UserError, ValueError):
     """Weights that cannot be used."""
 
+    findings: tuple[str, ...] = ()  # of each tensor; they end the message
+
 
 class UnwritableError(WeightsError):
     """Weights that cannot be written; nothing is wrong with what they come from."""

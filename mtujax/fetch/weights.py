@@ -18,7 +18,6 @@ from mtujax.common.files import (
 from mtujax.common.text import nearest
 from mtujax.errors import (
     UnknownWeightsError,
-    UnwritableError,
     UsageError,
     UserError,
     WeightsError,
@@ -136,10 +135,9 @@ def _finish(name, path, records):
     """Does what a process did not that was killed once the file was there."""
     sweep(path)
     sweep(_place_of_member(RELEASED[name]))
-    with contextlib.suppress(WeightsError, KeyError):
-        sha256 = read_header(path)[0]["provenance"]["source_sha256"]
-        if not records.knows(name):
-            records.note(name, sha256)
+    if not records.knows(name):
+        with contextlib.suppress(WeightsError, KeyError):
+            records.note(name, read_header(path)[0]["provenance"]["source_sha256"])
 
 
 @contextlib.contextmanager
@@ -210,19 +208,18 @@ def _unpacked(path, archive, one):
 
 @contextlib.contextmanager
 def _explained(checkpoint, shown):
-    """Makes what is wrong with a checkpoint one line, with its name for messages."""
+    """Makes what is wrong with a checkpoint short, with its name for messages."""
     try:
         yield
-    except UnwritableError:
-        raise
     except WeightsError as error:
-        text = str(error).replace(str(checkpoint), str(shown))
-        line, *findings = text.splitlines()
-        if findings:  # of each tensor
+        line = str(error)
+        if error.findings:
+            line = line.removesuffix(f": {'; '.join(error.findings)}")
+            more = ", ..." if error.findings[1:] else ""
             line = line.partition("; use preset")[0]
-            more = ", ..." if findings[1:] else ""
-            line += f" ({findings[0].strip()}{more}); give another file by --from"
-        raise WeightsError(line) from None
+            line += f" ({error.findings[0]}{more}); give another file by --from"
+        error.args = (line.replace(str(checkpoint), str(shown)),)
+        raise
 
 
 def _convert(one, checkpoint, output, about):

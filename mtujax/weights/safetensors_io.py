@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from mtujax.common.dataclass_json import parse_json
 from mtujax.common.files import irregular, whole_output
+from mtujax.common.text import counted, printable
 from mtujax.errors import UnknownWeightsError, UnwritableError, WeightsError
 
 
@@ -45,9 +46,11 @@ def finite_findings(tensors: dict[str, np.ndarray]) -> list[str]:
 def refuse(path: str | os.PathLike, findings: list[str], advice: str = "") -> None:
     """Raises WeightsError about `path`, listing all findings, if there are any."""
     if findings:
-        count = "1 tensor" if len(findings) == 1 else f"{len(findings)} tensors"
-        listed = "; ".join(findings)
-        raise WeightsError(f"{path}: {count} cannot be used{advice}: {listed}")
+        count = counted(len(findings), "tensor")
+        listed = printable("; ".join(findings))
+        error = WeightsError(f"{path}: {count} cannot be used{advice}: {listed}")
+        error.findings = tuple(map(printable, findings))
+        raise error
 
 
 FORMAT = 1  # raised when files of this version could be misread by an older one
