@@ -112,16 +112,16 @@ def fetching(archive, preset, rounds):
     """Medians of a download, and of the whole way to a weights file."""
     size, runs = archive.stat().st_size / 1e6, {"download": [], "whole": []}
     with serving(archive.parent) as url, tempfile.TemporaryDirectory() as name:
+        source = f"{url}/{archive.name}"
         for number in range(rounds):
             cache = pathlib.Path(name, str(number))
             with timed() as took:
-                download(f"{url}/{archive.name}", pathlib.Path(name, "archive"))
+                download(source, pathlib.Path(name, "archive"))
             runs["download"].append(took | {"MB/s": size / took["s"]})
             with (
                 timed() as took,
                 mock.patch.dict("os.environ", MTUJAX_CACHE=str(cache)),
             ):
-                source = f"{url}/{archive.name}"
                 fetch_weights([f"{preset}-gopro"], source=source, accept_licence=True)
             runs["whole"].append(took)
             shutil.rmtree(cache)
@@ -168,9 +168,8 @@ def write_archive(path, checkpoint, preset, size):
     """An archive in the authors' layout of one checkpoint, and as much as they have."""
     path.parent.mkdir(exist_ok=True)
     rest = size - checkpoint.stat().st_size
-    member = {"mtu1": "MTU1", "mtu10_l": "MTU10_L"}[preset]
     with zipfile.ZipFile(path, "w") as archive:
-        archive.write(checkpoint, f"ckpt/{member}_GoPro.pytorch")
+        archive.write(checkpoint, f"ckpt/{preset.upper()}_GoPro.pytorch")
         archive.writestr("ckpt/others", np.random.default_rng(0).bytes(rest))
     return path
 

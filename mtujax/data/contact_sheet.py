@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mtujax.common.files import check_place, whole_output
+from mtujax.common.files import FRAME_SUFFIXES, check_place, whole_output
 from mtujax.common.flow_color import flow_colours
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.flow import ComputedMotion, dis_flow, no_motion
@@ -24,7 +24,7 @@ COLUMNS = ("blurry", "sharp", "motion", "warped difference")
 """The columns of `contact_sheet`."""
 
 
-_FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
+_FORMATS = (*FRAME_SUFFIXES, ".pdf", ".svg")
 _GAP = 4  # pixels
 _DIFFERENCE = 4  # factor by which differences are amplified
 _INVALID = (96, 0, 0)

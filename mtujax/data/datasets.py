@@ -227,12 +227,7 @@ REDS = Dataset(
         ),
         Layout(
             "without the outer folders",
-            _parts(
-                "{split}_blur/{video}",
-                "{split}_sharp/{video}",
-                train="train",
-                test="val",
-            ),
+            _parts("{split}_blur/{video}", "{split}_sharp/{video}", test="val"),
         ),
     ),
     prefixes=("", "REDS"),
@@ -293,9 +288,7 @@ def dataset(name: str) -> Dataset:
 
 def config_of(chosen: Dataset, config: str | None) -> str | None:
     """Name of the config, the default for None; None if there is only one form."""
-    if (
-        chosen.name == "pairs"
-    ):  # any name, so that own sets can be prepared side by side
+    if chosen.name == "pairs":  # any name keeps own sets side by side
         config = config or "default"
         if not config.replace("_", "").replace("-", "").isalnum():
             raise UsageError(f"config {config!r}: use letters, digits, - and _")

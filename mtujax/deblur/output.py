@@ -135,8 +135,8 @@ class VideoSink:
             path = self._folder / segment["path"]
             if not path.is_file() or file_digest(path) != segment["sha256"]:
                 raise UserError(f"{path}: damaged or missing; {_AGAIN}")
-            part = {k: v for k, v in segment.items() if k != "sha256"}
-            self._parts.append(Part(**(part | {"path": path})))
+            first, last, reorder = (segment[k] for k in ("first", "last", "reorder"))
+            self._parts.append(Part(path, first, last, reorder))
 
     def write(self, frame: np.ndarray, pts: int) -> None:
         """Encodes [H, W, 3] RGB, uint8 or float in [0, 1], with its timestamp."""
@@ -151,12 +151,15 @@ class VideoSink:
 
     def end_segment(self) -> dict:
         """Closes the part and returns what `resume` needs, as JSON values."""
-        self._writer.close()
-        reorder, self._writer = self._writer.reorder, None
-        part = Part(self._path, self._first, self._last, reorder)
-        self._parts.append(part)
+        part = self._end_part()
         kept = {"path": part.path.name, "sha256": file_digest(part.path)}
         return dataclasses.asdict(part) | kept
+
+    def _end_part(self):
+        self._writer.close()
+        reorder, self._writer = self._writer.reorder, None
+        self._parts.append(Part(self._path, self._first, self._last, reorder))
+        return self._parts[-1]
 
     @contextlib.contextmanager
     def made(
@@ -168,7 +171,7 @@ class VideoSink:
     ) -> Iterator[Made]:
         """Ends the last part and joins all parts, to be published within the block."""
         if self._writer is not None:
-            self.end_segment()
+            self._end_part()
         with staged(output, folder=False) as made:
             path = made.path
             join(path, self._info, self._encoding, self._parts, extras, on_note)

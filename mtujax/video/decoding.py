@@ -122,17 +122,11 @@ def _has_hidden_frames(stream):
 
 
 def has_times_of_decoding(path: Path, index: int) -> bool:
-    """Whether a stream's times are those of decoding, but it is shown in another order.
-
-    So it is with B-frames in AVI and ASF, in some MXF, and in MP4 and FLV whose writer
-    forgot the times of showing.
-    """
+    """Whether the times of a stream with B-frames are those of decoding."""
+    # So it is in ASF, in some MXF, and in MP4 and FLV whose writer forgot the times of
+    # showing. AVI never has others.
     with open_media(path) as container:
         stream = container.streams[index]
-        if not stream.codec_context.has_b_frames:
-            return False
-        if container.format.name == "avi":
-            return True
         last = shown = float("-inf")
         with contextlib.suppress(FFmpegError):
             for packet in itertools.islice(container.demux(stream), _LOOK):

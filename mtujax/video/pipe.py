@@ -124,9 +124,8 @@ class RawReader(contextlib.AbstractContextManager):
             count = self._file.readinto(rest)
             if count == 0:
                 break
-            rest = rest[
-                count or 0 :
-            ]  # None: a pipe that does not block has nothing yet
+            # None: a pipe that does not block has nothing yet.
+            rest = rest[count or 0 :]
         if rest and len(rest) < frame.nbytes:
             self.late_notes = (
                 f"the last {frame.nbytes - len(rest)} bytes are no whole frame of "

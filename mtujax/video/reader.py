@@ -152,7 +152,9 @@ class VideoReader(contextlib.AbstractContextManager):
                 format = self._container.format.name
                 index = self._stream.index
                 self._clock = read_clock(self._path, format, index)
-                self._by_decoding = has_times_of_decoding(self._path, index)
+                self._by_decoding = bool(self._stream.codec_context.has_b_frames) and (
+                    format == "avi" or has_times_of_decoding(self._path, index)
+                )
         self._clock = self._clock or Clock()
         self._start_decoding()
 
