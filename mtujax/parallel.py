@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mtujax.common.hardware import cores
+from mtujax.common.threads import cores
 from mtujax.errors import UserError, check_least
 
 AXIS = "devices"

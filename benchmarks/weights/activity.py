@@ -16,7 +16,7 @@ from mtujax.cli.entry import run_script
 from mtujax.common.text import Column, Table, markdown
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES
 from mtujax.evaluation.method import open_subject
-from mtujax.model.clip import dead_channels
+from mtujax.training.dead_channels import dead_channels
 from mtujax.video.inputs import open_reader
 
 

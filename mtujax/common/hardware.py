@@ -14,6 +14,8 @@ from pathlib import Path
 
 import jax
 
+from mtujax.common.threads import cores
+
 _PACKAGES = ("mtujax", "jax", "jaxlib", "flax", "numpy", "torch")
 
 
@@ -46,13 +48,6 @@ def cpu_name(root: Path = Path("/")) -> str:
         lines = []
     names = [line.split(":", 1)[1] for line in lines if line.startswith("model name")]
     return names[0].strip() if names else platform.machine()
-
-
-def cores() -> int:
-    """Number of CPU cores, or hardware threads, that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def load_average() -> float | None:

@@ -119,9 +119,16 @@ class Behind(contextlib.AbstractContextManager):
             self._error = raised
 
 
+def cores() -> int:
+    """Number of CPU cores, or hardware threads, that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS or Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def default_threads() -> int:
     """Default number of decoding threads: one per core, at most 16."""
-    return min(os.cpu_count() or 1, 16)
+    return min(cores(), 16)
 
 
 def in_order(

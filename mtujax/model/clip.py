@@ -1,25 +1,19 @@
 """A whole clip at once: the one-frame network scanned over time (Sec. 3.2).
 
-`stream.py` runs the same step frame by frame. Also counts dead channels, which carry
-nothing on real frames: a ReLU that is off in every pixel passes no gradient, so its
-channel is lost to training for good. Letters: B batch, T time, H W pixels, C channels
-of a layer.
+`stream.py` runs the same step frame by frame. Letters: B batch, T time, H W pixels.
 """
 
 import functools
-from collections.abc import Iterable
 
 import einops
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from mtujax.config import ModelConfig
-from mtujax.model.network import MTUNet, RecurrentState, Replaced, initial_state
-from mtujax.model.unit import Conv, UpConv
-from mtujax.ops.resampling import native, to_unit_range
+from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.resampling import Replaced, native
 
 
 def restore_clip(
@@ -162,94 +156,3 @@ def clip_windows(
 def window_at(frames: jax.Array, index: jax.Array) -> jax.Array:
     """Gathers windows [B, K, H, W, 3] by index [B, K] from frames [B, L, H, W, 3]."""
     return jax.vmap(lambda video, k: video[k])(frames, index)
-
-
-FEWEST = 1e-3
-"""The share of pixels above zero below which a channel counts as dead."""
-
-
-_CONSTANT = 1e-6  # of the layer's largest value: what rounding leaves of a constant
-
-
-def dead_channels(
-    model: MTUNet, params: dict, clips: Iterable[np.ndarray]
-) -> dict[str, tuple[int, int]]:
-    """Counts dead channels in the output of each layer that has an activation.
-
-    After a ReLU a channel is dead if less than `FEWEST` of its pixels are above zero.
-    A leaky ReLU always passes a gradient; its channel is dead if it has the same value
-    everywhere, so that nothing of the image reaches it.
-
-    Args:
-        model: the network.
-        params: its (inference) parameters.
-        clips: each [T, H, W, 3] blurry frames, uint8 or float in [0, 1]; at least one.
-
-    Returns:
-        (dead channels, C) by layer, as "structure", "unit_0/encode_1" or
-        "unit_0/block_0/conv_1".
-
-    Raises:
-        ValueError: if there are no clips.
-    """
-    found = [jax.device_get(_seen(model, params, clip)) for clip in clips]
-    if not found:
-        raise ValueError("clips is empty: give one at least")
-    dead = {}
-    for name in found[0]:
-        above, pixels, low, high = zip(*(each[name] for each in found), strict=True)
-        if model.config.activation == "relu":
-            is_dead = np.sum(above, 0, np.int64) < FEWEST * np.sum(pixels)
-        else:
-            low, high = np.min(low, axis=0), np.max(high, axis=0)
-            largest = np.max(np.maximum(-low, high))
-            is_dead = high - low <= _CONSTANT * largest
-        dead[name] = int(np.sum(is_dead)), len(is_dead)
-    return dead
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _seen(model, params, clip):
-    """By layer: pixels above zero [C], pixels [], lowest and highest value [C]."""
-    frames = to_unit_range(clip)[None]
-    frames, index = clip_windows(model.config, frames)
-
-    def step(state, places):
-        (state, _), kept = model.apply(
-            {"params": params},
-            state,
-            window_at(frames, places),
-            capture_intermediates=_is_activated,
-            mutable=["intermediates"],
-        )
-        return state, _outputs(kept["intermediates"])
-
-    state = initial_state(model, 1, *clip.shape[1:3])
-    _, seen = lax.scan(step, state, jnp.swapaxes(index, 0, 1))
-    return {
-        name: (above.sum(0), pixels.sum(0), low.min(0), high.max(0))
-        for name, (above, pixels, low, high) in seen.items()
-    }
-
-
-def _is_activated(module, _):
-    return isinstance(module, (Conv, UpConv)) and module.activation is not None
-
-
-def _outputs(kept):
-    """The statistics of `_seen` for one frame."""
-    flat = flax.traverse_util.flatten_dict(kept)
-    layers = {
-        "/".join(part for part in path[:-1] if part not in ("detail", "layer")): x[0]
-        for path, x in flat.items()
-    }
-    places = (0, 1, 2)
-    return {
-        name: (
-            jnp.sum(x > 0, places),
-            jnp.int32(x[..., 0].size),
-            jnp.min(x, places).astype(jnp.float32),
-            jnp.max(x, places).astype(jnp.float32),
-        )
-        for name, x in layers.items()
-    }

@@ -5,10 +5,8 @@ H W pixels, H' W' the same rounded up to multiples of 4p, p side of a patch, h w
 grid (H' / 4p, W' / 4p), C channels, N units, M matching units, D displacements.
 """
 
-import collections
 import functools
 import math
-import warnings
 
 import chex
 import flax.linen as nn
@@ -317,41 +315,3 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shapes of a network's inference parameters, by "/"-joined path; HWIO."""
     shapes = inference_params(param_shapes(MTUNet(config)))
     return flax.traverse_util.flatten_dict(shapes, sep="/")
-
-
-class Replaced:
-    """Counts values that the network replaces, on the device; warns at the first."""
-
-    def __init__(self, what: str):
-        """Sets what has these values, for the warning."""
-        self._what, self._found = what, 0
-        self._counting = collections.deque()
-
-    def add(self, frames: jax.Array) -> None:
-        """Starts counting in frames of any shape; integers need none."""
-        traced = isinstance(frames, jax.core.Tracer)
-        if jnp.issubdtype(frames.dtype, jnp.floating) and not traced:
-            self._counting.append(_count(frames))
-
-    def look(self, *, wait: bool = False) -> None:
-        """Warns if a count that is there, or with `wait` any, is the first not 0."""
-        while self._counting and (wait or self._counting[0].is_ready()):
-            count = int(self._counting.popleft())
-            if count and not self._found:
-                warnings.warn(
-                    f"{self._what}: {count} values are NaN or infinite; such values "
-                    "are replaced (NaN by 0, infinity by the end of [0, 1])",
-                    stacklevel=4,
-                )
-            self._found += count
-
-    @property
-    def total(self) -> int:
-        """Number of values so far."""
-        self.look(wait=True)
-        return self._found
-
-
-@jax.jit
-def _count(frames):
-    return jnp.sum(~jnp.isfinite(frames))

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax.model.network import MTUNet, RecurrentState, Replaced, initial_state
-from mtujax.ops.resampling import from_unit_range, native, to_unit_range
+from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.ops.resampling import Replaced, from_unit_range, native, to_unit_range
 
 Frame = np.ndarray | jax.Array
 

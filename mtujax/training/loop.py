@@ -20,10 +20,11 @@ from mtujax.errors import UsageError, UserError, out_of_memory
 from mtujax.model.network import MTUNet
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import RunConfig
+from mtujax.training.dead_channels import dead_lines, worst_share
 from mtujax.training.inputs import Feed
 from mtujax.training.logger import Logbook
 from mtujax.training.optimizers import TrainState
-from mtujax.training.progress import Pace, dead_lines, worst_share
+from mtujax.training.progress import Pace
 from mtujax.training.step import make_step
 from mtujax.training.validation import ValidationResult, Validator
 

@@ -1,6 +1,5 @@
 """Display of a training run: the lines of its log, a progress bar, its speed."""
 
-import itertools
 import math
 import sys
 import time
@@ -118,13 +117,6 @@ class TrainingProgress:
         self._bar.stop()
 
 
-MOST_DEAD = 0.2
-"""Share of dead channels of a layer above which a warning is given."""
-
-WARNS_FROM = 1000
-"""First update of that warning: a trial of fewer ends with what it started from."""
-
-
 def update_line(
     step: int,
     total: int | None,
@@ -185,39 +177,6 @@ def validation_line(
     if psnr > best[0]:
         return f"{line}; the best so far"
     return f"{line}; the best was {best[0]:.2f} dB at update {best[1]}"
-
-
-def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
-    """A line on (dead, all) channels by layer, and a warning above `MOST_DEAD`."""
-    # The line is as "dead channels at update 500: 14 of 1144; unit_0 encode_1 3/26".
-    if not dead:
-        return []
-    lost, channels = map(sum, zip(*dead.values(), strict=True))
-    line = f"dead channels at update {step}: {lost} of {channels}"
-    named = [(name, found) for name, found in dead.items() if found[0]]
-    for unit, layers in itertools.groupby(named, key=lambda one: _unit(one[0])):
-        counts = (f"{name.removeprefix(unit)} {n}/{of}" for name, (n, of) in layers)
-        line += "; " + unit.replace("/", " ") + ", ".join(counts)
-    worst = worst_share(dead)
-    if worst <= MOST_DEAD or step < WARNS_FROM:
-        return [line]
-    layer = max(dead, key=lambda name: dead[name][0] / dead[name][1])
-    return [
-        line,
-        f"warning: {worst:.0%} of the channels of {layer} are dead, and training "
-        "hardly revives any: begin another run= with a lower train.learning_rate, a "
-        "longer train.warmup or model.activation=leaky",
-    ]
-
-
-def worst_share(dead: Mapping[str, tuple[int, int]]) -> float:
-    """Returns the largest share of dead channels of any layer, in [0, 1]."""
-    return max(lost / channels for lost, channels in dead.values())
-
-
-def _unit(layer):
-    """Returns the prefix "unit_0/" of a layer's name, or "" outside of units."""
-    return layer[: layer.find("/") + 1]
 
 
 def _named(terms, beginning, word, write):

@@ -14,12 +14,13 @@ from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.locate import open_frames
 from mtujax.errors import UserError
 from mtujax.metrics.image import MOST_PSNR, psnr
-from mtujax.model.clip import dead_channels, restore_clip
+from mtujax.model.clip import restore_clip
 from mtujax.model.network import MTUNet, inference_params
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.validation_set import is_validation_folder, validation_clips
 from mtujax.training.config import RunConfig, blur_settings
+from mtujax.training.dead_channels import dead_channels
 from mtujax.training.inputs import read_scaled
 
 _SEED = 20220  # of clips filmed for validation, whatever the run's own seed

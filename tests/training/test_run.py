@@ -256,7 +256,7 @@ def test_a_run_starts_from_the_weights_of_another(config, tmp_path, stop_after):
 
 
 def test_a_validation_warns_of_dead_channels(config, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mtujax.training.progress.WARNS_FROM", 6)
+    monkeypatch.setattr("mtujax.training.dead_channels.WARNS_FROM", 6)
     params = inference_params(first_params(MTUNet(SMALLEST)))
     layer = params["structure"]["conv"]
     layer["kernel"], layer["bias"] = 0 * layer["kernel"], layer["bias"] - 1

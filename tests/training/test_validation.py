@@ -12,9 +12,10 @@ from skimage.metrics import peak_signal_noise_ratio
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.locate import open_frames
 from mtujax.errors import UserError
-from mtujax.model.clip import dead_channels, restore_clip
+from mtujax.model.clip import restore_clip
 from mtujax.model.network import inference_params
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
+from mtujax.training.dead_channels import dead_channels
 from mtujax.training.validation import Clip, Validator, open_clips
 
 

@@ -14,11 +14,10 @@ from networks import SMALLEST, TINY, lively_params
 from stepping import train_step
 
 from benchmarks.weights import activity
-from mtujax.model.clip import dead_channels
 from mtujax.model.network import MTUNet, init_params
 from mtujax.training.config import TrainConfig
+from mtujax.training.dead_channels import dead_channels, dead_lines, worst_share
 from mtujax.training.optimizers import init_train_state
-from mtujax.training.progress import dead_lines, worst_share
 from mtujax.training.run import rescaled_params
 from mtujax.weights.files import save_weights
 
