@@ -23,8 +23,8 @@ _RANGES = {  # so wide that only damaged files and slips are outside
     "patch": (1, LARGEST_PATCH),
     "first_kernel": (1, 31),
     "motion_samples": (0, 64),
-    "neighbour_samples": (0, 64),
 }
+_RETIRED = {"neighbour_samples": 0}  # in earlier files, where it changes nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +58,6 @@ class ModelConfig:
         motion_samples: number of samples of the frame on either side of each pixel,
             along its motion. They are a further input, and the deblur layers also
             weight them (`ops.motion_samples`). 0 in the published networks.
-        neighbour_samples: number of such samples of the frame before and the frame
-            after, on either side of where the motion leads in each. 0 for none.
         exposure_spectrum: the first layer also reads the spectrum of the whole frame's
             blur along its motion, which shows the exposure, and the deblur layers have
             a weight for each sample that depends on it alone (`ops.blur`).
@@ -86,7 +84,6 @@ class ModelConfig:
     activation: Literal["relu", "leaky"] = "relu"
     first_kernel: int = 5
     motion_samples: int = 0
-    neighbour_samples: int = 0
     exposure_spectrum: bool = False
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
@@ -108,11 +105,12 @@ class ModelConfig:
             self.activation,
             f"one of {ACTIVATIONS}",
         )
-        for name in ("neighbour_samples", "exposure_spectrum"):
-            value = getattr(self, name)
-            alone = bool(value) and not self.motion_samples
-            rule = f"{type(value)(0)} without motion_samples"
-            _require(not alone, name, value, rule)
+        _require(
+            not self.exposure_spectrum or self.motion_samples > 0,
+            "exposure_spectrum",
+            self.exposure_spectrum,
+            "False without motion_samples",
+        )
         _require(self.lookahead in (0, 1, 2), "lookahead", self.lookahead, "0, 1 or 2")
         _require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {DTYPES}")
         _require(
@@ -134,8 +132,7 @@ class ModelConfig:
     @property
     def filter_taps(self) -> int:
         """Samples along the motion that the deblur layers weight for each pixel."""
-        around = 2 * self.neighbour_samples + 1 if self.neighbour_samples else 0
-        return 2 * self.motion_samples + 2 * around
+        return 2 * self.motion_samples
 
     @property
     def window(self) -> int:
@@ -146,6 +143,11 @@ class ModelConfig:
     def cell(self) -> int:
         """Side in pixels of a motion-grid cell; frames are padded to whole cells."""
         return MOTION_STRIDE * self.patch
+
+
+def without_retired(fields: dict) -> dict:
+    """A saved network's fields, without those of earlier versions that say nothing."""
+    return {k: v for k, v in fields.items() if (k, v) not in _RETIRED.items()}
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:

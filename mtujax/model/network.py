@@ -141,11 +141,7 @@ class MTUNet(nn.Module):
         if blur is None:
             blur = window_blur(window, with_spectrum=cfg.exposure_spectrum, **place)
         along, features = steered_samples(
-            window,
-            blur.motion,
-            samples=cfg.motion_samples,
-            neighbour_samples=cfg.neighbour_samples,
-            **place,
+            window, blur.motion, samples=cfg.motion_samples, **place
         )
         if not cfg.exposure_spectrum:
             return along, None, features

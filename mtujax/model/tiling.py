@@ -49,8 +49,7 @@ def default_overlap(config: ModelConfig) -> int:
     reach = config.search_radius + 2
     if config.motion_samples:
         # Samples are found within the tile; their motion is that of the whole frame.
-        farthest = 1 + config.neighbour_samples / config.motion_samples
-        reach = max(reach, math.ceil(farthest * LARGEST_MOTION / config.cell))
+        reach = max(reach, math.ceil(LARGEST_MOTION / config.cell))
     cells = reach + config.num_blocks // 2
     return 2 * config.cell * cells + max(_RAMP, config.cell)
 

@@ -32,47 +32,33 @@ _CONTRAST, _FAR, _SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its 
 
 
 def steered_samples(
-    window: jax.Array,
-    motion: jax.Array,
-    *,
-    lookback: int,
-    samples: int,
-    patch: int,
-    neighbour_samples: int = 0,
+    window: jax.Array, motion: jax.Array, *, lookback: int, samples: int, patch: int
 ) -> tuple[jax.Array, jax.Array]:
     """Samples a frame and its neighbours along the motion of each patch: two arrays."""
     # Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     # motion [B, H / p, W / p, 2] give, in float32 and without gradient, first `along`
-    # [B, H / p, W / p, p p, 2S + 2N], of each patch's pixels: grey samples less the
-    # pixel's own grey, S on either side, the outermost a frame's motion away; and N = 2
-    # n + 1 for n `neighbour_samples` (else 0) of the previous frame and of the next
-    # one, as far apart, around where the motion leads. Then features [B, H / p, W / p,
-    # (2S + 6 + 2N) p p + 3] for a convolution, scaled to order 1: `along`, after its
-    # first 2S the RGB differences to the previous and next frame where the motion
-    # leads; the motion (dx, dy) and its length.
+    # [B, H / p, W / p, p p, 2S], of each patch's pixels: grey samples less the pixel's
+    # own grey, S on either side, the outermost a frame's motion away. Then features [B,
+    # H / p, W / p, (2S + 6) p p + 3] for a convolution, scaled to order 1: `along` and
+    # the RGB differences to the previous and next frame where the motion leads; the
+    # motion (dx, dy) and its length.
     before, current, after = middle(window, lookback)
     motion = lax.stop_gradient(motion)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
-    own = grey(current)[..., None]
-    found, nearby = [along_patches(own, motion, steps)], []
-    reach = range(-neighbour_samples, neighbour_samples + 1)
-    for neighbour, step in ((before, -1.0), (after, 1.0)):
-        found.append(along_patches(neighbour, motion, [step]))
-        if neighbour_samples:
-            around = [step + k / samples for k in reach]
-            nearby.append(along_patches(grey(neighbour)[..., None], motion, around))
-    own, current = (_by_patch(x, patch) for x in (own, current))
-    pixels = [found[0] - own, found[1] - current, found[2] - current]
-    pixels = jnp.concatenate([*pixels, *(x - own for x in nearby)], axis=-1)
-    pixels = lax.stop_gradient(pixels)
+    shades = grey(current)[..., None]
+    parts = (shades, steps, shades), (before, [-1.0], current), (after, [1.0], current)
+    pixels = [
+        along_patches(image, motion, places) - _by_patch(own, patch)
+        for image, places, own in parts
+    ]
+    pixels = lax.stop_gradient(jnp.concatenate(pixels, axis=-1))
     length = jnp.linalg.norm(motion, axis=-1, keepdims=True)
     features = [
         _CONTRAST * pixels.reshape(*motion.shape[:3], -1),
         motion / _FAR,
         jnp.minimum(length / _SLOW, 1),
     ]
-    along = [pixels[..., : 2 * samples], pixels[..., 2 * samples + 6 :]]
-    return jnp.concatenate(along, axis=-1), jnp.concatenate(features, axis=-1)
+    return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
 
 
 @any_byte_order

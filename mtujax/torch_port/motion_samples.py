@@ -43,7 +43,6 @@ def steered_input(
         lookback=config.lookback,
         samples=config.motion_samples,
         patch=config.patch,
-        neighbour_samples=config.neighbour_samples,
     )
     if not config.exposure_spectrum:
         return along, None, features
@@ -60,28 +59,19 @@ def steered_samples(
     lookback: int,
     samples: int,
     patch: int,
-    neighbour_samples: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Samples a frame and its neighbours along the motion of each patch: two arrays."""
     # Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p, and
-    # motion [B, 2, H / p, W / p] -> `along` [B, 2S + 2N, H, W], grey samples less the
-    # pixel's own grey (N of each neighbour), and features [B, (2S + 6 + 2N) p p + 3, H
-    # / p, W / p]; both float32.
+    # motion [B, 2, H / p, W / p] -> `along` [B, 2S, H, W], grey samples less the
+    # pixel's own grey, and features [B, (2S + 6) p p + 3, H / p, W / p]; both float32.
     before, current, after = middle(window, lookback)
     flow = F.interpolate(motion, scale_factor=patch, mode="nearest")
     grey = _grey(current)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     along = torch.cat([_moved(grey, s * flow) for s in steps], dim=1) - grey
     sides = [_moved(before, -flow) - current, _moved(after, flow) - current]
-    n = neighbour_samples
-    nearby = [
-        _moved(_grey(image), (side + k / samples) * flow) - grey
-        for image, side in ((before, -1), (after, 1))
-        for k in (range(-n, n + 1) if n else ())
-    ]
-    pixels = space_to_depth(4 * torch.cat([along, *sides, *nearby], dim=1), patch)
+    pixels = space_to_depth(4 * torch.cat([along, *sides], dim=1), patch)
     length = (motion.norm(dim=1, keepdim=True) / 4).clamp(max=1)
-    along = torch.cat([along, *nearby], dim=1)
     return along, torch.cat([pixels, motion / 10, length], dim=1)
 
 

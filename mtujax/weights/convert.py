@@ -208,10 +208,7 @@ def _nearest_preset(tensors):
 
 def _own_form(config):
     """The settings in which a network differs from all published ones."""
-    names = (
-        "patch activation first_kernel motion_samples neighbour_samples "
-        "exposure_spectrum"
-    ).split()
+    names = "patch activation first_kernel motion_samples exposure_spectrum".split()
     given = {name: getattr(config, name) for name in names}
     return {n: v for n, v in given.items() if v != getattr(ModelConfig, n)}
 

@@ -19,7 +19,7 @@ import platformdirs
 
 from mtujax.common.dataclass_json import read_json
 from mtujax.common.text import closest
-from mtujax.config import PRESETS, ModelConfig
+from mtujax.config import PRESETS, ModelConfig, without_retired
 from mtujax.errors import UnknownWeightsError, WeightsError
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, expected_shapes, inference_params
@@ -232,7 +232,7 @@ def _config(path, header):
             "deblurring network; `mtujax data flow --teacher` takes them"
         )
     try:
-        fields = dict(header["config"])
+        fields = without_retired(dict(header["config"]))
     except (ValueError, KeyError, TypeError):
         raise damaged_header(path) from None
     defaults = dataclasses.asdict(ModelConfig())

@@ -264,7 +264,7 @@ def test_a_form_that_cannot_be_is_refused(field, message):
 @pytest.mark.parametrize(
     "form",
     [{"patch": 2}, {"activation": "leaky"}, {"first_kernel": 3}, {"motion_samples": 2}]
-    + [{"motion_samples": 2, "neighbour_samples": 1}],
+    + [{"motion_samples": 2, "exposure_spectrum": True}],
 )
 def test_no_checkpoint_is_of_a_form_of_our_own(form, tmp_path, monkeypatch):
     target = tmp_path / "own.safetensors"

@@ -39,11 +39,11 @@ def channels_last(x):
 
 
 @pytest.mark.parametrize(
-    "size, patch, nearby",
-    [((72, 96), 2, 1), ((8, 8), 1, 0), slow((24, 60), 3, 2), slow((104, 40), 1, 0)]
-    + [slow((64, 96), 8, 1)],
+    "size, patch",
+    [((72, 96), 2), ((8, 8), 1), slow((24, 60), 3), slow((104, 40), 1)]
+    + [slow((64, 96), 8)],
 )
-def test_both_find_the_same_motion_and_samples(size, patch, nearby):
+def test_both_find_the_same_motion_and_samples(size, patch):
     frames = window(3, *size)
     there = torch.from_numpy(frames).permute(0, 1, 4, 2, 3)
     place = {"lookback": 1, "patch": patch}
@@ -54,7 +54,7 @@ def test_both_find_the_same_motion_and_samples(size, patch, nearby):
     # Where little is to be followed, iterations magnify rounding.
     error = np.abs(motion - channels_last(wanted))
     assert np.median(error) < 2e-5 and error.max() < 1e-2
-    place |= {"samples": 2, "neighbour_samples": nearby}
+    place |= {"samples": 2}
     found = steering.steered_samples(
         frames, jnp.asarray(channels_last(wanted)), **place
     )
@@ -65,7 +65,7 @@ def test_both_find_the_same_motion_and_samples(size, patch, nearby):
     )
     for a, b in zip((along, found[1]), wanted, strict=True):
         np.testing.assert_allclose(a, channels_last(b), atol=2e-4)
-    config = ModelConfig(patch=patch, motion_samples=2, neighbour_samples=nearby)
+    config = ModelConfig(patch=patch, motion_samples=2)
     assert found[0].shape[-1] == config.filter_taps
     count = torch_steering.steered_channels(config)
     assert found[1].shape[-1] == wanted[1].shape[1] == count
@@ -88,13 +88,12 @@ FORMS = {
     "patches of 2": {"patch": 2, "first_kernel": 3, "activation": "leaky"},
     "no patches": {"first_kernel": 3},
     "the first layer as published": {"patch": 2, "last_unit_reads_warped": True},
-    "with the neighbours": {"patch": 2, "first_kernel": 3, "neighbour_samples": 2},
     "with the spectrum": {"patch": 2, "first_kernel": 3, "exposure_spectrum": True},
     "causal": {"patch": 2, "lookback": 1, "lookahead": 0, "first_kernel": 1},
     "no samples": {"patch": 2, "first_kernel": 3, "motion_samples": 0},
     "an image, not a residual": {"residual_learning": False, "num_units": 1},
 }
-QUICK = "with the neighbours", "with the spectrum", "no patches"
+QUICK = "with the spectrum", "no patches"
 
 
 @pytest.mark.parametrize("form", [n if n in QUICK else slow(n) for n in FORMS])

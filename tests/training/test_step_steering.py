@@ -23,7 +23,6 @@ CONFIG = dataclasses.replace(
     activation="leaky",
     first_kernel=3,
     motion_samples=2,
-    neighbour_samples=1,
 )
 MODEL = MTUNet(CONFIG)
 
@@ -75,7 +74,6 @@ def test_two_devices_and_wider_channels_update_as_one_narrow_does(scheme):
 @pytest.mark.parametrize(
     "field, message",
     [
-        ({"neighbour_samples": 0}, "network: neighbour_samples: 1 there, 0 here$"),
         ({"motion_samples": 3}, "of this network: motion_samples: 2 there, 3 here$"),
         ({"first_kernel": 5}, "of this network: first_kernel: 3 there, 5 here$"),
     ],
