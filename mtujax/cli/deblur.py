@@ -141,7 +141,5 @@ def demo(
 ):
     """Deblur a clip made from a photograph and show what was gained."""
     from mtujax.cli.demo import run
-    from mtujax.common import hardware
 
-    hardware.use_cache(None)
     run(output, weights=weights)

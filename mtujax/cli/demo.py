@@ -17,7 +17,7 @@ from mtujax.common.files import (
     make_folder,
     whole_output,
 )
-from mtujax.common.hardware import device_name, machine
+from mtujax.common.hardware import device_name, machine, use_cache
 from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.deblur.api import deblur_video
@@ -52,6 +52,7 @@ def run(
     folder: Path, *, weights: str = DEFAULT_WEIGHTS, say: Callable[[str], None] = print
 ) -> float:
     """Makes and deblurs the clip, shows the gain, and returns it as mean PSNR in dB."""
+    use_cache(None)
     method = open_file(weights).method  # refused before anything is written
     _make_folder(folder)
     say(f"device: {device_name()}, weights: {weights}")

@@ -166,8 +166,13 @@ def check_picture(path: Path) -> None:
     if path.suffix.lower() not in _FORMATS:
         raise UsageError(f"{path}: a picture, one of {', '.join(_FORMATS)}")
     check_place(path, folder=False)
+    _figure_class()
+
+
+def _figure_class():
     with extra("plots"):
-        import matplotlib.figure  # noqa: F401
+        from matplotlib.figure import Figure
+    return Figure
 
 
 def write_sheet(clips: Sequence[SheetClip], path: str | os.PathLike) -> Statistics:
@@ -211,10 +216,9 @@ def _label_rows(axes, titles, shape):
 
 
 def _figure(sheet, found):
-    from matplotlib.figure import Figure
-
     height, width = sheet.shape[:2]
-    figure = Figure(figsize=(15, 12 * height / width + 0.6), layout="constrained")
+    size = 15, 12 * height / width + 0.6
+    figure = _figure_class()(figsize=size, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(4, 1))
     axes = left.subplots()
     axes.imshow(sheet, interpolation="antialiased")

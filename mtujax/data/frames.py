@@ -208,9 +208,7 @@ def builder(
 ):
     """The `PairBuilder` of a dataset; None takes TFDS's own folder."""
     config = config_of(dataset(name), config)
-    with extra("train"):
-        from mtujax.data import builders
-    made = getattr(builders, name.capitalize())
+    made = getattr(_builders(), name.capitalize())
     chosen = {"config": made.named(config)} if config is not None else {}
     folder = None if data_dir is None else os.path.abspath(data_dir)
     return made(data_dir=folder, file_format="array_record", **chosen)
@@ -218,9 +216,13 @@ def builder(
 
 def current_version() -> str:
     """Of the sets that are prepared."""
+    return str(_builders().VERSION)
+
+
+def _builders():
     with extra("train"):
-        from mtujax.data.builders import VERSION
-    return str(VERSION)
+        from mtujax.data import builders
+    return builders
 
 
 def prepared(

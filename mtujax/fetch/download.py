@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import requests
+
 from mtujax.common import interrupts
 from mtujax.common.dataclass_json import read_json, write_json
 from mtujax.common.files import (
@@ -93,8 +95,6 @@ def is_url(source: str | os.PathLike) -> bool:
 
 def size_of(url: str) -> int | None:
     """The size in bytes that a server states, or None if it states none."""
-    import requests
-
     try:
         answer = requests.head(
             url, timeout=_SIZE_TIMEOUT, allow_redirects=True, headers=_PLAIN
@@ -110,8 +110,6 @@ def _length(answer):
 
 
 def _attempt(url, part):
-    import requests
-
     headers = _PLAIN | part.range_headers()
     try:
         with requests.get(url, headers=headers, timeout=TIMEOUT, stream=True) as answer:
@@ -131,8 +129,6 @@ def _attempt(url, part):
 
 
 def _reason(error):
-    import requests
-
     text = str(error)
     if isinstance(error, requests.exceptions.ProxyError):
         said = re.search(r"Tunnel connection failed: ([^')]*)", text)

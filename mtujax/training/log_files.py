@@ -126,19 +126,16 @@ class _Files:
 
     # An error would end the thread that writes, and the run would wait for it.
 
-    def __init__(self, warn):
-        self._warn = warn
+    def __init__(self, library, warn):
+        self._library, self._warn = library, warn
 
     def directory_check(self, path):
-        from tensorboardX import record_writer
-
-        record_writer.directory_check(path.removeprefix(_PREFIX))
+        self._library.directory_check(path.removeprefix(_PREFIX))
 
     def open(self, path):
-        from tensorboardX import record_writer
-
         path = path.removeprefix(_PREFIX)
-        return _File(record_writer.open_file(path), path.rpartition("/")[0], self._warn)
+        file = self._library.open_file(path)
+        return _File(file, path.rpartition("/")[0], self._warn)
 
 
 class _File:
@@ -177,10 +174,9 @@ class Events:
 
     def __init__(self, folder: str, *, start: int, warn: Callable[[str], None]):
         """Opens a file; TensorBoard hides later steps than `start` of earlier ones."""
-        from tensorboardX import SummaryWriter
-        from tensorboardX.record_writer import register_writer_factory
+        from tensorboardX import SummaryWriter, record_writer
 
-        register_writer_factory(_KIND, _Files(warn))
+        record_writer.register_writer_factory(_KIND, _Files(record_writer, warn))
         self._writer = SummaryWriter(
             f"{_PREFIX}{folder}",
             purge_step=start + 1,  # read as "hide this step and all later ones"
