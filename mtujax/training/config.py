@@ -55,6 +55,8 @@ class TrainConfig:
         clip_norm: largest global norm of each gradient.
         motion_weight: alpha, the weight of the motion loss; with 0 it needs no labels.
         ema_decay: of the moving average of the parameters.
+        revive_dead: at each validation draw dead channels anew, so small that frames
+            hardly change (`training.dead_channels.revived`).
         loss_scale: factor of the losses in the beginning, where the network computes in
             float16; `training.optimizers.adjusted_loss_scale` changes it from then on.
     """
@@ -73,6 +75,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     motion_weight: float = 0.01
     ema_decay: float = 0.999
+    revive_dead: bool = False
     loss_scale: float = 2.0**15
 
     @property

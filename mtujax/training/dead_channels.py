@@ -1,12 +1,14 @@
-"""Dead channels, which carry nothing on real frames: counted by layer, and logged.
+"""Dead channels, which carry nothing on real frames: counted, logged, drawn anew.
 
 A ReLU that is off in every pixel passes no gradient, so its channel is lost to training
-for good. Letters: T time, H W pixels, C channels of a layer.
+for good, unless it is drawn anew (ReDo: Sokar et al., "The Dormant Neuron Phenomenon in
+Deep Reinforcement Learning", 2023). Letters: T time, H W pixels, C channels of a layer.
 """
 
 import functools
 import itertools
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import flax.traverse_util
 import jax
@@ -18,6 +20,7 @@ from mtujax.model.clip import clip_windows, window_at
 from mtujax.model.network import MTUNet, initial_state
 from mtujax.model.unit import Conv, UpConv
 from mtujax.ops.resampling import to_unit_range
+from mtujax.training.optimizers import TrainState
 
 MOST_DEAD = 0.2
 """Share of dead channels of a layer above which a warning is given."""
@@ -28,8 +31,11 @@ WARNS_FROM = 1000
 FEWEST = 1e-3
 """The share of pixels above zero below which a channel counts as dead."""
 
+SHARE = 0.1
+"""Size of a channel that is drawn anew, of the layer's living ones."""
 
 _CONSTANT = 1e-6  # of the layer's largest value: what rounding leaves of a constant
+_NONE = np.zeros(1, bool)
 
 
 def dead_channels(
@@ -53,6 +59,18 @@ def dead_channels(
     Raises:
         ValueError: if there are no clips.
     """
+    return dead_counts(dead_masks(model, params, clips))
+
+
+def dead_counts(masks: Mapping[str, np.ndarray]) -> dict[str, tuple[int, int]]:
+    """Counts what `dead_masks` gives: (dead channels, C) by layer."""
+    return {name: (int(np.sum(mask)), len(mask)) for name, mask in masks.items()}
+
+
+def dead_masks(
+    model: MTUNet, params: dict, clips: Iterable[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Finds the channels that `dead_channels` counts: bool [C] by layer."""
     found = [jax.device_get(_seen(model, params, clip)) for clip in clips]
     if not found:
         raise ValueError("clips is empty: give one at least")
@@ -60,12 +78,11 @@ def dead_channels(
     for name in found[0]:
         above, pixels, low, high = zip(*(each[name] for each in found), strict=True)
         if model.config.activation == "relu":
-            is_dead = np.sum(above, 0, np.int64) < FEWEST * np.sum(pixels)
+            dead[name] = np.sum(above, 0, np.int64) < FEWEST * np.sum(pixels)
         else:
             low, high = np.min(low, axis=0), np.max(high, axis=0)
             largest = np.max(np.maximum(-low, high))
-            is_dead = high - low <= _CONSTANT * largest
-        dead[name] = int(np.sum(is_dead)), len(is_dead)
+            dead[name] = high - low <= _CONSTANT * largest
     return dead
 
 
@@ -100,10 +117,7 @@ def _is_activated(module, _):
 def _outputs(kept):
     """The statistics of `_seen` for one frame."""
     flat = flax.traverse_util.flatten_dict(kept)
-    layers = {
-        "/".join(part for part in path[:-1] if part not in ("detail", "layer")): x[0]
-        for path, x in flat.items()
-    }
+    layers = {_layer(path): x[0] for path, x in flat.items()}
     places = (0, 1, 2)
     return {
         name: (
@@ -114,6 +128,54 @@ def _outputs(kept):
         )
         for name, x in layers.items()
     }
+
+
+def revived(
+    state: TrainState, dead: dict[str, np.ndarray], seed: Sequence[int]
+) -> TrainState:
+    """Draws the kernels of dead channels anew and sets their biases to 0.
+
+    The paper's residual blocks add what a channel gives to others directly, so that a
+    weight of 0 behind it (as in ReDo) would not keep the output: small kernels do
+    nearly.
+
+    Args:
+        state: in training.
+        dead: bool [C] by layer, from `dead_masks`.
+        seed: of the new kernels, the same in parameters and moving average.
+
+    Returns:
+        The state with other parameters. Moments stay: of dead channels they are 0.
+    """
+    params, ema = (_revived(tree, dead, seed) for tree in (state.params, state.ema))
+    return state.replace(params=params, ema=ema)
+
+
+def _revived(params, dead, seed):
+    flat, rng = flax.traverse_util.flatten_dict(params), np.random.default_rng(seed)
+    for path in sorted(flat):
+        mask = dead.get(_layer(path), _NONE)
+        if not mask.any():
+            continue
+        value = np.array(flat[path])
+        if path[-1] == "bias":
+            value[mask] = 0
+        else:
+            # The mean of a kernel is 0, so that it sees differences: about half of the
+            # pixels are above zero, whatever the brightness.
+            drawn = rng.standard_normal((*value.shape[:-1], mask.sum()))
+            drawn -= drawn.mean((0, 1, 2))
+            size = np.linalg.norm(value.reshape(-1, mask.size), axis=0)[~mask]
+            usual = size.mean() if size.any() else math.sqrt(2)  # He's, if all are dead
+            drawn *= SHARE * usual / np.sqrt((drawn**2).sum((0, 1, 2)))
+            value[..., mask] = drawn
+        flat[path] = jax.device_put(value, flat[path].sharding)
+    return flax.traverse_util.unflatten_dict(flat)
+
+
+def _layer(path):
+    """A layer's name here, from the path to what is in it."""
+    return "/".join(p for p in path[:-1] if p not in ("detail", "layer", "conv"))
 
 
 def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
@@ -135,7 +197,7 @@ def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
         line,
         f"warning: {worst:.0%} of the channels of {layer} are dead, and training "
         "hardly revives any: begin another run= with a lower train.learning_rate, a "
-        "longer train.warmup or model.activation=leaky",
+        "longer train.warmup, train.revive_dead=True or model.activation=leaky",
     ]
 
 

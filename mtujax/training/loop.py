@@ -20,7 +20,12 @@ from mtujax.errors import UsageError, UserError, out_of_memory
 from mtujax.model.network import MTUNet
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import RunConfig
-from mtujax.training.dead_channels import dead_lines, worst_share
+from mtujax.training.dead_channels import (
+    dead_counts,
+    dead_lines,
+    revived,
+    worst_share,
+)
 from mtujax.training.inputs import Feed
 from mtujax.training.logger import Logbook
 from mtujax.training.optimizers import TrainState
@@ -185,7 +190,9 @@ class Loop:
                 # The end of a "timed" schedule is when its time is over.
                 in_time = self._timed and stopped and stopper.number is None
                 complete = position >= total or in_time
-                self._score_and_save(state, position, batches, stopped, complete, log)
+                state = self._scored_and_saved(
+                    state, position, batches, stopped, complete, log
+                )
         self._check_finite(waiting, position)
         self._checkpoints.wait()
         made, skipped = int(state.step), int(state.skipped)
@@ -222,22 +229,27 @@ class Loop:
             stopper.found(found)
         return found > 0
 
-    def _score_and_save(self, state, position, batches, stopped, last, log):
+    def _scored_and_saved(self, state, position, batches, stopped, last, log):
+        """The state, in which a validation may have revived dead channels."""
         config, psnr = self._config, None
         every = config.validation.every
         if self._validator and (last or self._crossed(position, every)):
             self._scored = found = self._validator(state.ema)
             psnr = found.psnr
             scores = {"psnr": psnr, "psnr_blurry": found.blurry, **found.by_clip}
-            scores["dead_channels"] = worst_share(found.dead)
+            counts = dead_counts(found.dead)
+            scores["dead_channels"] = worst_share(counts)
             log.validation(position, scores, found.images)
-            for line in dead_lines(position, found.dead):
+            for line in dead_lines(position, counts):
                 log.note(line)
+            if config.train.revive_dead and not last:
+                state = revived(state, found.dead, (config.seed, position))
         regular = (config.save_every, config.keep_every)
         due = any(self._crossed(position, every) for every in regular if every)
         if due or last or stopped or psnr is not None:
             extra = {"batches": batches, "config": to_dict(config)}
             self._checkpoints.save(position, state, extra, psnr=psnr)
+        return state
 
     def _crossed(self, position, every):
         return position // every > (position - self._updates) // every

@@ -20,7 +20,7 @@ from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.validation_set import is_validation_folder, validation_clips
 from mtujax.training.config import RunConfig, blur_settings
-from mtujax.training.dead_channels import dead_channels
+from mtujax.training.dead_channels import dead_masks
 from mtujax.training.inputs import read_scaled
 
 _SEED = 20220  # of clips filmed for validation, whatever the run's own seed
@@ -45,8 +45,7 @@ class ValidationResult:
     by_clip: dict[str, float]  # dB by name
     # [H, 3 W, 3] uint8 by name: the middle frame blurry, restored, sharp
     images: dict[str, np.ndarray]
-    # (dead channels, channels) by layer, from `dead_channels`
-    dead: dict[str, tuple[int, int]]
+    dead: dict[str, np.ndarray]  # channels by layer, from `dead_masks`
 
 
 def open_clips(config: RunConfig) -> list[Clip]:
@@ -146,7 +145,7 @@ class Validator:
         mean = float(np.mean(list(scores.values())))
         blurry = float(np.mean(list(self._blurry.values())))
         seen = [clip.blurry[:_LOOKED_AT] for clip in self._clips]
-        dead = dead_channels(self._model, params, seen)
+        dead = dead_masks(self._model, params, seen)
         return ValidationResult(mean, blurry, scores, images, dead)
 
 

@@ -1,4 +1,4 @@
-"""Dead channels: counted by layer, and told of in the log."""
+"""Dead channels: counted by layer, logged, and drawn anew."""
 
 import dataclasses
 import json
@@ -14,9 +14,19 @@ from networks import SMALLEST, TINY, lively_params
 from stepping import train_step
 
 from benchmarks.weights import activity
+from mtujax.model.clip import restore_clip
 from mtujax.model.network import MTUNet, init_params
+from mtujax.ops.resampling import to_unit_range
 from mtujax.training.config import TrainConfig
-from mtujax.training.dead_channels import dead_channels, dead_lines, worst_share
+from mtujax.training.dead_channels import (
+    SHARE,
+    dead_channels,
+    dead_counts,
+    dead_lines,
+    dead_masks,
+    revived,
+    worst_share,
+)
 from mtujax.training.optimizers import init_train_state
 from mtujax.training.run import rescaled_params
 from mtujax.weights.files import save_weights
@@ -136,6 +146,67 @@ def test_the_same_training_kills_most_of_a_network_of_relus():
     assert worst_share(trained(SMALLEST, 300)) > 0.8
 
 
+# Drawn anew.
+
+KILLED = {
+    "structure": [1, 2],
+    "unit_0/detail/encode_1": [0, 3],
+    "unit_0/detail/decode_2": [2],
+    "unit_0/detail/block_0/conv_1": list(range(16)),  # the whole layer
+    "unit_0/motion/layer": [5],
+}
+
+
+@pytest.fixture(scope="module")
+def killed(frames):
+    """(Network, state whose channels `KILLED` are dead, its dead channels)."""
+    model = MTUNet(TINY)
+    params = lively_params(model, scale=0.1)
+    for layer, channels in KILLED.items():
+        params = with_channels(params, layer, -0.01, -1.0, channels)
+    state = init_train_state(TrainConfig(steps=1), params)
+    return model, state, dead_masks(model, state.ema, [frames])
+
+
+def test_what_is_dead_is_drawn_anew_and_nothing_else_changes(killed, frames):
+    model, state, before = killed
+    after = revived(state, before, (3, 0))
+    jax.tree.map(np.testing.assert_array_equal, after.params, after.ema)
+    old, new = (flatten_dict(s.params, sep="/") for s in (state, after))
+    drawn = set()
+    for path, value in old.items():
+        layer = path.rsplit("/", 1)[0].removesuffix("/conv").removesuffix("/layer")
+        layer = layer.replace("/detail", "")
+        alive = ~before.get(layer, np.zeros(value.shape[-1], bool))
+        np.testing.assert_array_equal(new[path][..., alive], value[..., alive])
+        if alive.all():
+            continue
+        drawn.add(layer)
+        if path.endswith("bias"):
+            assert not new[path][~alive].any()
+            continue
+        size = np.linalg.norm(new[path].reshape(-1, len(alive)), axis=0)
+        usual = size[alive].mean() if alive.any() else np.sqrt(2)
+        np.testing.assert_allclose(size[~alive], SHARE * usual, rtol=1e-4)
+        mean = new[path][..., ~alive].mean((0, 1, 2))
+        np.testing.assert_allclose(mean, 0, atol=1e-6)
+    assert drawn == {name for name, mask in before.items() if mask.any()}
+    assert {k.replace("/detail", "").removesuffix("/layer") for k in KILLED} <= drawn
+    # One may be below zero everywhere once more: that is for the next validation.
+    left = dead_counts(dead_masks(model, after.ema, [frames]))
+    lost = dead_counts(before)
+    assert sum(n for n, _ in left.values()) < 0.3 * sum(n for n, _ in lost.values())
+
+
+def test_frames_hardly_change_when_dead_channels_are_drawn_anew(killed, frames):
+    model, state, dead = killed
+    after = revived(state, dead, (3, 0))
+    clip = to_unit_range(frames)[None]
+    old, new = (restore_clip(model, s.ema, clip)[1] for s in (state, after))
+    moved = np.abs(np.subtract(old, new)).mean()
+    assert 0 < moved < 0.1 * np.abs(np.subtract(old, clip)).mean()
+
+
 # The log.
 
 
@@ -165,7 +236,7 @@ def test_more_than_a_fifth_in_a_layer_is_warned_of_with_what_helps():
     assert "motion 43/52" in line
     _, warning = dead_lines(1000, dead)
     assert warning.startswith("warning: 83% of the channels of unit_0/motion are dead")
-    for remedy in ("learning_rate", "warmup", "model.activation=leaky"):
+    for remedy in ("learning_rate", "warmup", "revive_dead", "activation=leaky"):
         assert remedy in warning
 
 

@@ -255,14 +255,21 @@ def test_a_run_starts_from_the_weights_of_another(config, tmp_path, stop_after):
     assert distances[0] < 0.1 * distances[1]
 
 
-def test_a_validation_warns_of_dead_channels(config, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mtujax.training.dead_channels.WARNS_FROM", 6)
+@pytest.fixture
+def dead_weights(tmp_path):
+    """A weights file whose layer `structure` is dead."""
     params = inference_params(first_params(MTUNet(SMALLEST)))
     layer = params["structure"]["conv"]
     layer["kernel"], layer["bias"] = 0 * layer["kernel"], layer["bias"] - 1
     save_weights(tmp_path / "dead.safetensors", SMALLEST, params)
-    given = str(tmp_path / "dead.safetensors")
-    runs.train(of(config, init_from=given, train_learning_rate=1e-6))
+    return str(tmp_path / "dead.safetensors")
+
+
+def test_a_validation_warns_of_dead_channels(
+    config, tmp_path, capsys, monkeypatch, dead_weights
+):
+    monkeypatch.setattr("mtujax.training.dead_channels.WARNS_FROM", 6)
+    runs.train(of(config, init_from=dead_weights, train_learning_rate=1e-6))
     said = capsys.readouterr().out
     for update in (4, 6):  # no gradient revives them
         line = rf"dead channels at update {update}: \d+ of 48; structure 4/4"
@@ -270,6 +277,16 @@ def test_a_validation_warns_of_dead_channels(config, tmp_path, capsys, monkeypat
     assert said.count("warning: 100% of the channels of structure are dead") == 1
     with open(tmp_path / "run" / "validation.csv") as file:
         assert [row["dead_channels"] for row in csv.DictReader(file)] == ["1", "1"]
+
+
+def test_a_validation_revives_dead_channels_if_it_is_asked_to(
+    config, tmp_path, dead_weights
+):
+    given = dict(init_from=dead_weights, train_learning_rate=1e-6)
+    runs.train(of(config, train_revive_dead=True, **given))
+    with open(tmp_path / "run" / "validation.csv") as file:
+        first, last = (float(row["dead_channels"]) for row in csv.DictReader(file))
+    assert first == 1 and last < 1
 
 
 def test_a_state_goes_on_with_other_data_but_not_with_another_network(
