@@ -7,11 +7,11 @@ and float32 [H, W, 2], little-endian; values over 1e9 mean unknown. Letters: H W
 of a frame, h w of a window.
 """
 
+import abc
 import contextlib
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
@@ -25,27 +25,45 @@ from mtujax.ops.labels import destinations, returns
 Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-class MotionSource(Protocol):
-    """Motion of a split's videos; picklable and thread-safe; `name` is for messages."""
-
-    name: str
-
-    def motion(
-        self, video: int, frame: int, window: Window | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Motion from a sharp frame back to the one before; frame 0 has none.
-
-        Flow float32 [h, w, 2] in pixels, and bool [h, w]: False where it is unknown, or
-        the point was occluded or outside the frame. A UserError names unreadable files.
-        """
-
-
-class ComputedMotion:
-    """Optical flow estimated on every request, on whole frames: slow.
+class MotionSource(abc.ABC):
+    """Motion of a split's videos; picklable and thread-safe.
 
     Attributes:
         name: of the source, for messages.
     """
+
+    name: str
+    _videos: Sequence[VideoInfo]
+
+    def motion(
+        self, video: int, frame: int, window: Window | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gives the motion from a sharp frame back to the one before.
+
+        Args:
+            video: its position in the split.
+            frame: position of the frame in the video; frame 0 has no motion.
+            window: part of the frame to return; None returns all of it.
+
+        Returns:
+            Flow float32 [h, w, 2] in pixels, and bool [h, w]: False where it is
+            unknown, or the point was occluded or outside the frame.
+
+        Raises:
+            UserError: naming a file that cannot be read.
+        """
+        if frame == 0:
+            info = self._videos[video]
+            return no_motion(info.height, info.width, window)
+        return self._motion(video, frame, window)
+
+    @abc.abstractmethod
+    def _motion(self, video, frame, window):
+        """The motion of a frame that has one before it."""
+
+
+class ComputedMotion(MotionSource):
+    """Optical flow estimated on every request, on whole frames: slow."""
 
     def __init__(self, source: FrameSource, estimate: Estimator):
         """Computes nothing yet.
@@ -55,26 +73,10 @@ class ComputedMotion:
             estimate: given the current and the previous frame [H, W, 3] uint8, returns
                 the backward flow [H, W, 2] in pixels: `dis_flow`, or a flow network.
         """
-        self.name = f"motion of {source.name}"
+        self.name, self._videos = f"motion of {source.name}", source.videos
         self._source, self._estimate = source, estimate
 
-    def motion(
-        self, video: int, frame: int, window: Window | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Estimates the motion from a sharp frame back to the one before.
-
-        Args:
-            video: its position in the split.
-            frame: position of the frame in the video; frame 0 has no motion.
-            window: part of the frame to return; None returns all of it.
-
-        Returns:
-            Flow float32 [h, w, 2] in pixels, and bool [h, w]: False where the point was
-            occluded or outside the frame.
-        """
-        if frame == 0:
-            info = self._source.videos[video]
-            return no_motion(info.height, info.width, window)
+    def _motion(self, video, frame, window):
         pair = self._source.read(video, {"sharp": [frame, frame - 1]})["sharp"]
         return cut(*estimate_motion(*pair, self._estimate), window)
 
@@ -236,12 +238,8 @@ def _check_size(path, found, wanted):
         )
 
 
-class FlowFiles:
-    """Motion of a split stored in files: a `MotionSource`.
-
-    Attributes:
-        name: of the source, for messages.
-    """
+class FlowFiles(MotionSource):
+    """Motion of a split stored in files."""
 
     def __init__(
         self,
@@ -269,27 +267,9 @@ class FlowFiles:
         ]
         for number, files in enumerate(self._files):
             if len(files) > 1:
-                self._read(number, 1, None)
+                self._motion(number, 1, None)
 
-    def motion(
-        self, video: int, frame: int, window: Window | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Reads the motion from a sharp frame back to the one before.
-
-        Args:
-            video: its position in the split.
-            frame: position of the frame in the video; frame 0 has no motion.
-            window: part of the frame to return; None returns all of it.
-
-        Returns:
-            Flow float32 [h, w, 2] in pixels, and bool [h, w], False where unknown.
-        """
-        if frame == 0:
-            info = self._videos[video]
-            return no_motion(info.height, info.width, window)
-        return self._read(video, frame, window)
-
-    def _read(self, video, frame, window):
+    def _motion(self, video, frame, window):
         path, info = self._files[video][frame], self._videos[video]
         read = read_flo if path.suffix == ".flo" else read_npz
         return read(path, window, size=(info.height, info.width))

@@ -51,12 +51,10 @@ class Work:
 
 
 class Clocks:
-    """Seconds of wall-clock time by stage.
+    """Seconds of wall-clock time by stage."""
 
-    Attributes:
-        seconds: "compile" (the first step of each size of frames), "read" (the loop
-            waited for frames), "device" (it waited for scores), "all".
-    """
+    # Of `seconds`: "compile" (the first step of each size of frames), "read" (the loop
+    # waited for frames), "device" (it waited for scores), "all".
 
     def __init__(self):
         """Starts the clock of "all"."""

@@ -235,18 +235,10 @@ class LiteFlowNet(nn.Module):
 
     @nn.compact
     def __call__(self, current: jax.Array, previous: jax.Array) -> jax.Array:
-        """Finds where each pixel of a frame was in the previous one.
-
-        Args:
-            current: [B, H, W, 3] float32 in [0, 1]; sides are multiples of 32.
-            previous: [B, H, W, 3], likewise.
-
-        Returns:
-            [B, H/2, W/2, 2] backward flow (dx, dy) in pixels of the full resolution.
-
-        Raises:
-            ValueError: for other sides.
-        """
+        """Finds where each pixel of a frame was in the previous one."""
+        # [B, H, W, 3] float32 in [0, 1] twice, with sides that are multiples of 32 (or
+        # a ValueError) -> [B, H/2, W/2, 2] backward flow (dx, dy) in pixels of the full
+        # resolution.
         chex.assert_rank(current, 4)
         chex.assert_equal_shape([current, previous])
         if any(side % SIDES for side in current.shape[1:3]):

@@ -103,16 +103,12 @@ def _loaded(snapshot, name):
 
 
 class Step(NamedTuple):
-    """What a stream returns for one frame.
+    """What a stream returns for one frame."""
 
-    Attributes:
-        restored: [H, W, 3] or [B, H, W, 3], as the frame came in.
-        displacement: [h, w, 2] or [B, h, w, 2] int32 (dx, dy), in cells of the motion
-            grid, of the last unit that matched; h, w are H, W over `ModelConfig.cell`,
-            rounded up. None for a network without motion compensation.
-    """
-
-    restored: Frame
+    restored: Frame  # [H, W, 3] or [B, H, W, 3], as the frame came in
+    # [h, w, 2] or [B, h, w, 2] int32 (dx, dy), in cells of the motion grid, of the last
+    # unit that matched; h, w are H, W over `ModelConfig.cell`, rounded up. None for a
+    # network without motion compensation.
     displacement: Frame | None
 
 

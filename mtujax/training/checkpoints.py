@@ -18,21 +18,13 @@ from mtujax.training.optimizers import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-    """Content of a checkpoint.
+    """Content of a checkpoint."""
 
-    Attributes:
-        step: its number.
-        state: the training state, on the default device.
-        extra: JSON values saved with it.
-        psnr: of the validation at that time in dB, or None.
-        notes: lines on damaged or unfinished checkpoints that were skipped.
-    """
-
-    step: int
-    state: TrainState
-    extra: dict
-    psnr: float | None
-    notes: tuple[str, ...] = ()
+    step: int  # its number
+    state: TrainState  # on the default device
+    extra: dict  # JSON values saved with it
+    psnr: float | None  # of the validation at that time in dB
+    notes: tuple[str, ...] = ()  # on damaged or unfinished ones that were skipped
 
 
 class Checkpoints(contextlib.AbstractContextManager):

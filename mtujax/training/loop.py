@@ -109,22 +109,15 @@ _NAMED = 8  # records in a message
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """Outcome of a run.
+    """Outcome of a run."""
 
-    Attributes:
-        updates: made so far.
-        skipped: updates skipped, as something was not finite.
-        complete: whether all updates are done, or all that a "timed" schedule had time
-            for; False if the run was stopped before.
-        psnr: of the last validation in dB, or None.
-        blurry: PSNR of the blurry frames there in dB, or None.
-    """
-
-    updates: int
-    skipped: int
+    updates: int  # made so far
+    skipped: int  # updates skipped, as something was not finite
+    # Whether all updates are done, or all that a "timed" schedule had time for; False
+    # if the run was stopped before
     complete: bool
-    psnr: float | None = None
-    blurry: float | None = None
+    psnr: float | None = None  # of the last validation in dB
+    blurry: float | None = None  # PSNR of the blurry frames there in dB
 
 
 def updates_of_batch(config: RunConfig) -> int:

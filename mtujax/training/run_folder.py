@@ -218,17 +218,11 @@ _LIBRARIES = ("mtujax", "jax", "flax", "optax")
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        updates: number that the run had made.
-        psnr: of the moving average at that time's validation in dB, or None.
-        notes: lines on checkpoints that could not be read.
-    """
-
-    updates: int
-    psnr: float | None
-    notes: tuple[str, ...]
+    updates: int  # number that the run had made
+    psnr: float | None  # of the moving average at that time's validation in dB
+    notes: tuple[str, ...]  # on checkpoints that could not be read
 
 
 def export_weights(

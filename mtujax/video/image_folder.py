@@ -34,21 +34,13 @@ _RATE = Fraction(30)  # of a video made from a folder, which has no rate of its 
 
 @dataclasses.dataclass(frozen=True)
 class ImageKind:
-    """What a frame's file holds in addition to, or instead of, three 8-bit channels.
+    """What a frame's file holds in addition to, or instead of, three 8-bit channels."""
 
-    Attributes:
-        name: file name; its suffix fixes the format.
-        grey: one channel, which was repeated to make RGB.
-        deep: 16 bits per channel, not 8.
-        alpha: [H, W] uint8 or uint16 opacity as in the file, or None.
-        metadata: colour profile, EXIF and alike.
-    """
-
-    name: str
-    grey: bool = False
-    deep: bool = False
-    alpha: np.ndarray | None = None
-    metadata: Metadata = Metadata()
+    name: str  # of the file; its suffix fixes the format
+    grey: bool = False  # one channel, which was repeated to make RGB
+    deep: bool = False  # 16 bits per channel, not 8
+    alpha: np.ndarray | None = None  # [H, W] uint8 or uint16 opacity as in the file
+    metadata: Metadata = Metadata()  # colour profile, EXIF and alike
 
 
 class FolderReader(contextlib.AbstractContextManager):

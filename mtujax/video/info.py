@@ -14,17 +14,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Orientation:
-    """How to turn a coded frame upright.
+    """How to turn a coded frame upright."""
 
-    Attributes:
-        turns: quarter turns, counter-clockwise.
-        mirrored: whether left and right are exchanged after turning.
-        matrix: the container's display matrix, or None if it has none.
-    """
-
-    turns: int = 0
-    mirrored: bool = False
-    matrix: tuple[int, ...] | None = None
+    turns: int = 0  # quarters, counter-clockwise
+    mirrored: bool = False  # whether left and right are exchanged after turning
+    matrix: tuple[int, ...] | None = None  # the container's display matrix, if any
 
     @property
     def is_identity(self) -> bool:

@@ -42,21 +42,13 @@ TEACHER = "liteflownet"
 
 @dataclasses.dataclass(frozen=True)
 class Released:
-    """One of the authors' checkpoints.
+    """One of the authors' checkpoints; the last three are None for the flow teacher."""
 
-    Attributes:
-        name: under which it is fetched and used.
-        member: name of its file in the authors' archive.
-        preset: name of its network; None for the flow teacher.
-        dataset: that it was trained on, as "gopro"; None for the flow teacher.
-        row: key of its row in the paper's tables; None for the flow teacher.
-    """
-
-    name: str
-    member: str
-    preset: str | None = None
-    dataset: str | None = None
-    row: str | None = None
+    name: str  # under which it is fetched and used
+    member: str  # name of its file in the authors' archive
+    preset: str | None = None  # name of its network
+    dataset: str | None = None  # that it was trained on, as "gopro"
+    row: str | None = None  # key of its row in the paper's tables
 
 
 def _released():

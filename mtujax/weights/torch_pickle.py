@@ -48,15 +48,12 @@ class ForeignError(Exception):
 
 @dataclasses.dataclass(eq=False)
 class Storage:
-    """Values that tensors share, in the order of memory.
-
-    `data` is the buffer with them once it is known, in byte order `order`.
-    """
+    """Values that tensors share, in the order of memory."""
 
     dtype: str
     size: int
-    data: Any = None
-    order: str = "<"
+    data: Any = None  # the buffer with them, once it is known
+    order: str = "<"  # of its bytes
 
     @property
     def nbytes(self) -> int:
@@ -249,20 +246,11 @@ _MARKED = {
 
 
 def read_pickle(file: BinaryIO, storage_at: Callable[[tuple], Storage]) -> Any:
-    """Reads one pickle from a file, which stands after it then.
-
-    Args:
-        file: that the pickle is read from.
-        storage_at: finds the storage of a persistent id: dtype, key, device, number of
-            values and, in the older format, a part of it.
-
-    Returns:
-        What it holds: plain values and containers, `Tensor`s and `Unreadable`s.
-
-    Raises:
-        ForeignError: if it names anything else; nothing is run.
-        Exception: of any kind, if it is damaged.
-    """
+    """Reads plain values, containers, `Tensor`s and `Unreadable`s from a pickle."""
+    # The file stands after it then. `storage_at` finds the storage of a persistent id:
+    # dtype, key, device, number of values and, in the older format, a part of it.
+    # ForeignError if it names anything else, of which nothing is run; any exception if
+    # it is damaged.
     stack, marks, memo = [], [], {}
     for opcode, value, _ in _opcodes(file):
         name = opcode.name
