@@ -23,12 +23,11 @@ from mtujax.bench.timing import Network, measure, peak_memory, ratio, statistics
 from mtujax.common.files import whole_output
 from mtujax.common.hardware import load_average
 from mtujax.common.text import readable
-from mtujax.deblur.restorer import available_bytes
+from mtujax.deblur.memory import available_bytes, compiled_memory
 from mtujax.errors import out_of_memory
 from mtujax.model.cost import (
     compiled_bytes,
     compiled_flops,
-    compiled_memory,
     network_operations,
 )
 from mtujax.model.inference import inference_form

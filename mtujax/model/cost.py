@@ -1,4 +1,4 @@
-"""Operations and memory of a computation, found without running it.
+"""Operations of a computation, counted without running it.
 
 A multiply-add is one product that is added to a sum, so two floating-point operations.
 Convolutions and matrix products are counted, padding included, as is usual for
@@ -153,26 +153,3 @@ def _cost(compiled, name):
     if isinstance(analysis, list | tuple):  # one per program
         analysis = analysis[0] if analysis else None
     return (analysis or {}).get(name)
-
-
-class CompiledMemory(NamedTuple):
-    """Bytes of a compiled computation: `held` by arguments and results, `temporary`."""
-
-    held: int
-    temporary: int
-
-    @property
-    def total(self) -> int:
-        """Both together, in bytes."""
-        return self.held + self.temporary
-
-
-def compiled_memory(compiled: jax.stages.Compiled) -> CompiledMemory | None:
-    """Memory use by the compiler's own analysis, or None without one."""
-    try:
-        stats = compiled.memory_analysis()
-        held = stats.argument_size_in_bytes + stats.output_size_in_bytes
-        held -= stats.alias_size_in_bytes
-        return CompiledMemory(held, stats.temp_size_in_bytes)
-    except (AttributeError, NotImplementedError):
-        return None

@@ -12,7 +12,6 @@ from networks import TINY
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.model.cost import (
     compiled_flops,
-    compiled_memory,
     multiply_adds,
     network_operations,
 )
@@ -183,26 +182,12 @@ def test_the_compilers_analysis_leaves_out_padding_and_repetition():
     assert 2 * 16**3 <= flops < 3 * 16**3  # once, and some counting
 
 
-def test_memory_is_what_comes_in_and_goes_out_and_lies_between():
-    x = jnp.zeros((256, 256), jnp.float32)
-    plain = jax.jit(lambda x: x + 1).lower(x).compile()
-    assert compiled_memory(plain).total == 2 * x.nbytes
-    donated = jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile()
-    assert compiled_memory(donated).total == x.nbytes
-    between = jax.jit(lambda x: (x @ x) @ x).lower(x).compile()
-    assert compiled_memory(between).total >= 3 * x.nbytes
-
-
 class Silent:
     """A compiler that tells nothing."""
 
     def cost_analysis(self):
         raise NotImplementedError
 
-    def memory_analysis(self):
-        return None
-
 
 def test_a_compiler_that_tells_nothing_gives_none():
     assert compiled_flops(Silent()) is None
-    assert compiled_memory(Silent()) is None

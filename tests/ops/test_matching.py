@@ -95,9 +95,11 @@ def test_half_precision_features_are_matched_in_float32(rng):
 
 def test_the_volume_and_its_gradient_are_finite_at_zero_features():
     zero = jnp.zeros((1, 6, 6, 4))
-    value, grads = jax.value_and_grad(
-        lambda q, k: jnp.sum(cost_volume(q, k, radius=1) ** 2), argnums=(0, 1)
-    )(zero, zero)
+
+    def total(query, key):
+        return jnp.sum(cost_volume(query, key, radius=1) ** 2)
+
+    value, grads = jax.jit(jax.value_and_grad(total, argnums=(0, 1)))(zero, zero)
     assert value == 0
     assert all(bool(jnp.all(g == 0)) for g in grads)
 
@@ -105,10 +107,11 @@ def test_the_volume_and_its_gradient_are_finite_at_zero_features():
 def test_the_gradient_of_the_volume_is_its_slope(rng):
     query, key, way = rng.normal(size=(3, 1, 4, 4, 3)).astype(np.float32)
 
+    @jax.jit
     def score(x):
         return jnp.sum(jnp.sin(3 * cost_volume(x, key, radius=1)))
 
-    slope = jnp.sum(jax.grad(score)(query) * way)
+    slope = jnp.sum(jax.jit(jax.grad(score))(query) * way)
     numeric = (score(query + 1e-2 * way) - score(query - 1e-2 * way)) / 2e-2
     np.testing.assert_allclose(slope, numeric, rtol=2e-2)
 
@@ -160,7 +163,7 @@ def test_rows_scored_at_once_are_those_scored_one_after_the_other(rng):
             volume = cost_volume(query, key, radius=2, at_once=at_once)
             return jnp.sum(volume * weight), volume
 
-        return jax.grad(total, (0, 1), has_aux=True)(query, key)
+        return jax.jit(jax.grad(total, (0, 1), has_aux=True))(query, key)
 
     (grads, volume), (expected, one_by_one) = both(True), both(False)
     np.testing.assert_allclose(volume, one_by_one, atol=1e-6)

@@ -3,12 +3,18 @@
 import logging
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from needs import step_bytes
 from networks import TINY
 
-from mtujax.deblur.restorer import available_bytes, host_bytes, plan
+from mtujax.deblur.memory import (
+    available_bytes,
+    compiled_memory,
+    host_bytes,
+    plan,
+)
 from mtujax.errors import UserError, out_of_memory
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream
@@ -22,6 +28,22 @@ def need(model, params):
         return step_bytes(model, params, height, width, dtype, tile)
 
     return measured
+
+
+def test_memory_is_what_comes_in_and_goes_out_and_lies_between():
+    x = jnp.zeros((256, 256), jnp.float32)
+    plain = jax.jit(lambda x: x + 1).lower(x).compile()
+    assert compiled_memory(plain).total == 2 * x.nbytes
+    donated = jax.jit(lambda x: x + 1, donate_argnums=0).lower(x).compile()
+    assert compiled_memory(donated).total == x.nbytes
+    between = jax.jit(lambda x: (x @ x) @ x).lower(x).compile()
+    assert compiled_memory(between).total >= 3 * x.nbytes
+
+    class Silent:
+        def memory_analysis(self):
+            return None
+
+    assert compiled_memory(Silent()) is None
 
 
 @pytest.mark.slow
