@@ -105,7 +105,7 @@ def test_each_pixel_weighs_its_own_samples():
 
 @pytest.mark.parametrize("patch", [2, slow(1), slow(3)])
 def test_a_clip_is_its_stream_and_its_chunks(patch):
-    model, params = network(patch=patch)
+    model, params = network(patch=patch, num_units=1)
     clip = panned(6, 21, 35)[None].astype(np.float32) / 255
     _, whole = restore_clip(model, params, clip)
     found = restored_by(Stream(model, params), clip[0])
@@ -119,7 +119,7 @@ def test_a_clip_is_its_stream_and_its_chunks(patch):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"exposure_spectrum": True}]
+    [{"exposure_spectrum": True, "num_units": 1}, slow({"exposure_spectrum": True})]
     + [slow(fields) for fields in ({}, {"patch": 1}, {"search_radius": 0})],
 )
 def test_tiles_cannot_be_told_from_whole_frames(fields):
@@ -154,7 +154,7 @@ def test_its_streams_bear_values_that_are_not_finite_and_frames_that_overflow(
 
 
 def test_a_clip_bears_values_that_are_not_finite():
-    model, params = network(exposure_spectrum=True)
+    model, params = network(exposure_spectrum=True, num_units=1)
     mended = panned(6, 21, 35)[None].astype(np.float32) / 255
     bad = mended.copy()
     bad[0, 2, 3, 3:6, 1], mended[0, 2, 3, 3:6, 1] = (np.nan, np.inf, -np.inf), (0, 1, 0)
@@ -176,7 +176,8 @@ def test_tiles_with_motion_of_their_own_could_be_told(monkeypatch):
 
 
 def test_tiles_take_less_memory_and_samples_take_some():
-    (model, params), (without, fewer) = network(), network(motion_samples=0)
+    model, params = network(num_units=1)
+    without, fewer = network(num_units=1, motion_samples=0)
     tile = (96, 2 * default_overlap(model.config))
     size = 200, 500, np.uint8
     whole = step_bytes(model, params, *size)

@@ -1,5 +1,7 @@
 """Samples along a frame's motion against loops, known motion and other libraries."""
 
+import functools
+
 import cv2
 import einops
 import jax
@@ -257,16 +259,16 @@ def test_a_plain_surface_moves_as_what_is_around_it():
 def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead):
     frames = shifts((3, -2), (24, 32))
     window = np.stack(frames[: 2 + lookahead], axis=1)
-    motion = window_blur(window, lookback=1, patch=patch).motion
+    place = {"lookback": 1, "patch": patch}
+    motion = jax.jit(functools.partial(window_blur, **place))(window).motion
     after = frames[2] if lookahead else frames[1]
-    alone = frame_motion(frames[0], frames[1], after, patch=patch)
+    alone = found_motion(frames[0], frames[1], after, patch=patch)
     np.testing.assert_array_equal(motion, alone)
-    along, features = steered_samples(
-        window, motion, lookback=1, samples=2, patch=patch
-    )
+    steered = functools.partial(steered_samples, samples=2, **place)
+    along, features = jax.jit(steered)(window, motion)
     grey = frames[1] @ np.float32([0.299, 0.587, 0.114])
     wanted = [
-        along_motion(grey[..., None], motion, jnp.asarray([step]))[0, ..., 0] - grey
+        found_samples(grey[..., None], motion, jnp.asarray([step]))[0, ..., 0] - grey
         for step in (-1, -0.5, 0.5, 1)
     ]
     of_patches = "b (h y) (w x) s -> b h w (y x) s"
@@ -275,7 +277,7 @@ def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead):
     np.testing.assert_allclose(along, planes, atol=1e-5)
     assert np.abs(along).max() > 0.05
     for neighbour, step in ((frames[0], -1), (after, 1)):
-        (aligned,) = along_motion(neighbour, motion, jnp.asarray([float(step)]))
+        (aligned,) = found_samples(neighbour, motion, jnp.asarray([float(step)]))
         wanted += list(np.moveaxis(aligned - frames[1], -1, 0))
     count = len(wanted)
     values = count * patch**2

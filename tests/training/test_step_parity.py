@@ -128,7 +128,8 @@ def test_one_optimizer_on_the_sum_is_another_training(recorded, start, frames, r
     config = dataclasses.replace(RELEASE, scheme="paper")
     recurrent = initial_state(MODEL, 2, *frames.blurry.shape[2:4])
     state = init_train_state(config, start)
-    grads, terms, _ = gradients(
+    taken = jax.jit(gradients, static_argnames=("model", "config"))
+    grads, terms, _ = taken(
         state.params, recurrent, part(frames, 0), model=MODEL, config=config
     )
     moved = apply_gradients(state, grads, terms, config).params

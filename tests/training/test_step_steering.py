@@ -35,11 +35,12 @@ def test_both_schemes_lower_the_loss(scheme):
     def step(state, batch):
         return train_step(state, batch, model=MODEL, config=config)
 
+    @jax.jit
     def loss(params):
         first = initial_state(MODEL, 2, 16, 16)
         settings = {"model": MODEL, "config": config}
         terms, _ = frame_losses(params, first, read_batch(MODEL, batch), **settings)
-        return float(terms["deblur"])
+        return terms["deblur"]
 
     state, _ = trained(step, config, [batch] * 60, MODEL)
     start = init_params(MODEL, jax.random.key(0))
