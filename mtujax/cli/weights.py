@@ -162,21 +162,20 @@ def _key_and_text(entry):
 def list_weights():
     """List weights by name: those in the package, fetched ones, and what there is."""
     from mtujax.model.network import expected_shapes
-    from mtujax.weights.files import RELEASED, place_of
-    from mtujax.weights.safetensors_io import read_header
+    from mtujax.weights import files, safetensors_io
 
     for file in weights.bundled():
         _print_weights(file)
     fetchable = []
-    for one in RELEASED.values():
-        path = place_of(one.name)
+    for one in files.RELEASED.values():
+        path = files.place_of(one.name)
         if not path.is_file():
             fetchable.append(one)
         elif one.preset:
             _print_weights(weights.describe(path), _scores(one))
         else:
             print(f"{one.name}: flow teacher, {path.stat().st_size / 1e6:.1f} MB")
-            _print_about(read_header(path)[0]["provenance"])
+            _print_about(safetensors_io.read_header(path)[0]["provenance"])
     if not fetchable:
         return
     print("not fetched yet, by `mtujax fetch NAME`:")

@@ -99,6 +99,11 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
                     raise UserError(f"{shard}: not written whole")
                 to_disk(shard)
 
+    def prepare_from(self, folder: str) -> None:
+        """Writes the set's records from its folder, as it was unpacked."""
+        config = tfds.download.DownloadConfig(manual_dir=folder)
+        self.download_and_prepare(download_config=config)
+
     def _log_download_bytes(self):
         """Logs nothing: there is no download, and TFDS's own message would mislead."""
 

@@ -171,8 +171,6 @@ def _naming(final, part):
 
 
 def _records(found, part, show):
-    import tensorflow_datasets as tfds
-
     made = builder(found.dataset.name, config=found.config, data_dir=part)
     done = 0
 
@@ -183,10 +181,7 @@ def _records(found, part, show):
             show(done, 2 * found.frames)
 
     made.on_pair = count
-    folder = os.path.abspath(found.root)
-    made.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=folder)
-    )
+    made.prepare_from(os.path.abspath(found.root))
     return Path(made.data_dir)
 
 

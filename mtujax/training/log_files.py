@@ -174,10 +174,10 @@ class Events:
 
     def __init__(self, folder: str, *, start: int, warn: Callable[[str], None]):
         """Opens a file; TensorBoard hides later steps than `start` of earlier ones."""
-        from tensorboardX import SummaryWriter, record_writer
-
-        record_writer.register_writer_factory(_KIND, _Files(record_writer, warn))
-        self._writer = SummaryWriter(
+        library = _tensorboard()
+        files = _Files(library.record_writer, warn)
+        library.record_writer.register_writer_factory(_KIND, files)
+        self._writer = library.SummaryWriter(
             f"{_PREFIX}{folder}",
             purge_step=start + 1,  # read as "hide this step and all later ones"
             max_queue=0,  # no limit, so that nothing waits for the thread
@@ -228,10 +228,16 @@ def tags(terms: Mapping[str, float]) -> dict[str, float]:
     return tagged
 
 
+def _tensorboard():
+    import PIL  # noqa: F401, for tensorboardX, which would miss it only later
+    import tensorboardX
+
+    return tensorboardX
+
+
 def _hindrance(folder):
     try:
-        import PIL  # noqa: F401, for tensorboardX, which would miss it only later
-        from tensorboardX import record_writer
+        record_writer = _tensorboard().record_writer
     except ImportError as error:
         return f"{error.name} is not installed; it comes with the extra train"
     kind, _, _ = folder.rpartition("://")

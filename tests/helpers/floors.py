@@ -30,7 +30,7 @@ ONLY = {
     "requests": "fetch.download",
     "rich": "common.progress training.progress",
     "tensorboardX": "training.log_files",
-    "tensorflow_datasets": "data.builders data.prepare",
+    "tensorflow_datasets": "data.builders",
     "torch": "torch_port",
     "typer": "cli",
 }
