@@ -113,14 +113,6 @@ def _parts(blurry, sharp, *, test="test", **others):
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """One way in which a dataset is arranged on disk; `name` is for messages."""
-
-    name: str
-    parts: tuple[Part, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class Dataset:
     """A dataset of the field."""
 
@@ -128,8 +120,9 @@ class Dataset:
     title: str  # one line of description
     homepage: str  # where it is described
     instructions: str  # one line: where to get it, and the folders it then has
-    # Ways to arrange it on disk; empty for `pairs`, found from its folders
-    layouts: tuple[Layout, ...] = ()
+    # Ways to arrange it on disk, by a name for messages; empty for `pairs`, found from
+    # its folders
+    layouts: dict[str, tuple[Part, ...]] = dataclasses.field(default_factory=dict)
     # {name: description}, the default first; empty if it has one form
     configs: dict[str, str] = dataclasses.field(default_factory=dict)
     prefixes: tuple[str, ...] = ("",)  # folders that its archives put around a layout
@@ -148,24 +141,16 @@ GOPRO = Dataset(
     "{train,test}/VIDEO/{blur,blur_gamma,sharp}/000001.png, or run `mtujax fetch "
     "gopro --to DIR`, which makes {train_nah,test_nah}/VIDEO/{blur_gamma,sharp}; flat "
     "{train,test}/{input,target}/VIDEO-000001.png are read as well",
-    layouts=(
-        Layout(
-            "as published",
-            _parts("{split}/{video}/{config}", "{split}/{video}/sharp"),
+    layouts={
+        "as published": _parts("{split}/{video}/{config}", "{split}/{video}/sharp"),
+        "as the paper's authors rearranged it": _parts(
+            "{split}_nah/{video}/{config}", "{split}_nah/{video}/sharp"
         ),
-        Layout(
-            "as the paper's authors rearranged it",
-            _parts("{split}_nah/{video}/{config}", "{split}_nah/{video}/sharp"),
+        "as flat pairs": tuple(flat_part(s, f"{s}/") for s in ("train", "test")),
+        "as flat pairs, next to those of other sets": tuple(
+            flat_part(s, f"{s}/GoPro/") for s in ("train", "test")
         ),
-        Layout(
-            "as flat pairs",
-            tuple(flat_part(s, f"{s}/") for s in ("train", "test")),
-        ),
-        Layout(
-            "as flat pairs, next to those of other sets",
-            tuple(flat_part(s, f"{s}/GoPro/") for s in ("train", "test")),
-        ),
-    ),
+    },
     configs={
         "blur_gamma": "gamma 2.2 camera response; its author says to use this one",
         "blur": "linear mean of frames",
@@ -175,10 +160,7 @@ GOPRO = Dataset(
 )
 
 
-_DVD_FOLDERS = (
-    "quantitative_datasets/{video}/input",
-    "quantitative_datasets/{video}/GT",
-)
+_DVD_FOLDERS = [f"quantitative_datasets/{{video}}/{n}" for n in ("input", "GT")]
 _DVD_TEST = frozenset(DVD_COUNTS["test"].lengths)
 DVD = Dataset(
     name="dvd",
@@ -188,19 +170,15 @@ DVD = Dataset(
     "DeepVideoDeblurring_Dataset.zip, "
     "which holds quantitative_datasets/VIDEO/{input,GT}/00000.jpg, or run `mtujax "
     "fetch dvd --to DIR`, which makes {train_DVD,test_DVD}/VIDEO/{input,GT}",
-    layouts=(
-        Layout(
-            "as published",
-            (
-                Part("train", *_DVD_FOLDERS, but=_DVD_TEST),
-                Part("test", *_DVD_FOLDERS, only=_DVD_TEST),
-            ),
+    layouts={
+        "as published": (
+            Part("train", *_DVD_FOLDERS, but=_DVD_TEST),
+            Part("test", *_DVD_FOLDERS, only=_DVD_TEST),
         ),
-        Layout(
-            "as the paper's authors rearranged it",
-            _parts("{split}_DVD/{video}/input", "{split}_DVD/{video}/GT"),
+        "as the paper's authors rearranged it": _parts(
+            "{split}_DVD/{video}/input", "{split}_DVD/{video}/GT"
         ),
-    ),
+    },
     prefixes=("", "DeepVideoDeblurring_Dataset"),
     known=DVD_COUNTS,
     image_format="jpeg",
@@ -216,20 +194,14 @@ REDS = Dataset(
     "train/{train_blur,train_sharp}/000/00000000.png and "
     "val/{val_blur,val_sharp}/000/00000000.png, or the same without train/ and val/; "
     "val is the split test here, whose own sharp frames are not public",
-    layouts=(
-        Layout(
-            "as published",
-            _parts(
-                "{split}/{split}_blur/{video}",
-                "{split}/{split}_sharp/{video}",
-                test="val",
-            ),
+    layouts={
+        "as published": _parts(
+            "{split}/{split}_blur/{video}", "{split}/{split}_sharp/{video}", test="val"
         ),
-        Layout(
-            "without the outer folders",
-            _parts("{split}_blur/{video}", "{split}_sharp/{video}", test="val"),
+        "without the outer folders": _parts(
+            "{split}_blur/{video}", "{split}_sharp/{video}", test="val"
         ),
-    ),
+    },
     prefixes=("", "REDS"),
     known=REDS_COUNTS,
 )
@@ -241,16 +213,13 @@ BSD = Dataset(
     homepage="https://github.com/zzh-tech/ESTRNN",
     instructions="unzip BSD (https://github.com/zzh-tech/ESTRNN), which holds "
     "BSD_{1ms8ms,2ms16ms,3ms24ms}/{train,valid,test}/VIDEO/{Blur,Sharp}/RGB/*.png",
-    layouts=(
-        Layout(
-            "as published",
-            _parts(
-                "BSD_{config}/{split}/{video}/Blur/RGB",
-                "BSD_{config}/{split}/{video}/Sharp/RGB",
-                valid="valid",
-            ),
+    layouts={
+        "as published": _parts(
+            "BSD_{config}/{split}/{video}/Blur/RGB",
+            "BSD_{config}/{split}/{video}/Sharp/RGB",
+            valid="valid",
         ),
-    ),
+    },
     configs={
         "1ms8ms": "1 ms sharp and 8 ms blurry exposure",
         "2ms16ms": "2 ms sharp and 16 ms blurry exposure",

@@ -11,7 +11,6 @@ from mtujax.data.datasets import (
     PAIR_FOLDERS,
     SPLITS,
     Dataset,
-    Layout,
     Part,
     config_of,
     dataset,
@@ -110,13 +109,13 @@ def _find(chosen, root, config):
     """The first layout with pairs, else the first with any video, else None."""
     first = None
     for base in _bases(chosen, root, config):
-        for layout in chosen.layouts or _own_layout(base):
-            parts = [_with_config(part, config) for part in layout.parts]
+        for layout, parts in (chosen.layouts or _own_layout(base)).items():
+            parts = [_with_config(part, config) for part in parts]
             videos = tuple(video for part in parts for video in _videos(base, part))
             if not videos:
                 continue
             strays = _strays(base, parts, videos)
-            found = FolderSet(chosen, config, root, layout.name, videos, strays)
+            found = FolderSet(chosen, config, root, layout, videos, strays)
             if found.frames:
                 return found
             first = first or found
@@ -127,7 +126,7 @@ def _bases(chosen, root, config):
     """Folders where a layout may start."""
     yield from (root / prefix for prefix in chosen.prefixes)
     # The folder given may be the first one of the layout itself, such as BSD_1ms8ms.
-    tops = (p.blurry.split("/")[0] for la in chosen.layouts for p in la.parts)
+    tops = (p.blurry.split("/")[0] for way in chosen.layouts.values() for p in way)
     if root.resolve().name in {top.replace("{config}", config or "") for top in tops}:
         yield root.resolve().parent
 
@@ -234,7 +233,7 @@ def _own_layout(base):
         raise UserError(
             f"{base}: holds videos ({video}) next to splits ({split}); use one or other"
         )
-    return (Layout("pairs", tuple(parts)),)
+    return {"pairs": parts}
 
 
 def _own_parts(base, split, place):
