@@ -1,8 +1,4 @@
-from .clip import (
-    clip_windows as clip_windows,
-    dead_channels as dead_channels,
-    restore_clip as restore_clip,
-)
+from .clip import clip_windows as clip_windows, restore_clip as restore_clip
 from .cost import multiply_adds as multiply_adds
 from .inference import inference_form as inference_form
 from .network import (
