@@ -24,7 +24,6 @@ _RANGES = {  # so wide that only damaged files and slips are outside
     "first_kernel": (1, 31),
     "motion_samples": (0, 64),
 }
-_RETIRED = {"neighbour_samples": 0}  # in earlier files, where it changes nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +88,8 @@ class ModelConfig:
     initial_features: Literal["own", "zero"] = "own"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
+    RETIRED = {"neighbour_samples": 0}  # fields of earlier files that change nothing
+
     def __post_init__(self):
         """Raises ValueError for settings out of range or in contradiction."""
         units = tuple(self.matching_units) if self.motion_compensation else ()
@@ -143,11 +144,6 @@ class ModelConfig:
     def cell(self) -> int:
         """Side in pixels of a motion-grid cell; frames are padded to whole cells."""
         return MOTION_STRIDE * self.patch
-
-
-def without_retired(fields: dict) -> dict:
-    """A saved network's fields, without those of earlier versions that say nothing."""
-    return {k: v for k, v in fields.items() if (k, v) not in _RETIRED.items()}
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:

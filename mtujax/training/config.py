@@ -11,7 +11,7 @@ from typing import Literal
 
 from mtujax.common.dataclass_json import from_dict, to_dict
 from mtujax.common.text import nearest
-from mtujax.config import ModelConfig, without_retired
+from mtujax.config import ModelConfig
 from mtujax.data.datasets import DATASETS
 from mtujax.errors import UsageError, UserError, check_least
 from mtujax.synthesis.settings import BlurSettings, Exposure, Objects, Shake
@@ -361,8 +361,6 @@ _FREE = frozenset(
 
 def config_of(values: dict, where: str) -> RunConfig:
     """Builds the configuration that a run has kept; `where` is for messages."""
-    if isinstance(model := values.get("model"), dict):
-        values = values | {"model": without_retired(model)}
     try:
         return from_dict(values, RunConfig, renamed=RENAMED)
     except UsageError as error:

@@ -17,9 +17,9 @@ import jax
 import numpy as np
 import platformdirs
 
-from mtujax.common.dataclass_json import read_json
+from mtujax.common.dataclass_json import read_json, without_retired
 from mtujax.common.text import closest
-from mtujax.config import PRESETS, ModelConfig, without_retired
+from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, WeightsError
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, expected_shapes, inference_params
@@ -224,7 +224,7 @@ def _config(path, header):
             "deblurring network; `mtujax data flow --teacher` takes them"
         )
     try:
-        fields = without_retired(dict(header["config"]))
+        fields = without_retired(dict(header["config"]), ModelConfig)
     except (ValueError, KeyError, TypeError):
         raise damaged_header(path) from None
     defaults = dataclasses.asdict(ModelConfig())
