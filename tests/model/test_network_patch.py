@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from moving import decibels, panned
 from needs import step_bytes
-from networks import TINY, lively_params, slow
+from networks import TINY, apply, lively_params, slow
 from restoring import restored_by, steps_of
 
 from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
@@ -87,9 +87,8 @@ def test_the_slope_below_zero_is_that_of_its_name():
     state = initial_state(leaky, 1, 16, 16)
 
     def structure(model):
-        _, kept = model.apply(
-            {"params": params}, state, window, capture_intermediates=True
-        )
+        run = functools.partial(model.apply, capture_intermediates=True)
+        _, kept = jax.jit(run)({"params": params}, state, window)
         kept = kept["intermediates"]["structure"]
         return np.asarray(kept["conv"]["__call__"][0]), kept["__call__"][0]
 
@@ -121,12 +120,12 @@ def test_a_clip_is_its_stream_and_its_chunks(patch, size):
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 5)])
 @pytest.mark.parametrize("patch", [2, 4])
 def test_frames_smaller_than_a_cell_are_reflected(patch, height, width):
-    model, params = network(patch=patch)
+    model, params = network(patch=patch, num_units=1, num_blocks=0)
     window = panned(5, height, width)[None].astype(np.float32) / 255
     cell = 4 * patch
     pads = ((0, 0), (0, 0), (0, cell - height), (0, cell - width), (0, 0))
     found, wanted = (
-        model.apply({"params": params}, initial_state(model, 1, *w.shape[2:4]), w)[1]
+        apply(model, params, initial_state(model, 1, *w.shape[2:4]), w)[1]
         for w in (window, np.pad(window, pads, mode="reflect"))
     )
     assert found["restored"].shape == (1, height, width, 3)
@@ -233,7 +232,7 @@ def test_the_exported_step_takes_frames_of_whole_cells():
     named = {f"motion_{n}": x for n, x in enumerate(state.motion)}
     named |= {n: getattr(state, n) for n in ("detail", "restored", "is_first")}
     _, found = exported.call(named, window)
-    _, outputs = model.apply({"params": params}, state, window / np.float32(255))
+    _, outputs = apply(model, params, state, window / np.float32(255))
     wanted = np.clip(np.rint(outputs["restored"] * 255), 0, 255)
     assert np.abs(np.asarray(found, int) - wanted).max() <= 1
 

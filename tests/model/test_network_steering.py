@@ -92,7 +92,7 @@ def test_each_pixel_weighs_its_own_samples():
     motion = jnp.full((1, 24, 32, 2), 2.0)
     state = initial_state(model, 1, 24, 32)
     blur = Blur(motion, None)
-    _, outputs = model.apply({"params": params}, state, frames, blur=blur)
+    _, outputs = apply(model, params, state, frames, blur=blur)
     grey = frames[0, 2] @ np.float32([0.299, 0.587, 0.114])
     total = sum(
         grey[8 + k : 16 + k, 8 + k : 16 + k] - grey[8:16, 8:16] for k in (-2, -1, 1, 2)

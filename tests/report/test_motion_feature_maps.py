@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from features import HEIGHT, RADIUS, STEP, WIDTH, moving
 from jax import lax
+from networks import apply
 
 from mtujax.config import ModelConfig
 from mtujax.model.clip import restore_clip
@@ -43,7 +44,7 @@ def test_injected_features_give_the_motion_of_the_network(network, seen):
     state = initial_state(model, 1, HEIGHT, WIDTH)
     for t in range(3):
         window = clip[:, np.clip(np.arange(t - 2, t + 3), 0, 3)]
-        state, outputs = model.apply({"params": params}, state, window)
+        state, outputs = apply(model, params, state, window)
     found = motion_between(*seen, "injected", radius=RADIUS)
     np.testing.assert_array_equal(found, outputs["displacement"][0])
 
