@@ -1,8 +1,10 @@
 """Samples along the motion in PyTorch, and both networks that read them."""
 
 import dataclasses
+import functools
 
 import einops
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -47,17 +49,15 @@ def test_both_find_the_same_motion_and_samples(size, patch):
     frames = window(3, *size)
     there = torch.from_numpy(frames).permute(0, 1, 4, 2, 3)
     place = {"lookback": 1, "patch": patch}
-    blur = window_blur(jnp.asarray(frames), with_spectrum=True, **place)
-    motion = blur.motion
+    motion = jax.jit(functools.partial(window_blur, **place))(frames).motion
     wanted = torch_steering.frame_motion(*there.unbind(1), patch=patch)
     assert np.abs(motion).max() > 0.5
     # Where little is to be followed, iterations magnify rounding.
     error = np.abs(motion - channels_last(wanted))
     assert np.median(error) < 2e-5 and error.max() < 1e-2
     place |= {"samples": 2}
-    found = steering.steered_samples(
-        frames, jnp.asarray(channels_last(wanted)), **place
-    )
+    steered = functools.partial(steering.steered_samples, **place)
+    found = jax.jit(steered)(frames, channels_last(wanted))
     flow = wanted
     wanted = torch_steering.steered_samples(there, flow, **place)
     along = einops.rearrange(
