@@ -55,7 +55,7 @@ class TrainConfig:
         clip_norm: largest global norm of each gradient.
         motion_weight: alpha, the weight of the motion loss; with 0 it needs no labels.
         ema_decay: of the moving average of the parameters.
-        revive_dead: at each validation draw dead channels anew, so small that frames
+        revive_dead: at each validation redraw dead channels, so small that frames
             hardly change (`training.dead_channels.revived`).
         loss_scale: factor of the losses in the beginning, where the network computes in
             float16; `training.optimizers.adjusted_loss_scale` changes it from then on.

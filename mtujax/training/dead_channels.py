@@ -1,7 +1,7 @@
-"""Dead channels, which carry nothing on real frames: counted, logged, drawn anew.
+"""Dead channels, which carry nothing on real frames: counted, logged, redrawn.
 
 A ReLU that is off in every pixel passes no gradient, so its channel is lost to training
-for good, unless it is drawn anew (ReDo: Sokar et al., "The Dormant Neuron Phenomenon in
+for good, unless it is redrawn (ReDo: Sokar et al., "The Dormant Neuron Phenomenon in
 Deep Reinforcement Learning", 2023). Letters: T time, H W pixels, C channels of a layer.
 """
 
@@ -32,7 +32,7 @@ FEWEST = 1e-3
 """The share of pixels above zero below which a channel counts as dead."""
 
 SHARE = 0.1
-"""Size of a channel that is drawn anew, of the layer's living ones."""
+"""Size of a channel that is redrawn, of the layer's living ones."""
 
 _CONSTANT = 1e-6  # of the layer's largest value: what rounding leaves of a constant
 _NONE = np.zeros(1, bool)
@@ -133,7 +133,7 @@ def _outputs(kept):
 def revived(
     state: TrainState, dead: dict[str, np.ndarray], seed: Sequence[int]
 ) -> TrainState:
-    """Draws the kernels of dead channels anew and sets their biases to 0.
+    """Redraws the kernels of dead channels and sets their biases to 0.
 
     The paper's residual blocks add what a channel gives to others directly, so that a
     weight of 0 behind it (as in ReDo) would not keep the output: small kernels do
