@@ -117,10 +117,12 @@ def test_it_recovers_from_frames_that_overflow_in_the_network(
 
 def test_a_stream_of_one_bad_video_leaves_its_neighbour_alone(model, params, clip):
     frames = np.stack([clip[0], clip[0]], axis=1)
+    sound, _ = run(Stream(model, params), frames)
     frames[3, 1, 5, 5] = 3e38
     restored, _ = run(Stream(model, params), frames)
-    alone, _ = run(Stream(model, params), clip[0])
-    np.testing.assert_allclose(np.stack(restored)[:, 0], alone, atol=1e-6)
+    # Beside a sound one: a batch of another size may be rounded otherwise.
+    np.testing.assert_array_equal(np.stack(restored)[:, 0], np.stack(sound)[:, 0])
+    assert not np.array_equal(restored[4][1], sound[4][1])
 
 
 @pytest.mark.parametrize("dtype", [">f4", ">f2", ">f8"])
