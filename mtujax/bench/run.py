@@ -1,5 +1,28 @@
 """What `mtujax bench` does: times one network, with all that its times depend on.
 
+`--json` writes these values (version 1; null where unknown or left out):
+
+    kind, version       "mtujax bench", 1
+    device, machine     as in results of an evaluation
+    load_average        processes that were ready to run before, as others were at work
+    method              name; sha256 of the weights, null if drawn; parameters, config
+    size, batch         [width, height] in pixels; videos that advance together
+    frames, warm_up     rounds that are timed, and those before
+    percentiles         how they are computed
+    form                "inference", which videos run in, or "plain", as trained
+    compile_s           seconds to trace (trace_s) and to compile (compile_s) the step
+    host_to_device_ms, step_ms, device_to_host_ms, end_to_end_ms
+                        milliseconds of a stage: p50, p95, p99, mean, min, max, count
+    frames_per_second   by the step's median (step), and end to end (end_to_end)
+    latency_ms          of live frames at rate frames per second: wait for the
+                        lookahead_frames (lookahead), and with the rest
+    multiply_adds       of the network, counted layer by layer (with_matching,
+                        without_matching, matching), and the compiler's count
+    rates               multiply-adds that an image needs, TFLOP/s and GB/s of the step
+    memory_bytes        peak, and where it is from
+    torch               the PyTorch twin in each memory layout: the same times,
+                        step_ratio to ours, largest_difference of a frame's levels
+
 Letters: B batch size, H W pixels.
 """
 

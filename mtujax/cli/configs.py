@@ -268,12 +268,15 @@ def listed_fields() -> tuple[str, list]:
         default = {field.name: field.default for field in dataclasses.fields(owner)}
         if default[name] is not dataclasses.MISSING:
             facts += f"; default: {default[name]!r}"
-        rows.append((f"--config.{path}", f"{_meaning(owner, name)} [{facts}]"))
+        short = meaning(owner, name).split(". ")[0].rstrip(".")
+        rows.append((f"--config.{path}", f"{short} [{facts}]"))
     return "Fields that are often changed", rows
 
 
-def _meaning(owner, name):
-    """The first sentence of what a dataclass's docstring says of a field."""
+def meaning(owner: type, name: str) -> str:
+    """What a dataclass's docstring says of a field; LookupError if nothing."""
     pattern = rf"^    {name}: (.*(?:\n {{8}}.*)*)"
-    text = re.search(pattern, inspect.getdoc(owner), re.MULTILINE)[1]
-    return " ".join(text.split()).split(". ")[0].rstrip(".")
+    found = re.search(pattern, inspect.getdoc(owner) or "", re.MULTILINE)
+    if not found:
+        raise LookupError(f"{owner.__name__}.{name}: no description")
+    return " ".join(found[1].split())

@@ -10,10 +10,10 @@ class Shake:
     Attributes:
         speed: pixels per frame of the shake and pan together, log-uniform.
         pan: share of the speed that is a steady pan, the rest oscillates.
-        frequency: of the oscillation, in cycles per frame.
+        frequency: frequency of the oscillation, in cycles per frame.
         rotation: share of the speed that is yaw and pitch; the rest is translation,
             which moves near things more than far ones.
-        roll: degrees per frame at the given speed of 1 px per frame.
+        roll: degrees per frame, at a speed of 1 px per frame.
         zoom: relative change of the focal length per frame, at 1 px per frame.
         forward: steps towards the scene per frame, at 1 px per frame, as a share of
             its distance.
@@ -49,7 +49,7 @@ class Objects:
         speed: pixels per frame of the others, log-uniform.
         spin: degrees per frame, at 1 px per frame.
         growth: relative change of size per frame, at 1 px per frame.
-        frequency: of what is not steady in their motion, in cycles per frame.
+        frequency: frequency of what is not steady in their motion, in cycles per frame.
     """
 
     count: tuple[int, int] = (0, 3)
@@ -77,7 +77,7 @@ class Exposure:
         read: standard deviation of the noise in the dark, in light.
         compressed: share of clips whose blurry side goes through H.264, or what is like
             it where clips are made on a device.
-        crf: of H.264: 18 hardly shows, 28 does.
+        crf: constant rate factor of H.264: 18 hardly shows, 28 does.
         sharp: share of clips that are exposed for the shortest time, whatever `duty`
             says: they move and do not smear.
         averaged: share of clips made as data sets make them of high-speed video: each

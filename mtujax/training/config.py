@@ -36,7 +36,8 @@ class TrainConfig:
     Attributes:
         steps: updates in all, but for the schedule "timed". With `frames_per_update`,
             a clip gives several.
-        scheme: "paper" or "release", as above; each with its own deblurring loss.
+        scheme: "paper", one Adam on the sum of both losses, or "release", an Adam for
+            each; both with a deblurring loss of their own.
         optimizer: "adam" as published, or "muon", whose updates of kernels are
             orthogonal matrices (`optimizers.make_optimizers`).
         loss: deblurring loss in place of the scheme's: "paper", "release" or "psnr", as
@@ -47,18 +48,18 @@ class TrainConfig:
             frame hands on, as published; None goes back to the update before.
         remat: compute each frame's activations again for its gradient, which saves
             memory where `bptt` is long.
-        learning_rate: of Adam, after the warm-up.
+        learning_rate: learning rate after the warm-up.
         schedule: "cosine" falls to 0 after `steps`; "drops" multiplies; "constant";
             "timed" falls as "cosine" does, to 0 when the run's time is over.
-        drops: (number of updates, factor) of the latter.
+        drops: (number of updates, factor) of each drop of the schedule "drops".
         warmup: updates of linear warm-up, which also count.
         clip_norm: largest global norm of each gradient.
         motion_weight: alpha, the weight of the motion loss; with 0 it needs no labels.
-        ema_decay: of the moving average of the parameters.
+        ema_decay: decay of the moving average of the parameters.
         revive_dead: at each validation redraw dead channels, so small that frames
             hardly change (`training.dead_channels.revived`).
-        loss_scale: factor of the losses in the beginning, where the network computes in
-            float16; `training.optimizers.adjusted_loss_scale` changes it from then on.
+        loss_scale: first factor of the losses where the network computes in float16;
+            `training.optimizers.adjusted_loss_scale` changes it from then on.
     """
 
     steps: int
@@ -156,9 +157,9 @@ class DataConfig:
         name: "synthetic" films photographs; else a dataset: gopro, dvd, reds, bsd, or
             pairs (own frames).
         path: the folder of photographs, or the dataset's, unpacked or prepared.
-        variant: of a dataset, as gopro's blur_gamma; None takes the default.
-        split: part of a dataset.
-        frames: targets of a clip. 13 in the paper.
+        variant: kind of blur of a dataset, as gopro's blur_gamma; None takes its usual.
+        split: part of a dataset that is trained on.
+        frames: target frames of a clip. 13 in the paper.
         crop: side of the square crop in pixels. 256 in the paper.
         use_preceding_frames: let a clip of a dataset see the video before it; the
             release repeats the clip's first frame.
@@ -184,8 +185,8 @@ class DataConfig:
         exposure: ranges of exposure, noise and compression.
         subframes: the most per frame that are averaged on the device; None: as many as
             the longest blur needs.
-        threads: that make batches on the host.
-        workers: processes that do.
+        threads: threads that make batches on the host.
+        workers: further processes that make batches; 0 for none.
     """
 
     name: str = "synthetic"
@@ -244,10 +245,10 @@ class ValidationConfig:
         path: folder of photographs that are not trained on: those of the fixed set give
             that set, others are filmed. Of a dataset, its root; None takes the trained
             one.
-        split: of a dataset.
-        clips: how many, but for the fixed set, which is whole.
-        frames: of each.
-        size: (rows, columns) of each frame's middle.
+        split: part of a dataset that is validated on.
+        clips: how many clips, but for the fixed set, which is whole.
+        frames: frames of each clip.
+        size: (rows, columns) of each frame's middle, which is restored.
         every: updates from one validation to the next; 0 for none.
         images: how many clips are shown as images.
     """
@@ -273,11 +274,11 @@ class RunConfig:
     Attributes:
         model: the network.
         train: how its weights are updated.
-        data: on what.
+        data: what it is trained on.
         validation: how it is validated.
         run: its folder, also remote as gs://bucket/run: checkpoints, logs, config.
         batch: clips of an update over all devices and hosts. 8 in the paper.
-        seed: of the first weights and of all data.
+        seed: seed of the first weights and of all data.
         rescale_init: rescale the first weights, so that a short run learns; the release
             draws all from N(0, 0.03).
         init_from: weights to start from: a bundled name, a .safetensors file, or
@@ -289,7 +290,7 @@ class RunConfig:
         keep_latest: how many of the last checkpoints are kept.
         keep_every: updates between those kept for good, which are saved then, too;
             None for none.
-        log_every: updates between lines.
+        log_every: updates from one line of the log to the next.
         max_minutes: save and stop after that time; None for no limit. The schedule
             "timed" ends then.
         max_skipped_updates: updates in a row that may be skipped because a loss or

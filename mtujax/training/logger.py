@@ -2,7 +2,22 @@
 
 `log.csv` and `validation.csv` in the run directory have each step once, also where a
 run was killed and resumed; its `tensorboard` is for TensorBoard. Logging never waits
-for the device: what a step returns stays there until it is finished.
+for the device: what a step returns stays there until it is finished. Columns of
+`log.csv`, a row every `log_every` updates, blank where unknown:
+
+    step                updates so far
+    deblur, motion      losses, the mean of the finite ones since the row before
+    grad_norm_NAME      norm of an optimizer's gradient before it is clipped, likewise
+    learning_rate_NAME  of each optimizer, in force
+    skipped             updates left out so far, as something was not finite
+    updates_per_second  since the row before, without validations
+
+and of `validation.csv`, a row for each validation:
+
+    step                updates so far
+    psnr, psnr_blurry   mean in dB of the restored and of the blurry frames
+    NAME                PSNR in dB of each clip
+    dead_channels       largest share of dead channels of any layer
 """
 
 import collections
