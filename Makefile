@@ -27,7 +27,7 @@ OUT ?=
 # The recipe of these: RECIPE if it is given, else the one that learns most.
 train-on train-on-export: RECIPE = bundled_fast
 
-.PHONY: demo test test-slow gpu bench weights train-on train-on-export score lint format clean
+.PHONY: demo docs test test-slow gpu bench weights train-on train-on-export score lint format clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -103,6 +103,12 @@ ifneq ($(REAL),)
 endif
 	$(BIN)/python -m benchmarks.weights.bundled $(if $(HELD_OUT),scores/validation --beside scores/frames) $(if $(REAL),--real '$(REAL)' --real-beside scores/real) --weights $(WEIGHTS) --json benchmarks/results
 
+# The site of the documentation, to be opened at site/index.html.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python scripts/diagrams.py
+	$(BIN)/python -m mkdocs build --strict
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -112,4 +118,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv* demo build *.egg-info
+	rm -rf .venv* demo build site *.egg-info
