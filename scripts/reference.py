@@ -10,6 +10,7 @@ import ast
 import dataclasses
 import inspect
 import io
+import itertools
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def pages() -> dict[str, str]:
 
 
 def gaps() -> list[str]:
-    """Names each command, option, field and column that has no description."""
+    """Names each command, option, field, name and sum that has no description."""
     found = []
     for path, command, context in commands():
         if not command.get_short_help_str():
@@ -88,7 +89,8 @@ def gaps() -> list[str]:
             found.append(f"--config.{path}")
     for kind in _sums():
         found += [f"{kind.__name__}.{n}" for n, text in _comments(kind) if not text]
-    return found
+    targets = {target for face in faces() for _, target in exported(face)}
+    return found + sorted(one for one in targets if not docstring(one))
 
 
 # Commands.
@@ -240,6 +242,22 @@ def exported(face: str) -> list[tuple[str, str]]:
             module = ".".join([*base, node.module])
             names += [(one.asname, f"{module}.{one.name}") for one in node.names]
     return names
+
+
+def docstring(target: str) -> str | None:
+    """The docstring of a class, function or constant; None if there is none."""
+    module, _, name = target.rpartition(".")
+    path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    body = ast.parse(path.read_text("utf-8")).body
+    for node, after in itertools.zip_longest(body, body[1:]):
+        if getattr(node, "name", None) == name:
+            return ast.get_docstring(node)
+        names = getattr(node, "targets", [getattr(node, "target", None)])
+        inside = [n for one in names if one for n in ast.walk(one)]
+        if name in [getattr(one, "id", None) for one in inside]:
+            said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            return after.value.value if said else None
+    return None
 
 
 def api_pages() -> dict[str, str]:

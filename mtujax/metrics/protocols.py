@@ -227,3 +227,4 @@ PROTOCOLS = {
         ),
     )
 }
+"""Protocols by name."""

@@ -73,12 +73,16 @@ def test_what_is_not_described_is_named(monkeypatch):
         # was found
         above: int = 0
 
+    nameless = [("SLOPE", "mtujax.config.LEAKY_SLOPE"), ("no", "mtujax.config.no")]
+    nameless += [("PRESETS", "mtujax.config.PRESETS"), ("FAST", "mtujax.config._FAST")]
+    monkeypatch.setattr(reference, "exported", lambda face: nameless)
     monkeypatch.setattr(reference, "app", other)
     parts = [("said", Part, "said"), ("part.silent", Part, "silent")]
     monkeypatch.setattr(reference, "fields", lambda: parts)
     monkeypatch.setattr(reference, "_sums", lambda: [Tally])
     found = reference.gaps()
-    assert [f for f in found if "silent" not in f] == ["mtujax"]
+    without = ["mtujax.config.LEAKY_SLOPE", "mtujax.config._FAST", "mtujax.config.no"]
+    assert [f for f in found if "silent" not in f] == ["mtujax", *without]
     assert "mtujax silent" in found and "mtujax silent --size INTEGER" in [
         re.sub("<int>", "INTEGER", f) for f in found
     ]
