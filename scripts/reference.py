@@ -59,8 +59,10 @@ _SECTIONS = {
 }
 _WRITERS = (
     ("An evaluation", "mtujax.evaluation.results"),
+    ("A run directory", "mtujax.training.run_folder"),
     ("Log of a training run", "mtujax.training.logger"),
     ("A timing", "mtujax.bench.run"),
+    ("A report", "mtujax.report.tables"),
 )
 
 

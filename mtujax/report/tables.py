@@ -2,7 +2,18 @@
 
 Tables 3 and 4 (and those of any other dataset or protocol) have a column per method,
 Tables 1 and 2 a row per variant, as in the paper. A number that was not measured is
-left blank. Reported numbers appear only under their own protocol and dataset.
+left blank. Reported numbers appear only under their own protocol and dataset. In the
+folder are:
+
+    tables.md           all tables that something was measured for
+    tables.tex          a LaTeX document with the same
+    table1.tex, table2-DATASET-PROTOCOL.tex
+                        a table of variants, as in the paper, or of other numbers
+    DATASET-PROTOCOL.tex
+                        a table of methods
+    NAME.pdf, .png, .txt
+                        with --figures, a figure and its caption: efficiency, features,
+                        alignment, search_radius, crops, crops_of_folders
 """
 
 import dataclasses

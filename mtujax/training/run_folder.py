@@ -2,7 +2,15 @@
 
 Export reads a run and changes nothing there, so the run may be active. A state is
 exported as one safetensors file, with its checksum and what is needed to resume in the
-header.
+header. In the directory are:
+
+    config.json         the configuration of the run, which resuming compares with
+    checkpoints/STEP/   state, a plain Orbax tree, and about, JSON with its digest, the
+                        configuration, and the PSNR of a validation
+    log.csv, validation.csv
+                        what was printed; not in a remote directory
+    tensorboard/        the same for TensorBoard, and images
+    .lock               held while a process trains there
 """
 
 import contextlib
