@@ -17,6 +17,7 @@ from mtujax.cli.app import app
 from mtujax.training.config import RunConfig
 from scripts import diagrams, reference
 
+PACKAGE = reference.PACKAGE
 PAGES = reference.pages()
 IN_THE_PAPER = {  # from its text, Sec. 3.2 to 4.1
     "batch": 8,
@@ -186,3 +187,22 @@ def test_the_site_leads_to_every_page():
     docs = ROOT / "docs"
     pages = {p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} | {*PAGES}
     assert sorted(nav) == sorted(pages)
+
+
+def test_contributing_names_files_and_names_that_exist():
+    text = (ROOT / "docs" / "contributing.md").read_text("utf-8")
+    count = 0
+    for item in re.split(r"\n\n|\n(?=\d\. |- )", text):
+        quoted = re.findall(r"`([^`]+)`", item)
+        files = [q for q in quoted if re.fullmatch(r"[a-z_/0-9]+\.py", q)]
+        assert all((ROOT / f).exists() or (PACKAGE / f).exists() for f in files), files
+        paths = [ROOT / f if (ROOT / f).exists() else PACKAGE / f for f in files]
+        code = "".join(path.read_text("utf-8") for path in paths)
+        for name in quoted:
+            if not paths or (ROOT / name).exists():
+                continue
+            if re.fullmatch(r"[A-Za-z_]\w*(\.\w+|\[.*\])?", name):
+                words = re.findall(r"\w+", name)
+                assert all(re.search(rf"\b{w}\b", code) for w in words), (files, name)
+                count += 1
+    assert count > 30
