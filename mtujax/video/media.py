@@ -10,6 +10,7 @@ import bisect
 import collections
 import contextlib
 import dataclasses
+import itertools
 import mmap
 import os
 import re
@@ -22,6 +23,7 @@ import av
 import av.logging
 import numpy as np
 from av.error import FFmpegError
+from av.format import Flags
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 
@@ -87,6 +89,9 @@ Type._missing_ = classmethod(_unknown)
 
 _ENCRYPTED = ("encv", "drmi")  # codec tags of common encryption and FairPlay
 _SAME_RATE = Fraction(1, 2000)  # 30 and 30/1.001 are twice as far apart
+# A nominal rate, and a header's, may be of fields, also where frames are progressive.
+_FIELDS = (Fraction(1, 2), Fraction(1, 4), 2)
+_MEASURED = 64  # packets by which a rate is found that the file does not tell
 _LONGEST_GROUP = 1000  # frames; without a key frame in so many, there are none
 _OWN_DURATION = ("mov", "matroska", "avi", "asf", "flv")  # others' is only estimated
 
@@ -112,14 +117,43 @@ def unknown_codec(path: Path) -> str:
     return found.group(1) if found else "?"
 
 
-def mean_rate(container, stream) -> Fraction:
+def mean_rate(path: Path, container, stream) -> Fraction:
     """Frames per second: the mean, else the nominal rate, else 30."""
     mean, nominal = stream.average_rate, stream.guessed_rate
-    if container.duration is None:  # a bare stream, whose mean libav invents
-        return nominal or mean or Fraction(30)
-    if mean and nominal and abs(nominal / mean - 1) < _SAME_RATE:
-        return nominal  # the mean is of rounded timestamps
-    return mean or nominal or Fraction(30)
+    if container.format.flags & Flags.no_timestamps.value:
+        return nominal or mean or Fraction(30)  # of a bare stream libav invents a mean
+    known = mean and container.duration is not None
+    if known and not (nominal and _nearest(nominal / mean, _FIELDS, _SAME_RATE)):
+        near = nominal and abs(nominal / mean - 1) < _SAME_RATE
+        return nominal if near else mean  # which then is of rounded timestamps
+    if nominal:
+        measured, error = _measured_rate(path, stream.index)
+        ratio = _nearest(measured / nominal, (1, *_FIELDS), max(_SAME_RATE, error))
+        if ratio:
+            return ratio * nominal
+    return (mean if known else nominal or mean) or Fraction(30)
+
+
+def _nearest(ratio, candidates, near):
+    """The candidate that a ratio is but for rounding, None if it is none of them."""
+    return next((c for c in candidates if abs(ratio / c - 1) < near), None)
+
+
+def _measured_rate(path, index):
+    """Rate by the first packets' times, 0 without any, and how far it may be off."""
+    last, before, steps = None, 0, []
+    for number, packet in enumerate(itertools.islice(_packets(path, index), _MEASURED)):
+        time = packet.pts if packet.dts is None else packet.dts
+        if time is not None:
+            if last is not None and time > last:
+                steps.append(Fraction(time - last, number - before))
+            last, before = time, number
+    usual = sorted(steps)[len(steps) // 2] if steps else 0
+    # Without pauses, and where the clock jumps.
+    steps = [step for step in steps if step < 2 * usual]
+    if not steps:
+        return 0, 0
+    return len(steps) / (sum(steps) * packet.time_base), float(2 / sum(steps))
 
 
 def has_constant_rate(path: Path, index: int, rate: Fraction) -> bool:

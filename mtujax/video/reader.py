@@ -38,6 +38,7 @@ from mtujax.video.media import (
     side_data,
 )
 
+_BY_DECODING = ("avi", "asf")  # formats that hold no others, which libav guesses
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
 
 
@@ -153,7 +154,7 @@ class VideoReader(contextlib.AbstractContextManager):
                 index = self._stream.index
                 self._clock = read_clock(self._path, format, index)
                 self._by_decoding = bool(self._stream.codec_context.has_b_frames) and (
-                    format == "avi" or has_times_of_decoding(self._path, index)
+                    format in _BY_DECODING or has_times_of_decoding(self._path, index)
                 )
         self._clock = self._clock or Clock()
         self._start_decoding()
@@ -299,7 +300,7 @@ class VideoReader(contextlib.AbstractContextManager):
 
     def _describe(self):
         stream, first = self._stream, self._first
-        rate = media.mean_rate(self._container, stream)
+        rate = media.mean_rate(self._path, self._container, stream)
         frames = self._clock.frames or max(0, stream.frames - self._early)
         if not frames and self._container.duration:
             frames = round(self._container.duration / av.time_base * rate)

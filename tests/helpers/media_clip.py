@@ -39,6 +39,8 @@ SETTINGS = {
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "8", "b": "0"},
     "libsvtav1": {"preset": "12", "crf": "15"},
     "mpeg2video": {"flags": "+qscale", "global_quality": "236", "g": "12", "bf": "2"},
+    "mpeg1video": {"flags": "+qscale", "global_quality": "236", "g": "12"},
+    "mpeg4": {"flags": "+qscale", "global_quality": "236", "g": "12"},
     "mjpeg": {"flags": "+qscale", "global_quality": "236"},
 }
 os.environ.setdefault("SVT_LOG", "0")  # or it tells its settings on stderr

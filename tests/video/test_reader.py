@@ -269,15 +269,48 @@ def test_files_are_closed_after_use_and_after_errors(tmp_path):
         ("30000/1001", "30", "30000/1001"),
         ("25", "30", "25"),
         ("25", None, "25"),
-        (None, "24", "24"),
-        (None, None, "30"),
     ],
 )
 def test_the_rate_is_the_mean_but_for_rounding(mean, nominal, rate):
     mean, nominal = (x and Fraction(x) for x in (mean, nominal))
     stream = SimpleNamespace(average_rate=mean, guessed_rate=nominal)
-    found = mean_rate(SimpleNamespace(duration=1_000_000), stream)
-    assert found == Fraction(rate)
+    container = SimpleNamespace(duration=1_000_000, format=av.ContainerFormat("mp4"))
+    assert mean_rate("a.mp4", container, stream) == Fraction(rate)
+
+
+@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video", "mpeg4", "libx264"])
+@pytest.mark.parametrize("suffix", "ts mpg nut avi mkv mp4 asf".split())
+@pytest.mark.parametrize("reordered", ["0", "2"])
+def test_frames_are_not_taken_for_fields(tmp_path, codec, suffix, reordered):
+    """libav names twice the rate for MPEG-1, whose frames are all progressive."""
+    options = {"bf": reordered}
+    rate = Fraction(30000, 1001) if suffix == "ts" else Fraction(25)
+    path = tmp_path / f"a.{suffix}"
+    media.clip(path, media.scene(30), codec=codec, rate=rate, options=options)
+    with VideoReader(path) as reader:
+        assert reader.info.rate == rate
+        times = [float(pts * reader.info.time_base) for _, pts in reader.frames()]
+    assert len(times) == 30 and np.allclose(np.diff(times), float(1 / rate), 0.1)
+    if suffix in ("ts", "mpg", "nut", "mkv"):
+        path.write_bytes(2 * path.read_bytes())
+        with VideoReader(path) as reader:
+            assert reader.info.rate == rate
+
+
+@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video", "libx264"])
+def test_a_header_of_twice_the_rate_is_not_believed(tmp_path, codec):
+    path = tmp_path / "a.ts"
+    media.clip(path, media.scene(30), codec=codec, time_base=Fraction(1, 50))
+    with VideoReader(path) as reader:
+        assert reader.info.rate == 25
+
+
+@pytest.mark.parametrize("codec, name", [("mpeg1video", "m1v"), ("mpeg2video", "m2v")])
+def test_a_bare_stream_has_the_rate_of_its_header(tmp_path, codec, name):
+    rate = Fraction(30000, 1001)
+    path = media.clip(tmp_path / f"a.{name}", media.scene(30), codec=codec, rate=rate)
+    with VideoReader(path) as reader:
+        assert reader.info.rate == rate and len(list(reader.frames())) == 30
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov"])
