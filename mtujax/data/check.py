@@ -1,6 +1,7 @@
 """Is a dataset's folder complete? Compares it with the published set, file by file."""
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Callable, Container
@@ -12,6 +13,8 @@ from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import FolderSet, FolderVideo, find
 from mtujax.errors import UserError
 from mtujax.video.image_files import read_image
+
+_NAMED = 100  # damaged frames that are named; of more, only their number is said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +87,12 @@ def check_dataset(
     found = find(name, root, config)
     broken = [line for video in found.videos for line in video.unpaired]
     threads = threads or default_threads()
-    sizes, unreadable = _read_all(found, quick, threads, progress)
+    damaged = []  # and decoded all the same
+    sizes, unreadable = _read_all(found, quick, threads, progress, damaged.append)
     notes = [f"left out, as no frames are in it: {path}" for path in found.strays]
+    if damaged:
+        names = listed(sorted(map(str, damaged)), _NAMED)
+        notes.append(f"damaged, decoded as far as that went: {names}")
     return Report(
         found=found,
         rows=tuple(_rows(found, sizes)),
@@ -106,10 +113,11 @@ def _rows(found, sizes):
         yield Row(split, len(videos), pairs, counts)
 
 
-def _read_all(found, quick, threads, progress):
+def _read_all(found, quick, threads, progress, on_damage):
     """Sizes (rows, columns) by video, and a line for each unusable frame."""
     jobs = [(video, n) for video in found.videos for n in range(len(video.pairs))]
-    results = in_order(lambda job: _read(*job, quick), jobs, threads=threads)
+    read = functools.partial(_read, quick=quick, on_damage=on_damage)
+    results = in_order(lambda job: read(*job), jobs, threads=threads)
     sizes, findings = {}, []
     for done, ((video, n), (size, wrong)) in enumerate(
         zip(jobs, results, strict=True), 1
@@ -127,7 +135,7 @@ def _read_all(found, quick, threads, progress):
     return sizes, findings
 
 
-def _read(video, n, quick):
+def _read(video, n, *, quick, on_damage):
     """Size of a pair, or None, and findings; if `quick`, decodes only the first."""
     paths, shapes, findings = video.paths(n), [], []
     if quick:
@@ -136,7 +144,7 @@ def _read(video, n, quick):
             return None, findings
     for path in paths:
         try:
-            shapes.append(read_image(path).shape[:2])
+            shapes.append(read_image(path, on_damage=on_damage).shape[:2])
         except UserError as error:
             findings.append(str(error))
         except OSError as error:

@@ -13,7 +13,7 @@ import numpy as np
 from mtujax.common.files import FRAME_SUFFIXES
 from mtujax.errors import UserError
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
-from mtujax.video.image_files import decode_image, read_image
+from mtujax.video.image_files import decode_noting, read_image, warn_of_damage
 
 _ALPHA = 8 / 255  # opacity up to which a cut-out's border counts as empty
 
@@ -39,9 +39,12 @@ def read_cutout(path: str | os.PathLike) -> np.ndarray:
 def _decoded(path, flags):
     """The image as OpenCV gives it, or None."""
     try:
-        return decode_image(Path(path).read_bytes(), flags)
+        image, damaged = decode_noting(Path(path).read_bytes(), flags)
     except OSError:
         return None
+    if damaged:
+        warn_of_damage(path)
+    return image
 
 
 def images_in(folder: str | os.PathLike, what: str = "photographs") -> list[Path]:

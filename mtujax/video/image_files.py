@@ -5,22 +5,21 @@ but for what is no longer so: the orientation, which has been applied, and pictu
 the picture. Letters: H W pixels, C channels.
 """
 
-import contextlib
 import dataclasses
+import itertools
 import os
 import re
 import struct
-import sys
-import tempfile
-import threading
+import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from mtujax.errors import UserError
+from mtujax.video.library_lines import noting
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NEEDED = b"IHDR PLTE tRNS IDAT IEND".split()
@@ -246,13 +245,6 @@ def _entries(exif, start):
         yield (*struct.unpack_from(f"{order}HHI", exif, at), at + 8)
 
 
-_OF_LIBRARY = re.compile(
-    "Corrupt JPEG|Premature end of JPEG|Invalid SOS|Inconsistent progression"
-    "|Warning: unknown JFIF|Unknown Adobe color|Application transferred|libjpeg|libpng"
-)
-_STDERR = threading.Lock()  # the process has only one
-
-
 def decode_image(data: bytes, flags: int) -> np.ndarray | None:
     """Decodes to [H, W] or [H, W, C], as `cv2.imdecode` does; None if damaged."""
     if not data:
@@ -265,39 +257,23 @@ def decode_image(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def decode_noting(data: bytes, flags: int) -> tuple[np.ndarray | None, bool]:
-    """`decode_image`, and whether damage was passed over. One thread at a time."""
+    """`decode_image`, and whether damage was passed over, as only a JPEG's is."""
     if data[:8] == PNG_SIGNATURE:
         return decode_image(data, flags), False
-    # Libraries write to the process's standard error: about a JPEG's damage.
-    with _caught() as lines:
-        image = decode_image(data, flags)
-    return image, any(map(_OF_LIBRARY.match, lines))
+    return noting(lambda: decode_image(data, flags))
 
 
-@contextlib.contextmanager
-def _caught() -> Iterator[list[str]]:
-    """Collects lines written to standard error; what is of no library goes there."""
-    lines = []
-    with _STDERR, tempfile.TemporaryFile() as file:
-        try:
-            kept = os.dup(2)
-        except OSError:  # it is closed
-            yield lines
-            return
-        if sys.stderr is not None:
-            sys.stderr.flush()
-        os.dup2(file.fileno(), 2)
-        try:
-            yield lines
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            file.seek(0)
-            for line in file.read().decode(errors="replace").splitlines(keepends=True):
-                if _OF_LIBRARY.match(line):
-                    lines.append(line)
-                else:  # of another thread
-                    os.write(2, line.encode())
+_DAMAGED = itertools.count()  # images of datasets that were passed over in this process
+
+
+def warn_of_damage(name: str | os.PathLike) -> None:
+    """Warns of the first image of a dataset whose damage was passed over."""
+    if next(_DAMAGED) == 0:
+        warnings.warn(
+            f"{name}: damaged, decoded as far as that went; further images are not "
+            "named, `mtujax data check` lists those of a dataset",
+            stacklevel=2,
+        )
 
 
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -324,24 +300,35 @@ def damage(data: bytes) -> str | None:
     return "neither PNG nor JPEG"
 
 
-def decode(data: bytes, name: str | os.PathLike, *, deep: bool = False) -> np.ndarray:
+def decode(
+    data: bytes,
+    name: str | os.PathLike,
+    *,
+    deep: bool = False,
+    on_damage: Callable[[str | os.PathLike], None] = warn_of_damage,
+) -> np.ndarray:
     """Decodes a dataset's image to [H, W, 3] RGB uint8; a UserError if damaged."""
     # Grey is repeated, opacity dropped, and OpenCV orients a JPEG by its EXIF tag. 16
-    # bits become 8; with `deep`, those of a PNG become uint16.
+    # bits become 8; with `deep`, those of a PNG become uint16. Pixels of a JPEG may be
+    # damaged and decode: `on_damage` is then called with `name`.
     if wrong := damage(data):
         raise UserError(f"{name}: {wrong}")
     flag = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH * deep
     if data[:8] == PNG_SIGNATURE:
         flag |= cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(np.frombuffer(bare(data), np.uint8), flag)
+    image, damaged = decode_noting(data, flag)
     if image is None:
         raise UserError(f"{name}: cannot be decoded")
+    if damaged:
+        on_damage(name)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(
+    path: Path, *, on_damage: Callable[[str | os.PathLike], None] = warn_of_damage
+) -> np.ndarray:
     """Decodes a PNG or JPEG file to [H, W, 3] RGB uint8; a UserError if damaged."""
-    return decode(path.read_bytes(), path)
+    return decode(path.read_bytes(), path, on_damage=on_damage)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -351,4 +338,5 @@ def image_size(path: Path) -> tuple[int, int]:
     if head[:8] == PNG_SIGNATURE and len(head) == 24:
         columns, rows = struct.unpack_from(">II", head, 16)
         return rows, columns
-    return read_image(path).shape[:2]
+    # Whatever is damaged in it is said when it is read for its pixels.
+    return read_image(path, on_damage=lambda name: None).shape[:2]

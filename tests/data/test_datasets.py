@@ -1,6 +1,7 @@
 import os
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import sets
@@ -194,6 +195,22 @@ def test_all_damaged_images_are_listed_and_no_other(own):
     assert f"{files[2]}: empty file" in broken(own, quick=True)
     files[2].write_bytes(data[:-30])
     assert f"{files[2]}: cut short" in broken(own)
+
+
+def test_jpegs_that_decode_though_damaged_are_named_in_our_words(tmp_path, capfd):
+    root = sets.make(tmp_path / "set", sets.FORMS["pairs without splits"])
+    files = sorted((root / "kitchen" / "blur").iterdir())[1:3]
+    for file in files:
+        data = file.read_bytes()
+        middle = len(data) // 2
+        file.write_bytes(data[:middle] + bytes(range(8)) + data[middle + 8 :])
+        assert cv2.imread(str(file)) is not None
+    assert "Corrupt JPEG" in capfd.readouterr().err
+    report = check_dataset("pairs", root)
+    assert report.findings == ()
+    said = f"damaged, decoded as far as that went: {files[0]}, {files[1]}"
+    assert report.notes == (said,)
+    assert capfd.readouterr().err == ""
 
 
 def test_sizes_that_differ_in_a_pair_or_a_video_are_named(own):

@@ -1,15 +1,25 @@
+import itertools
 import os
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 import pytest
 
 from mtujax.errors import UserError
-from mtujax.video.image_files import decode, decode_image, decode_noting
+from mtujax.video import image_files
+from mtujax.video.image_files import (
+    decode,
+    decode_image,
+    decode_noting,
+    image_size,
+    read_image,
+)
 from mtujax.video.image_folder import FolderReader
+from mtujax.video.library_lines import noting
 
 
 def damaged_jpeg(rng):
@@ -78,6 +88,42 @@ def test_libraries_print_nothing_about_a_pngs_metadata_or_damage(rng, capfd):
     with pytest.raises(UserError, match="a.png: cut short"):
         decode(data[: len(data) // 2], "a.png")
     assert capfd.readouterr().err == ""
+
+
+def test_of_many_threads_each_learns_of_its_own_images(rng, capfd):
+    bad = damaged_jpeg(rng)
+    good = cv2.imencode(".jpg", rng.integers(0, 256, (64, 96, 3), np.uint8))[1]
+    images = [bad if k % 7 == 3 else good.tobytes() for k in range(300)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda data: decode_noting(data, -1)[1], images))
+    assert found == [k % 7 == 3 for k in range(300)]
+    assert capfd.readouterr().err == ""
+
+
+def test_damage_of_a_datasets_jpegs_is_said_once(tmp_path, rng, capfd, monkeypatch):
+    monkeypatch.setattr(image_files, "_DAMAGED", itertools.count())
+    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path in paths:
+        path.write_bytes(damaged_jpeg(rng))
+    assert image_size(paths[0]) == (64, 96)
+    with pytest.warns(UserWarning) as said:
+        for path in 2 * paths:
+            assert read_image(path).shape == (64, 96, 3)
+    (line,) = said
+    assert str(line.message).startswith(f"{paths[0]}: damaged, decoded as far")
+    assert capfd.readouterr().err == ""
+
+
+def test_work_that_fails_leaves_standard_error_as_it_was(capfd):
+    def fail():
+        os.write(2, b"libpng error: x\nanother line\n")
+        raise ValueError("mine")
+
+    for _ in range(2):
+        with pytest.raises(ValueError, match="mine"):
+            noting(fail)
+    os.write(2, b"then\n")
+    assert capfd.readouterr().err == "another line\nanother line\nthen\n"
 
 
 THREADS = """
