@@ -7,6 +7,7 @@ the same frames. Letters: H W pixels, h w a window of them, N frames.
 import abc
 import contextlib
 import dataclasses
+import errno
 import operator
 import os
 from collections.abc import Mapping, Sequence
@@ -252,6 +253,10 @@ def versions(folder: Path) -> list[str]:
     return sorted(numbers, key=lambda name: [int(part) for part in name.split(".")])
 
 
+# Errors of the system that damage has: TFDS's own, and of folders in place of files.
+_OF_CONTENT = None, errno.EISDIR, errno.ENOTDIR, errno.ELOOP
+
+
 class RecordFrames(DecodedFrames):
     """Frames from records, as written by `data prepare`."""
 
@@ -288,9 +293,10 @@ class RecordFrames(DecodedFrames):
         """Names the set in what TFDS raises over damaged files: errors of any kind."""
         try:
             yield
-        except (UserError, OSError):
-            raise
         except Exception as error:
+            lost = isinstance(error, OSError) and error.errno not in _OF_CONTENT
+            if lost or isinstance(error, UserError):
+                raise
             why = " ".join(str(error).split())[:120]
             raise UserError(
                 f"{self.name}: damaged ({why}); `mtujax data prepare` with --overwrite "

@@ -257,10 +257,9 @@ def decode_image(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def decode_noting(data: bytes, flags: int) -> tuple[np.ndarray | None, bool]:
-    """`decode_image`, and whether damage was passed over, as only a JPEG's is."""
-    if data[:8] == PNG_SIGNATURE:
-        return decode_image(data, flags), False
-    return noting(lambda: decode_image(data, flags))
+    """`decode_image` without its lines, and whether damage was passed over."""
+    image, printed = noting(lambda: decode_image(data, flags))
+    return image, printed and image is not None
 
 
 _DAMAGED = itertools.count()  # images of datasets that were passed over in this process

@@ -15,7 +15,7 @@ from typing import TypeVar
 _OF_LIBRARY = re.compile(
     rb"^(?:Corrupt JPEG|Premature end of JPEG|Invalid SOS|Inconsistent progression"
     rb"|Warning: unknown JFIF|Unknown Adobe color|Application transferred"
-    rb"|libjpeg|libpng)[^\n]*\n?",
+    rb"|libjpeg|libpng|\[ *(?:WARN|ERROR):\S+ global (?:grfmt_|loadsave))[^\n]*\n?",
     re.M,
 )
 

@@ -231,6 +231,15 @@ def test_damaged_records_are_named_and_replaced(own, out, damaged):
     assert path.read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", ["dataset_info.json", "metadata.json"])
+def test_a_folder_in_place_of_a_file_of_records_is_named(own, out, name):
+    path = prepare_dataset("pairs", own, out).folder / name
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(UserError, match=f"in {out}: damaged .*--overwrite"):
+        open_frames("pairs", out, split="train")
+
+
 def test_a_size_that_is_none_is_named(own, out):
     path = prepare_dataset("pairs", own, out).folder / "metadata.json"
     values = json.loads(path.read_text())

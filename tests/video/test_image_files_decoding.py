@@ -126,6 +126,25 @@ def test_work_that_fails_leaves_standard_error_as_it_was(capfd):
     assert capfd.readouterr().err == "another line\nanother line\nthen\n"
 
 
+@pytest.mark.parametrize(
+    "stream",
+    [b"", b"\x87\x9c", zlib.compress(b"\x09" * 999), zlib.compress(bytes(9))],
+)
+def test_nothing_is_printed_about_pixels_of_a_png(stream, rng, capfd):
+    """Each chunk's checksum fits, so that only the decoder finds what is wrong."""
+    image = rng.integers(0, 256, (8, 8, 3), np.uint8)
+    data = cv2.imencode(".png", image)[1].tobytes()
+    content = b"IDAT" + stream
+    chunk = len(stream).to_bytes(4) + content + zlib.crc32(content).to_bytes(4)
+    bad = data[:33] + chunk + data[-12:]
+    assert cv2.imdecode(np.frombuffer(bad, np.uint8), -1) is None
+    assert capfd.readouterr().err
+    assert decode_noting(bad, -1) == (None, False)
+    with pytest.raises(UserError, match="a.png: cannot be decoded"):
+        decode(bad, "a.png")
+    assert capfd.readouterr().err == ""
+
+
 THREADS = """
 import os, sys, threading
 from mtujax.video.image_files import decode_noting
