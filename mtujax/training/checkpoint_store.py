@@ -116,6 +116,24 @@ _CODES = tuple(
 )
 
 
+class _Steps:
+    """Orbax's names of steps, all of which it lists, whatever is damaged in one."""
+
+    def __init__(self, names):
+        self._names = names
+
+    def __getattr__(self, name):
+        return getattr(self._names, name)
+
+    def find_all(self, folder) -> Iterator:
+        for step in self._names.find_all(folder):
+            try:
+                _ = step.commit_timestamp
+            except Exception:  # of any kind, for all of them: it parses garbage
+                vars(step)["_checkpoint_metadata"] = None  # as of a file not there
+            yield step
+
+
 class Store:
     """A folder of steps; each process of a run calls the same methods."""
 
@@ -139,6 +157,7 @@ class Store:
             save_interval_steps=0 if read_only else 1,
             cleanup_tmp_directories=not read_only,
             preservation_policy=self,
+            step_name_format=_Steps(ocp.path.step.standard_name_format()),
             # In the background, a folder that cannot be made leaves threads behind that
             # wait for it for minutes.
             async_options=ocp.AsyncOptions(create_directories_asynchronously=False),

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import sys
 import threading
 
@@ -67,6 +68,29 @@ def small_files():
 
 
 LARGE = {"x": np.frombuffer(np.random.default_rng(0).bytes(400_000), np.uint8)}
+
+
+NOTES = ["[" * 100_000, "1" * 9999, '"x"', '{"commit_timestamp_nsecs": [1]}']
+NOTES += ['{"commit_timestamp_nsecs": 1e308}', '{"item_handlers": 0.5}', ""]
+
+
+@pytest.mark.parametrize("step", ["10", "20"])
+def test_what_orbax_notes_of_a_step_may_be_damaged(tmp_path, step):
+    """It names no array: all steps are there, and the next one can be saved."""
+    state, whole = {"x": np.arange(3.0)}, tmp_path / "whole"
+    with Checkpoints(str(whole)) as checkpoints:
+        for number in (10, 20):
+            checkpoints.save(number, state, {})
+    for number, text in enumerate(NOTES):
+        folder = shutil.copytree(whole, tmp_path / str(number))
+        (folder / step / "_CHECKPOINT_METADATA").write_text(text)
+        with Checkpoints(str(folder), read_only=True) as checkpoints:
+            assert checkpoints.steps() == [10, 20]
+            assert checkpoints.restore(state).step == 20
+        with Checkpoints(str(folder)) as checkpoints:
+            checkpoints.save(30, state, {})
+            checkpoints.wait()
+            assert checkpoints.steps() == [20, 30]
 
 
 @pytest.mark.parametrize("door", ["wait", "save", "close"])
