@@ -21,6 +21,7 @@ from mtujax.data.prepare import prepare_dataset
 from mtujax.deblur.resume import Job
 from mtujax.errors import UserError
 from mtujax.evaluation.results import EvaluationFolder, read_results
+from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, config_of
 from mtujax.training.run_folder import RunFolder
 from mtujax.weights.files import load
@@ -93,7 +94,7 @@ def damaged_bytes(draw, data):
 
 def damaged(path):
     data = path.read_bytes()
-    if path.suffix == ".json":
+    if path.suffix == ".json" or path.name.lower().endswith("metadata"):
         return st.one_of(damaged_json(data), damaged_bytes(data))
     return damaged_bytes(data)
 
@@ -208,6 +209,23 @@ def test_an_evaluation(whole, tmp_path):
         folder.finished(videos[0].stem, frames=False)
 
     fuzz(read, path / "settings.json", path / "results.json", videos[0])
+
+
+def test_a_checkpoint(tmp_path):
+    pytest.importorskip("orbax.checkpoint")
+    folder, state = tmp_path / "checkpoints", {"x": np.arange(300.0), "n": np.int32(5)}
+    with Checkpoints(str(folder)) as checkpoints:
+        for step in (10, 20):
+            checkpoints.save(step, state, {"batches": step})
+
+    def read():
+        with Checkpoints(str(folder), read_only=True) as checkpoints:
+            found = checkpoints.restore(state)
+        assert found.extra == {"batches": found.step}
+        np.testing.assert_array_equal(found.state["x"], state["x"])
+
+    files = sorted(path for path in (folder / "20").rglob("*") if path.is_file())
+    fuzz(read, *files, examples=10, named=folder)
 
 
 def test_the_configuration_of_a_run(tmp_path):

@@ -16,10 +16,10 @@ from mtujax.video.image_files import (
     decode_image,
     decode_noting,
     image_size,
+    noting,
     read_image,
 )
 from mtujax.video.image_folder import FolderReader
-from mtujax.video.library_lines import noting
 
 
 def damaged_jpeg(rng):
