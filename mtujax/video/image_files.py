@@ -361,9 +361,8 @@ def decode_image(data: bytes, flags: int) -> np.ndarray | None:
 
 
 def decode_noting(data: bytes, flags: int) -> tuple[np.ndarray | None, bool]:
-    """`decode_image` without its lines, and whether damage was passed over."""
-    image, printed = noting(lambda: decode_image(data, flags))
-    return image, printed and image is not None
+    """`decode_image` without the lines it prints, and whether it has found damage."""
+    return noting(lambda: decode_image(data, flags))
 
 
 _DAMAGED = itertools.count()  # images of datasets that were passed over in this process

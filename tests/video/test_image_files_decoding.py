@@ -139,7 +139,7 @@ def test_nothing_is_printed_about_pixels_of_a_png(stream, rng, capfd):
     bad = data[:33] + chunk + data[-12:]
     assert cv2.imdecode(np.frombuffer(bad, np.uint8), -1) is None
     assert capfd.readouterr().err
-    assert decode_noting(bad, -1) == (None, False)
+    assert decode_noting(bad, -1) == (None, True)
     with pytest.raises(UserError, match="a.png: cannot be decoded"):
         decode(bad, "a.png")
     assert capfd.readouterr().err == ""
