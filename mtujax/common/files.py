@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,14 +115,17 @@ def check_frames_only(folder: Path) -> None:
 
 
 def make_folder(folder: Path, remedy: str) -> None:
-    """Makes a folder and its parents; a UserError, with the remedy, if it cannot."""
+    """Makes a folder to write to, and its parents; else a UserError with the remedy."""
+    why = "cannot be made"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        why = "cannot be written"
+        # A trial, as permissions alone do not say so of every user and file system.
+        tempfile.TemporaryFile(dir=folder).close()
     except (FileExistsError, NotADirectoryError):
         raise UserError(f"{folder}: not a folder; {remedy}") from None
     except OSError as error:
-        why = f"cannot be made ({error.strerror})"
-        raise UserError(f"{folder}: {why}; {remedy}") from None
+        raise UserError(f"{folder}: {why} ({error.strerror}); {remedy}") from None
 
 
 def check_space(folder: Path, needed: int, option: str = "--output") -> None:

@@ -29,6 +29,8 @@ from mtujax.fetch.download import Note, Progress, download, is_url
 from mtujax.fetch.records import Ask, fetching
 from mtujax.fetch.sources import DATASETS
 
+_ANOTHER = "name another folder by --to"
+
 
 @dataclasses.dataclass(frozen=True)
 class FetchedDataset:
@@ -91,8 +93,10 @@ def fetch_dataset(
     splits = tuple(origin.folders) if split is None else (split,)
     if splits[0] not in origin.folders:
         raise UsageError(f"--split {split}: {nearest(split, origin.folders)}")
-    make_folder(output.absolute().parent, "name another folder by --to")
+    make_folder(output.absolute().parent, _ANOTHER)
     check_place(output, folder=True)
+    if output.exists():
+        make_folder(output, _ANOTHER)  # one that is read-only cannot be replaced
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output}: exists already and is not empty; name another")
     with fetching() as (_, records):

@@ -91,7 +91,7 @@ def fetch_weights(
             )
     places = {name: place_of(name) for name in names or RELEASED}
     if to is not None:
-        make_folder(Path(to), "name a folder by --to")
+        make_folder(Path(to), "name another folder by --to")
         places = {name: Path(to) / place.name for name, place in places.items()}
     done = {name: FetchedWeights(name, place) for name, place in places.items()}
     with fetching() as (cache, records):

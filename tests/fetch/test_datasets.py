@@ -1,7 +1,9 @@
 """Data sets out of archives in the authors' layout."""
 
 import errno
+import io
 import os
+import re
 
 import cv2
 import numpy as np
@@ -119,6 +121,27 @@ def test_a_disk_without_room_is_noticed_before(there, tmp_path, monkeypatch):
     full = shutil.disk_usage(tmp_path)._replace(free=100)
     monkeypatch.setattr("shutil.disk_usage", lambda path: full)
     refused(tmp_path, "another --to", there)
+
+
+@pytest.mark.parametrize("locked", [".", "gopro"])
+def test_a_folder_that_cannot_be_written_is_refused_first(
+    there, tmp_path, monkeypatch, locked
+):
+    (tmp_path / "gopro").mkdir()
+
+    def refuse(dir):
+        if dir == tmp_path / locked:
+            raise PermissionError(errno.EACCES, "denied", "tmp1234")
+        return io.BytesIO()
+
+    # Permissions do not bind the tests where they run as root.
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    name = re.escape(str(tmp_path / locked))
+    word = rf"^{name}: cannot be written \(denied\); name another folder by --to$"
+    with serving(releases.packed(members())) as served:
+        refused(tmp_path, word, there)
+        refused(tmp_path, word, served.url, accept_licence=True)
+    assert not served.asked
 
 
 def test_a_folder_with_something_in_it_is_left_alone(there, tmp_path):
