@@ -1,10 +1,12 @@
 """Times the network of one frame, the matcher and memory; prints tables, never asserts.
 
-    python -m benchmarks.speed.core [--quick] [--json FOLDER]
+    python -m benchmarks.speed.core [--quick] [--only matcher ...] [--json FOLDER]
 
-Everything compared is run alternately in one process, so that a machine whose speed
-drifts does not decide. The PyTorch twin (`mtujax[torch]`) is left out where torch is
-not installed. Frames are random; weights are drawn: neither changes the work done.
+Of the matcher all implementations are timed, in one table: one that does not run here
+is named with its reason. Everything compared is run alternately in one process, so that
+a machine whose speed drifts does not decide. The PyTorch twin (`mtujax[torch]`) is left
+out where torch is not installed. Frames are random; weights are drawn: neither changes
+the work done.
 """
 
 import argparse
@@ -17,33 +19,37 @@ import numpy as np
 from benchmarks.helpers import record
 from benchmarks.helpers.runs import compare, peak_memory, torch_module
 from mtujax import PRESETS, MTUNet, inference_params, init_params, initial_state, match
+from mtujax.common.text import Column, Table, markdown
 from mtujax.ops.matching import IMPLEMENTATIONS
 
 SIZES = {"640x360": (360, 640), "1280x720": (720, 1280)}
+TINY = {"96x64": (64, 96)}
+PARTS = "steps", "matcher", "memory"
+USUAL = "mtujax"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="only 640x360, 3 rounds")
+    parser.add_argument("--quick", action="store_true", help="tiny: only to see it run")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     record.add_json(parser)
     args = parser.parse_args()
     rounds = 3 if args.quick else 7
-    sizes = dict(list(SIZES.items())[:1]) if args.quick else SIZES
-    results = {
-        "machine": record.machine_printed(),
-        "steps": [],
-        "matcher": [],
-        "memory": [],
-    }
+    sizes = TINY if args.quick else SIZES
+    results = {"machine": record.machine_printed()} | {name: [] for name in PARTS}
     for size, (height, width) in sizes.items():
-        for preset in ("mtu1", "mtu2"):
+        for preset in ("mtu1", "mtu2") if "steps" in args.only else ():
             row = compare(step_runners(preset, height, width), rounds)
             results["steps"].append({"preset": preset, "size": size, **row})
             show(f"{preset} {size}", row)
-        row = compare(matcher_runners(height // 4, width // 4), rounds)
-        results["matcher"].append({"size": size, **row})
-        show(f"matcher {size}", row)
-    for frames in (100, 1000):
+        if "matcher" in args.only:
+            runners = matcher_runners(height // 4, width // 4, names=IMPLEMENTATIONS)
+            runners, refused = working(runners)
+            row = compare_matchers(runners, rounds)
+            results["matcher"].append({"size": size, "refused": refused, **row})
+            print("\n" + matcher_table(size, row, refused), flush=True)
+        record.keep(results, "core", args.json)
+    for frames in (100, 1000) if "memory" in args.only else ():
         peak = streamed(frames)
         results["memory"].append({"frames": frames, "peak_mb": peak})
         print(f"peak memory, mtu1 320x180 stream of {frames} frames: {peak:.0f} MB")
@@ -93,16 +99,19 @@ def twin_runner(torch, config, params, window, layout):
     return run
 
 
-def matcher_runners(height, width, channels=52):
+def matcher_runners(height, width, channels=52, names=()):
+    """{name: function that matches and waits}: the default, `names`, PyTorch's."""
     features = np.random.default_rng(0).random(
         (2, 1, height, width, channels), np.float32
     )
     query, key = jnp.asarray(features)
-    runners = {}
-    for name in IMPLEMENTATIONS:
-        usual = "mtujax" if name == IMPLEMENTATIONS[0] else f"mtujax {name}"
+
+    def ours(name):
         find = functools.partial(match, radius=10, implementation=name)
-        runners[usual] = lambda f=find: jax.block_until_ready(f(query, key))
+        return lambda: jax.block_until_ready([find(query, key) for _ in in_a_row()])
+
+    runners = {USUAL: ours(None)}
+    runners |= {f"{USUAL} {name}": ours(name) for name in names}
     torch = torch_module()
     if torch:
         from mtujax.torch_port.layers import match_banded, match_loop
@@ -117,9 +126,54 @@ def matcher_runners(height, width, channels=52):
     return runners
 
 
+def working(runners):
+    """Those that run here, and {name: why not} of the others."""
+    able, refused = {}, {}
+    for name, run in runners.items():
+        try:
+            run()
+            able[name] = run
+        except (
+            Exception
+        ) as error:  # too little memory, no such kernel: the rest goes on
+            refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return able, refused
+
+
+def matcher_table(size, row, refused):
+    """Milliseconds of each implementation, and why others have none."""
+    columns = (
+        Column("matcher", align="l"),
+        Column("ms"),
+        Column("least"),
+        Column("ratio"),
+    )
+    cells = [
+        (name, f"{r['ms']:.2f}", f"{r['min_ms']:.2f}", f"{r['ratio']:.2f}")
+        for name, r in row.items()
+    ]
+    notes = tuple(f"{name}: {why}" for name, why in refused.items())
+    return markdown([Table("matcher", f"Matcher, {size}", columns, cells, (), notes)])
+
+
+def in_a_row():
+    """The calls that are timed together: an accelerator should not wait in between."""
+    return range(1 if jax.default_backend() == "cpu" else 20)
+
+
+def compare_matchers(runners, rounds):
+    """As `compare`, of a single call."""
+    row = compare(runners, rounds)
+    for found in row.values():
+        for name in ("ms", "min_ms"):
+            found[name] /= len(in_a_row())
+    return row
+
+
 def run_matcher(torch, function, pair):
     with torch.no_grad():
-        function(pair[0], pair[1])
+        for _ in in_a_row():
+            function(pair[0], pair[1])
     if pair.is_cuda:
         torch.cuda.synchronize()
 

@@ -9,7 +9,7 @@ displacements.
 """
 
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
 import chex
 import einops
@@ -20,8 +20,20 @@ from jax import lax
 from mtujax.config import MOTION_STRIDE
 from mtujax.ops.resampling import any_byte_order
 
-IMPLEMENTATIONS = ("banded", "volume")
-"""Implementations of `match`; the first is the default."""
+Implementation = Literal[
+    "banded", "banded_3", "banded_7", "unrolled", "volume", "pallas"
+]
+IMPLEMENTATIONS = get_args(Implementation)
+"""Implementations of `match`."""
+
+FASTEST = {"cpu": "banded", "gpu": "banded"}
+"""The default for each kind of device; others take that of a GPU.
+
+Measured by `benchmarks.speed.core --only matcher`, in milliseconds at 1280x720:
+
+    cpu     2026-11-22, 2 cores      banded 408; the others not yet
+    gpu     2026-11-27, NVIDIA H100  banded 1.9; the others not yet
+"""
 
 
 _TILE = 32  # columns per band; 16 to 32 are best on a CPU
@@ -104,7 +116,7 @@ def match(
     key: jax.Array,
     *,
     radius: int = 10,
-    implementation: Literal["banded", "volume"] | None = None,
+    implementation: Implementation | None = None,
 ) -> jax.Array:
     """Finds where each cell of `query` was in `key`: arg-max of `cost_volume` (W_t).
 
@@ -113,58 +125,94 @@ def match(
         key: [B, h, w, C] motion features of the previous frame.
         radius: search radius r in grid cells.
         implementation: "banded" scores one row of displacements at a time, so the
-            volume is never in memory; "volume" takes the arg-max of the whole
-            `cost_volume`. Both give the same result. None takes the fastest, which is
-            "banded" wherever it has been measured.
+            volume is never in memory, "banded_3" and "banded_7" three and seven at a
+            time; "unrolled" is "banded" without a loop; "volume" takes the arg-max of
+            the whole `cost_volume`; "pallas" is a kernel for GPUs. All give the same
+            result. None takes what `FASTEST` names for the device.
 
     Returns:
         [B, h, w, 2] int32 (dx, dy) in grid cells, |dx|, |dy| <= radius; the first class
         wins a tie. Not differentiable: no gradient passes.
 
     Raises:
-        ValueError: if `radius` is negative, or `implementation` is unknown.
+        ValueError: if `radius` is negative, or `implementation` is unknown or not for
+            this device.
     """
     _check(query, key, radius)
     if implementation is None:
-        implementation = IMPLEMENTATIONS[0]
+        implementation = FASTEST.get(jax.default_backend(), FASTEST["gpu"])
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"implementation={implementation!r}: must be one of {IMPLEMENTATIONS}"
+        )
+    if implementation == "pallas" and (device := jax.default_backend()) != "gpu":
+        raise ValueError(
+            f"implementation='pallas': runs on a GPU, not on a {device}; name another "
+            f"of {IMPLEMENTATIONS}"
         )
     query, key = lax.stop_gradient((query, key))
     if implementation == "volume":
         volume = cost_volume(query, key, radius=radius)
         return best_displacement(volume, radius=radius)
-    return _match_banded(query, key, radius)
-
-
-def _match_banded(query, key, radius):
     query, key = unit_norm(query), unit_norm(key)
+    if implementation == "pallas":
+        index = _kernel()(query, key, radius)
+    else:
+        index = _best_class(query, key, radius, **_ROWS[implementation])
+    return displacement_from_class(index, radius=radius)
+
+
+def _kernel():
+    try:
+        from mtujax.ops.matching_kernel import best_class  # slow to import
+    except ImportError as error:
+        raise ValueError(
+            f"implementation='pallas': this JAX has no Pallas for Triton ({error}); "
+            f"name another of {IMPLEMENTATIONS}"
+        ) from error
+    return best_class
+
+
+_ROWS = {
+    "banded": {},
+    "banded_3": {"rows": 3},
+    "banded_7": {"rows": 7},
+    "unrolled": {"unroll": True},
+}
+
+
+def _best_class(query, key, radius, *, rows=1, unroll=False):
+    """Classes [B, h, w] of unit vectors, from so many rows of displacements at once."""
     batch, height, width, _ = query.shape
     side = 2 * radius + 1
+    rows = min(rows, side)
     padded = _pad_grid(key, radius)
+    classes = jnp.arange(rows * side, dtype=jnp.int32).reshape(rows, 1, 1, 1, side)
 
-    def row(best, dy):
+    def some(best, dy):
         score, index = best
-        part = lax.dynamic_slice_in_dim(padded, dy, height, axis=1)
+        keys = [
+            lax.dynamic_slice_in_dim(padded, dy + k, height, axis=1)
+            for k in range(rows)
+        ]
         # The barriers make XLA store a row of scores once instead of computing it
         # again for each of the 25 places that read it.
-        scores = lax.optimization_barrier(_row_scores(query, part))
-        top = jnp.max(scores, axis=-1)
-        columns = jnp.arange(side, dtype=jnp.int32)
-        first = jnp.where(scores == top[..., None], columns, side).min(axis=-1)
+        scores = jax.vmap(_row_scores, (None, 0))(query, jnp.stack(keys))
+        scores = lax.optimization_barrier(scores)
+        top = jnp.max(scores, axis=(0, -1), keepdims=True)
+        here = jnp.where(scores == top, classes, rows * side)
+        first, top = dy * side + here.min(axis=(0, -1)), top[0, ..., 0]
         better = top > score  # strict: an earlier row keeps a tie
-        return (
-            jnp.where(better, top, score),
-            jnp.where(better, dy * side + first, index),
-        ), None
+        return (jnp.where(better, top, score), jnp.where(better, first, index)), None
 
     start = (
         jnp.full((batch, height, width), -jnp.inf, jnp.float32),
         jnp.zeros((batch, height, width), jnp.int32),
     )
-    (_, index), _ = lax.scan(row, start, jnp.arange(side, dtype=jnp.int32))
-    return displacement_from_class(index, radius=radius)
+    # The last may begin among rows that were scored before, which win no more.
+    firsts = jnp.minimum(jnp.arange(0, side, rows, dtype=jnp.int32), side - rows)
+    (_, index), _ = lax.scan(some, start, firsts, unroll=unroll)
+    return index
 
 
 def _check(query, key, radius):

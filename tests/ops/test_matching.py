@@ -1,11 +1,19 @@
 """The matcher against a naive loop, and the laws it must keep."""
 
+import functools
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import recordings
 
+from mtujax.config import PRESETS
+from mtujax.model.clip import clip_windows, window_at
+from mtujax.model.network import MTUNet, initial_state
 from mtujax.ops.matching import (
+    FASTEST,
     IMPLEMENTATIONS,
     best_displacement,
     cost_volume,
@@ -13,6 +21,24 @@ from mtujax.ops.matching import (
     match,
     unit_norm,
 )
+from mtujax.ops.matching_kernel import best_class
+from mtujax.weights.convert import to_params
+
+
+@functools.partial(jax.jit, static_argnames="radius")
+def interpreted(query, key, *, radius=10):
+    """The kernel without a GPU."""
+    index = best_class(unit_norm(query), unit_norm(key), radius, interpret=True)
+    return displacement_from_class(index, radius=radius)
+
+
+FINDERS = {
+    name: interpreted
+    if name == "pallas"
+    else functools.partial(match, implementation=name)
+    for name in IMPLEMENTATIONS
+}
+EACH = pytest.mark.parametrize("find", FINDERS.values(), ids=FINDERS)
 
 
 def naive_volume(query, key, radius):
@@ -42,33 +68,55 @@ def naive_volume(query, key, radius):
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 4), (2, 7, 5, 3), (1, 6, 37, 4)])
 def test_the_volume_and_the_displacement_equal_a_naive_loop(rng, shape):
-    query, key = rng.normal(size=(2, *shape)).astype(np.float32)
-    expected = naive_volume(query, key, radius=2)
-    volume = cost_volume(query, key, radius=2)
-    np.testing.assert_allclose(volume, expected, atol=1e-6)
-    best = expected.argmax(-1)
-    expected = np.stack([best % 5 - 2, best // 5 - 2], axis=-1)
-    np.testing.assert_array_equal(best_displacement(volume, radius=2), expected)
-    for implementation in (None, *IMPLEMENTATIONS):
-        found = match(query, key, radius=2, implementation=implementation)
-        np.testing.assert_array_equal(found, expected)
+    # Of vectors that are equal or orthogonal, many displacements tie, exactly.
+    alike = np.eye(shape[-1])[rng.integers(0, 2, (2, *shape[:3]))]
+    for features in (rng.normal(size=(2, *shape)), alike):
+        query, key = features.astype(np.float32)
+        expected = naive_volume(query, key, radius=2)
+        volume = cost_volume(query, key, radius=2)
+        np.testing.assert_allclose(volume, expected, atol=1e-6)
+        best = expected.argmax(-1)
+        expected = np.stack([best % 5 - 2, best // 5 - 2], axis=-1)
+        np.testing.assert_array_equal(best_displacement(volume, radius=2), expected)
+        for find in (match, *FINDERS.values()):
+            np.testing.assert_array_equal(find(query, key, radius=2), expected)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def recorded_features(name):
+    """Motion features of each frame [1, h, w, 2C] and their displacements [h, w, 2]."""
+    recorded = recordings.read(name)
+    model = MTUNet(PRESETS[name.lower()])
+    params = to_params(recorded.tensors, model.config)
+    windows, index = clip_windows(model.config, jnp.asarray(recorded.frames)[None])
+    state = initial_state(model, 1, *recorded.frames.shape[1:3])
+    step = jax.jit(lambda s, w: model.apply({"params": params}, s, w)[0])
+    for place, displacement in zip(index[0], recorded.displacement, strict=True):
+        state = step(state, window_at(windows, place[None]))
+        yield state.motion[-1], displacement
+
+
+def test_all_find_the_recorded_displacements():
+    (before, _), *rest = recorded_features("MTU1")
+    for features, expected in rest:
+        for find in FINDERS.values():
+            np.testing.assert_array_equal(find(features, before)[0], expected)
+        before = features
+
+
+@EACH
 @pytest.mark.parametrize("dx, dy", [(0, 0), (2, -1), (-3, 3)])
-def test_a_shifted_frame_is_matched_by_exactly_that_shift(rng, dx, dy, implementation):
+def test_a_shifted_frame_is_matched_by_exactly_that_shift(rng, dx, dy, find):
     previous = rng.normal(size=(1, 16, 40, 8)).astype(np.float32)
     current = np.roll(previous, (-dy, -dx), axis=(1, 2))
-    found = match(current, previous, radius=3, implementation=implementation)
-    found = found[:, 5:-5, 5:-5]
+    found = find(current, previous, radius=3)[:, 5:-5, 5:-5]
     np.testing.assert_array_equal(found, np.broadcast_to([dx, dy], found.shape))
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_the_first_class_wins_a_tie(implementation):
+@EACH
+def test_the_first_class_wins_a_tie(find):
     flat = np.ones((1, 20, 20, 2), np.float32)
     # In the middle every displacement scores the same.
-    found = match(flat, flat, radius=3, implementation=implementation)[:, 8:12, 8:12]
+    found = find(flat, flat, radius=3)[:, 8:12, 8:12]
     np.testing.assert_array_equal(found, np.full(found.shape, -3))
 
 
@@ -76,6 +124,20 @@ def test_an_implementation_that_does_not_exist_is_refused():
     flat = np.ones((1, 4, 4, 2), np.float32)
     with pytest.raises(ValueError, match="implementation='triton': must be one of"):
         match(flat, flat, implementation="triton")
+
+
+def test_the_kernel_is_refused_where_it_cannot_run(monkeypatch):
+    flat = np.ones((1, 4, 4, 2), np.float32)
+    with pytest.raises(ValueError, match="'pallas': runs on a GPU, not on a cpu; name"):
+        match(flat, flat, implementation="pallas")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setitem(sys.modules, "mtujax.ops.matching_kernel", None)
+    with pytest.raises(ValueError, match="'pallas': this JAX has no Pallas for Triton"):
+        match(flat, flat, implementation="pallas")
+
+
+def test_the_default_of_each_device_is_there():
+    assert {"cpu", "gpu"} == FASTEST.keys() and {*FASTEST.values()} < {*IMPLEMENTATIONS}
 
 
 def test_videos_in_a_batch_do_not_meet(rng):
