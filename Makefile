@@ -4,7 +4,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Training of the bundled weights: a folder of photographs, and minutes in `make gpu`. Of
+# Training of the bundled weights: a folder of photographs, and minutes of `make gpu`. Of
 # `make weights` the configuration, the run that it goes on with, and more for train.py.
 PHOTOS ?=
 MINUTES ?= 30
@@ -54,12 +54,7 @@ test-slow: $(READY)
 
 gpu: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
-	@$(BIN)/python -c "import jax, sys; jax.default_backend() == 'cpu' and sys.exit('make gpu: JAX finds no accelerator here')"
-	XLA_FLAGS= $(BIN)/python -m pytest -m gpu
-	$(MAKE) bench
-ifneq ($(PHOTOS),)
-	$(MAKE) weights RECIPE=bundled_fast RUN=runs/gpu FLAGS='--config.init_from=fast --config.train.schedule=timed --config.max_minutes=$(MINUTES)'
-endif
+	$(BIN)/python -m benchmarks.gpu.day '$(or $(OUT),gpu-day)' --minutes $(MINUTES) $(if $(PHOTOS),--photos '$(PHOTOS)' --start fast) $(if $(CUTOUTS),--cutouts '$(CUTOUTS)') $(if $(REAL),--sets '$(REAL)') --only tests matchers $(if $(PHOTOS),train) $(if $(REAL),scores) speed
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed.speed --json benchmarks/results

@@ -1,0 +1,124 @@
+"""A day at an accelerator, rehearsed on the CPU, and what can go wrong with it."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from disks import full_disk
+from places import ROOT
+
+import mtujax
+from benchmarks.gpu.day import DONE, PARTS
+from mtujax.training.run_folder import read_extra
+
+PHOTOS = ROOT / "mtujax" / "assets"
+LARGEST = 16 * 2**20
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_the_clone")]
+
+
+def command(folder, *words):
+    words = "benchmarks.gpu.day", str(folder), *map(str, words)
+    return [sys.executable, "-m", *words]
+
+
+def day(folder, *words, **options):
+    given = dict(cwd=ROOT, capture_output=True, text=True) | options
+    return subprocess.run(command(folder, *words), **given)
+
+
+def parts_of(folder):
+    return json.loads((folder / "day.json").read_text())["parts"]
+
+
+def write_set(root):
+    import cv2
+
+    rng = np.random.default_rng(0)
+    for kind in ("blur", "sharp"):
+        folder = root / "test" / "clip" / kind
+        folder.mkdir(parents=True)
+        for n in range(3):
+            image = rng.integers(0, 256, (48, 64, 3), np.uint8)
+            assert cv2.imwrite(str(folder / f"{n:04d}.png"), image)
+    return root
+
+
+def test_the_rehearsal_ends_with_weights_that_load(tmp_path):
+    out, words = tmp_path / "out", ("--quick", "--photos", PHOTOS, "--recipe", "smoke")
+    sets = "--sets", write_set(tmp_path / "set")
+    done = day(out, *words, *sets, "--minutes", "3")
+    parts = parts_of(out)
+    assert list(parts) == list(PARTS)
+    assert parts["train"]["status"] == DONE, done.stdout + done.stderr
+    for name, part in parts.items():  # on a busy machine
+        assert part["status"] in (DONE, "not in time", "left out"), (name, part)
+    model, _ = mtujax.load(str(out / "weights.safetensors"))
+    assert model.config.channels == 16
+    assert read_extra(out / "state.safetensors")["batches"] > 0
+    files = [path for path in out.iterdir() if path.is_file()]
+    assert max(path.stat().st_size for path in files) < LARGEST
+    again = day(out, *words, "--only", "train")
+    assert again.returncode == 0 and "train: is done already" in again.stdout
+    words += "--start", out / "state.safetensors", "--only", "train"
+    more = day(tmp_path / "more", *words, "--minutes", "2")
+    assert more.returncode == 0, more.stdout
+
+
+def test_a_part_that_fails_is_named_and_the_rest_goes_on(tmp_path):
+    words = "--quick", "--recipe", "nix", "--photos", PHOTOS, "--minutes", "3"
+    done = day(tmp_path, *words, "--only", "train", "tests")
+    assert done.returncode == 1
+    parts = parts_of(tmp_path)
+    assert parts["train"]["status"] == "failed"
+    assert "learn.py: error: --recipe nix: No module" in parts["train"]["why"]
+    assert list(parts) == ["tests", "train"]
+
+
+def test_a_part_without_enough_time_is_left_out(tmp_path):
+    done = day(tmp_path, "--quick", "--only", "tests", "--minutes", "1e-6")
+    assert done.returncode == 1
+    assert done.stdout.endswith("left out, 0.0 of at least 0 minutes are left\n")
+
+
+def test_what_is_interrupted_goes_on(tmp_path):
+    words = "--quick", "--only", "tests", "matchers", "--minutes", "5"
+    with subprocess.Popen(command(tmp_path, *words), cwd=ROOT) as process:
+        while not (tmp_path / "tests.txt").exists():
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 130
+    assert parts_of(tmp_path) == {}
+
+
+def test_a_full_disk_leaves_what_is_finished(tmp_path):
+    kept = json.dumps({"parts": {"tests": {"status": DONE}}})
+    (tmp_path / "day.json").write_text(kept)
+    with full_disk(10):
+        done = day(tmp_path, "--quick", "--only", "tests", "matchers")
+    assert done.returncode == 1
+    assert done.stderr == f"day.py: error: {tmp_path}: File too large\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["day.json"]
+    assert (tmp_path / "day.json").read_text() == kept
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["--only", "speed"], "JAX finds no accelerator here; --quick rehearses"),
+        (["--minutes", "0"], "--minutes 0: must be above 0"),
+        ([], "train: --photos FOLDER is missing; --only names other parts"),
+        (["--photos", "nix"], "nix: no such folder"),
+        (["--only", "scores"], "scores: --sets FOLDER is missing"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, words, line):
+    if words[:1] == ["--photos"]:
+        words = [*words, "--only", "train"]
+    done = day(tmp_path, *words)
+    assert done.returncode and line in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,28 @@
+"""Files of a training run that are small enough to be brought home."""
+
+import os
+
+import pytest
+
+from benchmarks.gpu import learn
+
+
+@pytest.mark.parametrize("size, names", [(10, [""]), (25, [".00", ".01", ".02"])])
+def test_parts_of_a_state_are_joined_again(tmp_path, monkeypatch, size, names):
+    monkeypatch.setattr(learn, "MOST", 10)
+    (tmp_path / "scratch").mkdir()
+    data = os.urandom(size)
+    learn.write_parts(tmp_path / learn.STATE, data)
+    made = {path.name: path.stat().st_size for path in tmp_path.glob("state*")}
+    assert set(made) == {learn.STATE + end for end in names}
+    assert max(made.values()) <= 10
+    start = learn.joined(str(tmp_path / learn.STATE), tmp_path / "scratch")
+    with open(start, "rb") as file:
+        assert file.read() == data
+
+
+def test_other_beginnings_stay_what_they_are(tmp_path):
+    for start in (None, "fast", str(tmp_path / "nix.safetensors")):
+        assert learn.joined(start, tmp_path) == start
+    assert learn.beginning("fast") == {"init_from": "fast"}
+    assert learn.beginning(None) == {}
