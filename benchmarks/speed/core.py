@@ -17,7 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.helpers import record
-from benchmarks.helpers.runs import compare, peak_memory, torch_module
+from benchmarks.helpers.runs import (
+    compare,
+    compare_calls,
+    in_a_row,
+    peak_memory,
+    torch_module,
+)
 from mtujax import PRESETS, MTUNet, inference_params, init_params, initial_state, match
 from mtujax.common.text import Column, Table, markdown
 from mtujax.ops.matching import IMPLEMENTATIONS
@@ -45,7 +51,7 @@ def main():
         if "matcher" in args.only:
             runners = matcher_runners(height // 4, width // 4, names=IMPLEMENTATIONS)
             runners, refused = working(runners)
-            row = compare_matchers(runners, rounds)
+            row = compare_calls(runners, rounds)
             results["matcher"].append({"size": size, "refused": refused, **row})
             print("\n" + matcher_table(size, row, refused), flush=True)
         record.keep(results, "core", args.json)
@@ -154,20 +160,6 @@ def matcher_table(size, row, refused):
     ]
     notes = tuple(f"{name}: {why}" for name, why in refused.items())
     return markdown([Table("matcher", f"Matcher, {size}", columns, cells, (), notes)])
-
-
-def in_a_row():
-    """The calls that are timed together: an accelerator should not wait in between."""
-    return range(1 if jax.default_backend() == "cpu" else 20)
-
-
-def compare_matchers(runners, rounds):
-    """As `compare`, of a single call."""
-    row = compare(runners, rounds)
-    for found in row.values():
-        for name in ("ms", "min_ms"):
-            found[name] /= len(in_a_row())
-    return row
 
 
 def run_matcher(torch, function, pair):

@@ -15,9 +15,9 @@ import sys
 import jax
 import numpy as np
 
-from benchmarks.helpers.runs import device_peak, torch_module
+from benchmarks.helpers.runs import compare_calls, device_peak, torch_module
 from benchmarks.speed import speed_trace
-from benchmarks.speed.core import compare_matchers, matcher_runners
+from benchmarks.speed.core import matcher_runners
 from mtujax import PRESETS, MTUNet, inference_params, init_params
 from mtujax.bench.timing import Network, measure, peak_memory, ratio, statistics, timed
 from mtujax.common.files import whole_output
@@ -285,7 +285,7 @@ def matcher(shape, config):
     rows, columns = (n // config.cell for n in shape[1:3])
     runners = matcher_runners(rows, columns, 2 * config.channels)
     runners.pop("twin loop", None)  # plainly right, and much slower
-    return compare_matchers(runners, MATCHER_ROUNDS)
+    return compare_calls(runners, MATCHER_ROUNDS)
 
 
 if __name__ == "__main__":
