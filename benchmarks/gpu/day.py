@@ -99,6 +99,8 @@ def arguments():
     for path in (args.photos, args.cutouts, args.wheels, *args.sets):
         if path and not path.is_dir():
             parser.error(f"{path}: no such folder")
+    if args.out.exists() and not args.out.is_dir():
+        parser.error(f"{args.out}: is a file; name a folder")
     found = sorted(args.wheels.resolve().glob("*.whl")) if args.wheels else []
     before = filter(None, [os.environ.get("PYTHONPATH")])
     os.environ["PYTHONPATH"] = os.pathsep.join([*before, *map(str, found)])

@@ -19,6 +19,7 @@ import importlib.util
 import pathlib
 import sys
 import tempfile
+import time
 
 from mtujax.common.files import whole_output
 from mtujax.common.interrupts import Interrupted
@@ -46,7 +47,7 @@ def arguments():
     add("--export", type=pathlib.Path, help="folder for weights and state")
     add("--photos", help="folder of photographs")
     add("--cutouts", help="folder of objects in front of them")
-    add("--minutes", type=float, help="of training")
+    add("--minutes", type=float, help="of training, and what is imported for it")
     add("--recipe", default="bundled_fast", help="of configs/, perhaps with :cpu")
     add("--start", help="weights or a state to begin with")
     add("--quick", action="store_true", help="tiny clips: only to see it run")
@@ -58,11 +59,13 @@ def arguments():
 
 def learn(args):
     """Trains until the time is over, or on from where a run was stopped."""
-    import mtujax
+    begun = time.monotonic()
+    import mtujax.training.run  # slow
 
+    args.minutes -= (time.monotonic() - begun) / 60
     with tempfile.TemporaryDirectory() as scratch:
         start = joined(args.start, pathlib.Path(scratch))
-        finished = mtujax.train(settings(args, start))
+        finished = mtujax.training.run.train(settings(args, start))
     print(f"{args.run}: {finished.updates} updates, {finished.skipped} left out")
 
 

@@ -110,19 +110,23 @@ def test_a_full_disk_leaves_what_is_finished(tmp_path):
     assert (tmp_path / "day.json").read_text() == kept
 
 
+def test_a_file_is_no_folder_for_results(tmp_path):
+    (tmp_path / "out").touch()
+    done = day(tmp_path / "out", "--only", "tests")
+    assert f"error: {tmp_path}/out: is a file; name a folder" in done.stderr
+
+
 @pytest.mark.parametrize(
     "words, line",
     [
         (["--only", "speed"], "JAX finds no accelerator here; --quick rehearses"),
         (["--minutes", "0"], "--minutes 0: must be above 0"),
         ([], "train: --photos FOLDER is missing; --only names other parts"),
-        (["--photos", "nix"], "nix: no such folder"),
+        (["--photos", "nix", "--only", "train"], "nix: no such folder"),
         (["--only", "scores"], "scores: --sets FOLDER is missing"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path, words, line):
-    if words[:1] == ["--photos"]:
-        words = [*words, "--only", "train"]
     done = day(tmp_path, *words)
     assert done.returncode and line in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
