@@ -79,7 +79,7 @@ def settings(args, start):
     return dataclasses.replace(
         config,
         run=args.run,
-        train=dataclasses.replace(config.train, schedule="timed", warmup=100),
+        train=dataclasses.replace(config.train, schedule="timed"),
         data=dataclasses.replace(config.data, **data),
         validation=dataclasses.replace(config.validation, every=0, path=None),
         max_minutes=args.minutes,
