@@ -62,7 +62,10 @@ def learn(args):
     begun = time.monotonic()
     import mtujax.training.run  # slow
 
+    given = args.minutes
     args.minutes -= (time.monotonic() - begun) / 60
+    if args.minutes <= 0:
+        raise UserError(f"--minutes {given:g}: were over before it began; give more")
     with tempfile.TemporaryDirectory() as scratch:
         start = joined(args.start, pathlib.Path(scratch))
         finished = mtujax.training.run.train(settings(args, start))
