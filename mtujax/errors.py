@@ -1,6 +1,7 @@
 """Errors that a user can fix, and errors about weights."""
 
 import contextlib
+import errno
 import math
 
 
@@ -68,3 +69,27 @@ def out_of_memory(error: BaseException) -> bool:
     # ValueError.
     said = str(error)
     return "RESOURCE_EXHAUSTED" in said or (of_xla and "Out of memory" in said)
+
+
+def reason(error: BaseException) -> str | None:
+    """One line for what a user can fix, without its notes; None for a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError):
+        what = error.strerror or str(error)
+        if error.errno == errno.EFBIG:
+            what = f"{what} (a limit of the file system or of this process)"
+        return f"{error.filename}: {what}" if error.filename else what
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    text = " ".join(str(error).split())
+    if name.startswith("av."):
+        return f"video library: {text}"
+    if name == "cv2.error":
+        return f"image library: {text}"
+    return "out of memory" if out_of_memory(error) else None
+
+
+def notes_of(error: BaseException) -> list[str]:
+    """Notes added to an error, without the multi-line ones about tracebacks."""
+    notes = getattr(error, "__notes__", [])
+    return [note for note in notes if "\n" not in note.strip()]

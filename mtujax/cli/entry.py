@@ -7,7 +7,6 @@ the options.
 
 import codecs
 import contextlib
-import errno
 import os
 import re
 import shlex
@@ -20,7 +19,7 @@ import typer
 
 from mtujax.common import interrupts
 from mtujax.common.interrupts import Interrupted
-from mtujax.errors import UsageError, UserError, out_of_memory
+from mtujax.errors import UsageError, UserError, notes_of, out_of_memory, reason
 
 # The base class of what the parser raises, wherever this typer takes its click from.
 _ParserError = typer.BadParameter.__base__
@@ -84,18 +83,8 @@ def explain(error: Exception) -> tuple[int, str] | None:
         library = (error.name or "").partition(".")[0]
         if extra := _EXTRAS.get(library):
             return 1, f"{library} is not installed; pip install 'mtujax[{extra}]'"
-    if isinstance(error, OSError):
-        what = error.strerror or str(error)
-        if error.errno == errno.EFBIG:
-            what = f"{what} (a limit of the file system or of this process)"
-        return 1, f"{error.filename}: {what}" if error.filename else what
-    name = f"{type(error).__module__}.{type(error).__qualname__}"
-    text = " ".join(str(error).split())
-    if name.startswith("av."):
-        return 1, f"video library: {text}"
-    if name == "cv2.error":
-        return 1, f"image library: {text}"
-    return (1, "out of memory") if out_of_memory(error) else None
+    line = reason(error)
+    return None if line is None else (1, line)
 
 
 @contextlib.contextmanager
@@ -107,12 +96,6 @@ def on_out_of_memory(remedy: str):
         if out_of_memory(error):
             error.add_note(f"try {remedy}")
         raise
-
-
-def notes_of(error: BaseException) -> list[str]:
-    """Notes added to an error, without the multi-line ones about tracebacks."""
-    notes = getattr(error, "__notes__", [])
-    return [note for note in notes if "\n" not in note.strip()]
 
 
 def _escape(error):
