@@ -4,6 +4,7 @@ from .config import (
     ModelConfig as ModelConfig,
 )
 from .deblur.api import deblur_video as deblur_video
+from .deblur.videos import deblur_videos as deblur_videos
 from .errors import UsageError as UsageError, UserError as UserError
 from .evaluation.api import evaluate as evaluate
 from .metrics.image import psnr as psnr, ssim as ssim

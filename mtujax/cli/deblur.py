@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 import mtujax
-from mtujax import video
+from mtujax import deblur as deblurring, video
 from mtujax.cli.entry import Weights, on_out_of_memory, to_stderr
 from mtujax.common.progress import FrameProgress
-from mtujax.common.text import counted
+from mtujax.common.text import counted, printable
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
-from mtujax.errors import UsageError
+from mtujax.errors import UsageError, UserError
 
 
 def seconds(option: str, text: str | None, source: str = "") -> float | None:
@@ -41,16 +41,29 @@ def tile_size(text: str) -> str | tuple[int, int] | None:
 @on_out_of_memory("--dtype bfloat16, or a smaller --tile")
 def deblur(
     context: typer.Context,
-    input: Annotated[
-        str,
-        typer.Argument(help="Video file, folder of PNG or JPEG frames, or - (stdin)."),
-    ],
-    output: Annotated[
-        str,
+    inputs: Annotated[
+        list[str],
         typer.Argument(
-            help="Video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout)."
+            metavar="INPUT... [OUTPUT]",
+            show_default=False,
+            help="INPUT: video file, folder of PNG or JPEG frames, or - (stdin). "
+            "OUTPUT: video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout). "
+            "With --to: any number of videos, folders, globs and lists (@list.txt).",
         ),
     ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for many outputs, which keep their names, and report.json.",
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N/M", help="With --to: every M-th input from the N-th on, 3/16."
+        ),
+    ] = None,
     weights: Weights = DEFAULT_WEIGHTS,
     dtype: Annotated[
         str | None,
@@ -105,23 +118,50 @@ def deblur(
         str | None, typer.Option(help="Frames per second of stdin or of a folder.")
     ] = None,
 ):
-    """Restore a blurry video. An output appears only once it is complete."""
+    """Restore a blurry video, or many. An output appears only once it is complete."""
     from mtujax.common import hardware
 
-    say = to_stderr if output == "-" else functools.partial(print, flush=True)
-    read = {
-        "start": seconds("--start", start, input),
-        "end": seconds("--end", end, input),
+    # The options are the functions', by the same names.
+    options = {k: v for k, v in context.params.items() if k not in _READ_HERE}
+    folders = [name for name in inputs if os.path.isdir(name)]
+    source = folders[0] if folders else ""
+    options |= {
+        "start": seconds("--start", start, source),
+        "end": seconds("--end", end, source),
         "tile": tile_size(tile),
     }
     hardware.use_cache(None)
+    if to is not None:
+        _deblur_many(inputs, to, shard, options)
+        return
+    if shard is not None:
+        raise UsageError(f"--shard {shard}: is of many videos; give --to FOLDER")
+    if len(inputs) < 2:
+        raise UsageError("Missing argument 'OUTPUT'; or give --to FOLDER")
+    if len(inputs) > 2:
+        raise UsageError(
+            f"Got unexpected extra argument ({inputs[2]}); of many videos, give --to "
+            "FOLDER"
+        )
+    _deblur_one(*inputs, options)
+
+
+_READ_HERE = "inputs", "to", "shard"
+_OF_ONE = "save_motion", "size", "rate"  # not of many videos
+
+
+def _deblur_one(input, output, options):
+    from mtujax.common import hardware
+
+    say = to_stderr if output == "-" else functools.partial(print, flush=True)
     with FrameProgress("deblurring", stderr=output == "-") as progress:
-        # The options are the function's, by the same names.
         report = mtujax.deblur_video(
-            **context.params | read,
+            input,
+            output,
+            **options,
             progress=progress,
             on_start=lambda: say(
-                f"device: {hardware.device_name()}, weights: {weights}"
+                f"device: {hardware.device_name()}, weights: {options['weights']}"
             ),
             on_note=lambda note: say(f"note: {note}"),
         )
@@ -131,6 +171,46 @@ def deblur(
         f"{report.output}: {counted(report.frames, 'frame')} of {size}{cuts}, "
         f"{report.seconds:.1f} s, {report.fps:.1f} frames/s"
     )
+
+
+def _deblur_many(inputs, folder, shard, options):
+    from mtujax.common import hardware
+
+    for name in _OF_ONE:
+        if options.pop(name) is not None:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option}: is of one video; give OUTPUT, not --to")
+
+    def start(todo, count):
+        done = f", {count - todo} done" if count > todo else ""
+        print(f"{counted(todo, 'video')} to restore{done}", flush=True)
+        if todo:
+            print(f"device: {hardware.device_name()}, weights: {options['weights']}")
+
+    def say(video):
+        if video.error:
+            to_stderr(f"failed: {printable(video.error)}")
+        elif not video.skipped:
+            frames = counted(video.frames, "frame")
+            print(f"{video.output}: {frames}, {video.seconds:.1f} s", flush=True)
+
+    with FrameProgress("deblurring") as progress:
+        videos = mtujax.deblur_videos(
+            inputs,
+            folder,
+            shard=shard,
+            **options,
+            progress=progress,
+            on_start=start,
+            on_video=say,
+            on_note=lambda note: print(f"note: {note}", flush=True),
+        )
+    print("\n" + deblurring.as_table(videos), end="")
+    if failed := sum(video.error is not None for video in videos):
+        raise UserError(
+            f"{folder}: {failed} of {counted(len(videos), 'video')} failed; mend what "
+            "is said of them, and --resume tries these again"
+        )
 
 
 def demo(

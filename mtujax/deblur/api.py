@@ -207,17 +207,22 @@ def _network(weights, dtype):
 def _identity(source, options, network, segment_frames):
     """Collects what must be equal for parts of two runs to make one file."""
     stat = source and source.stat()
-    model, params = network
-    values = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
     chosen = dataclasses.asdict(options)
     return {
         "input": source and source.name,
         "input's size and time": stat and [stat.st_size, stat.st_mtime_ns],
-        "weights": digest(b"".join([repr(model.config).encode(), *values]))[:16],
+        "weights": network_digest(network)[:16],
         "segment_frames": segment_frames,
         "mtujax": version("mtujax"),
         **{k: v if v is None else str(v) for k, v in chosen.items()},
     }
+
+
+def network_digest(network: tuple[MTUNet, dict]) -> str:
+    """Hexadecimal SHA-256 digest of a network's configuration and parameters."""
+    model, params = network
+    values = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)]
+    return digest(b"".join([repr(model.config).encode(), *values]))
 
 
 _WAITING = 4  # frames that may wait between two threads

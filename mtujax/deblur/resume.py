@@ -235,6 +235,11 @@ class Job(contextlib.AbstractContextManager):
             self._store()
 
 
+def has_job(output: str | os.PathLike) -> bool:
+    """Whether unfinished work on an output is kept next to it."""
+    return _folder(output).exists()
+
+
 def is_publishing(output: Path) -> bool:
     """Whether a process was killed while it published an output, or tidied up."""
     folder = _folder(output)

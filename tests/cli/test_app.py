@@ -15,6 +15,7 @@ import mtujax.cli.app as command
 from mtujax.cli.deblur import deblur, seconds
 from mtujax.deblur.api import deblur_video
 from mtujax.deblur.output import Options
+from mtujax.deblur.videos import deblur_videos
 from mtujax.errors import UserError
 
 
@@ -147,7 +148,16 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
         ("debur a b", "No such command 'debur'"),
         ("deblur", "Missing argument"),
         ("deblur a", "Missing argument"),
-        ("deblur a b c", "unexpected extra argument"),
+        ("deblur a b c", "unexpected extra argument (c); of many videos, give --to"),
+        ("deblur --to out", "Missing argument 'INPUT..."),
+        ("deblur - --to out", "-: a pipe has no name"),
+        (
+            "deblur pyproject.toml --to out --shard 4/3",
+            "shard '4/3': give N/M, as 3/16",
+        ),
+        ("deblur a b.mp4 --shard 1/3", "--shard 1/3: is of many videos; give --to"),
+        ("deblur a --to out --save-motion m.mp4", "--save-motion: is of one video"),
+        ("deblur pyproject.toml --to out --crf 99", "crf 99: H.264 takes 0 to 51"),
         ("deblur a b --weight x", "--weights"),
         ("deblur a b --scene-threshold x", "--scene-threshold"),
         ("deblur a b --start 1:99", "--start 1:99"),
@@ -226,6 +236,29 @@ def test_what_is_refused_is_all_that_is_said(capsys, tmp_path, weights_file):
         )
     assert run("deblur", source, source) == 2
     assert "output and input are the same" in capsys.readouterr().err
+
+
+def test_many_videos_by_one_command_fail_one_by_one(
+    capsys, tmp_path, weights_file, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        write_folder(tmp_path / "in" / name, 2)
+    (tmp_path / "in" / "bad.mp4").write_bytes(b"no video")
+    words = ("deblur", "in", "--to", "out", "--weights", weights_file)
+    assert run(*words) == 1
+    out, error = capsys.readouterr()
+    assert "3 videos to restore" in out and "| out/a | 2 |" in out
+    failed, last = error.splitlines()
+    assert failed.startswith("failed: in/bad.mp4: ")
+    assert last.startswith("mtujax: error: out: 1 of 3 videos failed; ")
+    os.remove("in/bad.mp4")
+    assert run(*words, "--resume") == 0
+    out, error = capsys.readouterr()
+    assert "0 videos to restore, 2 done" in out and not error
+    assert run(*words) == 1
+    assert "--resume continues, and skips" in capsys.readouterr().err
 
 
 def test_errors_of_libraries_are_one_line_and_bugs_keep_their_traceback(
@@ -308,8 +341,19 @@ def test_deblur_has_the_options_of_the_function_with_its_defaults():
     function = inspect.signature(deblur_video).parameters
     command_line = dict(inspect.signature(deblur).parameters)
     del command_line["context"]  # the parser's
-    of_code_only = {"segment_frames", "progress", "on_start", "on_note"}
-    assert set(command_line) == set(function) - of_code_only
+    of_code_only = {"segment_frames", "progress", "on_start", "on_note", "on_video"}
+    paths, of_many = {"input", "output", "inputs", "folder", "to"}, {"shard"}
+    assert set(command_line) - paths - of_many == set(function) - of_code_only - paths
+    many = dict(inspect.signature(deblur_videos).parameters)
+    of_one = {"save_motion", "size", "rate"}
+    left = (set(function) | of_many | {"on_video"}) - of_one
+    assert set(many) - paths == left - paths
+    for name in set(many) & set(function):
+        assert many[name].default == function[name].default
+    for name in paths & set(command_line):
+        del command_line[name]
+    for name in of_many:
+        assert command_line.pop(name).default == many[name].default
     chosen = {field.name: field.default for field in dataclasses.fields(Options)}
     assert set(chosen) <= set(command_line)
     for name, parameter in command_line.items():

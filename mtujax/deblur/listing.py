@@ -1,0 +1,143 @@
+"""Which videos names, globs, folders and lists mean, and where the output of each goes.
+
+All is refused here, before any work, that could only end in a lost or a wrong file.
+"""
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mtujax.common.files import FRAME_SUFFIXES, natural_key
+from mtujax.common.text import printable
+from mtujax.errors import UsageError, UserError
+from mtujax.video.codecs import CONTAINERS
+
+_READ_ONLY = (
+    ".3gp .asf .avi .divx .dv .flv .h264 .hevc .m2ts .m2v .mts .mxf .nut .ogv .rm .ts"
+    " .vob .wmv .y4m"
+)
+_VIDEOS = {*CONTAINERS, *_READ_ONLY.split()}
+_KEPT_IN = ".mkv"  # what has a suffix that is read, but not written
+
+
+def find_inputs(words: Iterable[str | os.PathLike], folder: Path) -> list[str]:
+    """Names of videos and folders of frames; UserError for what means none."""
+    # A word is a name, a glob, @LIST (a file with a word on each line), or a folder
+    # without frames, which stands for the videos in it. `folder` is of the outputs.
+    named = []
+    for word in map(os.fspath, words):
+        if word.startswith("@"):
+            lines = enumerate(_lines(word[1:]), 1)
+            for number, line in lines:
+                named += _meant(line, f"{word[1:]}, line {number}: ") if line else []
+        else:
+            named += _meant(word)
+    found = [one for name in named for one in _within(name, folder)]
+    if not found:
+        raise UsageError(
+            "no input: give videos, folders of frames, globs or lists, @list.txt"
+        )
+    return found
+
+
+def _lines(path):
+    """Lines of a list: any names, so any bytes."""
+    with open(path, "rb") as file:
+        text = os.fsdecode(file.read().removeprefix(b"\xef\xbb\xbf"))
+    if "\0" in text:
+        raise UserError(f"{path}: is no list of names, one on each line")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _meant(word, where=""):
+    """Inputs that a word means; `where` names its place in a list."""
+    if word == "-":
+        raise UsageError(f"{where}-: a pipe has no name; give it an output of its own")
+    if os.path.exists(word):
+        return [word]
+    if any(letter in word for letter in "*?["):
+        names = sorted(glob.glob(word, recursive=True), key=natural_key)
+        if not names:
+            raise UserError(f"{where}{word}: no file or folder has such a name")
+        return names
+    raise UserError(f"{where}{printable(word)}: no such file or folder")
+
+
+def _within(name, output):
+    """The videos in a folder that has no frames; any other input itself."""
+    if not os.path.isdir(name):
+        return [name]
+    real, final = os.path.realpath(name), os.path.realpath(output)
+    if real == final:
+        return []  # `*` also means it, the second time
+    if Path(final).is_relative_to(real):
+        raise UserError(
+            f"{output}: is in {name}, which is an input; choose another folder"
+        )
+    if _has_frames(name):
+        return [name]
+    names = (os.path.join(name, n) for n in os.listdir(name) if not n.startswith("."))
+    found = [
+        path
+        for path in sorted(names, key=natural_key)
+        if (_has_frames(path) if os.path.isdir(path) else _suffix(path) in _VIDEOS)
+    ]
+    return found or [name]  # its reader says what it lacks
+
+
+def _has_frames(folder):
+    return any(_suffix(name) in FRAME_SUFFIXES for name in os.listdir(folder))
+
+
+def _suffix(name):
+    return os.path.splitext(name)[1].lower()
+
+
+def name_outputs(inputs: Sequence[str], folder: Path) -> dict[str, str]:
+    """Each input's output, a path in `folder`; UserError where two would be one."""
+    named, taken = {}, {}
+    for name in inputs:
+        output = _output(name, folder)
+        key = os.path.normcase(output.rstrip("/"))
+        if key in taken:
+            raise _clash(taken[key], name, output)
+        taken[key], named[name] = name, output
+    reals = {os.path.realpath(name) for name in named}
+    for output in named.values():
+        if os.path.realpath(output) in reals:
+            raise UsageError(f"{output}: is an input itself; choose another folder")
+    return named
+
+
+def _output(name, folder):
+    base = os.path.basename(name.rstrip("/"))
+    if base in ("", ".", ".."):
+        base = os.path.basename(os.path.realpath(name))
+    if os.path.isdir(name):
+        return os.path.join(folder, base, "")  # by the slash, a folder
+    stem, suffix = os.path.splitext(base)
+    return os.path.join(
+        folder, base if suffix.lower() in CONTAINERS else stem + _KEPT_IN
+    )
+
+
+def _clash(first, second, output):
+    if os.path.realpath(first) == os.path.realpath(second):
+        return UserError(f"{second}: is given twice")
+    return UserError(
+        f"{first} and {second}: both would be {output}; rename one, or give them "
+        "different folders"
+    )
+
+
+def shard_of(items: Sequence, shard: str | None) -> list:
+    """Every M-th item from the N-th on, for N/M, counted from 1; all for None."""
+    if shard is None:
+        return list(items)
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", shard)
+    number, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(f"shard {shard!r}: give N/M, as 3/16, with N from 1 to M")
+    return list(items[number - 1 :: count])

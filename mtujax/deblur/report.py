@@ -1,0 +1,183 @@
+"""What became of each of many videos: `report.json` in the folder of their outputs.
+
+Every video is listed before the first is restored, so that whatever has a listed name
+later is this program's own work, and what is finished is noted as soon as it is.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+from mtujax.common.dataclass_json import check_same, read_json, write_json
+from mtujax.common.files import BUSY, one_at_a_time
+from mtujax.common.text import Column, Table, counted, markdown, printable
+
+_NAME = "report"
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoResult:
+    """What became of one video.
+
+    Attributes:
+        input: its name, as given.
+        output: the file or folder that is made of it; in `report.json` its name there.
+        frames: number of frames written; None if it is not finished.
+        notes: what is not as in the input, one sentence each.
+        error: why it failed, in one line; None if it did not.
+        seconds: wall time; None if it is not finished.
+        source: bytes and time (ns) of the input that it was made of.
+        bytes: of the finished output.
+        skipped: whether an earlier run had finished it; not in `report.json`.
+    """
+
+    input: str
+    output: str
+    frames: int | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    seconds: float | None = None
+    source: tuple[int, ...] | None = None
+    bytes: int | None = None
+    skipped: bool = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its output was complete at some time."""
+        return self.frames is not None and self.error is None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """The file."""
+
+    mtujax: str
+    weights: dict  # their "name" and "sha256"
+    options: dict
+    videos: tuple[VideoResult, ...] = ()
+
+
+class Report:
+    """The videos of one folder, by the names of their outputs."""
+
+    def __init__(self, folder: Path, weights: dict, options: dict, part: str = ""):
+        """Reads what there is; `part` is in the name of one of several reports."""
+        self.path = folder / f"{_NAME}{part}.json"
+        self._weights, self._options = weights, options
+        paths = [self.path, *sorted({*folder.glob(f"{_NAME}*.json")} - {self.path})]
+        remedy = "move it away to start over"
+        self._found = {
+            path: read_json(path, remedy, kind=_Content)
+            for path in paths
+            if path.exists()
+        }
+        self.videos = {}
+
+    def earlier(self) -> dict[str, VideoResult]:
+        """Videos that this report and others of the folder list, by name."""
+        # Its own last, and what is finished: it may have moved from one to another.
+        all_of = [v for path in reversed(self._found) for v in self._found[path].videos]
+        all_of.sort(key=lambda video: video.is_finished)
+        return {video.output: video for video in all_of}
+
+    def check_settings(self) -> None:
+        """Refuses to add to videos that were made with other settings."""
+        for path, found in self._found.items():
+            check_same(
+                _settings(found.weights, found.options),
+                _settings(self._weights, self._options),
+                f"{path}: its videos were made with other settings",
+                "give the same, another folder, or --overwrite to start over",
+            )
+
+    @contextlib.contextmanager
+    def writing(self, videos: dict[str, VideoResult]) -> Iterator[None]:
+        """Lists videos, in a block in which no other process writes this report."""
+        lock = self.path.with_name(f".{self.path.name}.lock")
+        with one_at_a_time(lock, self.path, busy=BUSY):
+            try:
+                self.videos = self._of_other_inputs() | videos
+                self._write()
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+
+    def add(self, video: VideoResult) -> None:
+        """Notes what became of a listed video."""
+        self.videos[video.output] = video
+        self._write()
+
+    def _of_other_inputs(self):
+        """Videos that it lists, if their settings are these."""
+        found = self._found.get(self.path)
+        if found is None or _settings(found.weights, found.options) != _settings(
+            self._weights, self._options
+        ):
+            return {}
+        return {video.output: video for video in found.videos}
+
+    def _write(self):
+        content = _Content(
+            version("mtujax"), self._weights, self._options, tuple(self.videos.values())
+        )
+        values = dataclasses.asdict(content)
+        for video in values["videos"]:
+            del video["skipped"]  # of this run alone
+        write_json(self.path, values)
+
+
+def _settings(weights, options):
+    """What all videos of a report have in common, as JSON gives it back."""
+    return json.loads(json.dumps({"weights": weights.get("sha256"), **options}))
+
+
+def size_of(path: str | os.PathLike) -> int | None:
+    """Bytes of a file, or of the files of a folder; None if there is none."""
+    path = Path(path)
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.iterdir())
+    return path.stat().st_size if path.exists() else None
+
+
+def state_of(source: str | os.PathLike) -> tuple[int, int]:
+    """What changes when an input is written again: its bytes, its time (ns)."""
+    stat = os.stat(source)
+    return stat.st_size, stat.st_mtime_ns
+
+
+def as_table(videos: tuple[VideoResult, ...]) -> str:
+    """Formats results as Markdown, a row per video.
+
+    Args:
+        videos: what `deblur_videos` returned.
+
+    Returns:
+        A table of frames, seconds and what is to be known of each.
+    """
+    failed = sum(video.error is not None for video in videos)
+    skipped = sum(video.skipped for video in videos)
+    caption = ", ".join(
+        [counted(len(videos), "video")]
+        + [f"{skipped} finished earlier"] * bool(skipped)
+        + [f"{failed} failed"] * bool(failed)
+    )
+    rows = tuple(
+        (
+            printable(video.output),
+            "" if video.frames is None else str(video.frames),
+            "" if video.seconds is None else f"{video.seconds:.1f}",
+            printable(video.error or "; ".join(video.notes)),
+        )
+        for video in videos
+    )
+    columns = (
+        Column("output", align="l"),
+        Column("frames"),
+        Column("seconds"),
+        Column("", align="l"),
+    )
+    return markdown([Table("videos", caption, columns, rows)])

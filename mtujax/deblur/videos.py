@@ -1,0 +1,292 @@
+"""Many videos into one folder: each is restored alone, and none stops the others.
+
+What is finished stays, whatever happens: `report.json` says how far it is.
+"""
+
+import dataclasses
+import errno
+import itertools
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from mtujax.common import interrupts
+from mtujax.common.files import file_digest, make_folder
+from mtujax.common.text import listed
+from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
+from mtujax.deblur.api import SEGMENT_FRAMES, deblur_video, network_digest
+from mtujax.deblur.listing import find_inputs, name_outputs, shard_of
+from mtujax.deblur.output import Options
+from mtujax.deblur.report import Report, VideoResult, size_of, state_of
+from mtujax.deblur.resume import has_job
+from mtujax.errors import UserError, check_least, notes_of, reason
+from mtujax.model.network import MTUNet
+from mtujax.video.inputs import output_kind
+from mtujax.weights.files import describe, load, locate
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_ENCODING = dict.fromkeys(("codec", "crf", "preset", "pix_fmt"))
+
+
+def deblur_videos(
+    inputs: Iterable[str | os.PathLike] | str | os.PathLike,
+    folder: str | os.PathLike,
+    *,
+    weights: str | os.PathLike | tuple[MTUNet, dict] = DEFAULT_WEIGHTS,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    start: float | None = None,
+    end: float | None = None,
+    scene_threshold: float = SCENE_THRESHOLD,
+    codec: str | None = None,
+    crf: float | None = None,
+    preset: str | None = None,
+    pix_fmt: str | None = None,
+    compare: str | None = None,
+    tile: str | tuple[int, int] | None = "auto",
+    shard: str | None = None,
+    segment_frames: int = SEGMENT_FRAMES,
+    progress: Callable[[int, int | None], None] | None = None,
+    on_start: Callable[[int, int], None] | None = None,
+    on_video: Callable[[VideoResult], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> tuple[VideoResult, ...]:
+    """Restores many videos, one after the other, each as `deblur_video` does.
+
+    The network is loaded once and compiled once per size of frames. Outputs keep the
+    names of their inputs: a video becomes a video (what has a suffix that cannot be
+    written, as .avi, an .mkv) and a folder of frames a folder. `report.json` in the
+    folder says what became of each, with the sha256 of the weights; it is up to date
+    whenever the work ends.
+
+    Args:
+        inputs: videos, folders of frames, folders of either, globs, and lists,
+            "@list.txt", with one of these on each line.
+        folder: where outputs go; it is made if need be.
+        weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
+        dtype: as for `deblur_video`.
+        overwrite: replace existing outputs, and without `resume` make all of them.
+        resume: skip videos that a report in the folder calls finished and whose output
+            is whole, resume those that were interrupted, and try failed ones again.
+            Without it and `overwrite`, outputs that exist are refused before any work.
+        start: of each video in seconds, of each folder as the number of a frame.
+        end: as `start`.
+        scene_threshold: as for `deblur_video`.
+        codec: of outputs that are videos, as `crf`, `preset` and `pix_fmt`.
+        crf: as for `deblur_video`.
+        preset: as for `deblur_video`.
+        pix_fmt: as for `deblur_video`.
+        compare: as for `deblur_video`.
+        tile: as for `deblur_video`.
+        shard: "3/16" takes every 16th input from the third on, so that 16 processes
+            share the work; its report is `report-3-of-16.json`.
+        segment_frames: frames per segment; work can be resumed at segment boundaries.
+        progress: called after each frame with the number restored, of all videos
+            together, and None.
+        on_start: called once, when nothing has been refused, with the numbers of videos
+            to make and of all.
+        on_video: called with the result of each video, those that are skipped too.
+        on_note: called at once with each note, with the name of the video before it.
+
+    Returns:
+        What became of each video, in the order of the inputs: one that failed has an
+        `error`.
+
+    Raises:
+        UsageError: for a setting out of range, or no input.
+        UserError: for an input that does not exist, two that would have one output, an
+            output that exists, or a folder whose videos were made with other settings.
+        WeightsError: for weights that cannot be loaded.
+        OSError: if the disk is full. Then, and after an interruption, finished videos
+            and finished segments stay, for `resume`.
+    """
+    given = locals()
+    names = {f.name for f in dataclasses.fields(Options)} & given.keys()
+    chosen = {name: given[name] for name in sorted(names)}
+    check_least(1, segment_frames=segment_frames)
+    single, folder = isinstance(inputs, str | os.PathLike), Path(folder)
+    outputs = name_outputs(find_inputs([inputs] if single else inputs, folder), folder)
+    how = overwrite, resume, segment_frames
+    tasks = [
+        Task.of(name, outputs[name], Options(**chosen), *how)
+        for name in shard_of(list(outputs), shard)
+    ]
+    part = "" if shard is None else f"-{shard.replace('/', '-of-')}"
+    report = Report(folder, _described(weights), chosen, part)
+    if resume or not overwrite:
+        report.check_settings()
+    videos, known, todo = _planned(tasks, report.earlier())
+    network = weights
+    if todo:
+        make_folder(folder, "choose another for the outputs")
+        network = weights if isinstance(weights, tuple) else load(weights)
+    if on_start:
+        on_start(len(todo), len(tasks))
+    done = {}
+
+    def add(video):
+        done[video.output] = dataclasses.replace(
+            video, output=str(folder / video.output)
+        )
+        if on_video:
+            on_video(done[video.output])
+
+    for video in known.values():
+        add(video)
+    if todo:
+        with report.writing(videos):
+            for video in _restored(todo, network, progress, on_note):
+                report.add(video)
+                add(video)
+    return tuple(done[task.key] for task in tasks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One video to make, and how."""
+
+    input: str
+    output: str
+    options: Options
+    overwrite: bool
+    resume: bool
+    segment_frames: int
+
+    @classmethod
+    def of(cls, input: str, output: str, options: Options, *how) -> "Task":
+        """A task whose options are checked, without those of other kinds of output."""
+        kind = output_kind(output)
+        if kind != "file":
+            options = dataclasses.replace(options, **_ENCODING)
+        options.check(input, output, kind)
+        return cls(input, output, options, *how)
+
+    @property
+    def key(self) -> str:
+        """Name of the output in its folder."""
+        return os.path.basename(self.output.rstrip("/"))
+
+
+def _described(weights):
+    """Name and digest of weights, of which no array is put on a device."""
+    if isinstance(weights, tuple):
+        return {"name": None, "sha256": network_digest(weights)}
+    path = locate(weights)
+    describe(path)  # refused, if it is none
+    return {"name": str(weights), "sha256": file_digest(path)}
+
+
+def _planned(tasks, earlier):
+    """Videos to be listed, by name; what is known of some; the tasks that are left."""
+    videos, known, todo, taken, left = {}, {}, [], [], []
+    for task in tasks:
+        before, there = earlier.get(task.key), _is_taken(task.output)
+        source = state_of(task.input)
+        video = VideoResult(task.input, task.key, source=source)
+        ours = task.resume and before is not None and before.error is None
+        if ours and before.is_finished and there:
+            if before.source == source and before.bytes == size_of(task.output):
+                videos[task.key] = dataclasses.replace(before, input=task.input)
+                known[task.key] = dataclasses.replace(videos[task.key], skipped=True)
+                continue
+            if before.source != source and not task.overwrite:
+                error = (
+                    f"{task.input}: has changed since {task.output} was made of it; "
+                    "--overwrite makes it again"
+                )
+                videos[task.key] = before  # as which it stays in the report
+                known[task.key] = dataclasses.replace(video, error=error)
+                continue
+        if not (task.overwrite or ours):
+            taken += [task.output] * there
+            left += [task.output] * (has_job(task.output) and not task.resume)
+        videos[task.key] = video
+        todo.append(dataclasses.replace(task, overwrite=task.overwrite or ours))
+    _refuse(taken, left, resume=any(task.resume for task in tasks))
+    return videos, known, todo
+
+
+def _refuse(taken, left, *, resume):
+    """Refuses outputs that exist, and unfinished ones, that nobody gave up."""
+    if taken and resume:
+        raise UserError(
+            f"{listed(taken, 3)}: in the way, and in no report of this folder as made "
+            "by this command; --overwrite replaces such outputs"
+        )
+    if taken or left:
+        what = "exists already" if taken else "is unfinished work of an earlier run"
+        raise UserError(
+            f"{listed(taken or left, 3)}: {what}; --resume continues, and skips what "
+            "is finished, --overwrite makes all again"
+        )
+
+
+def _is_taken(output):
+    if os.path.isdir(output):
+        return bool(os.listdir(output))
+    return os.path.lexists(output)
+
+
+def _restored(tasks, network, progress, on_note):
+    """Yields the result of each task; one that is interrupted says what is left."""
+    frames = itertools.count(1)
+
+    def count(*_):
+        if progress:
+            progress(next(frames), None)
+
+    for number, task in enumerate(tasks):
+        try:
+            interrupts.check()
+            yield restore(task, network, count, on_note)
+        except BaseException as error:
+            said = f"{number} of {len(tasks)} videos are finished"
+            error.add_note(f"{said}; --resume continues")
+            raise
+
+
+def restore(
+    task: Task,
+    network: tuple[MTUNet, dict],
+    progress: Callable[[int, int | None], None],
+    on_note: Callable[[str], None] | None,
+) -> VideoResult:
+    """Does a task; its result may be an error. OSError if the disk is full."""
+    source, begun = state_of(task.input), time.perf_counter()
+    video = VideoResult(task.input, task.key, source=source)
+    try:
+        found = deblur_video(
+            task.input,
+            task.output,
+            weights=network,
+            overwrite=task.overwrite,
+            resume=task.resume and has_job(task.output),
+            segment_frames=task.segment_frames,
+            progress=progress,
+            on_note=on_note and (lambda note: on_note(f"{task.input}: {note}")),
+            **dataclasses.asdict(task.options),
+        )
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            error.filename = error.filename or task.output
+            raise
+        return dataclasses.replace(video, error=_line(error))
+    return dataclasses.replace(
+        video,
+        frames=found.frames,
+        notes=found.notes,
+        seconds=round(time.perf_counter() - begun, 3),
+        bytes=size_of(task.output),
+    )
+
+
+def _line(error):
+    """What an error says, in one line; of a bug, the traceback goes to stderr."""
+    said = reason(error)
+    if said is None:
+        traceback.print_exception(error)
+        said = f"a bug of this program: {type(error).__name__}: {error}"
+    return " ".join("; ".join([said, *notes_of(error)]).split())
