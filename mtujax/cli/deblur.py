@@ -64,6 +64,13 @@ def deblur(
             metavar="N/M", help="With --to: every M-th input from the N-th on, 3/16."
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto|local",
+            help="With --to: spread the videos over a Ray cluster.",
+        ),
+    ] = None,
     weights: Weights = DEFAULT_WEIGHTS,
     dtype: Annotated[
         str | None,
@@ -132,10 +139,11 @@ def deblur(
     }
     hardware.use_cache(None)
     if to is not None:
-        _deblur_many(inputs, to, shard, options)
+        _deblur_many(inputs, to, options)
         return
-    if shard is not None:
-        raise UsageError(f"--shard {shard}: is of many videos; give --to FOLDER")
+    for name in _OF_MANY:
+        if (value := options.pop(name)) is not None:
+            raise UsageError(f"--{name} {value}: is of many videos; give --to FOLDER")
     if len(inputs) < 2:
         raise UsageError("Missing argument 'OUTPUT'; or give --to FOLDER")
     if len(inputs) > 2:
@@ -146,7 +154,8 @@ def deblur(
     _deblur_one(*inputs, options)
 
 
-_READ_HERE = "inputs", "to", "shard"
+_READ_HERE = "inputs", "to"
+_OF_MANY = "shard", "ray"
 _OF_ONE = "save_motion", "size", "rate"  # not of many videos
 
 
@@ -173,7 +182,7 @@ def _deblur_one(input, output, options):
     )
 
 
-def _deblur_many(inputs, folder, shard, options):
+def _deblur_many(inputs, folder, options):
     from mtujax.common import hardware
 
     for name in _OF_ONE:
@@ -184,7 +193,7 @@ def _deblur_many(inputs, folder, shard, options):
     def start(todo, count):
         done = f", {count - todo} done" if count > todo else ""
         print(f"{counted(todo, 'video')} to restore{done}", flush=True)
-        if todo:
+        if todo and options["ray"] is None:
             print(f"device: {hardware.device_name()}, weights: {options['weights']}")
 
     def say(video):
@@ -198,7 +207,6 @@ def _deblur_many(inputs, folder, shard, options):
         videos = mtujax.deblur_videos(
             inputs,
             folder,
-            shard=shard,
             **options,
             progress=progress,
             on_start=start,

@@ -3,8 +3,10 @@
 What is finished stays, whatever happens: `report.json` says how far it is.
 """
 
+import contextlib
 import dataclasses
 import errno
+import functools
 import itertools
 import os
 import time
@@ -17,6 +19,7 @@ from mtujax.common.files import file_digest, make_folder
 from mtujax.common.text import listed
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.api import SEGMENT_FRAMES, deblur_video, network_digest
+from mtujax.deblur.cluster import check_address, spread
 from mtujax.deblur.listing import find_inputs, name_outputs, shard_of
 from mtujax.deblur.output import Options
 from mtujax.deblur.report import Report, VideoResult, size_of, state_of
@@ -48,6 +51,7 @@ def deblur_videos(
     compare: str | None = None,
     tile: str | tuple[int, int] | None = "auto",
     shard: str | None = None,
+    ray: str | None = None,
     segment_frames: int = SEGMENT_FRAMES,
     progress: Callable[[int, int | None], None] | None = None,
     on_start: Callable[[int, int], None] | None = None,
@@ -83,6 +87,11 @@ def deblur_videos(
         tile: as for `deblur_video`.
         shard: "3/16" takes every 16th input from the third on, so that 16 processes
             share the work; its report is `report-3-of-16.json`.
+        ray: spreads the work over a Ray cluster, one video at a time on each GPU, or on
+            each few cores: "HOST:PORT", "auto" (the one that this machine belongs to)
+            or "local" (one of its own). Inputs and the folder are on a path that all
+            share. A video whose process or node dies is tried three times. Needs the
+            extra `ray`.
         segment_frames: frames per segment; work can be resumed at segment boundaries.
         progress: called after each frame with the number restored, of all videos
             together, and None.
@@ -99,6 +108,7 @@ def deblur_videos(
         UsageError: for a setting out of range, or no input.
         UserError: for an input that does not exist, two that would have one output, an
             output that exists, or a folder whose videos were made with other settings.
+            Also for a cluster that cannot be reached, or has another version of Ray.
         WeightsError: for weights that cannot be loaded.
         OSError: if the disk is full. Then, and after an interruption, finished videos
             and finished segments stay, for `resume`.
@@ -107,6 +117,8 @@ def deblur_videos(
     names = {f.name for f in dataclasses.fields(Options)} & given.keys()
     chosen = {name: given[name] for name in sorted(names)}
     check_least(1, segment_frames=segment_frames)
+    if ray is not None:
+        check_address(ray)
     single, folder = isinstance(inputs, str | os.PathLike), Path(folder)
     outputs = name_outputs(find_inputs([inputs] if single else inputs, folder), folder)
     how = overwrite, resume, segment_frames
@@ -119,10 +131,10 @@ def deblur_videos(
     if resume or not overwrite:
         report.check_settings()
     videos, known, todo = _planned(tasks, report.earlier())
-    network = weights
     if todo:
         make_folder(folder, "choose another for the outputs")
-        network = weights if isinstance(weights, tuple) else load(weights)
+        make = _restored if ray is None else functools.partial(_spread, ray)
+        results = make(todo, weights, progress, on_note)
     if on_start:
         on_start(len(todo), len(tasks))
     done = {}
@@ -137,8 +149,8 @@ def deblur_videos(
     for video in known.values():
         add(video)
     if todo:
-        with report.writing(videos):
-            for video in _restored(todo, network, progress, on_note):
+        with report.writing(videos), contextlib.closing(results):
+            for video in results:
                 report.add(video)
                 add(video)
     return tuple(done[task.key] for task in tasks)
@@ -163,6 +175,11 @@ class Task:
             options = dataclasses.replace(options, **_ENCODING)
         options.check(input, output, kind)
         return cls(input, output, options, *how)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the output is a folder of frames."""
+        return self.output.endswith("/")
 
     @property
     def key(self) -> str:
@@ -230,8 +247,9 @@ def _is_taken(output):
     return os.path.lexists(output)
 
 
-def _restored(tasks, network, progress, on_note):
-    """Yields the result of each task; one that is interrupted says what is left."""
+def _restored(tasks, weights, progress, on_note):
+    """Yields the result of each task; an interruption says how far it was."""
+    network = weights if isinstance(weights, tuple) else load(weights)
     frames = itertools.count(1)
 
     def count(*_):
@@ -239,20 +257,48 @@ def _restored(tasks, network, progress, on_note):
             progress(next(frames), None)
 
     for number, task in enumerate(tasks):
-        try:
+        with _saying(number, tasks):
             interrupts.check()
             yield restore(task, network, count, on_note)
-        except BaseException as error:
-            said = f"{number} of {len(tasks)} videos are finished"
-            error.add_note(f"{said}; --resume continues")
-            raise
+
+
+def _spread(address, tasks, weights, progress, on_note):
+    """As `_restored`, on a cluster and in any order."""
+    given = {}  # by the task whose paths mean the same in any folder
+    for task in tasks:
+        output = os.path.join(os.path.abspath(task.output), *[""] * task.is_folder)
+        # Tried again, a video whose process died right after it was made is there.
+        away = {"input": os.path.abspath(task.input), "output": output}
+        given[dataclasses.replace(task, **away, overwrite=True)] = task
+    weights = weights if isinstance(weights, tuple) else locate(weights)
+    results = spread(address, given, restore, weights, progress)
+    for number in range(len(tasks)):
+        with _saying(number, tasks):
+            task, video, error = next(results)
+            task = given[task]
+            if video is None:
+                video = VideoResult(task.input, task.key, error=error)
+            for note in video.notes if on_note else ():
+                on_note(f"{task.input}: {note}")
+            yield dataclasses.replace(video, input=task.input)
+
+
+@contextlib.contextmanager
+def _saying(number, tasks):
+    """Adds to what ends the work how many tasks are done."""
+    try:
+        yield
+    except (OSError, KeyboardInterrupt, interrupts.Interrupted) as error:
+        said = f"{number} of {len(tasks)} videos are finished"
+        error.add_note(f"{said}; --resume continues")
+        raise
 
 
 def restore(
     task: Task,
     network: tuple[MTUNet, dict],
     progress: Callable[[int, int | None], None],
-    on_note: Callable[[str], None] | None,
+    on_note: Callable[[str], None] | None = None,
 ) -> VideoResult:
     """Does a task; its result may be an error. OSError if the disk is full."""
     source, begun = state_of(task.input), time.perf_counter()

@@ -27,6 +27,7 @@ ONLY = {
     "optax": "training",
     "orbax": "training.checkpoint_store",
     "platformdirs": "weights.files",
+    "ray": "deblur.cluster",
     "requests": "fetch.download",
     "rich": "common.progress training.progress",
     "tensorboardX": "training.log_files",

@@ -1,0 +1,198 @@
+"""Work spread over a Ray cluster: one process for each GPU, or for each few cores.
+
+Ray places the processes, carries what they are given, and tries work whose process or
+node died again elsewhere. Files are not carried: they are on a path that all share.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mtujax.common import hardware, interrupts
+from mtujax.errors import UsageError, UserError, extra
+from mtujax.model.network import MTUNet
+from mtujax.weights.files import load
+
+_CORES = 4  # of a process, where no GPU is
+_TRIES = 3  # of work whose process or node died
+_POLL = 1.0  # seconds between looks at the progress
+_REACHED = 5.0  # seconds in which a cluster must answer
+
+
+def check_address(address: str) -> None:
+    """Refuses what can be no cluster (UsageError)."""
+    if address not in ("auto", "local") and not re.fullmatch(
+        r"[^:/\s]+:\d{1,5}", address
+    ):
+        raise UsageError(f"ray {address!r}: give HOST:PORT of a cluster, auto or local")
+
+
+@contextlib.contextmanager
+def _joined(address):
+    """The library, connected to a cluster or to one of its own on this machine."""
+    with extra("ray"):
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+    try:
+        if ":" in address:  # which the library would wait for
+            host, port = address.rsplit(":", 1)
+            socket.create_connection((host, int(port)), _REACHED).close()
+        options = {"include_dashboard": False} if address == "local" else {}
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
+    except Exception as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        remedy = "start one there with `ray start --head`, or give local"
+        if "mismatch" in why.lower():
+            remedy = f"install ray=={_version_in(why)} and the same Python as there"
+        raise UserError(f"ray {address}: {why}; {remedy}") from None
+    interrupts.install()  # Ray takes SIGTERM for itself
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _version_in(text):
+    found = re.search(r"Ray: *([\w.]+)", text)
+    return found[1] if found else "THEIRS"
+
+
+class _Board:
+    """Counts the frames of all processes, in one place."""
+
+    def __init__(self):
+        self._frames = 0
+
+    def add(self, frames):
+        self._frames += frames
+
+    def read(self):
+        return self._frames
+
+
+class _Worker:
+    """A process that holds a network and works off what it is given."""
+
+    def __init__(self, network, board, mtujax):
+        self._given, self._board, self._network = network, board, None
+        self._mtujax = mtujax
+        self._since, self._sent = 0, time.monotonic()
+
+    def do(self, work, task):
+        """Calls `work(task, network, progress)`."""
+        if self._mtujax != (here := version("mtujax")):
+            host = socket.gethostname()
+            raise UserError(
+                f"{host} has mtujax {here}, and this machine {self._mtujax}; install "
+                "the same"
+            )
+        if self._network is None:
+            hardware.use_cache(None)
+            self._network = _loaded(self._given)
+        try:
+            return work(task, self._network, self._count)
+        finally:
+            self._report()
+
+    def _count(self, *_):
+        self._since += 1
+        if time.monotonic() - self._sent >= _POLL:
+            self._report()
+
+    def _report(self):
+        self._board.add.remote(self._since)
+        self._since, self._sent = 0, time.monotonic()
+
+
+def _packed(weights):
+    """A network as another machine can have it; nothing is put on a device here."""
+    if isinstance(weights, Path):
+        return weights.read_bytes()
+    model, params = weights
+    return model.config, jax.tree.map(np.asarray, params)
+
+
+def _loaded(packed):
+    if not isinstance(packed, bytes):
+        return MTUNet(packed[0]), packed[1]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        path.write_bytes(packed)
+        return load(path)
+
+
+def _need(ray):
+    """What a process takes, and how many there can be."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+    if gpus:
+        return {"num_gpus": 1, "num_cpus": 1}, gpus
+    cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
+    if not cores:
+        raise UserError("ray: this cluster has no GPU and no core; add a node")
+    each = min(_CORES, *cores)
+    return {"num_cpus": each}, sum(n // each for n in cores)
+
+
+def spread(
+    address: str,
+    tasks: Iterable[Hashable],
+    work: Callable,
+    weights: Path | tuple[MTUNet, dict],
+    progress: Callable[[int, None], None] | None,
+) -> Iterator[tuple]:
+    """Yields (task, result, None) as they come, or (task, None, why there is none)."""
+    # `work(task, network, progress)` is a function of a module.
+    with _joined(address) as ray:
+        need, most = _need(ray)
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        board = ray.remote(num_cpus=0)(_Board).options(scheduling_strategy=here)
+        board = board.remote()
+        kind = ray.remote(max_restarts=-1, max_task_retries=_TRIES - 1, **need)(_Worker)
+        queue, network = deque(tasks), ray.put(_packed(weights))
+        given = network, board, version("mtujax")
+        free = [kind.remote(*given) for _ in range(min(most, len(queue)))]
+        busy = {}
+        while queue or busy:
+            while free and queue:
+                task, worker = queue.popleft(), free.pop()
+                busy[worker.do.remote(work, task)] = task, worker
+            for worker in free:  # its place may be wanted by one whose node died
+                ray.kill(worker)
+            free = []
+            interrupts.check()
+            ready, _ = ray.wait(list(busy), num_returns=1, timeout=_POLL)
+            if progress:
+                progress(ray.get(board.read.remote()), None)
+            for done in ready:
+                task, worker = busy.pop(done)
+                free.append(worker)
+                yield task, *_result(ray, address, done)
+
+
+def _result(ray, address, done):
+    try:
+        return ray.get(done), None
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ImportError):
+            raise UserError(
+                f"ray {address}: a node lacks a library ({error.cause}); install "
+                "mtujax there"
+            ) from None
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        first = str(error).strip().splitlines()[0]
+        return None, f"its process or node died {_TRIES} times ({first})"
