@@ -62,6 +62,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.speed.growth --json benchmarks/results
 	$(BIN)/python -m benchmarks.speed.core --json benchmarks/results
 	$(BIN)/python -m benchmarks.pipelines.video --json benchmarks/results
+	$(BIN)/python -m benchmarks.pipelines.many --json benchmarks/results
 	$(BIN)/python -m benchmarks.pipelines.data --json benchmarks/results
 	$(BIN)/python -m benchmarks.training.train --json benchmarks/results
 	$(BIN)/python -m benchmarks.pipelines.eval --json benchmarks/results

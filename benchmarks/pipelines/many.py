@@ -1,0 +1,140 @@
+"""Times many videos by one command, by a command each and on Ray; and the memory.
+
+    python -m benchmarks.pipelines.many [--quick] [--ray] [--json FOLDER]
+
+The clips are a photograph under a moving camera, in H.264, all of one size. One command
+for all of them is timed against a command for each, in processes of their own, with the
+compiled programs on disk as a second start finds them. Then the peak memory of one
+process over ever more clips; it should not grow. `--ray` adds a cluster on this machine
+of two nodes with a core each, and the same with one of them killed after the first
+video, which needs the extra `ray`.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from benchmarks.helpers import record
+from benchmarks.helpers.runs import peak_memory
+from benchmarks.pipelines.video import write_clip
+from mtujax.config import DEFAULT_WEIGHTS
+
+_DEBLUR = "import sys; from mtujax import deblur_videos; deblur_videos(*sys.argv[1:])\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="3 clips of 8 frames")
+    parser.add_argument("--ray", action="store_true", help="also on a Ray cluster")
+    parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
+    record.add_json(parser)
+    args = parser.parse_args()
+    kind = (64, 48, 8) if args.quick else (320, 180, 150)
+    count, lengths = (3, (1, 3)) if args.quick else (40, (40, 400))
+    results = {"machine": record.machine_printed(), "clips": count, "frames": kind[2]}
+    results |= {"size": f"{kind[0]}x{kind[1]}", "weights": args.weights}
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        clips = write_clips(place / "in", count, *kind)
+        mtujax(
+            "deblur",
+            clips / "clip0.mp4",
+            place / "compiles.mp4",
+            "--weights",
+            args.weights,
+        )
+        timed = {"one command": one_command, "a command each": commands}
+        if args.ray:
+            timed |= {"Ray, two nodes": on_ray, "Ray, a node killed": on_dying_ray}
+        results["seconds"] = {}
+        for name, run in timed.items():
+            run_in = place / name.replace(" ", "-")
+            begun = time.perf_counter()
+            run(clips, run_in, args.weights)
+            seconds = results["seconds"][name] = time.perf_counter() - begun
+            check(run_in, count)
+            print(f"{count} clips of {kind[2]} frames, {name}: {seconds:.1f} s")
+        results["memory"] = []
+        for clips_now in lengths:
+            peak = memory(place / f"memory-{clips_now}", clips_now)
+            results["memory"].append({"clips": clips_now, "peak_mb": peak})
+            print(
+                f"peak memory of {clips_now} clips of 64x48: {peak:.0f} MB", flush=True
+            )
+    record.write(results, "many", args.json)
+
+
+def write_clips(folder, count, width, height, frames):
+    """Clips that are all the same, under names of their own."""
+    folder.mkdir(parents=True)
+    first = folder / "clip0.mp4"
+    write_clip(first, width, height, frames)
+    for number in range(1, count):
+        shutil.copy(first, folder / f"clip{number}.mp4")
+    return folder
+
+
+def mtujax(*words):
+    command = [sys.executable, "-m", "mtujax", *map(str, words)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def one_command(clips, out, weights):
+    mtujax("deblur", clips, "--to", out, "--weights", weights)
+
+
+def commands(clips, out, weights):
+    out.mkdir()
+    for clip in sorted(clips.iterdir()):
+        mtujax("deblur", clip, out / clip.name, "--weights", weights)
+
+
+def on_ray(clips, out, weights, on_video=None):
+    """On two nodes with a core each; the start of the cluster is not counted apart."""
+    from ray.cluster_utils import Cluster
+
+    from mtujax import deblur_videos
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    try:
+        deblur_videos(
+            clips,
+            out,
+            weights=weights,
+            ray=cluster.address,
+            on_video=on_video and (lambda _: on_video(cluster, nodes)),
+        )
+    finally:
+        cluster.shutdown()
+
+
+def on_dying_ray(clips, out, weights):
+    """The same, but that a node is killed after the first video."""
+
+    def kill(cluster, nodes):
+        if len(nodes) == 2:
+            cluster.remove_node(nodes.pop(), allow_graceful=False)
+
+    on_ray(clips, out, weights, kill)
+
+
+def check(out, count):
+    made = len(list(out.glob("*.mp4")))
+    assert made == count, f"{out.name}: {made} of {count} clips"
+
+
+def memory(place, count):
+    """Peak resident memory in MB of a process that deblurs so many clips."""
+    clips = write_clips(place / "in", count, 64, 48, 8)
+    return peak_memory(_DEBLUR, clips, place / "out")
+
+
+if __name__ == "__main__":
+    main()
