@@ -87,6 +87,8 @@ class Report:
     def check_settings(self) -> None:
         """Refuses to add to videos that were made with other settings."""
         for path, found in self._found.items():
+            if not any(video.is_finished for video in found.videos):
+                continue
             check_same(
                 _settings(found.weights, found.options),
                 _settings(self._weights, self._options),

@@ -272,15 +272,16 @@ def _spread(address, tasks, weights, progress, on_note):
         given[dataclasses.replace(task, **away, overwrite=True)] = task
     weights = weights if isinstance(weights, tuple) else locate(weights)
     results = spread(address, given, restore, weights, progress)
-    for number in range(len(tasks)):
-        with _saying(number, tasks):
-            task, video, error = next(results)
-            task = given[task]
-            if video is None:
-                video = VideoResult(task.input, task.key, error=error)
-            for note in video.notes if on_note else ():
-                on_note(f"{task.input}: {note}")
-            yield dataclasses.replace(video, input=task.input)
+    with contextlib.closing(results):
+        for number in range(len(tasks)):
+            with _saying(number, tasks):
+                task, video, error = next(results)
+                task = given[task]
+                if video is None:
+                    video = VideoResult(task.input, task.key, error=error)
+                for note in video.notes if on_note else ():
+                    on_note(f"{task.input}: {note}")
+                yield dataclasses.replace(video, input=task.input)
 
 
 @contextlib.contextmanager

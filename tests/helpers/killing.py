@@ -276,7 +276,7 @@ if __name__ == "__main__":
     name, place = sys.argv[1:]
     make, work = WORK[name]
     if work is not _write_files:  # once, before it forks
-        import mtujax.deblur.api
+        import mtujax.deblur.videos
         import mtujax.fetch.weights
         import mtujax.synthesis.sets  # noqa: F401
 
