@@ -5,12 +5,12 @@ node died again elsewhere. Files are not carried: they are on a path that all sh
 """
 
 import contextlib
+import functools
 import os
 import re
 import socket
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -81,38 +81,34 @@ class _Board:
         return self._frames
 
 
-class _Worker:
-    """A process that holds a network and works off what it is given."""
+class _Count:
+    """A progress that tells the board now and then."""
 
-    def __init__(self, network, board, mtujax):
-        self._given, self._board, self._network = network, board, None
-        self._mtujax = mtujax
-        self._since, self._sent = 0, time.monotonic()
+    def __init__(self, board):
+        self._board, self._since, self._sent = board, 0, time.monotonic()
 
-    def do(self, work, task):
-        """Calls `work(task, network, progress)`."""
-        if self._mtujax != (here := version("mtujax")):
-            host = socket.gethostname()
-            raise UserError(
-                f"{host} has mtujax {here}, and this machine {self._mtujax}; install "
-                "the same"
-            )
-        if self._network is None:
-            hardware.use_cache(None)
-            self._network = _loaded(self._given)
-        try:
-            return work(task, self._network, self._count)
-        finally:
-            self._report()
-
-    def _count(self, *_):
+    def __call__(self, *_):
         self._since += 1
         if time.monotonic() - self._sent >= _POLL:
-            self._report()
+            self.send()
 
-    def _report(self):
+    def send(self):
         self._board.add.remote(self._since)
         self._since, self._sent = 0, time.monotonic()
+
+
+def _do(work, task, packed, board, mtujax):
+    """In a process of the cluster: calls `work(task, network, progress)`."""
+    if mtujax != (here := version("mtujax")):
+        host = socket.gethostname()
+        raise UserError(
+            f"{host} has mtujax {here}, and this machine {mtujax}; install the same"
+        )
+    progress = _Count(board)
+    try:
+        return work(task, _loaded(packed), progress)
+    finally:
+        progress.send()
 
 
 def _packed(weights):
@@ -124,25 +120,30 @@ def _packed(weights):
 
 
 def _loaded(packed):
-    if not isinstance(packed, bytes):
-        return MTUNet(packed[0]), packed[1]
+    if isinstance(packed, bytes):
+        return _read(packed)
+    return MTUNet(packed[0]), packed[1]
+
+
+@functools.lru_cache(maxsize=1)
+def _read(data):
+    """A network of a file's bytes, once in a process that does several tasks."""
+    hardware.use_cache(None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
-        path.write_bytes(packed)
+        path.write_bytes(data)
         return load(path)
 
 
 def _need(ray):
-    """What a process takes, and how many there can be."""
+    """What a process takes: a GPU, or cores where no node has one."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    if gpus:
-        return {"num_gpus": 1, "num_cpus": 1}, gpus
+    if any(node.get("GPU", 0) >= 1 for node in nodes):
+        return {"num_gpus": 1, "num_cpus": 1}
     cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
     if not cores:
         raise UserError("ray: this cluster has no GPU and no core; add a node")
-    each = min(_CORES, *cores)
-    return {"num_cpus": each}, sum(n // each for n in cores)
+    return {"num_cpus": min(_CORES, *cores)}
 
 
 def spread(
@@ -155,32 +156,24 @@ def spread(
     """Yields (task, result, None) as they come, or (task, None, why there is none)."""
     # `work(task, network, progress)` is a function of a module.
     with _joined(address) as ray:
-        need, most = _need(ray)
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
         board = ray.remote(num_cpus=0)(_Board).options(scheduling_strategy=here)
         board = board.remote()
-        kind = ray.remote(max_restarts=-1, max_task_retries=_TRIES - 1, **need)(_Worker)
-        queue, network = deque(tasks), ray.put(_packed(weights))
-        given = network, board, version("mtujax")
-        free = [kind.remote(*given) for _ in range(min(most, len(queue)))]
-        busy = {}
-        while queue or busy:
-            while free and queue:
-                task, worker = queue.popleft(), free.pop()
-                busy[worker.do.remote(work, task)] = task, worker
-            for worker in free:  # its place may be wanted by one whose node died
-                ray.kill(worker)
-            free = []
+        # Tasks, not actors: those of an actor that is gone use up their tries before
+        # the cluster knows it. A process stays for the next task, and keeps its GPU.
+        do = ray.remote(max_retries=_TRIES - 1, max_calls=0, **_need(ray))(_do)
+        given = ray.put(_packed(weights)), board, version("mtujax")
+        left, shown = {do.remote(work, task, *given): task for task in tasks}, 0
+        while left:
             interrupts.check()
-            ready, _ = ray.wait(list(busy), num_returns=1, timeout=_POLL)
-            if progress:
-                progress(ray.get(board.read.remote()), None)
+            ready, _ = ray.wait(list(left), num_returns=1, timeout=_POLL)
+            frames = ray.get(board.read.remote())
+            if progress and frames > shown:
+                progress(shown := frames, None)
             for done in ready:
-                task, worker = busy.pop(done)
-                free.append(worker)
-                yield task, *_result(ray, address, done)
+                yield left.pop(done), *_result(ray, address, done)
 
 
 def _result(ray, address, done):
