@@ -24,7 +24,11 @@ from benchmarks.helpers.runs import peak_memory
 from benchmarks.pipelines.video import write_clip
 from mtujax.config import DEFAULT_WEIGHTS
 
-_DEBLUR = "import sys; from mtujax import deblur_videos; deblur_videos(*sys.argv[1:])\n"
+_DEBLUR = """
+import sys
+from mtujax import deblur_videos
+deblur_videos(*sys.argv[1:3], weights=sys.argv[3])
+"""
 
 
 def main():
@@ -61,7 +65,7 @@ def main():
             print(f"{count} clips of {kind[2]} frames, {name}: {seconds:.1f} s")
         results["memory"] = []
         for clips_now in lengths:
-            peak = memory(place / f"memory-{clips_now}", clips_now)
+            peak = memory(place / f"memory-{clips_now}", clips_now, args.weights)
             results["memory"].append({"clips": clips_now, "peak_mb": peak})
             print(
                 f"peak memory of {clips_now} clips of 64x48: {peak:.0f} MB", flush=True
@@ -130,10 +134,10 @@ def check(out, count):
     assert made == count, f"{out.name}: {made} of {count} clips"
 
 
-def memory(place, count):
+def memory(place, count, weights):
     """Peak resident memory in MB of a process that deblurs so many clips."""
     clips = write_clips(place / "in", count, 64, 48, 8)
-    return peak_memory(_DEBLUR, clips, place / "out")
+    return peak_memory(_DEBLUR, clips, place / "out", weights)
 
 
 if __name__ == "__main__":

@@ -44,10 +44,10 @@ def deblur(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT... [OUTPUT]",
+            metavar="INPUT",
             show_default=False,
-            help="INPUT: video file, folder of PNG or JPEG frames, or - (stdin). "
-            "OUTPUT: video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout). "
+            help="Video file, folder of PNG or JPEG frames, or - (stdin); then OUTPUT: "
+            "video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout). "
             "With --to: any number of videos, folders, globs and lists (@list.txt).",
         ),
     ],

@@ -149,7 +149,7 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
         ("deblur", "Missing argument"),
         ("deblur a", "Missing argument"),
         ("deblur a b c", "unexpected extra argument (c); of many videos, give --to"),
-        ("deblur --to out", "Missing argument 'INPUT..."),
+        ("deblur --to out", "Missing argument 'INPUT"),
         ("deblur - --to out", "-: a pipe has no name"),
         (
             "deblur pyproject.toml --to out --shard 4/3",
