@@ -82,7 +82,7 @@ class _Board:
 
 
 class _Count:
-    """A progress that tells the board now and then."""
+    """A progress that is reported to the board about once a second."""
 
     def __init__(self, board):
         self._board, self._since, self._sent = board, 0, time.monotonic()
