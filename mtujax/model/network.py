@@ -26,7 +26,7 @@ from mtujax.ops.resampling import (
     space_to_depth,
 )
 
-_OVERFLOWN = 1e4  # no picture in [0, 1] becomes so bright; float16 ends at 65504
+OVERFLOWN = 1e4  # no picture in [0, 1] becomes so bright; float16 ends at 65504
 
 
 @flax.struct.dataclass
@@ -187,7 +187,7 @@ def is_sound(restored: jax.Array) -> jax.Array:
     """Whether frames [B, H', W', 3], not clamped, are of a usable state: bool [B]."""
     # Without a reset, one value that overflowed would make all later frames NaN. What
     # else is carried over feeds the image, or (motion) is new at every frame.
-    return (jnp.abs(restored) < _OVERFLOWN).all(axis=(1, 2, 3))
+    return (jnp.abs(restored) < OVERFLOWN).all(axis=(1, 2, 3))
 
 
 def _outputs(units, height, width, train):

@@ -88,7 +88,7 @@ class ResidualBlock(nn.Module):
         return x + Conv(self.features, name="conv_1", **like)(y)
 
 
-_FILTER_SCALE = 8.0  # of weights: neighbours differ little, so their effect is small
+FILTER_SCALE = 8.0  # of weights: neighbours differ little, so their effect is small
 
 
 class DetailNetwork(nn.Module):
@@ -172,7 +172,7 @@ class DeblurLayer(nn.Module):
                 usual = jnp.dot(spectrum, kernel, precision=lax.Precision.HIGHEST)
                 weights = weights + usual[:, None, None]
             filtered = jnp.sum(weights[..., None, :] * along, axis=-1)
-            image = image + _FILTER_SCALE * jnp.repeat(filtered, 3, axis=-1)
+            image = image + FILTER_SCALE * jnp.repeat(filtered, 3, axis=-1)
         image = depth_to_space(image, self.patch)
         return blurry + image if self.residual_learning else image
 

@@ -25,17 +25,17 @@ from mtujax.ops.motion_samples import (
     patch_corners,
 )
 
-_STEP = 8  # samples per frame's motion
-_REACH = 2  # frames' motion, on either side
+STEP = 8  # samples per frame's motion
+REACH = 2  # frames' motion, on either side
 _LAGS = 24  # of the autocorrelation
 _SPACING = 0.25  # of the frequencies, in cycles per frame's motion
-_SLOWEST = 3.0  # pixels per frame, below which a blur has no spectrum
-_LEAST = 1e-3  # least power, as a share of the mean
-_ENOUGH = 0.02  # share of the frame that moves from which on the spectrum is believed
+SLOWEST = 3.0  # pixels per frame, below which a blur has no spectrum
+LEAST = 1e-3  # least power, as a share of the mean
+ENOUGH = 0.02  # share of the frame that moves from which on the spectrum is believed
 # Of 403 synthetic frames, exposed for 0.3 to 1 of the interval.
-_MEAN = (1.4, 1.3, 0.7, 0.0, -0.6, -1.0, -1.4, -1.7, -2.0, -2.1, -2.3, -2.4)
-_DEVIATION = 0.75
-_FARTHEST = 2.5  # deviations
+MEAN = (1.4, 1.3, 0.7, 0.0, -0.6, -1.0, -1.4, -1.7, -2.0, -2.1, -2.3, -2.4)
+DEVIATION = 0.75
+FARTHEST = 2.5  # deviations
 
 
 class Blur(NamedTuple):
@@ -62,34 +62,34 @@ def blur_spectrum(frame: jax.Array, motion: jax.Array) -> jax.Array:
     # Of order 1, at 0.25, 0.5, ... 3 cycles per frame's motion: the power of the
     # differences of neighbouring samples as a share of its mean, less what is usual; 0
     # where nothing moves. No gradient passes.
-    steps = [k / _STEP for k in range(-_REACH * _STEP, _REACH * _STEP + 1)]
+    steps = [k / STEP for k in range(-REACH * STEP, REACH * STEP + 1)]
     image = grey(frame)[..., None]
     samples = along_patches(image, motion, steps, corner_only=True)[..., 0, :]
     speed = jnp.linalg.norm(motion, axis=-1)
-    moving = (speed > _SLOWEST) & (speed < LARGEST_MOTION)
+    moving = (speed > SLOWEST) & (speed < LARGEST_MOTION)
     # What lies beyond the frame is its edge repeated, whose spectrum is another.
     size = jnp.asarray([frame.shape[2], frame.shape[1]]).reshape(1, 1, 1, 2)
     corner = patch_corners(*motion.shape[1:3], frame.shape[1] // motion.shape[1])
     room = jnp.minimum(corner, size - 1 - corner)
-    moving &= (_REACH * jnp.abs(motion) <= room).all(-1)
+    moving &= (REACH * jnp.abs(motion) <= room).all(-1)
     change = jnp.diff(samples, axis=-1) * moving[..., None]
     exactly = {"precision": lax.Precision.HIGHEST}
     products = jnp.einsum("bhwi,bhwj->bij", change, change, **exactly)
-    power = jnp.einsum("bij,ijf->bf", products, _transform(), **exactly)
+    power = jnp.einsum("bij,ijf->bf", products, power_weights(), **exactly)
     mean = jnp.trace(products, axis1=1, axis2=2)[:, None] / products.shape[-1]
-    share = jnp.maximum(power / jnp.maximum(mean, 1e-12), _LEAST)
-    unusual = (jnp.log(share) - jnp.asarray([_MEAN])) / _DEVIATION
-    believed = jnp.minimum(moving.mean((1, 2), dtype=jnp.float32) / _ENOUGH, 1)
-    spectrum = believed[:, None] * jnp.clip(unusual, -_FARTHEST, _FARTHEST)
+    share = jnp.maximum(power / jnp.maximum(mean, 1e-12), LEAST)
+    unusual = (jnp.log(share) - jnp.asarray([MEAN])) / DEVIATION
+    believed = jnp.minimum(moving.mean((1, 2), dtype=jnp.float32) / ENOUGH, 1)
+    spectrum = believed[:, None] * jnp.clip(unusual, -FARTHEST, FARTHEST)
     return lax.stop_gradient(spectrum)
 
 
-def _transform():
+def power_weights():
     """[K, K, F]: from products of differences to power, through the autocorrelation."""
-    count = 2 * _REACH * _STEP
+    count = 2 * REACH * STEP
     lag = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
     fading = 0.5 + 0.5 * np.cos(np.pi * np.minimum(lag / (_LAGS + 1), 1))  # von Hann
     frequencies = _SPACING * np.arange(1, EXPOSURE_FREQUENCIES + 1)
-    waves = np.cos(2 * np.pi * lag[..., None] / _STEP * frequencies)
+    waves = np.cos(2 * np.pi * lag[..., None] / STEP * frequencies)
     weights = np.where(lag <= _LAGS, fading / (count - lag), 0)
     return jnp.asarray(weights[..., None] * waves, jnp.float32)

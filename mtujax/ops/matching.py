@@ -36,8 +36,8 @@ Measured by `benchmarks.speed.core --only matcher`, in milliseconds at 1280x720:
 """
 
 
-_TILE = 32  # columns per band; 16 to 32 are best on a CPU
-_POOL = 5  # side of the averaging window over each displacement's plane
+TILE = 32  # columns per band; 16 to 32 are best on a CPU
+POOL = 5  # side of the averaging window over each displacement's plane
 
 
 def unit_norm(features: jax.Array) -> jax.Array:
@@ -234,7 +234,7 @@ def _row_scores(query, key):
     # Columns are cut into bands: one small matrix product per band scores all its dx at
     # once, and the wanted scores are on diagonals, which a reshape turns into rows.
     # A width that is known only at run time (`jax.export`) is no int.
-    tile = min(_TILE, width) if isinstance(width, int) else _TILE
+    tile = min(TILE, width) if isinstance(width, int) else TILE
     bands = -(-width // tile)
     missing = bands * tile - width
     span = tile + side - 1
@@ -249,7 +249,7 @@ def _row_scores(query, key):
     skewed = einops.rearrange(flat, "b h n (t u) -> b h (n t) u", t=tile)
     scores = lax.optimization_barrier(skewed[:, :, :width, :side])
     pooled = lax.optimization_barrier(_box(scores, axis=1))
-    return _box(pooled, axis=2) / _POOL**2
+    return _box(pooled, axis=2) / POOL**2
 
 
 def _overlapping(key, bands, tile, span):
@@ -264,12 +264,12 @@ def _overlapping(key, bands, tile, span):
 def _box(x, axis):
     """Sum of the 5 neighbours along `axis`, zeros outside."""
     # Not a running sum: its rounding would break ties that should stand.
-    reach = _POOL // 2
+    reach = POOL // 2
     size = x.shape[axis]
     pads = [(0, 0)] * x.ndim
     pads[axis] = (reach, reach)
     padded = jnp.pad(x, pads)
-    parts = [lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(_POOL)]
+    parts = [lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(POOL)]
     return functools.reduce(jnp.add, parts)
 
 

@@ -18,17 +18,17 @@ from mtujax.config import MOTION_STRIDE
 from mtujax.ops.resampling import any_byte_order, area_downsample, halved
 
 LARGEST_MOTION = 40.0  # pixels per frame, in x and in y, to which motion is clipped
-_LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
-PYRAMID_SIDE = MOTION_STRIDE * 2 ** (_LEVELS - 1)  # of frames that have all levels
-_ITERATIONS = 3  # on each level
-_WINDOW = 5  # side of the window that is assumed to move as one
-_SMOOTH = 9  # side of the average over neighbouring motions
-_FIT = 3e4  # how fast a motion loses weight in it that leaves squared differences
-_PLAIN = 1e-5  # texture as much as which one without any weighs
-_DAMPING = 1e-4  # squared gradient below which there is no texture to track
-_STEP = 1.0  # largest step of an iteration in pixels of a level
-_GREY = (0.299, 0.587, 0.114)
-_CONTRAST, _FAR, _SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its length
+LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
+PYRAMID_SIDE = MOTION_STRIDE * 2 ** (LEVELS - 1)  # of frames that have all levels
+ITERATIONS = 3  # on each level
+WINDOW = 5  # side of the window that is assumed to move as one
+SMOOTH = 9  # side of the average over neighbouring motions
+FIT = 3e4  # how fast a motion loses weight in it that leaves squared differences
+PLAIN = 1e-5  # texture as much as which one without any weighs
+DAMPING = 1e-4  # squared gradient below which there is no texture to track
+STEP = 1.0  # largest step of an iteration in pixels of a level
+GREY = (0.299, 0.587, 0.114)
+CONTRAST, FAR, SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its length
 
 
 def steered_samples(
@@ -54,9 +54,9 @@ def steered_samples(
     pixels = lax.stop_gradient(jnp.concatenate(pixels, axis=-1))
     length = jnp.linalg.norm(motion, axis=-1, keepdims=True)
     features = [
-        _CONTRAST * pixels.reshape(*motion.shape[:3], -1),
-        motion / _FAR,
-        jnp.minimum(length / _SLOW, 1),
+        CONTRAST * pixels.reshape(*motion.shape[:3], -1),
+        motion / FAR,
+        jnp.minimum(length / SLOW, 1),
     ]
     return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
 
@@ -82,7 +82,7 @@ def frame_motion(
     alone = [jnp.all(x == current, axis=(1, 2, 3)) for x in (before, after)]
     pair = [area_downsample(grey(x)[..., None]) for x in (before, after)]
     pyramid = [pair]
-    while len(pyramid) < _LEVELS and _divisible(pair[0].shape[1:3]):
+    while len(pyramid) < LEVELS and _divisible(pair[0].shape[1:3]):
         pair = [halved(x) for x in pair]
         pyramid.append(pair)
     motion = jnp.zeros((*pair[0].shape[:3], 2), jnp.float32)
@@ -92,7 +92,7 @@ def frame_motion(
         corners = [_corners(x) for x in pair]
         # A loop: unrolled iterations would be compiled as one, which takes long.
         motion = lax.fori_loop(
-            0, _ITERATIONS, lambda _, v, c=corners: _refined(v, *c), motion
+            0, ITERATIONS, lambda _, v, c=corners: _refined(v, *c), motion
         )
     size = [n // patch for n in current.shape[1:3]]
     motion = MOTION_STRIDE * _resampled(motion, size, patch / MOTION_STRIDE)
@@ -215,19 +215,19 @@ def _refined(motion, before, after):
     products = [across**2, down**2, across * down, across * change, down * change]
     # What one of them does not show, as it enters or leaves, is no measurement.
     products.append(change**2 + jnp.minimum(_beyond(motion), 1))
-    means = _mean(jnp.stack(products, -1), _WINDOW)
+    means = _mean(jnp.stack(products, -1), WINDOW)
     xx, yy, xy, xt, yt, unlike = jnp.moveaxis(means, -1, 0)
     # About the smaller eigenvalue: texture in both directions.
     texture = jnp.maximum(xx * yy - xy**2, 0) / (xx + yy + 1e-9)
-    weight = jnp.sqrt(texture + _PLAIN) / (1 + _FIT * unlike)
-    xx, yy = xx + _DAMPING, yy + _DAMPING
+    weight = jnp.sqrt(texture + PLAIN) / (1 + FIT * unlike)
+    xx, yy = xx + DAMPING, yy + DAMPING
     # The images move apart by twice the step: after by it, before by its opposite.
     scale = 2 * (xx * yy - xy**2)
     step = jnp.stack([xy * yt - yy * xt, xy * xt - xx * yt], -1) / scale[..., None]
-    motion = motion + jnp.clip(step, -_STEP, _STEP)
+    motion = motion + jnp.clip(step, -STEP, STEP)
     # Where little is to be seen, the motion around counts.
     weighted = jnp.concatenate([motion, jnp.ones_like(motion[..., :1])], -1)
-    total = _mean(weight[..., None] * weighted, _SMOOTH)
+    total = _mean(weight[..., None] * weighted, SMOOTH)
     return total[..., :2] / total[..., 2:]
 
 
@@ -286,4 +286,4 @@ def _divisible(size):
 
 def grey(image: jax.Array) -> jax.Array:
     """[..., 3] -> [...], as seen."""
-    return jnp.tensordot(image, jnp.asarray(_GREY, image.dtype), 1)
+    return jnp.tensordot(image, jnp.asarray(GREY, image.dtype), 1)
