@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from mtujax import evaluation, liteflownet, training, weights
+from mtujax import evaluation, liteflownet, training, video, weights
 from mtujax.common.files import check_output, whole_output
 from mtujax.common.text import counted
 from mtujax.config import PRESETS
-from mtujax.errors import UsageError, UserError
+from mtujax.errors import UsageError, UserError, extra
 from mtujax.fetch.sources import WEIGHTS
 from mtujax.report.paper import table_of
 
@@ -63,12 +63,15 @@ def export(
     run: Annotated[
         str,
         typer.Argument(
-            help="Folder of the run, also gs://...; for --stablehlo any weights."
+            help="Folder of the run, also gs://...; for a step any weights."
         ),
     ],
     output: Annotated[
         Path,
-        typer.Argument(help="A .safetensors file; for --stablehlo a folder."),
+        typer.Argument(
+            help="A .safetensors file; for a step a .onnx file, or with --stablehlo a "
+            "folder."
+        ),
     ],
     which: Annotated[
         str, typer.Option(help="Checkpoint: latest, best (validation), or its number.")
@@ -93,7 +96,14 @@ def export(
         ),
     ] = False,
     dtype: Annotated[
-        str | None, typer.Option(help="That a --stablehlo computes in, as bfloat16.")
+        str | None, typer.Option(help="That a step computes in, as float16.")
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Of all frames that a .onnx takes, as 1280x720; else open."),
+    ] = None,
+    opset: Annotated[
+        int | None, typer.Option(help="Version of ONNX's operators in a .onnx; 18.")
     ] = None,
     about: Annotated[
         list[str] | None,
@@ -106,16 +116,26 @@ def export(
     """Export a run's weights, its full training state, or the inference step.
 
     The run may still be training. Weights are the moving average, without the layers
-    that only training reads, as `mtujax deblur --weights` takes them.
+    that only training reads, as `mtujax deblur --weights` takes them. An output named
+    .onnx is the step of one frame with its weights, for ONNX runtimes.
     """
     if which.isdecimal():
         which = int(which)
     elif which not in ("latest", "best"):
         raise UsageError(f"--which {which}: must be latest, best or a number")
-    if stablehlo and (state or raw or which != "latest"):
-        raise UsageError("--stablehlo: goes without --state, --raw and --which")
-    if dtype and not stablehlo:
-        raise UsageError(f"--dtype {dtype}: is for --stablehlo; weights are float32")
+    onnx = output.suffix == ".onnx"
+    if onnx and stablehlo:
+        raise UsageError(f"--stablehlo: writes a folder, and {output} is an ONNX file")
+    if (onnx or stablehlo) and (state or raw or which != "latest"):
+        step = output.name if onnx else "--stablehlo"
+        raise UsageError(f"{step}: goes without --state, --raw and --which")
+    if dtype and not (onnx or stablehlo):
+        raise UsageError(
+            f"--dtype {dtype}: is for a .onnx and --stablehlo; weights are float32"
+        )
+    for option, value in (("--size", size), ("--opset", opset)):
+        if value is not None and not onnx:
+            raise UsageError(f"{option} {value}: is for a .onnx")
     texts = dict(_key_and_text(entry) for entry in about or ())
     if state and texts:
         raise UsageError("--about: is kept in weights, a --state has its configuration")
@@ -125,6 +145,9 @@ def export(
 
     # The device may be busy with this very run.
     jax.config.update("jax_platforms", "cpu")
+    if onnx:
+        _write_onnx(run, output, dtype, size, opset, texts, overwrite)
+        return
     if stablehlo:
         _write_step(run, output, dtype, texts, overwrite)
         return
@@ -142,7 +165,7 @@ def export(
 
 
 def _write_step(source, output, dtype, about, overwrite):
-    from mtujax.deploy import write_step
+    from mtujax.deploy.stablehlo import write_step
 
     subject = evaluation.open_subject(source, dtype=dtype)
     method, network = subject.method, (subject.model, subject.params)
@@ -150,6 +173,36 @@ def _write_step(source, output, dtype, about, overwrite):
     files = write_step(*network, output, about=about, overwrite=overwrite)
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{output}: {', '.join(file.name for file in files)}, {size:.1f} MB")
+
+
+def _write_onnx(source, output, dtype, size, opset, about, overwrite):
+    with extra("onnx"):
+        from mtujax.deploy import onnx_file
+    from mtujax.weights import files
+
+    options = {"opset": onnx_file.LEAST_OPSET if opset is None else opset}
+    options["size"] = size and video.parse_size(size)
+    subject = evaluation.open_subject(source, dtype=dtype)
+    method = subject.method
+    kept = {"name": method.name, "sha256": method.sha256}
+    if not files.is_run(source):
+        metadata = files.describe(files.locate(source)).metadata
+        kept |= {
+            k: str(metadata[k]) for k in ("description", "licence") if k in metadata
+        }
+    step = onnx_file.write_onnx(
+        subject.model,
+        subject.params,
+        output,
+        about=kept | about,
+        overwrite=overwrite,
+        **options,
+    )
+    print(
+        f"{output}: {method.name}, {size or 'frames of any size'}, "
+        f"{method.config.dtype}, opset {options['opset']}, "
+        f"{step.ByteSize() / 1e6:.1f} MB"
+    )
 
 
 def _key_and_text(entry):

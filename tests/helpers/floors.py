@@ -24,6 +24,7 @@ ONLY = {
     "grain": "data.pipeline",
     "matplotlib": "report data.contact_sheet",
     "ml_collections": "cli.configs training.config_dict",
+    "onnx": "deploy",
     "optax": "training",
     "orbax": "training.checkpoint_store",
     "platformdirs": "weights.files",

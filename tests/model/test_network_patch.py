@@ -12,7 +12,7 @@ from networks import TINY, apply, lively_params, slow
 from restoring import restored_by, steps_of
 
 from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
-from mtujax.deploy import export_step
+from mtujax.deploy.stablehlo import export_step
 from mtujax.errors import UnknownWeightsError
 from mtujax.model.clip import restore_clip
 from mtujax.model.cost import network_operations

@@ -15,7 +15,7 @@ from restoring import restored_by
 
 from mtujax import deploy as stablehlo
 from mtujax.config import ModelConfig
-from mtujax.deploy import export_step
+from mtujax.deploy.stablehlo import export_step
 from mtujax.model import tiling as tiles
 from mtujax.model.clip import restore_clip
 from mtujax.model.cost import network_operations

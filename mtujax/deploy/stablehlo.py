@@ -76,7 +76,7 @@ def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
     """Exports the one-frame step; numbers of videos, rows and columns are left open."""
     # (state by name, window [B, n, sh, sw, 3] uint8) -> (next state, restored frame [B,
     # sh, sw, 3] uint8).
-    least = _least(model.config)
+    least = least_cells(model.config)
     b, h, w = jax.export.symbolic_shape(
         "b, h, w", constraints=[f"h >= {least}", f"w >= {least}"]
     )
@@ -94,7 +94,7 @@ def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
     return jax.export.export(jax.jit(step), platforms=PLATFORMS)(state, window)
 
 
-def _least(config):
+def least_cells(config):
     """Least number of cells per side: all levels of the motion pyramid must exist."""
     return max(_LEAST, -(-PYRAMID_SIDE // config.cell) * bool(config.motion_samples))
 
@@ -112,7 +112,7 @@ def _manifest(config: ModelConfig, about):
         "frames": {
             "dtype": "uint8",
             "multiple": cell,
-            "least": _least(config) * cell,
+            "least": least_cells(config) * cell,
             "order": "RGB",
         },
         "state": {

@@ -11,10 +11,10 @@ import sets
 from networks import SMALLEST, slow
 from places import ROOT
 
-from mtujax import deploy as stablehlo
 from mtujax.cli.app import main
 from mtujax.config import PAPER_TEXT
-from mtujax.deploy import write_step
+from mtujax.deploy import stablehlo
+from mtujax.deploy.stablehlo import write_step
 from mtujax.errors import UserError
 from mtujax.model.network import (
     MTUNet,

@@ -1,0 +1,249 @@
+"""`ops.motion_samples` and `ops.blur` in ONNX operators, for one video, NCHW.
+
+Imported late: needs onnx. Letters: H W pixels, h w motion grid (H / 4p, W / 4p), p side
+of a patch, K frames of the window, S samples.
+"""
+
+import numpy as np
+from onnx import TensorProto
+
+from mtujax.config import MOTION_STRIDE
+from mtujax.deploy.onnx_graph import Graph, Size
+from mtujax.ops import blur as spectral, motion_samples as steering
+
+Grid = tuple[Size, Size]
+
+
+class Frames:
+    """The previous, current and next frame [1, 3, H, W], and their greys."""
+
+    def __init__(self, graph: Graph, frames: str, each: list[str], places):
+        """Takes the window [K, 3, H, W], its frames one by one, and which they are."""
+        weights = np.asarray(steering.GREY, np.float32).reshape(1, 3, 1, 1)
+        grey = graph.ReduceSum(graph.Mul(frames, weights), [1])
+        self.before, self.current, self.after = (each[k] for k in places)
+        before, self.own, after = (graph.cut(grey, 0, k, k + 1) for k in places)
+        self.pair = graph.Concat(before, after, axis=0)  # greys [2, 1, H, W]
+
+
+def frame_motion(g: Graph, frames: Frames, grid: Grid, patch: int) -> str:
+    """`motion_samples.frame_motion`: [1, 2, H / p, W / p] in pixels."""
+    pyramid = [_pooled(g, frames.pair, MOTION_STRIDE)]
+    sizes = [tuple(g.scaled(n, patch) for n in grid)]
+    while len(pyramid) < steering.LEVELS:
+        pyramid.append(_pooled(g, pyramid[-1], 2))
+        sizes.append(tuple(g.scaled(n, 1, 2) for n in sizes[-1]))
+    motion = None
+    for level, size in zip(reversed(pyramid), reversed(sizes), strict=True):
+        if motion is None:
+            motion = g.Expand(np.zeros((1, 2, 1, 1), np.float32), g.shape(1, 2, *size))
+        else:
+            motion = g.Resize(
+                g.Mul(motion, 2.0),
+                None,
+                np.asarray([1, 1, 2, 2], np.float32),
+                mode="linear",
+            )
+            # An odd row or column of this level has none on the coarser one.
+            motion = g.Pad(motion, [0, 0, 0, 0, 0, 0, 1, 1], mode="edge")
+            motion = g.Slice(motion, [0, 0], g.shape(*size), [2, 3])
+        places = _Places(g, size)
+        for _ in range(steering.ITERATIONS):
+            motion = _refined(g, motion, level, places)
+    fine = [g.scaled(n, MOTION_STRIDE) for n in grid]
+    motion = g.Mul(motion, float(MOTION_STRIDE))
+    if patch != MOTION_STRIDE:
+        motion = g.Resize(motion, None, None, g.shape(1, 2, *fine), mode="linear")
+    alike = [
+        g.ReduceMax(g.Reshape(g.Abs(g.Sub(x, frames.current)), [-1]), [0])
+        for x in (frames.before, frames.after)
+    ]
+    alone = g.Equal(g.Min(*alike), 0.0)
+    motion = g.Where(alone, g.Mul(motion, 2.0), motion)
+    return g.Clip(motion, -steering.LARGEST_MOTION, steering.LARGEST_MOTION)
+
+
+def samples(
+    g: Graph, frames: Frames, motion: str, grid: Grid, patch: int, count: int
+) -> tuple[str, str]:
+    """`motion_samples.steered_samples`: [1, 2S, H, W] and features of patches."""
+    cell = patch * MOTION_STRIDE
+    places = _Places(g, tuple(g.scaled(n, cell) for n in grid))
+    flow = motion
+    if patch > 1:
+        size = g.shape(1, 2, *places.size)
+        flow = g.Resize(
+            motion,
+            None,
+            None,
+            size,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
+    flow = places.shares(flow)
+    steps = [k / count for k in range(-count, count + 1) if k]
+    found = [places.sampled(frames.own, g.Mul(flow, step)) for step in steps]
+    along = g.Sub(g.Concat(*found, axis=1), frames.own)
+    sides = [
+        g.Sub(places.sampled(image, g.Mul(flow, step)), frames.current)
+        for image, step in ((frames.before, -1.0), (frames.after, 1.0))
+    ]
+    pixels = g.Mul(g.Concat(along, *sides, axis=1), steering.CONTRAST)
+    if patch > 1:
+        pixels = g.SpaceToDepth(pixels, blocksize=patch)
+    length = g.Min(g.Div(g.ReduceL2(motion, [1]), steering.SLOW), 1.0)
+    return along, g.Concat(pixels, g.Div(motion, steering.FAR), length, axis=1)
+
+
+def blur_spectrum(g: Graph, own: str, motion: str, grid: Grid, patch: int) -> str:
+    """`blur.blur_spectrum` of a grey frame [1, 1, H, W]: [1, F]."""
+    cell = patch * MOTION_STRIDE
+    places = _Places(g, tuple(g.scaled(n, cell) for n in grid), patch)
+    reach = spectral.REACH * spectral.STEP
+    steps = np.arange(-reach, reach + 1, dtype=np.float32) / spectral.STEP
+    flows = g.Mul(places.shares(motion), steps.reshape(-1, 1, 1, 1))
+    height, width = (g.scaled(n, MOTION_STRIDE) for n in grid)
+    found = places.sampled(own, flows, rows=g.scaled(height, len(steps)), columns=width)
+    found = g.reshape(found, len(steps), -1)
+    speed = g.ReduceL2(motion, [1])
+    fast = g.And(
+        g.Greater(speed, spectral.SLOWEST), g.Less(speed, steering.LARGEST_MOTION)
+    )
+    beyond = g.Sub(g.Mul(g.Abs(motion), float(spectral.REACH)), places.room())
+    within = g.LessOrEqual(g.ReduceMax(beyond, [1]), 0.0)
+    moving = g.Cast(g.reshape(g.And(fast, within), 1, -1), to=TensorProto.FLOAT)
+    change = g.Sub(g.cut(found, 0, 1, len(steps)), g.cut(found, 0, 0, len(steps) - 1))
+    change = g.Mul(change, moving)
+    products = g.MatMul(change, g.Transpose(change, perm=[1, 0]))
+    weights = np.asarray(spectral.power_weights())
+    power = g.MatMul(
+        g.Reshape(products, [1, -1]), weights.reshape(-1, weights.shape[-1])
+    )
+    diagonal = np.eye(len(steps) - 1, dtype=np.float32) / (len(steps) - 1)
+    mean = g.ReduceSum(g.Mul(products, diagonal), [0, 1])
+    share = g.Max(g.Div(power, g.Max(mean, 1e-12)), spectral.LEAST)
+    unusual = g.Sub(g.Log(share), np.asarray([spectral.MEAN], np.float32))
+    unusual = g.Div(unusual, spectral.DEVIATION)
+    unusual = g.Clip(unusual, -spectral.FARTHEST, spectral.FARTHEST)
+    believed = g.Min(g.Div(g.ReduceMean(moving), spectral.ENOUGH), 1.0)
+    return g.Mul(unusual, believed)
+
+
+class _Places:
+    """The pixels of an image, or each `step`-th of them, as GridSample counts them."""
+
+    def __init__(self, g, size, step=1):
+        """Takes the image's size (rows, columns)."""
+        self.g, self.size, self.step = g, size, step
+        rows, columns = size
+        # Shares of the way from the first pixel's centre to the last one's, times 2.
+        self._scale = g.Concat(*(self._per_pixel(n) for n in (columns, rows)), axis=0)
+        x, y = self._at(columns), self._at(rows)
+        x = g.Mul(g.reshape(x, 1, 1, -1, 1), np.asarray([1, 0], np.float32))
+        y = g.Mul(g.reshape(y, 1, -1, 1, 1), np.asarray([0, 1], np.float32))
+        self._pixels = g.Add(x, y)  # [1, h, w, 2] (x, y)
+        self._grid = g.Sub(g.Mul(self._pixels, self._scale), 1.0)
+
+    def _at(self, size):
+        g = self.g
+        places = g.places(g.scaled(size, 1, self.step))
+        return places if self.step == 1 else g.Mul(places, float(self.step))
+
+    def _last(self, size):
+        """The last pixel's place, float32 [1]."""
+        if isinstance(size, int):
+            return np.asarray([size - 1], np.float32)
+        return self.g.Sub(self.g.Cast(size, to=TensorProto.FLOAT), 1.0)
+
+    def _per_pixel(self, size):
+        if isinstance(size, int):
+            return np.asarray([2 / max(size - 1, 1)], np.float32)
+        g = self.g
+        return g.Div(2.0, g.Max(self._last(size), 1.0))
+
+    def shares(self, motion):
+        """A motion [1, 2, h, w] in pixels as GridSample counts: [1, h, w, 2]."""
+        g = self.g
+        return g.Mul(g.Transpose(motion, perm=[0, 2, 3, 1]), self._scale)
+
+    def sampled(self, image, flow, rows=None, columns=None):
+        """`image` at each pixel plus its `shares`, its edge repeated beyond it."""
+        g = self.g
+        grid = g.Add(self._grid, flow)
+        if rows is not None:  # all flows [N, h, w, 2] of one image, one after the other
+            grid = g.reshape(grid, 1, rows, columns, 2)
+        return g.GridSample(image, grid, align_corners=1, padding_mode="border")
+
+    def room(self):
+        """How far each pixel may move without leaving the image: [1, 2, h, w]."""
+        g, (rows, columns) = self.g, self.size
+        last = g.Concat(self._last(columns), self._last(rows), axis=0)
+        room = g.Min(self._pixels, g.Sub(last, self._pixels))
+        return g.Transpose(room, perm=[0, 3, 1, 2])
+
+
+def _refined(g, motion, pair, places):
+    """One iteration of Lucas-Kanade between a pair of greys [2, 1, h, w]."""
+    signs = np.asarray([-1, 1], np.float32).reshape(2, 1, 1, 1)
+    found = places.sampled(pair, g.Mul(places.shares(motion), signs))
+    change = g.ReduceSum(g.Mul(found, signs), [0])
+    slopes = _slopes(g, g.Mul(g.ReduceSum(found, [0]), 0.5))
+    across, down = g.Split(slopes, [1, 1], axis=1, outputs=2)
+    unlike = g.Mul(change, change)
+    beyond = g.Relu(g.ReduceMax(g.Sub(g.Abs(motion), places.room()), [1]))
+    unlike = g.Add(unlike, g.Min(beyond, 1.0))
+    products = [
+        g.Mul(slopes, slopes),
+        g.Mul(slopes, change),
+        g.Mul(across, down),
+        unlike,
+    ]
+    means = _mean(g, g.Concat(*products, axis=1), steering.WINDOW)
+    squares, moments, xy, unlike = g.Split(means, [2, 2, 1, 1], axis=1, outputs=4)
+    xx, yy = g.Split(squares, [1, 1], axis=1, outputs=2)
+    crossed = g.Mul(xy, xy)
+    texture = g.Relu(g.Sub(g.Mul(xx, yy), crossed))
+    texture = g.Div(texture, g.Add(g.Add(xx, yy), 1e-9))
+    weight = g.Div(
+        g.Sqrt(g.Add(texture, steering.PLAIN)),
+        g.Add(g.Mul(unlike, steering.FIT), 1.0),
+    )
+    xx, yy = (g.Add(x, steering.DAMPING) for x in (xx, yy))
+    scale = g.Mul(g.Sub(g.Mul(xx, yy), crossed), 2.0)
+    xt, yt = g.Split(moments, [1, 1], axis=1, outputs=2)
+    step = g.Concat(
+        g.Sub(g.Mul(xy, yt), g.Mul(yy, xt)),
+        g.Sub(g.Mul(xy, xt), g.Mul(xx, yt)),
+        axis=1,
+    )
+    step = g.Clip(g.Div(step, scale), -steering.STEP, steering.STEP)
+    weighted = g.Mul(g.Add(motion, step), weight)
+    total = _mean(g, g.Concat(weighted, weight, axis=1), steering.SMOOTH)
+    motion, weight = g.Split(total, [2, 1], axis=1, outputs=2)
+    return g.Div(motion, weight)
+
+
+def _slopes(g, image):
+    """Central differences along x and y of [1, 1, h, w]: [1, 2, h, w]."""
+    wide = g.Pad(image, [0, 0, 1, 1, 0, 0, 1, 1], mode="edge")
+    slopes = []
+    for axis, other in ((3, 2), (2, 3)):
+        middle = g.cut(wide, other, 1, -1)
+        ends = (
+            g.cut(middle, axis, 2, np.iinfo(np.int64).max),
+            g.cut(middle, axis, 0, -2),
+        )
+        slopes.append(g.Sub(*ends))
+    return g.Mul(g.Concat(*slopes, axis=1), 0.5)
+
+
+def _mean(g, x, side):
+    """Average over windows of `side`, the edge repeated."""
+    reach = side // 2
+    x = g.Pad(x, [0, 0, reach, reach, 0, 0, reach, reach], mode="edge")
+    return g.AveragePool(x, kernel_shape=[side, side])
+
+
+def _pooled(g, x, side):
+    return g.AveragePool(x, kernel_shape=[side] * 2, strides=[side] * 2)
