@@ -1,0 +1,95 @@
+"""The deployment in one file: it writes what the command writes, without mtujax."""
+
+import subprocess
+import sys
+
+import media
+import numpy as np
+import pytest
+import sets
+from places import ROOT
+
+from mtujax.cli.app import main
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+RUNNER = ROOT / "examples" / "run_onnx.py"
+ALONE = f"""
+import runpy, sys
+sys.modules["mtujax"] = sys.modules["jax"] = None  # as if they were not installed
+sys.argv = ["run_onnx.py", *sys.argv[1:]]
+runpy.run_path({str(RUNNER)!r}, run_name="__main__")
+"""
+
+
+def alone(*words):
+    command = [sys.executable, "-c", ALONE, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def command(*words):
+    with pytest.raises(SystemExit) as done:
+        main([*map(str, words)])
+    assert done.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def step(weights_file, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "step.onnx"
+    command("export", weights_file, path)
+    return path
+
+
+def test_a_video_is_that_of_the_command(step, weights_file, tmp_path):
+    clip = media.clip(tmp_path / "in.mp4", media.scene(6, 61, 46), pix_fmt="yuv444p")
+    done = alone(step, clip, tmp_path / "out.mkv")
+    assert done.returncode == 0, done.stderr
+    assert "out.mkv: 6 frames" in done.stdout
+    command("deblur", clip, tmp_path / "out", "--weights", weights_file)
+    paths = sorted((tmp_path / "out").glob("*.png"))
+    found = media.decode(tmp_path / "out.mkv")
+    for frame, path in zip(found, paths, strict=True):
+        expected = sets.rgb(path).astype(int)
+        assert np.abs(frame - expected).max() <= 1 and (frame != expected).mean() < 0.01
+    assert (np.array(found) != media.decode(clip)).any()
+    there, here = (
+        [pts * one.time_base for pts in one.pts]
+        for one in (media.probe(path) for path in (clip, tmp_path / "out.mkv"))
+    )
+    np.testing.assert_allclose(np.float64(here), np.float64(there), atol=1e-3)
+
+
+def test_an_mp4_looks_the_same(step, tmp_path):
+    clip = media.clip(tmp_path / "in.mp4", media.scene(4))
+    for name in ("out.mp4", "out.mkv"):
+        assert alone(step, clip, tmp_path / name).returncode == 0
+    lossy, lossless = (media.decode(tmp_path / f"out.{s}") for s in ("mp4", "mkv"))
+    error = np.subtract(lossy, lossless, dtype=float)  # of coding: in no direction
+    assert np.abs(error).mean() < 5 and np.abs(error.mean((0, 1, 2))).max() < 0.5
+
+
+def test_bad_use_is_one_line(step, weights_file, tmp_path):
+    clip = media.clip(tmp_path / "in.mp4", media.scene(2))
+    command("export", weights_file, tmp_path / "fixed.onnx", "--size", "128x64")
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "text.onnx").write_text("no step")
+    new = tmp_path / "new.mp4"
+    for words, message in (
+        ((step, clip, clip), "in.mp4: exists already; name another"),
+        ((tmp_path / "no.onnx", clip, new), "no such file; `mtujax export fast"),
+        ((tmp_path / "text.onnx", clip, new), "no step of `mtujax export`, or damaged"),
+        (
+            (tmp_path / "fixed.onnx", clip, new),
+            "takes frames of 128x64, and the video ",
+        ),
+        ((step, tmp_path / "no.mp4", new), "no.mp4: No such file"),
+        ((step, tmp_path / "text.mp4", new), "text.mp4: Invalid data"),
+        ((step, clip, tmp_path / "no" / "new.mp4"), "no: no such folder; create it"),
+        ((step, clip, tmp_path / "new.unknown"), ".unknown: no kind of video; name "),
+        ((step, clip, new, "--provider", "dml"), "--provider dml: not in this onnxrun"),
+    ):
+        done = alone(*words)
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert not list(tmp_path.glob("new*"))
