@@ -10,17 +10,25 @@ import typer
 import mtujax
 from mtujax import deblur as deblurring, video
 from mtujax.cli.entry import Weights, on_out_of_memory, to_stderr
+from mtujax.common.files import FRAME_SUFFIXES
 from mtujax.common.progress import FrameProgress
 from mtujax.common.text import counted, printable
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.errors import UsageError, UserError
 
 
+def _has_frames(name: str) -> bool:
+    """Whether a name is that of a folder of frames."""
+    if not os.path.isdir(name):
+        return False
+    return any(name.lower().endswith(FRAME_SUFFIXES) for name in os.listdir(name))
+
+
 def seconds(option: str, text: str | None, source: str = "") -> float | None:
     """Reads seconds, or a frame number, from 12.5, 1:02 or 00:01:02.5; None if None."""
     if text is None:
         return None
-    if ":" in text and os.path.isdir(source):
+    if ":" in text and _has_frames(source):
         raise UsageError(f"{option} {text}: of a folder, give a frame number")
     try:
         parts = [float(part) for part in text.split(":")]
@@ -130,8 +138,8 @@ def deblur(
 
     # The options are the functions', by the same names.
     options = {k: v for k, v in context.params.items() if k not in _READ_HERE}
-    folders = [name for name in inputs if os.path.isdir(name)]
-    source = folders[0] if folders else ""
+    given = inputs if to is not None else inputs[:1]
+    source = next(filter(_has_frames, given), "")
     options |= {
         "start": seconds("--start", start, source),
         "end": seconds("--end", end, source),

@@ -289,10 +289,13 @@ def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
     chex.assert_equal_shape_prefix([source, flow], 3)
     _, height, width, _ = source.shape
     flow = flow.astype(jnp.float32)
-    x = jnp.arange(width, dtype=jnp.float32)[None, None, :] + flow[..., 0]
-    y = jnp.arange(height, dtype=jnp.float32)[None, :, None] + flow[..., 1]
-    left, top = jnp.floor(x), jnp.floor(y)
-    across, down = x - left, y - top
+    # Whole pixels are of the flow alone. Of its sum with the place, which a compiler
+    # may round in two ways if the flow is a product, they could be others for the
+    # corners than for the weights: a pixel off next to a whole one.
+    whole = jnp.floor(flow)
+    across, down = jnp.moveaxis(flow - whole, -1, 0)
+    left = jnp.arange(width, dtype=jnp.float32)[None, None, :] + whole[..., 0]
+    top = jnp.arange(height, dtype=jnp.float32)[None, :, None] + whole[..., 1]
     out = jnp.zeros(source.shape, jnp.float32)
     for row, wy in ((0, 1 - down), (1, down)):
         for column, wx in ((0, 1 - across), (1, across)):

@@ -138,11 +138,15 @@ def along_patches(
     padded = jnp.pad(image, pads, mode="edge")
     corner = patch_corners(*motion.shape[1:3], side)
     steps = jnp.asarray(steps, jnp.float32).reshape(1, 1, 1, -1, 1)
-    place = corner[..., None, :] + steps * motion[..., None, :]
-    start = jnp.floor(place)
-    share = (place - start)[..., None, None, None]
+    # Whole pixels are of the product alone. Of a sum with the corner, which a compiler
+    # may round once or twice, it could be another number for the windows than for the
+    # shares: a pixel off where the place is next to a whole one.
+    moved = steps * motion[..., None, :]
+    whole = jnp.floor(moved)
+    share = (moved - whole)[..., None, None, None]
     limits = jnp.asarray([width - 1.0, height - 1.0]).reshape(1, 1, 1, 1, 2)
-    start = jnp.clip(start, -side, limits).astype(jnp.int32) + side
+    start = jnp.clip(corner[..., None, :] + whole, -side, limits)
+    start = start.astype(jnp.int32) + side
     windows = lax.gather(
         padded,
         start[..., ::-1],

@@ -57,7 +57,7 @@ class TrainConfig:
         motion_weight: alpha, the weight of the motion loss; with 0 it needs no labels.
         ema_decay: decay of the moving average of the parameters.
         revive_dead: at each validation redraw dead channels, so small that frames
-            hardly change (`training.dead_channels.revived`).
+            hardly change (`training.dead_channels.revived`); checkpoints hold these.
         loss_scale: first factor of the losses where the network computes in float16;
             `training.optimizers.adjusted_loss_scale` changes it from then on.
     """

@@ -5,6 +5,7 @@ but for what is no longer so: the orientation, which has been applied, and pictu
 the picture. Letters: H W pixels, C channels.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -334,7 +335,8 @@ class _Stderr:
         others, lines = _OF_LIBRARY.subn(b"", found)
         self._lines += lines
         if others:
-            os.write(self._kept, others)
+            with contextlib.suppress(OSError):  # as where nobody reads it any more
+                os.write(self._kept, others)
 
     def _release(self):
         if self._file is None:

@@ -16,7 +16,7 @@ from mtujax.cli.deblur import deblur, seconds
 from mtujax.deblur.api import deblur_video
 from mtujax.deblur.output import Options
 from mtujax.deblur.videos import deblur_videos
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 
 
 def write_folder(path, count, height=16, width=24):
@@ -337,6 +337,15 @@ def test_training_and_evaluation_are_commands_too(name, tmp_path):
 def test_times_are_seconds_or_clock_times():
     found = [seconds("--start", t) for t in ("12.5", "1:02", "00:01:02.5")]
     assert found == [12.5, 62, 62.5]
+
+
+def test_only_a_folder_of_frames_starts_at_a_number(tmp_path):
+    for name, file in (("frames", "a.PNG"), ("clips", "a.mp4")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    assert seconds("--start", "1:02", str(tmp_path / "clips")) == 62
+    with pytest.raises(UsageError, match="--start 1:02: of a folder, give a frame"):
+        seconds("--start", "1:02", str(tmp_path / "frames"))
 
 
 def test_deblur_has_the_options_of_the_function_with_its_defaults():
