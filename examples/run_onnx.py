@@ -6,13 +6,16 @@
     python examples/run_onnx.py step.onnx IN.mp4 OUT.mkv --provider cuda
 
 An .mkv is written without loss (FFV1), all else as H.264. The pictures and their times
-are kept, sound is not; the video is taken for one shot. This is a deployment in one
-file, to be taken as a pattern: any frame source would do.
+are kept; a phone's are turned upright. The aspect of pixels is kept, but not in .mkv,
+which shows them square. Sound and mirroring are not kept, and the video is taken for
+one shot. This is a deployment in one file, to be taken as a pattern: any frame source
+would do.
 """
 
 import argparse
 import collections
 import contextlib
+import fractions
 import os
 import pathlib
 import sys
@@ -97,6 +100,11 @@ class Step:
         except Exception as error:  # of any kind: what is read may be garbage
             reason = str(error).splitlines()[0]
             sys.exit(f"{path}: no step of `mtujax export`, or damaged ({reason})")
+        if self.session.get_providers()[0] != name:  # it takes another without a word
+            sys.exit(
+                f"--provider {provider}: does not start here; install the libraries "
+                f"that {package} needs, or name another provider"
+            )
         self.path, self.outputs = path, [o.name for o in self.session.get_outputs()]
 
     def deblur(self, frames):
@@ -111,7 +119,7 @@ class Step:
             if len(window) < window.maxlen:
                 continue
             if state is None:
-                state = self.first_state(*window[0].shape[:2])
+                state = self.first_state(frame)
             inputs = {"window": np.stack(window), **state}
             found = dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
             state = {name: found[f"next_{name[6:]}"] for name in state}
@@ -137,13 +145,14 @@ class Step:
         edges = [(0, n - old) for n, old in zip(wanted, sides, strict=True)]
         return np.pad(frame, [*edges, (0, 0)], mode="reflect")
 
-    def first_state(self, height, width):
+    def first_state(self, frame):
         """What stands before the first frame of a video; a new one after a cut."""
+        height, width = self.padded(frame).shape[:2]
         *_, rows, columns, _ = self.session.get_inputs()[0].shape
         if isinstance(rows, int) and (rows, columns) != (height, width):
             sys.exit(
                 f"{self.path}: takes frames of {columns}x{rows}, and the video is "
-                f"{width}x{height}; export the step without --size"
+                f"{frame.shape[1]}x{frame.shape[0]}; export the step without --size"
             )
         sizes = {}
         for name, size in (("h", height), ("w", width)):
@@ -176,7 +185,7 @@ class Video(contextlib.AbstractContextManager):
             sys.exit(f"{path}: has no video stream")
         self.stream = self.container.streams.video[0]
         self.stream.thread_type = "AUTO"
-        self.size = self.matrix = None
+        self.size = self.matrix = self.turns = None
 
     def __exit__(self, *_):
         """Closes the file."""
@@ -188,6 +197,7 @@ class Video(contextlib.AbstractContextManager):
             if self.size is None:
                 self.size = frame.width, frame.height
                 self.matrix = matrix_of(frame)
+                self.turns = round(frame.rotation / 90) % 4
             rgb = frame.reformat(
                 *self.size,
                 format="rgb24",
@@ -235,7 +245,8 @@ class Writer(contextlib.AbstractContextManager):
         """Encodes a frame [H, W, 3] uint8 RGB."""
         if self.stream is None:
             self.stream = self.started()
-        yuv = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        upright = np.ascontiguousarray(np.rot90(frame, self.video.turns))
+        yuv = av.VideoFrame.from_ndarray(upright, format="rgb24")
         yuv = yuv.reformat(
             format=self.stream.pix_fmt,
             dst_colorspace=self.video.matrix,
@@ -249,8 +260,17 @@ class Writer(contextlib.AbstractContextManager):
         """A stream for frames of the video's size and colours."""
         lossless = self.container.format.name == "matroska"
         rate = self.video.stream.average_rate or 30
-        stream = self.container.add_stream("ffv1" if lossless else "libx264", rate)
-        stream.width, stream.height = self.video.size
+        codec = "ffv1" if lossless else "libx264"
+        try:
+            stream = self.container.add_stream(codec, rate)
+        except ValueError as error:  # as of .webm
+            sys.exit(f"{error}; name the output .mp4 or .mkv")
+        aspect = self.video.stream.sample_aspect_ratio or fractions.Fraction(1)
+        size = self.video.size
+        if self.video.turns % 2:
+            aspect, size = 1 / aspect, size[::-1]
+        stream.width, stream.height = size
+        stream.codec_context.sample_aspect_ratio = aspect
         odd = any(n % 2 for n in self.video.size)
         stream.pix_fmt = "bgr0" if lossless else "yuv444p" if odd else "yuv420p"
         stream.codec_context.time_base = self.video.stream.time_base
