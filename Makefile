@@ -5,7 +5,7 @@ VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Training of the bundled weights: a folder of photographs, and minutes of `make gpu`. Of
-# `make weights` the configuration, the run that it goes on with, and more for train.py.
+# `make weights` the configuration, the run that it resumes, and more for train.py.
 PHOTOS ?=
 MINUTES ?= 30
 RECIPE ?= bundled_fast
@@ -100,6 +100,7 @@ endif
 	$(BIN)/python -m benchmarks.weights.bundled $(if $(HELD_OUT),scores/validation --beside scores/frames) $(if $(REAL),--real '$(REAL)' --real-beside scores/real) --weights $(WEIGHTS) --json benchmarks/results
 
 # The site of the documentation, to be opened at site/index.html.
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python scripts/diagrams.py

@@ -11,12 +11,13 @@ In this order, each part in a process of its own, which has its share of the tim
     train       the network that is to be bundled, by the schedule "timed" (`learn.py`);
                 weights and state are exported to OUT every five minutes
     scores      of these weights, or of the bundled ones without them, on --sets
-    speed       the table of the presets, with a file that is written anew at each row
+    speed       the table of the presets, with a file that is written again at each row
 
-A part that fails, or for which too little time is left, is named, and the rest goes on.
+A part that fails, or for which too little time is left, is named, and the others run.
 OUT/day.json says how each has ended, and OUT/PART.txt what it printed; whatever is to
 be brought home is directly in OUT, in files below 16 MiB. The same command does what
-was not finished. --quick is the rehearsal, for a CPU as well.
+was not finished, or was with other code or arguments; a finished run of training is
+kept as OUT/run-1 and so on then. --quick is the rehearsal, for a CPU as well.
 
 Where nothing can be installed, pure wheels of what is missing serve as they are, put
 into a folder --wheels (docs/training.md, "Half an hour of a GPU").
@@ -25,6 +26,8 @@ into a folder --wheels (docs/training.md, "Half an hour of a GPU").
 import argparse
 import contextlib
 import dataclasses
+import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -36,6 +39,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXPORT_EVERY = 300  # seconds
 EXPORT_TAKES = 120  # seconds at most
+STARTS_IN = 300  # seconds at most
 GRACE = 60  # seconds to save in, after a part's time
 
 
@@ -116,9 +120,12 @@ def day(args):
     save(record, args.out)
     names = [name for name in PARTS if name in args.only]
     for at, name in enumerate(names):
-        if record["parts"].get(name, {}).get("status") == DONE:
-            say(name, "is done already")
-            continue
+        last, asked = record["parts"].get(name, {}), identity(name, args)
+        if last.get("status") == DONE:
+            if last.get("of") == asked:
+                say(name, "is done already")
+                continue
+            say(name, "was done with other code or arguments")
         left = (end - time.monotonic()) / 60
         shares = [PARTS[other].share for other in names[at:]]
         minutes = left * shares[0] / sum(shares)
@@ -127,13 +134,34 @@ def day(args):
             why = f"{max(minutes, 0):.1f} of at least {least:g} minutes are left"
             found = {"status": "left out", "why": why}
         else:
+            if name == "train" and last.get("status") == DONE:
+                put_aside(args.out / "run")
             begun = time.monotonic()
             found = run_part(name, args, 60 * minutes)
             found["seconds"] = round(time.monotonic() - begun, 1)
-        record["parts"][name] = found
+        record["parts"][name] = found | {"of": asked}
         save(record, args.out)
         say(name, *found.values())
     return int(any(record["parts"][n]["status"] != DONE for n in names))
+
+
+def identity(name, args):
+    """What a part is done with: the code, its arguments but the time, the weights."""
+    code, weights = hashlib.sha256(), args.out / "weights.safetensors"
+    for folder in ("mtujax", "benchmarks", "configs", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            code.update(b"%s\0%s\0" % (bytes(path), path.read_bytes()))
+    found = {"code": code.hexdigest(), "command": words_of(name, args, 0)}
+    if name == "scores" and weights.exists():
+        found["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return found
+
+
+def put_aside(run):
+    """Renames a finished run, if there is one."""
+    names = (run.with_name(f"{run.name}-{n}") for n in itertools.count(1))
+    if run.exists():
+        run.rename(next(name for name in names if not name.exists()))
 
 
 def say(name, *what):
@@ -169,9 +197,13 @@ def machine(args):
         "import json, jax; from mtujax.common.hardware import machine; "
         "print(json.dumps([jax.default_backend(), machine()]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
-    )
+    given = dict(cwd=ROOT, capture_output=True, text=True, timeout=STARTS_IN)
+    try:
+        done = subprocess.run([sys.executable, "-c", code], **given)
+    except subprocess.TimeoutExpired:
+        raise Refused(
+            f"JAX does not start in {STARTS_IN} s: is the device busy?"
+        ) from None
     if done.returncode:
         why = last_line(done.stderr)
         more = "; put its wheel into --wheels" * ("No module named" in why)
@@ -223,7 +255,8 @@ def words_of(name, args, seconds):
         if args.cutouts:
             words += ["--cutouts", str(args.cutouts.resolve())]
         if args.start:
-            words += ["--start", args.start]
+            start = pathlib.Path(args.start)  # or a bundled name, which has no suffix
+            words += ["--start", str(start.resolve() if start.suffix else start)]
         return [
             *python,
             "benchmarks.gpu.learn",
@@ -240,7 +273,7 @@ def words_of(name, args, seconds):
 
 
 def run_export(args):
-    """Writes weights and state of the run beside whatever goes on; why not, or None."""
+    """Writes weights and state of the run beside what is running; why not, or None."""
     run_folder = str(args.out.resolve() / "run")
     words = [sys.executable, "-m", "benchmarks.gpu.learn", run_folder, "--export"]
     log = args.out / "export.txt"
