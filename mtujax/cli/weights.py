@@ -181,7 +181,7 @@ def _write_onnx(source, output, dtype, size, opset, about, overwrite):
     from mtujax.weights import files
 
     options = {"opset": onnx_file.LEAST_OPSET if opset is None else opset}
-    options["size"] = size and video.parse_size(size)
+    options["size"] = None if size is None else video.parse_size(size)
     subject = evaluation.open_subject(source, dtype=dtype)
     method = subject.method
     kept = {"name": method.name, "sha256": method.sha256}

@@ -17,7 +17,7 @@ from mtujax.common.files import check_free, check_place, whole_output
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.deploy.onnx_graph import Graph
 from mtujax.deploy.onnx_network import Step
-from mtujax.deploy.stablehlo import least_cells
+from mtujax.deploy.stablehlo import least_cells, with_about
 from mtujax.errors import UsageError, UserError
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet
@@ -104,9 +104,8 @@ def make_onnx(
         "dtype": config.dtype,
         "notes": _NOTES,
         "mtujax": importlib.metadata.version("mtujax"),
-        **(about or {}),
     }
-    return graph.model("step", opset, metadata)
+    return graph.model("step", opset, with_about(metadata, about or {}))
 
 
 def _check(config: ModelConfig, size, opset):

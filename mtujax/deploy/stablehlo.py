@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from mtujax.common.files import check_free, check_only, check_place, whole_output
 from mtujax.config import ModelConfig
-from mtujax.errors import UserError, extra
+from mtujax.errors import UsageError, UserError, extra
 from mtujax.model.inference import inference_form, matrix_multiple
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.motion_samples import PYRAMID_SIDE
@@ -99,6 +99,15 @@ def least_cells(config):
     return max(_LEAST, -(-PYRAMID_SIDE // config.cell) * bool(config.motion_samples))
 
 
+def with_about(content: dict, about: dict) -> dict:
+    """Adds what a user says of a step to what its callers read, which stays."""
+    if taken := sorted(content.keys() & about.keys()):
+        raise UsageError(
+            f"about {taken[0]}: is what callers of the step read; name it otherwise"
+        )
+    return content | about
+
+
 def _manifest(config: ModelConfig, about):
     b, h, w = jax.export.symbolic_shape("b, h, w")
     model, cell = MTUNet(config), config.cell
@@ -129,7 +138,7 @@ def _manifest(config: ModelConfig, about):
         },
         "platforms": PLATFORMS,
         "versions": {n: importlib.metadata.version(n) for n in ("mtujax", "jax")},
-        **about,
         "notes": [note.replace("{cell}", str(cell)) for note in _NOTES],
     }
+    content = with_about(content, about)
     return (json.dumps(content, indent=1) + "\n").encode()

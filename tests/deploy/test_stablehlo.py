@@ -15,7 +15,7 @@ from mtujax.cli.app import main
 from mtujax.config import PAPER_TEXT
 from mtujax.deploy import stablehlo
 from mtujax.deploy.stablehlo import write_step
-from mtujax.errors import UserError
+from mtujax.errors import UsageError, UserError
 from mtujax.model.network import (
     MTUNet,
     inference_params,
@@ -129,6 +129,18 @@ def test_what_is_in_the_way_is_one_line_and_stays(tiny, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize("name", ["format", "lookback", "notes"])
+def test_what_callers_read_is_not_replaced(tiny, tmp_path, name):
+    onnx_file = pytest.importorskip("mtujax.deploy.onnx_file")
+    for write, place in (
+        (write_step, tmp_path / "step"),
+        (onnx_file.write_onnx, tmp_path / "step.onnx"),
+    ):
+        with pytest.raises(UsageError, match=f"about {name}: is what callers"):
+            write(*tiny, place, about={name: "1"})
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_use_of_the_command_is_one_line(step, capsys):
     for words, status, message in (
         (["mtu2", step, "--stablehlo"], 1, "exists already; --overwrite"),
@@ -136,6 +148,7 @@ def test_bad_use_of_the_command_is_one_line(step, capsys):
         (["mtu2", step, "--stablehlo", "--raw"], 2, "goes without --state, --raw"),
         (["mtu2", step, "--dtype", "bfloat16"], 2, "--dtype bfloat16: is for"),
         (["mtu2", step, "--stablehlo", "--dtype", "int8"], 2, "int8"),
+        (["mtu2", "no.onnx", "--size", ""], 2, "size"),
     ):
         with pytest.raises(SystemExit) as done:
             main(["export", *map(str, words)])
