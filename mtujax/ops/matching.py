@@ -27,7 +27,7 @@ IMPLEMENTATIONS = get_args(Implementation)
 """Implementations of `match`."""
 
 FASTEST = {"cpu": "banded", "gpu": "banded"}
-"""The default for each kind of device; others take that of a GPU.
+"""The default for each kind of device; others take "banded".
 
 Measured by `benchmarks.speed.core --only matcher`, in milliseconds at 1280x720:
 
@@ -128,7 +128,8 @@ def match(
             volume is never in memory, "banded_3" and "banded_7" three and seven at a
             time; "unrolled" is "banded" without a loop; "volume" takes the arg-max of
             the whole `cost_volume`; "pallas" is a kernel for GPUs. All give the same
-            result. None takes what `FASTEST` names for the device.
+            result, but for near ties in "pallas", which adds up in another order. None
+            takes what `FASTEST` names for the device.
 
     Returns:
         [B, h, w, 2] int32 (dx, dy) in grid cells, |dx|, |dy| <= radius; the first class
@@ -140,7 +141,7 @@ def match(
     """
     _check(query, key, radius)
     if implementation is None:
-        implementation = FASTEST.get(jax.default_backend(), FASTEST["gpu"])
+        implementation = FASTEST.get(jax.default_backend(), "banded")
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"implementation={implementation!r}: must be one of {IMPLEMENTATIONS}"

@@ -12,7 +12,7 @@ from mtujax.model.clip import restore_clip
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, inference_params
 from mtujax.model.stream import Stream
-from mtujax.ops.matching import match
+from mtujax.ops.matching import FASTEST, IMPLEMENTATIONS, match
 from mtujax.weights.convert import to_params
 
 pytestmark = pytest.mark.gpu
@@ -24,12 +24,15 @@ def needs_an_accelerator():
         pytest.skip("no accelerator")
 
 
-def test_default_matmul_precision_does_not_flip_the_displacement(rng):
+@pytest.mark.parametrize("name", [None, *IMPLEMENTATIONS])
+def test_default_matmul_precision_does_not_flip_the_displacement(name, rng):
     query, key = rng.random((2, 1, 45, 80, 52)).astype(np.float32)
-    found = match(query, key)
+    found = match(query, key, implementation=name)
     with jax.default_device(jax.devices("cpu")[0]):
-        expected = match(query, key)
-    assert (np.asarray(found) == np.asarray(expected)).all(-1).mean() > 0.9999
+        expected = match(query, key, implementation="banded")
+    same = (np.asarray(found) == np.asarray(expected)).all(-1).mean()
+    # The kernel adds up in another order, which may decide a near tie.
+    assert same > (0.999 if "pallas" in (name, FASTEST["gpu"]) else 0.9999)
 
 
 @pytest.mark.parametrize("name", ["MTU1", "MTU2"])

@@ -136,6 +136,14 @@ def test_the_kernel_is_refused_where_it_cannot_run(monkeypatch):
         match(flat, flat, implementation="pallas")
 
 
+def test_a_device_without_a_default_takes_no_kernel_for_gpus(monkeypatch, rng):
+    query, key = rng.random((2, 1, 6, 7, 3)).astype(np.float32)
+    expected = match(query, key, implementation="banded")
+    monkeypatch.setitem(FASTEST, "gpu", "pallas")
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    np.testing.assert_array_equal(match(query, key), expected)
+
+
 def test_the_default_of_each_device_is_there():
     assert {"cpu", "gpu"} == FASTEST.keys() and {*FASTEST.values()} < {*IMPLEMENTATIONS}
 
