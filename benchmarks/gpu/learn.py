@@ -148,9 +148,13 @@ def write_parts(path, data):
     """Writes a file, or its parts where it is large."""
     pieces = [data[at : at + MOST] for at in range(0, len(data), MOST)]
     names = [path.with_name(f"{path.name}.{n:02d}") for n in range(len(pieces))]
-    for name, piece in zip(names if pieces[1:] else [path], pieces, strict=True):
+    names = names if pieces[1:] else [path]
+    for name, piece in zip(names, pieces, strict=True):
         with whole_output(name, folder=False) as part:
             part.write_bytes(piece)
+    # Of an earlier state, which `joined` would take.
+    for old in {path, *path.parent.glob(f"{path.name}.[0-9][0-9]")} - {*names}:
+        old.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

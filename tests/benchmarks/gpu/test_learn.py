@@ -21,6 +21,17 @@ def test_parts_of_a_state_are_joined_again(tmp_path, monkeypatch, size, names):
         assert file.read() == data
 
 
+def test_an_earlier_state_of_another_form_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(learn, "MOST", 10)
+    (tmp_path / "scratch").mkdir()
+    for size in (25, 5, 15):
+        data = os.urandom(size)
+        learn.write_parts(tmp_path / learn.STATE, data)
+        start = learn.joined(str(tmp_path / learn.STATE), tmp_path / "scratch")
+        with open(start, "rb") as file:
+            assert file.read() == data
+
+
 def test_other_beginnings_stay_what_they_are(tmp_path):
     for start in (None, "fast", str(tmp_path / "nix.safetensors")):
         assert learn.joined(start, tmp_path) == start
