@@ -139,9 +139,8 @@ def working(runners):
         try:
             run()
             able[name] = run
-        except (
-            Exception
-        ) as error:  # too little memory, no such kernel: the rest goes on
+        # Too little memory, no such kernel: the others are still timed.
+        except Exception as error:
             refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
     return able, refused
 

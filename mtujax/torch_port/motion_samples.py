@@ -1,6 +1,7 @@
 """`ops.motion_samples` in PyTorch, for the twin: a frame sampled along its motion.
 
-Built from PyTorch's own resampling, with the constants of `ops.motion_samples`.
+Built from PyTorch's own resampling. The constants of `ops.motion_samples` are repeated
+on purpose, as all of it is: the two forms check each other.
 Letters: B batch, K window, H W pixels, h w pixels of a level, p side of a patch, S
 samples.
 """
