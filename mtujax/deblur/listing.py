@@ -76,19 +76,29 @@ def _within(name, output):
         raise UserError(
             f"{output}: is in {name}, which is an input; choose another folder"
         )
-    if _has_frames(name):
+    if _is_frames(name):
         return [name]
     names = (os.path.join(name, n) for n in os.listdir(name) if not n.startswith("."))
     found = [
         path
         for path in sorted(names, key=natural_key)
-        if (_has_frames(path) if os.path.isdir(path) else _suffix(path) in _VIDEOS)
+        if (_is_frames(path) if os.path.isdir(path) else _suffix(path) in _VIDEOS)
     ]
     return found or [name]  # its reader says what it lacks
 
 
-def _has_frames(folder):
-    return any(_suffix(name) in FRAME_SUFFIXES for name in os.listdir(folder))
+def _is_frames(folder):
+    """Whether a folder holds frames; UserError if videos are next to them."""
+    names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    frames = [name for name in names if _suffix(name) in FRAME_SUFFIXES]
+    videos = [name for name in names if _suffix(name) in _VIDEOS]
+    if frames and videos:
+        several = os.path.join(folder, f"*{_suffix(videos[0])}")
+        raise UserError(
+            f"{folder}: holds videos ({videos[0]}) and pictures ({frames[0]}); give "
+            f"'{several}', or move one of the two kinds away"
+        )
+    return bool(frames)
 
 
 def _suffix(name):
@@ -100,9 +110,9 @@ def name_outputs(inputs: Sequence[str], folder: Path) -> dict[str, str]:
     named, taken = {}, {}
     for name in inputs:
         output = _output(name, folder)
-        key = os.path.normcase(output.rstrip("/"))
+        key = output.rstrip("/").casefold()  # as many a disk takes names
         if key in taken:
-            raise _clash(taken[key], name, output)
+            raise _clash(taken[key], name, output, named[taken[key]])
         taken[key], named[name] = name, output
     reals = {os.path.realpath(name) for name in named}
     for output in named.values():
@@ -123,11 +133,12 @@ def _output(name, folder):
     )
 
 
-def _clash(first, second, output):
+def _clash(first, second, output, of_first):
     if os.path.realpath(first) == os.path.realpath(second):
         return UserError(f"{second}: is given twice")
+    case = ", as case makes no difference on many disks" * (output != of_first)
     return UserError(
-        f"{first} and {second}: both would be {output}; rename one, or give them "
+        f"{first} and {second}: both would be {output}{case}; rename one, or give them "
         "different folders"
     )
 

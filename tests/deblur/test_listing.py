@@ -15,7 +15,10 @@ def frames(folder):
 def here(tmp_path, monkeypatch):
     """A folder with videos, frames and what is neither, as the current one."""
     monkeypatch.chdir(tmp_path)
-    for name in ("clips/a10.mp4", "clips/a2.AVI", "clips/notes.txt", "b/a2.mkv", "x"):
+    for name in (
+        *("clips/a10.mp4", "clips/a2.AVI", "clips/notes.txt", "clips/._p.jpg"),
+        *("b/a2.mkv", "c/A10.MP4", "x"),
+    ):
         os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
         open(name, "w").close()
     frames(tmp_path / "clips" / "shots")
@@ -34,6 +37,13 @@ def outputs(*words, to="out"):
 def test_a_folder_without_frames_stands_for_the_videos_in_it(here):
     assert found("clips") == ["clips/a2.AVI", "clips/a10.mp4", "clips/shots"]
     assert found("clips/shots") == ["clips/shots"]
+
+
+def test_a_folder_of_videos_and_pictures_is_refused_not_guessed(here):
+    (here / "clips" / "cover.jpg").touch()
+    with pytest.raises(UserError, match=r"^clips: holds .*\(cover.jpg\); give 'clips/"):
+        found("clips")
+    assert found("clips/*.mp4") == ["clips/a10.mp4"]
 
 
 def test_globs_are_in_natural_order_and_names_go_before_globs(here):
@@ -77,6 +87,7 @@ def test_names_are_kept_and_what_cannot_be_written_is_matroska(here):
         (["clips", "b/*"], "out", UserError, "AVI and b/a2.mkv: both .* out/a2.mkv"),
         (["clips"], "clips/out", UserError, "clips/out: is in clips, which is an inp"),
         (["clips/shots"], "clips/shots/o", UserError, "is in clips/shots, which"),
+        (["clips/a10.mp4", "c/A10.MP4"], "out", UserError, "MP4, as case makes no dif"),
         (["clips/a10.mp4"], "clips", UsageError, "a10.mp4: is an input itself"),
     ],
 )
@@ -91,6 +102,7 @@ def test_the_folder_of_outputs_itself_is_left_out(here):
     frames(here / "out")
     assert found("*") == [
         "b/a2.mkv",
+        "c/A10.MP4",
         "clips/a2.AVI",
         "clips/a10.mp4",
         "clips/shots",
