@@ -206,7 +206,8 @@ def _deblur_many(inputs, folder, options):
 
     def say(video):
         if video.error:
-            to_stderr(f"failed: {printable(video.error)}")
+            named = "" if video.input in video.error else f"{video.input}: "
+            to_stderr(f"failed: {printable(named + video.error)}")
         elif not video.skipped:
             frames = counted(video.frames, "frame")
             print(f"{video.output}: {frames}, {video.seconds:.1f} s", flush=True)

@@ -392,3 +392,28 @@ def file_digest(path: str | os.PathLike) -> str:
     """Hexadecimal SHA-256 digest of a file, of any size."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: str | os.PathLike) -> int | None:
+    """Bytes of a file, or of the frames of a folder; None if there is none."""
+    state = state_of(path)
+    return state and state[0]
+
+
+def state_of(path: str | os.PathLike) -> tuple[int, ...] | None:
+    """What changes when a file or frames are written again; None if there is none."""
+    # Bytes and time (ns); of a folder the sums over its frames, and their number: its
+    # own time stays when one is written in place, and changes with a hidden file.
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        if not path.is_dir():
+            found = path.stat()
+            return found.st_size, found.st_mtime_ns
+        stats = [
+            file.stat()
+            for file in path.iterdir()
+            if file.suffix.lower() in FRAME_SUFFIXES and not file.name.startswith(".")
+        ]
+        times = sum(one.st_mtime_ns for one in stats) % 2**53  # exact in any JSON
+        return sum(one.st_size for one in stats), times, len(stats)
+    return None

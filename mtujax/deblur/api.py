@@ -17,7 +17,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mtujax.common.files import check_output, digest, named_after, naming, staged
+from mtujax.common.files import (
+    check_output,
+    digest,
+    named_after,
+    naming,
+    staged,
+    state_of,
+)
 from mtujax.common.threads import Ahead, Behind
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.output import Options, Target
@@ -100,8 +107,8 @@ def deblur_video(
         weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
         dtype: compute precision in place of the model's: "float32", "bfloat16" or
             "float16".
-        overwrite: replace an existing output, and without `resume` discard an
-            interrupted run.
+        overwrite: replace an existing output, and discard an interrupted run: with
+            `resume` only one of another input or other settings.
         resume: resume an interrupted run with the same input and settings.
         start: where to start, in seconds after the first frame; of a folder, the number
             of a frame, counted from 0.
@@ -206,11 +213,10 @@ def _network(weights, dtype):
 
 def _identity(source, options, network, segment_frames):
     """Collects what must be equal for parts of two runs to make one file."""
-    stat = source and source.stat()
     chosen = dataclasses.asdict(options)
     return {
         "input": source and source.name,
-        "input's size and time": stat and [stat.st_size, stat.st_mtime_ns],
+        "input's size and time": source and state_of(source),
         "weights": network_digest(network)[:16],
         "segment_frames": segment_frames,
         "mtujax": version("mtujax"),

@@ -1,7 +1,7 @@
 """Work spread over a Ray cluster: one process for each GPU, or for each few cores.
 
-Ray places the processes, carries what they are given, and tries work whose process or
-node died again elsewhere. Files are not carried: they are on a path that all share.
+Ray places the processes and carries what they are given; work whose process or node
+died is tried again elsewhere. Files are not carried: they are on a path that all share.
 """
 
 import contextlib
@@ -25,7 +25,8 @@ from mtujax.weights.files import load
 
 _CORES = 4  # of a process, where no GPU is
 _TRIES = 3  # of work whose process or node died
-_POLL = 1.0  # seconds between looks at the progress
+_POLL = 1.0  # seconds between reports of the progress
+_WAIT = 0.2  # seconds until the next look, well within `interrupts.GRACE`
 _REACHED = 5.0  # seconds in which a cluster must answer
 
 
@@ -140,10 +141,10 @@ def _need(ray):
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if any(node.get("GPU", 0) >= 1 for node in nodes):
         return {"num_gpus": 1, "num_cpus": 1}
-    cores = [int(node["CPU"]) for node in nodes if node.get("CPU", 0) >= 1]
+    cores = max((int(node.get("CPU", 0)) for node in nodes), default=0)
     if not cores:
         raise UserError("ray: this cluster has no GPU and no core; add a node")
-    return {"num_cpus": min(_CORES, *cores)}
+    return {"num_cpus": min(_CORES, cores)}
 
 
 def spread(
@@ -152,9 +153,11 @@ def spread(
     work: Callable,
     weights: Path | tuple[MTUNet, dict],
     progress: Callable[[int, None], None] | None,
+    again: Callable[[Hashable], Hashable],
 ) -> Iterator[tuple]:
     """Yields (task, result, None) as they come, or (task, None, why there is none)."""
-    # `work(task, network, progress)` is a function of a module.
+    # `work(task, network, progress)` is a function of a module; `again` makes of a task
+    # the one to try when its process or node has died.
     with _joined(address) as ray:
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
@@ -163,27 +166,33 @@ def spread(
         board = board.remote()
         # Tasks, not actors: those of an actor that is gone use up their tries before
         # the cluster knows it. A process stays for the next task, and keeps its GPU.
-        do = ray.remote(max_retries=_TRIES - 1, max_calls=0, **_need(ray))(_do)
+        do = ray.remote(max_retries=0, max_calls=0, **_need(ray))(_do)
         given = ray.put(_packed(weights)), board, version("mtujax")
-        left, shown = {do.remote(work, task, *given): task for task in tasks}, 0
+        left, shown = {do.remote(work, task, *given): (task, 1) for task in tasks}, 0
         while left:
             interrupts.check()
-            ready, _ = ray.wait(list(left), num_returns=1, timeout=_POLL)
+            ready, _ = ray.wait(list(left), num_returns=1, timeout=_WAIT)
             frames = ray.get(board.read.remote())
             if progress and frames > shown:
                 progress(shown := frames, None)
             for done in ready:
-                yield left.pop(done), *_result(ray, address, done)
+                task, tries = left.pop(done)
+                result, error = _result(ray, address, done)
+                if error is None or tries == _TRIES:
+                    yield task, result, error
+                else:
+                    left[do.remote(work, again(task), *given)] = task, tries + 1
 
 
 def _result(ray, address, done):
     try:
         return ray.get(done), None
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ImportError):
+        said = str(error.cause)
+        if isinstance(error.cause, ImportError) or "failed to import" in said:
+            what = said.strip().splitlines()[-1]  # after a traceback of that node
             raise UserError(
-                f"ray {address}: a node lacks a library ({error.cause}); install "
-                "mtujax there"
+                f"ray {address}: a node lacks a library ({what}); install mtujax there"
             ) from None
         raise error.cause from None
     except ray.exceptions.RayError as error:

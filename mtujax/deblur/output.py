@@ -37,6 +37,9 @@ from mtujax.video.side_streams import Extras
 from mtujax.video.writer import Part, VideoWriter, join
 
 _AGAIN = "--overwrite starts over"
+ENCODING = "codec", "crf", "preset", "pix_fmt"
+"""Options of video files alone."""
+
 _LEAST_TILE = 16  # cells; smaller tiles would be nothing but overlap
 
 
@@ -100,7 +103,7 @@ class Options:
         self.check_tile(MOTION_STRIDE)
 
     def _check_no_encoder(self, output):
-        for name in ("codec", "crf", "preset", "pix_fmt"):
+        for name in ENCODING:
             if (value := getattr(self, name)) is not None:
                 raise UsageError(
                     f"{name} {value}: {output} is no video file, and not encoded"
@@ -362,8 +365,7 @@ class Target:
                 self.notes.append(aspect)
             return FolderSink(folder)
         options, suffix = self._options, self._suffix
-        chosen = ("codec", "crf", "preset", "pix_fmt")
-        chosen = {name: getattr(options, name) for name in chosen}
+        chosen = {name: getattr(options, name) for name in ENCODING}
         encoding = self._encoding(suffix, info, **chosen)
         self.notes += encoding.notes
         if self._reader.kind == "folder":

@@ -7,7 +7,7 @@ later is this program's own work, and what is finished is noted as soon as it is
 import contextlib
 import dataclasses
 import json
-import os
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,8 @@ from pathlib import Path
 from mtujax.common.dataclass_json import check_same, read_json, write_json
 from mtujax.common.files import BUSY, one_at_a_time
 from mtujax.common.text import Column, Table, counted, markdown, printable
+from mtujax.deblur.resume import has_job
+from mtujax.errors import UserError
 
 _NAME = "report"
 
@@ -30,8 +32,11 @@ class VideoResult:
         notes: what is not as in the input, one sentence each.
         error: why it failed, in one line; None if it did not.
         seconds: wall time; None if it is not finished.
-        source: bytes and time (ns) of the input that it was made of.
-        bytes: of the finished output.
+        source: bytes and time (ns) of the input that it was made of, and of a folder
+            the number of frames (`files.state_of`).
+        bytes: of the output, or with an error of what an earlier run left there.
+        noted: when that was noted, in seconds since 1970: of entries of one output in
+            several reports, the latest counts.
         skipped: whether an earlier run had finished it; not in `report.json`.
     """
 
@@ -43,6 +48,7 @@ class VideoResult:
     seconds: float | None = None
     source: tuple[int, ...] | None = None
     bytes: int | None = None
+    noted: float | None = None
     skipped: bool = False
 
     @property
@@ -68,26 +74,27 @@ class Report:
         """Reads what there is; `part` is in the name of one of several reports."""
         self.path = folder / f"{_NAME}{part}.json"
         self._weights, self._options = weights, options
-        paths = [self.path, *sorted({*folder.glob(f"{_NAME}*.json")} - {self.path})]
-        remedy = "move it away to start over"
-        self._found = {
-            path: read_json(path, remedy, kind=_Content)
-            for path in paths
-            if path.exists()
-        }
+        others = {folder / f"{_NAME}.json", *folder.glob(f"{_NAME}-*-of-*.json")}
+        paths = [self.path, *sorted(others - {self.path})]
+        self._found = {path: found for path in paths if (found := _read(path))}
         self.videos = {}
 
     def earlier(self) -> dict[str, VideoResult]:
         """Videos that this report and others of the folder list, by name."""
-        # Its own last, and what is finished: it may have moved from one to another.
+        # Of several entries the latest, of equal ones its own.
         all_of = [v for path in reversed(self._found) for v in self._found[path].videos]
-        all_of.sort(key=lambda video: video.is_finished)
+        all_of.sort(key=lambda video: video.noted or 0)
         return {video.output: video for video in all_of}
 
     def check_settings(self) -> None:
         """Refuses to add to videos that were made with other settings."""
+        latest = self.earlier()
         for path, found in self._found.items():
-            if not any(video.is_finished for video in found.videos):
+            if not any(
+                (v.is_finished or has_job(path.parent / v.output))
+                and latest[v.output] is v
+                for v in found.videos
+            ):
                 continue
             check_same(
                 _settings(found.weights, found.options),
@@ -102,7 +109,15 @@ class Report:
         lock = self.path.with_name(f".{self.path.name}.lock")
         with one_at_a_time(lock, self.path, busy=BUSY):
             try:
-                self.videos = self._of_other_inputs() | videos
+                if _read(self.path) != self._found.get(self.path):
+                    raise UserError(
+                        f"{self.path}: another process has just written it; give the "
+                        "same command again"
+                    )
+                self.videos = self._of_other_inputs() | {
+                    name: _noted(video) if video.noted is None else video
+                    for name, video in videos.items()
+                }
                 self._write()
                 yield
             finally:
@@ -110,7 +125,9 @@ class Report:
 
     def add(self, video: VideoResult) -> None:
         """Notes what became of a listed video."""
-        self.videos[video.output] = video
+        if video.error is not None:  # what was there is still this program's
+            video = dataclasses.replace(video, bytes=self.videos[video.output].bytes)
+        self.videos[video.output] = _noted(video)
         self._write()
 
     def _of_other_inputs(self):
@@ -132,23 +149,19 @@ class Report:
         write_json(self.path, values)
 
 
+def _read(path):
+    """What a report says; None if there is none."""
+    remedy = "move it away to start over"
+    return read_json(path, remedy, kind=_Content) if path.exists() else None
+
+
+def _noted(video):
+    return dataclasses.replace(video, noted=round(time.time(), 3))
+
+
 def _settings(weights, options):
     """What all videos of a report have in common, as JSON gives it back."""
     return json.loads(json.dumps({"weights": weights.get("sha256"), **options}))
-
-
-def size_of(path: str | os.PathLike) -> int | None:
-    """Bytes of a file, or of the files of a folder; None if there is none."""
-    path = Path(path)
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.iterdir())
-    return path.stat().st_size if path.exists() else None
-
-
-def state_of(source: str | os.PathLike) -> tuple[int, int]:
-    """What changes when an input is written again: its bytes, its time (ns)."""
-    stat = os.stat(source)
-    return stat.st_size, stat.st_mtime_ns
 
 
 def as_table(videos: tuple[VideoResult, ...]) -> str:

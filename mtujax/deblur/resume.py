@@ -211,12 +211,19 @@ class Job(contextlib.AbstractContextManager):
             self._discard()
             self._store()
             return
-        check_same(
-            content.settings,
-            self._settings,
-            f"{self.folder.name}: was started with other settings",
-            "give the same, or --overwrite to start over",
-        )
+        try:
+            check_same(
+                content.settings,
+                self._settings,
+                f"{self.folder.name}: was started with other settings",
+                "give the same, or --overwrite to start over",
+            )
+        except UserError:
+            if not start_over:
+                raise
+            self._discard()
+            self._store()
+            return
         self.segments = list(content.segments)
         if content.publication is not None:
             self._publish(content.publication)

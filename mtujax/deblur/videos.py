@@ -15,22 +15,22 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mtujax.common import interrupts
-from mtujax.common.files import file_digest, make_folder
+from mtujax.common.files import file_digest, make_folder, size_of, state_of
 from mtujax.common.text import listed
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur.api import SEGMENT_FRAMES, deblur_video, network_digest
 from mtujax.deblur.cluster import check_address, spread
 from mtujax.deblur.listing import find_inputs, name_outputs, shard_of
-from mtujax.deblur.output import Options
-from mtujax.deblur.report import Report, VideoResult, size_of, state_of
+from mtujax.deblur.output import ENCODING, Options
+from mtujax.deblur.report import Report, VideoResult
 from mtujax.deblur.resume import has_job
 from mtujax.errors import UserError, check_least, notes_of, reason
 from mtujax.model.network import MTUNet
 from mtujax.video.inputs import output_kind
 from mtujax.weights.files import describe, load, locate
 
+# Not EFBIG, which `files.FULL` has too: a smaller video may be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_ENCODING = dict.fromkeys(("codec", "crf", "preset", "pix_fmt"))
 
 
 def deblur_videos(
@@ -95,8 +95,8 @@ def deblur_videos(
         segment_frames: frames per segment; work can be resumed at segment boundaries.
         progress: called after each frame with the number restored, of all videos
             together, and None.
-        on_start: called once, when nothing has been refused, with the numbers of videos
-            to make and of all.
+        on_start: called once, when no input or output has been refused, with the
+            numbers of videos to make and of all.
         on_video: called with the result of each video, those that are skipped too.
         on_note: called at once with each note, with the name of the video before it.
 
@@ -115,7 +115,7 @@ def deblur_videos(
     """
     given = locals()
     names = {f.name for f in dataclasses.fields(Options)} & given.keys()
-    chosen = {name: given[name] for name in sorted(names)}
+    chosen = {name: _plain(given[name]) for name in sorted(names)}
     check_least(1, segment_frames=segment_frames)
     if ray is not None:
         check_address(ray)
@@ -131,12 +131,6 @@ def deblur_videos(
     if resume or not overwrite:
         report.check_settings()
     videos, known, todo = _planned(tasks, report.earlier())
-    if todo:
-        make_folder(folder, "choose another for the outputs")
-        make = _restored if ray is None else functools.partial(_spread, ray)
-        results = make(todo, weights, progress, on_note)
-    if on_start:
-        on_start(len(todo), len(tasks))
     done = {}
 
     def add(video):
@@ -146,13 +140,21 @@ def deblur_videos(
         if on_video:
             on_video(done[video.output])
 
-    for video in known.values():
-        add(video)
-    if todo:
-        with report.writing(videos), contextlib.closing(results):
-            for video in results:
-                report.add(video)
-                add(video)
+    with contextlib.ExitStack() as stack:
+        if todo:
+            make_folder(folder, "choose another for the outputs")
+            make = _restored if ray is None else functools.partial(_spread, ray)
+            results = make(todo, weights, progress, on_note)
+            stack.enter_context(_saying(done, len(tasks)))
+            stack.enter_context(report.writing(videos))
+            stack.enter_context(contextlib.closing(results))
+        if on_start:
+            on_start(len(todo), len(tasks))
+        for video in known.values():
+            add(video)
+        for video in results if todo else ():
+            report.add(video)
+            add(video)
     return tuple(done[task.key] for task in tasks)
 
 
@@ -170,10 +172,9 @@ class Task:
     @classmethod
     def of(cls, input: str, output: str, options: Options, *how) -> "Task":
         """A task whose options are checked, without those of other kinds of output."""
-        kind = output_kind(output)
-        if kind != "file":
-            options = dataclasses.replace(options, **_ENCODING)
-        options.check(input, output, kind)
+        options.check(input, output, "file")  # also what this output does not need
+        if output_kind(output) != "file":
+            options = dataclasses.replace(options, **dict.fromkeys(ENCODING))
         return cls(input, output, options, *how)
 
     @property
@@ -185,6 +186,11 @@ class Task:
     def key(self) -> str:
         """Name of the output in its folder."""
         return os.path.basename(self.output.rstrip("/"))
+
+
+def _plain(value):
+    """A number as the command line has it: 20 and 20.0 are one setting."""
+    return float(value) if isinstance(value, int) else value
 
 
 def _described(weights):
@@ -201,15 +207,20 @@ def _planned(tasks, earlier):
     videos, known, todo, taken, left = {}, {}, [], [], []
     for task in tasks:
         before, there = earlier.get(task.key), _is_taken(task.output)
-        source = state_of(task.input)
-        video = VideoResult(task.input, task.key, source=source)
-        ours = task.resume and before is not None and before.error is None
+        source, size = state_of(task.input), size_of(task.output)
+        video = VideoResult(task.input, task.key, source=source, bytes=size)
+        listed_before = task.resume and before is not None
+        # What is there after a failure is this program's if it was before.
+        ours = listed_before and (
+            before.error is None or (there and before.bytes == size)
+        )
         if ours and before.is_finished and there:
-            if before.source == source and before.bytes == size_of(task.output):
+            same = source in (None, before.source)
+            if same and before.bytes == size:
                 videos[task.key] = dataclasses.replace(before, input=task.input)
                 known[task.key] = dataclasses.replace(videos[task.key], skipped=True)
                 continue
-            if before.source != source and not task.overwrite:
+            if not same and not task.overwrite:
                 error = (
                     f"{task.input}: has changed since {task.output} was made of it; "
                     "--overwrite makes it again"
@@ -217,6 +228,14 @@ def _planned(tasks, earlier):
                 videos[task.key] = before  # as which it stays in the report
                 known[task.key] = dataclasses.replace(video, error=error)
                 continue
+        elif listed_before and there and not (ours or task.overwrite):
+            error = (
+                f"{task.output}: is there, though {task.input} failed when it was last "
+                "tried; --overwrite replaces it"
+            )
+            videos[task.key] = before
+            known[task.key] = dataclasses.replace(video, error=error)
+            continue
         if not (task.overwrite or ours):
             taken += [task.output] * there
             left += [task.output] * (has_job(task.output) and not task.resume)
@@ -248,7 +267,7 @@ def _is_taken(output):
 
 
 def _restored(tasks, weights, progress, on_note):
-    """Yields the result of each task; an interruption says how far it was."""
+    """Yields the result of each task."""
     network = weights if isinstance(weights, tuple) else load(weights)
     frames = itertools.count(1)
 
@@ -256,10 +275,9 @@ def _restored(tasks, weights, progress, on_note):
         if progress:
             progress(next(frames), None)
 
-    for number, task in enumerate(tasks):
-        with _saying(number, tasks):
-            interrupts.check()
-            yield restore(task, network, count, on_note)
+    for task in tasks:
+        interrupts.check()
+        yield restore(task, network, count, on_note)
 
 
 def _spread(address, tasks, weights, progress, on_note):
@@ -267,31 +285,33 @@ def _spread(address, tasks, weights, progress, on_note):
     given = {}  # by the task whose paths mean the same in any folder
     for task in tasks:
         output = os.path.join(os.path.abspath(task.output), *[""] * task.is_folder)
-        # Tried again, a video whose process died right after it was made is there.
         away = {"input": os.path.abspath(task.input), "output": output}
-        given[dataclasses.replace(task, **away, overwrite=True)] = task
+        given[dataclasses.replace(task, **away)] = task
     weights = weights if isinstance(weights, tuple) else locate(weights)
-    results = spread(address, given, restore, weights, progress)
+    results = spread(address, given, restore, weights, progress, _again)
     with contextlib.closing(results):
-        for number in range(len(tasks)):
-            with _saying(number, tasks):
-                task, video, error = next(results)
-                task = given[task]
-                if video is None:
-                    video = VideoResult(task.input, task.key, error=error)
-                for note in video.notes if on_note else ():
-                    on_note(f"{task.input}: {note}")
-                yield dataclasses.replace(video, input=task.input)
+        for task, video, error in results:
+            task = given[task]
+            if video is None:
+                video = VideoResult(task.input, task.key, error=error)
+            for note in video.notes if on_note else ():
+                on_note(f"{task.input}: {note}")
+            yield dataclasses.replace(video, input=task.input)
+
+
+def _again(task):
+    """A task whose process died: what that had finished of it is its own."""
+    return dataclasses.replace(task, overwrite=True, resume=True)
 
 
 @contextlib.contextmanager
-def _saying(number, tasks):
-    """Adds to what ends the work how many tasks are done."""
+def _saying(done, count):
+    """Adds to what ends the work how many videos are finished."""
     try:
         yield
     except (OSError, KeyboardInterrupt, interrupts.Interrupted) as error:
-        said = f"{number} of {len(tasks)} videos are finished"
-        error.add_note(f"{said}; --resume continues")
+        finished = sum(video.error is None for video in done.values())
+        error.add_note(f"{finished} of {count} videos are finished; --resume continues")
         raise
 
 

@@ -10,6 +10,7 @@ from killing import tree
 from media_clip import scene
 
 from mtujax import deblur_videos
+from mtujax.deblur.cluster import _result
 from mtujax.errors import UsageError, UserError
 
 
@@ -71,6 +72,27 @@ def test_a_cluster_of_another_version_is_named_with_what_to_install(
 def test_what_is_no_address_is_bad_use(sets, tiny, address):
     with pytest.raises(UsageError, match="give HOST:PORT of a cluster, auto or local"):
         deblur_videos(sets, sets.parent / "out", weights=tiny, ray=address)
+
+
+def test_a_node_without_a_library_is_one_line():
+    class TaskError(Exception):
+        cause = RuntimeError(
+            "The remote function failed to import on the worker. This may be because\n"
+            "Traceback (most recent call last):\n"
+            "ModuleNotFoundError: No module named 'mtujax'\n"
+        )
+
+    def get(_):
+        raise TaskError
+
+    kinds = types.SimpleNamespace(RayTaskError=TaskError, RayError=TaskError)
+    ray = types.SimpleNamespace(get=get, exceptions=kinds)
+    with pytest.raises(UserError) as caught:
+        _result(ray, "auto", None)
+    assert str(caught.value) == (
+        "ray auto: a node lacks a library (ModuleNotFoundError: No module named "
+        "'mtujax'); install mtujax there"
+    )
 
 
 @pytest.fixture

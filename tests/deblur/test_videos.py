@@ -15,6 +15,7 @@ from killing import tree
 import mtujax.deblur.videos as videos
 from mtujax import deblur_videos
 from mtujax.deblur.api import deblur_video
+from mtujax.deblur.output import Options
 from mtujax.errors import UsageError, UserError
 
 
@@ -142,7 +143,9 @@ def test_what_is_not_whole_is_made_again_and_what_failed_is_tried_again(
 def test_a_changed_input_is_named_each_time_and_its_output_stays(tmp_path, sets, tiny):
     out = tmp_path / "out"
     deblur_videos(sets, out, weights=tiny)
-    os.utime(sets / "b", ns=(1, 1))
+    os.utime(sets / "b" / "f2.png", ns=(1, 1))  # written in place
+    for folder in (sets / "a", out / "a"):
+        (folder / ".DS_Store").touch()
     for _ in range(2):
         found = deblur_videos(sets, out, weights=tiny, resume=True)
         assert "b: has changed since" in found[1].error
@@ -150,6 +153,45 @@ def test_a_changed_input_is_named_each_time_and_its_output_stays(tmp_path, sets,
     found = deblur_videos(sets, out, weights=tiny, resume=True, overwrite=True)
     assert [video.skipped for video in found] == [True, False, True]
     assert not any(video.error for video in found)
+
+
+def test_an_input_that_is_gone_stops_no_other(tmp_path, sets, tiny):
+    (sets / "d.mp4").symlink_to("nowhere.mp4")
+    found = deblur_videos(sets, tmp_path / "out", weights=tiny)
+    assert [video.frames for video in found] == [4, 4, 4, None]
+    assert found[3].error == f"{sets}/d.mp4: no such file or folder"
+
+
+def test_what_cannot_be_replaced_fails_alone_and_is_still_known(tmp_path, sets, tiny):
+    out = tmp_path / "out"
+    deblur_videos(sets, out, weights=tiny)
+    (out / "b" / "f1.png").unlink()  # so that it is made again
+    (notes := out / "b" / "notes").touch()
+    for _ in range(2):
+        found = deblur_videos(sets, out, weights=tiny, resume=True)
+        assert "b: not replaced, as it holds more than frames" in found[1].error
+    notes.unlink()
+    found = deblur_videos(sets, out, weights=tiny, resume=True)
+    assert [video.frames for video in found] == [4, 4, 4]
+
+
+def test_what_appears_after_a_failure_is_kept_and_named_alone(tmp_path, sets, tiny):
+    (sets / "d.mp4").write_bytes(b"no video")
+    out = tmp_path / "out"
+    deblur_videos([sets / "d.mp4", sets / "a"], out, weights=tiny)
+    (out / "d.mp4").write_bytes(b"of somebody else")
+    found = deblur_videos([sets / "d.mp4", sets / "a"], out, weights=tiny, resume=True)
+    assert "d.mp4: is there, though" in found[0].error and found[1].skipped
+    assert (out / "d.mp4").read_bytes() == b"of somebody else"
+
+
+def test_numbers_are_compared_as_such_and_checked_for_every_output(sets, tiny):
+    out = sets.parent / "out"
+    deblur_videos(sets / "a", out, weights=tiny, crf=20)
+    (video,) = deblur_videos(sets / "a", out, weights=tiny, crf=20.0, resume=True)
+    assert video.skipped
+    with pytest.raises(UsageError, match="crf 99"):
+        deblur_videos(sets / "a", out, weights=tiny, crf=99, codec="h264", resume=True)
 
 
 def test_other_settings_and_outputs_of_others_are_refused(tmp_path, sets, tiny):
@@ -198,6 +240,8 @@ def test_an_interruption_keeps_what_is_finished_and_resumes_the_rest(
     notes = " ".join(caught.value.__notes__)
     assert "2 finished frames are kept in b.part" in notes
     assert "1 of 3 videos are finished; --resume continues" in notes
+    with pytest.raises(UserError, match="scene_threshold: 0.4 there"):
+        deblur_videos([sets / "b"], out, weights=tiny, scene_threshold=0.1, resume=True)
     assert set(os.listdir(out)) == {"a", "b.part", "report.json"}
     with pytest.raises(UserError, match="--resume continues"):
         deblur_videos(sets, out, weights=tiny, segment_frames=2)
@@ -208,6 +252,26 @@ def test_an_interruption_keeps_what_is_finished_and_resumes_the_rest(
     deblur_videos(sets, whole, weights=tiny)
     for name in "abc":
         assert tree(out / name) == tree(whole / name)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_video_whose_process_died_goes_on_from_its_segments(
+    tmp_path, sets, tiny, changed
+):
+    def die(done, _):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    options = Options()
+    task = videos.Task(f"{sets}/a", f"{tmp_path}/a/", options, True, False, 2)
+    with pytest.raises(KeyboardInterrupt):
+        videos.restore(task, tiny, die)
+    if changed:
+        os.utime(sets / "a" / "f0.png", ns=(1, 1))
+    video = videos.restore(videos._again(task), tiny, lambda *_: None)
+    assert video.error is None and video.frames == 4
+    said = "starts over" if changed else "resumes after 2 frames"
+    assert any(said in note for note in video.notes)
 
 
 def test_a_full_disk_stops_the_rest_and_loses_nothing(
@@ -254,6 +318,26 @@ def test_shards_share_a_folder_and_the_whole_skips_what_they_made(tmp_path, sets
     found = deblur_videos(sets, out, weights=tiny, resume=True)
     assert all(video.skipped for video in found)
     assert deblur_videos(sets, out, weights=tiny, shard="4/4", resume=True) == ()
+
+
+def test_of_several_reports_the_latest_entry_counts(tmp_path, sets, tiny):
+    model, params = tiny
+    other = model, jax.tree.map(lambda leaf: leaf + 1, params)
+    out = tmp_path / "out"
+    for shard in ("1/2", "2/2"):
+        deblur_videos(sets, out, weights=tiny, shard=shard)
+    (out / "report_final.json").write_text("the user's own")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        deblur_videos(sets, out, weights=other, overwrite=True, on_video=interrupt)
+    assert caught.value.__notes__ == ["1 of 3 videos are finished; --resume continues"]
+    found = deblur_videos(sets, out, weights=other, resume=True)
+    assert [video.skipped for video in found] == [True, False, False]
+    with pytest.raises(UserError, match="report.json: its videos were made with other"):
+        deblur_videos(sets, out, weights=tiny, shard="1/2", resume=True)
 
 
 def test_two_commands_do_not_write_one_report(tmp_path, sets, tiny):

@@ -1,6 +1,7 @@
 """A folder of mixed videos by one command, through the real process."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,8 @@ def test_mixed_videos_come_out_right_also_after_two_kills(
         process.communicate()
     process = start(tmp_path, "--to", "killed", "--resume", *words)
     out, error = process.communicate()
-    assert process.returncode == 1 and ", 0 done" not in out
+    # Of the 11 names seen, one may be of a job, and one not be noted yet.
+    assert process.returncode == 1
+    assert int(re.search(r", (\d+) done", out)[1]) >= 9
     assert videos(killed) == whole
     assert sorted(os.listdir(killed)) == sorted([*whole, "report.json"])
