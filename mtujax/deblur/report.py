@@ -73,6 +73,7 @@ class Report:
     def __init__(self, folder: Path, weights: dict, options: dict, part: str = ""):
         """Reads what there is; `part` is in the name of one of several reports."""
         self.path = folder / f"{_NAME}{part}.json"
+        self.lock = self.path.with_name(f".{self.path.name}.lock")
         self._weights, self._options = weights, options
         others = {folder / f"{_NAME}.json", *folder.glob(f"{_NAME}-*-of-*.json")}
         paths = [self.path, *sorted(others - {self.path})]
@@ -106,8 +107,7 @@ class Report:
     @contextlib.contextmanager
     def writing(self, videos: dict[str, VideoResult]) -> Iterator[None]:
         """Lists videos, in a block in which no other process writes this report."""
-        lock = self.path.with_name(f".{self.path.name}.lock")
-        with one_at_a_time(lock, self.path, busy=BUSY):
+        with one_at_a_time(self.lock, self.path, busy=BUSY):
             try:
                 if _read(self.path) != self._found.get(self.path):
                     raise UserError(
@@ -121,7 +121,7 @@ class Report:
                 self._write()
                 yield
             finally:
-                lock.unlink(missing_ok=True)
+                self.lock.unlink(missing_ok=True)
 
     def add(self, video: VideoResult) -> None:
         """Notes what became of a listed video."""

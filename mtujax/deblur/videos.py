@@ -140,19 +140,23 @@ def deblur_videos(
         if on_video:
             on_video(done[video.output])
 
+    results = ()
     with contextlib.ExitStack() as stack:
         if todo:
             make_folder(folder, "choose another for the outputs")
             make = _restored if ray is None else functools.partial(_spread, ray)
             results = make(todo, weights, progress, on_note)
             stack.enter_context(_saying(done, len(tasks)))
+        # A process that was killed as it wrote the last entry left files behind.
+        if todo or report.lock.exists():
             stack.enter_context(report.writing(videos))
+        if todo:
             stack.enter_context(contextlib.closing(results))
         if on_start:
             on_start(len(todo), len(tasks))
         for video in known.values():
             add(video)
-        for video in results if todo else ():
+        for video in results:
             report.add(video)
             add(video)
     return tuple(done[task.key] for task in tasks)
