@@ -13,8 +13,8 @@ from needs import step_bytes
 from networks import TINY, apply, lively_params, slow
 from restoring import restored_by
 
-from mtujax import deploy as stablehlo
 from mtujax.config import ModelConfig
+from mtujax.deploy import stablehlo
 from mtujax.deploy.stablehlo import export_step
 from mtujax.model import tiling as tiles
 from mtujax.model.clip import restore_clip
