@@ -285,7 +285,7 @@ def run_export(args):
 
 
 def run(words, log, seconds, regularly=None, **environment):
-    """Exit status of a process, which may be told to end, and whether it was."""
+    """Exit status of a process, which may be asked to end, and whether it was."""
     # Set to nothing, the flags are not chosen by tests/conftest.py: compiled as usual.
     environment = {"XLA_FLAGS": ""} | os.environ | environment
     with (

@@ -10,7 +10,7 @@ import typer
 import mtujax
 from mtujax import deblur as deblurring, video
 from mtujax.cli.entry import Weights, on_out_of_memory, to_stderr
-from mtujax.common.files import FRAME_SUFFIXES
+from mtujax.common.files import is_frame_name
 from mtujax.common.progress import FrameProgress
 from mtujax.common.text import counted, printable
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
@@ -19,9 +19,7 @@ from mtujax.errors import UsageError, UserError
 
 def _has_frames(name: str) -> bool:
     """Whether a name is that of a folder of frames."""
-    if not os.path.isdir(name):
-        return False
-    return any(name.lower().endswith(FRAME_SUFFIXES) for name in os.listdir(name))
+    return os.path.isdir(name) and any(map(is_frame_name, os.listdir(name)))
 
 
 def seconds(option: str, text: str | None, source: str = "") -> float | None:

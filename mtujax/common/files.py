@@ -105,6 +105,11 @@ def check_only(folder: Path, ours: Callable[[Path], bool], what: str) -> None:
             )
 
 
+def is_frame_name(name: str) -> bool:
+    """Whether a folder's frames may have this name: PNG or JPEG, and not hidden."""
+    return name.lower().endswith(FRAME_SUFFIXES) and not name.startswith(".")
+
+
 def check_frames_only(folder: Path) -> None:
     """Refuses to replace a folder if it holds more than PNG and JPEG files."""
     check_only(
@@ -229,6 +234,15 @@ def naming(output: Path, temporary: Path) -> Iterator[None]:
         if str(temporary) in str(error.filename) or error.errno in FULL:
             raise OSError(error.errno, error.strerror, str(output)) from error
         raise
+
+
+@contextlib.contextmanager
+def unwritable_named(path: Path) -> Iterator[None]:
+    """Makes an OSError of the block a UserError that says what cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def discard(folder: Path) -> None:
@@ -409,11 +423,7 @@ def state_of(path: str | os.PathLike) -> tuple[int, ...] | None:
         if not path.is_dir():
             found = path.stat()
             return found.st_size, found.st_mtime_ns
-        stats = [
-            file.stat()
-            for file in path.iterdir()
-            if file.suffix.lower() in FRAME_SUFFIXES and not file.name.startswith(".")
-        ]
+        stats = [file.stat() for file in path.iterdir() if is_frame_name(file.name)]
         times = sum(one.st_mtime_ns for one in stats) % 2**53  # exact in any JSON
         return sum(one.st_size for one in stats), times, len(stats)
     return None

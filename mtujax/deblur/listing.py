@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mtujax.common.files import FRAME_SUFFIXES, natural_key
+from mtujax.common.files import is_frame_name, natural_key
 from mtujax.common.text import printable
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CONTAINERS
@@ -90,7 +90,7 @@ def _within(name, output):
 def _is_frames(folder):
     """Whether a folder holds frames; UserError if videos are next to them."""
     names = [name for name in os.listdir(folder) if not name.startswith(".")]
-    frames = [name for name in names if _suffix(name) in FRAME_SUFFIXES]
+    frames = [name for name in names if is_frame_name(name)]
     videos = [name for name in names if _suffix(name) in _VIDEOS]
     if frames and videos:
         several = os.path.join(folder, f"*{_suffix(videos[0])}")

@@ -13,7 +13,12 @@ import jax
 import numpy as np
 import onnx
 
-from mtujax.common.files import check_free, check_place, whole_output
+from mtujax.common.files import (
+    check_free,
+    check_place,
+    unwritable_named,
+    whole_output,
+)
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.deploy.onnx_graph import Graph
 from mtujax.deploy.onnx_network import Step
@@ -52,12 +57,10 @@ def write_onnx(
     check_place(output, folder=False)
     check_free(output, folder=False, overwrite=overwrite)
     step = make_onnx(model, params, size=size, opset=opset, about=about)
-    try:
-        onnx.checker.check_model(step, full_check=True)
+    onnx.checker.check_model(step, full_check=True)
+    with unwritable_named(output):
         with whole_output(output, folder=False, overwrite=overwrite) as part:
             part.write_bytes(step.SerializeToString())
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror})") from error
     return step
 
 

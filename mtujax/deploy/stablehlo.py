@@ -13,9 +13,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from mtujax.common.files import check_free, check_only, check_place, whole_output
+from mtujax.common.files import (
+    check_free,
+    check_only,
+    check_place,
+    unwritable_named,
+    whole_output,
+)
 from mtujax.config import ModelConfig
-from mtujax.errors import UsageError, UserError, extra
+from mtujax.errors import UsageError, extra
 from mtujax.model.inference import inference_form, matrix_multiple
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.motion_samples import PYRAMID_SIDE
@@ -63,12 +69,10 @@ def write_step(
         MODULE: exported.mlir_module_serialized,
         MANIFEST: _manifest(model.config, about or {}),
     }
-    try:
+    with unwritable_named(output):
         with whole_output(output, folder=True, overwrite=overwrite) as folder:
             for name, content in contents.items():
                 (folder / name).write_bytes(content)
-    except OSError as error:
-        raise UserError(f"{output}: cannot be written ({error.strerror})") from error
     return [output / name for name in contents]
 
 

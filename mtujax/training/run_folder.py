@@ -28,7 +28,13 @@ import safetensors.numpy
 
 from mtujax import parallel
 from mtujax.common.dataclass_json import parse_json, read_json
-from mtujax.common.files import check_free, check_place, one_at_a_time, whole_output
+from mtujax.common.files import (
+    check_free,
+    check_place,
+    one_at_a_time,
+    unwritable_named,
+    whole_output,
+)
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params
 from mtujax.training.checkpoint_store import (
@@ -87,14 +93,12 @@ class RunFolder:
             return
         text = json.dumps(config, indent=2) + "\n"
         path = self._config
-        try:
+        with unwritable_named(path):
             if self.remote:  # object stores show no half objects
                 path.write_text(text)
                 return
             with whole_output(path, folder=False) as part:
                 part.write_text(text, "utf-8")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
     @property
     def _config(self):
@@ -180,11 +184,9 @@ def write_state(
     arrays = {n: np.asarray(x, order="C") for n, x in arrays_of(state).items()}
     header = {STATE: json.dumps(describe(arrays, extra=extra))}
     data = safetensors.numpy.save(arrays, header)
-    try:
+    with unwritable_named(path):
         with whole_output(path, folder=False, overwrite=overwrite) as part:
             part.write_bytes(data)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def read_state(path: str | os.PathLike, like: TrainState) -> tuple[TrainState, dict]:

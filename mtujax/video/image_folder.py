@@ -15,7 +15,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mtujax.common.files import FRAME_SUFFIXES, irregular, natural_key
+from mtujax.common.files import irregular, is_frame_name, natural_key
 from mtujax.common.text import listed
 from mtujax.errors import UserError
 from mtujax.video.image_files import (
@@ -67,12 +67,9 @@ class FolderReader(contextlib.AbstractContextManager):
         Raises:
             UserError: if it holds no frame, or a frame differs from the first in size.
         """
-        names = [p.name for p in path.iterdir() if not p.name.startswith(".")]
         self._path, self.name, self._damaged = path, str(path), {}
-        self._names = sorted(
-            (n for n in names if Path(n).suffix.lower() in FRAME_SUFFIXES),
-            key=natural_key,
-        )
+        names = [p.name for p in path.iterdir() if not p.name.startswith(".")]
+        self._names = sorted(filter(is_frame_name, names), key=natural_key)
         for file in map(path.joinpath, self._names):
             if not file.is_file():  # as a pipe, for which opening it would wait
                 what = irregular(file) or "folder or a link to no file"

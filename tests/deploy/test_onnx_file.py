@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from moving import panned
-from networks import SMALLEST, TINY, apply, lively_params, slow
+from networks import SMALLEST, STEERED, TINY, apply, lively_params, slow
 
 from mtujax.cli.app import main
 from mtujax.config import PAPER_TEXT
@@ -22,18 +22,12 @@ runtime = pytest.importorskip("onnxruntime")
 from mtujax.deploy import onnx_file  # noqa: E402
 
 LARGER = dataclasses.replace(TINY, search_radius=10)
-STEERED = dataclasses.replace(
-    SMALLEST,
-    patch=2,
-    activation="leaky",
-    first_kernel=3,
-    motion_samples=2,
-    exposure_spectrum=True,
-    last_unit_reads_warped=True,
+SAMPLES = dataclasses.replace(
+    SMALLEST, **STEERED, exposure_spectrum=True, last_unit_reads_warped=True
 )
 NETWORKS = {
     "as released": LARGER,
-    "samples along the motion": STEERED,
+    "samples along the motion": SAMPLES,
     "of the paper": dataclasses.replace(PAPER_TEXT, channels=4, num_blocks=1),
     "every unit matches": dataclasses.replace(
         TINY, matching_units=(0, 1), last_unit_reads_warped=True
@@ -45,9 +39,9 @@ NETWORKS = {
         SMALLEST, motion_compensation=False, patch=4, residual_learning=False
     ),
     "causal, wide patches": dataclasses.replace(
-        STEERED, patch=8, lookback=1, lookahead=0, exposure_spectrum=False
+        SAMPLES, patch=8, lookback=1, lookahead=0, exposure_spectrum=False
     ),
-    "samples without patches": dataclasses.replace(STEERED, patch=1),
+    "samples without patches": dataclasses.replace(SAMPLES, patch=1),
 }
 QUICK = "as released", "samples along the motion"
 

@@ -14,6 +14,9 @@ TINY = ModelConfig(num_units=2, channels=8, num_blocks=1, search_radius=3)
 # Compiles in a second: for tests of all that stands around the network.
 SMALLEST = ModelConfig(num_units=1, channels=4, num_blocks=0, search_radius=1)
 
+# Fields of a network on patches that samples along the motion, as `fast` does.
+STEERED = dict(patch=2, activation="leaky", first_kernel=3, motion_samples=2)
+
 
 def slow(*values):
     """A case for `make test-slow` only, of a test whose other cases are quick."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from moving import decibels, panned, worst_block
 from needs import step_bytes
-from networks import TINY, apply, lively_params, slow
+from networks import STEERED, TINY, apply, lively_params, slow
 from restoring import restored_by
 
 from mtujax.config import ModelConfig
@@ -27,13 +27,7 @@ from mtujax.ops.blur import Blur
 from mtujax.ops.motion_samples import PYRAMID_SIDE
 from mtujax.weights.files import load, save_weights
 
-FORM = dataclasses.replace(
-    TINY,
-    patch=2,
-    activation="leaky",
-    first_kernel=3,
-    motion_samples=2,
-)
+FORM = dataclasses.replace(TINY, **STEERED)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Dead channels: counted by layer, logged, and drawn anew."""
+"""Dead channels: counted by layer, logged, and redrawn."""
 
 import dataclasses
 import json
@@ -146,7 +146,7 @@ def test_the_same_training_kills_most_of_a_network_of_relus():
     assert worst_share(trained(SMALLEST, 300)) > 0.8
 
 
-# Drawn anew.
+# Redrawn.
 
 KILLED = {
     "structure": [1, 2],
@@ -168,7 +168,7 @@ def killed(frames):
     return model, state, dead_masks(model, state.ema, [frames])
 
 
-def test_what_is_dead_is_drawn_anew_and_nothing_else_changes(killed, frames):
+def test_what_is_dead_is_redrawn_and_nothing_else_changes(killed, frames):
     model, state, before = killed
     after = revived(state, before, (3, 0))
     jax.tree.map(np.testing.assert_array_equal, after.params, after.ema)
@@ -198,7 +198,7 @@ def test_what_is_dead_is_drawn_anew_and_nothing_else_changes(killed, frames):
     assert sum(n for n, _ in left.values()) < 0.3 * sum(n for n, _ in lost.values())
 
 
-def test_frames_hardly_change_when_dead_channels_are_drawn_anew(killed, frames):
+def test_frames_hardly_change_when_dead_channels_are_redrawn(killed, frames):
     model, state, dead = killed
     after = revived(state, dead, (3, 0))
     clip = to_unit_range(frames)[None]

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from networks import SMALLEST, slow
+from networks import SMALLEST, STEERED, slow
 from sharing import CONFIGS, make_batch, trained
 from stepping import train_step
 
@@ -17,13 +17,7 @@ from mtujax.training.run import first_params
 from mtujax.training.step import make_step
 from mtujax.weights.files import save_weights
 
-CONFIG = dataclasses.replace(
-    SMALLEST,
-    patch=2,
-    activation="leaky",
-    first_kernel=3,
-    motion_samples=2,
-)
+CONFIG = dataclasses.replace(SMALLEST, **STEERED)
 MODEL = MTUNet(CONFIG)
 
 
