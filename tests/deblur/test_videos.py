@@ -22,7 +22,7 @@ from mtujax.errors import UsageError, UserError
 def write_folder(path, count, size=(24, 32)):
     path.mkdir()
     for i in range(count):
-        image = np.full((*size, 3), 40 * i + 9, np.uint8)
+        image = np.full((*size, 3), 25 * i + 9, np.uint8)
         cv2.imwrite(str(path / f"f{i}.png"), image)
     return path
 
@@ -229,25 +229,27 @@ def test_more_videos_of_the_same_settings_join_the_report(tmp_path, sets, tiny):
 def test_an_interruption_keeps_what_is_finished_and_resumes_the_rest(
     tmp_path, sets, tiny
 ):
-    out = tmp_path / "out"
+    out, segments = tmp_path / "out", {"segment_frames": 5}
+    shutil.rmtree(sets / "b")
+    write_folder(sets / "b", 10)
 
     def interrupt(done, _):
-        if done == 7:  # the third of b's frames
+        if done == 4 + 9:  # of b nine, of which four may wait to be written
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt) as caught:
-        deblur_videos(sets, out, weights=tiny, segment_frames=2, progress=interrupt)
+        deblur_videos(sets, out, weights=tiny, **segments, progress=interrupt)
     notes = " ".join(caught.value.__notes__)
-    assert "2 finished frames are kept in b.part" in notes
+    assert "5 finished frames are kept in b.part" in notes
     assert "1 of 3 videos are finished; --resume continues" in notes
     with pytest.raises(UserError, match="scene_threshold: 0.4 there"):
         deblur_videos([sets / "b"], out, weights=tiny, scene_threshold=0.1, resume=True)
     assert set(os.listdir(out)) == {"a", "b.part", "report.json"}
     with pytest.raises(UserError, match="--resume continues"):
-        deblur_videos(sets, out, weights=tiny, segment_frames=2)
-    found = deblur_videos(sets, out, weights=tiny, segment_frames=2, resume=True)
+        deblur_videos(sets, out, weights=tiny, **segments)
+    found = deblur_videos(sets, out, weights=tiny, **segments, resume=True)
     assert [video.skipped for video in found] == [True, False, False]
-    assert any("resumes after 2 frames" in note for note in found[1].notes)
+    assert any("resumes after 5 frames" in note for note in found[1].notes)
     whole = tmp_path / "whole"
     deblur_videos(sets, whole, weights=tiny)
     for name in "abc":
@@ -259,18 +261,18 @@ def test_a_video_whose_process_died_goes_on_from_its_segments(
     tmp_path, sets, tiny, changed
 ):
     def die(done, _):
-        if done == 3:
+        if done == 9:  # four may wait to be written
             raise KeyboardInterrupt
 
-    options = Options()
-    task = videos.Task(f"{sets}/a", f"{tmp_path}/a/", options, True, False, 2)
+    source = write_folder(sets / "long", 10)
+    task = videos.Task(f"{source}", f"{tmp_path}/a/", Options(), True, False, 5)
     with pytest.raises(KeyboardInterrupt):
         videos.restore(task, tiny, die)
     if changed:
-        os.utime(sets / "a" / "f0.png", ns=(1, 1))
+        os.utime(source / "f0.png", ns=(1, 1))
     video = videos.restore(videos._again(task), tiny, lambda *_: None)
-    assert video.error is None and video.frames == 4
-    said = "starts over" if changed else "resumes after 2 frames"
+    assert video.error is None and video.frames == 10
+    said = "starts over" if changed else "resumes after 5 frames"
     assert any(said in note for note in video.notes)
 
 
