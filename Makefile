@@ -13,7 +13,7 @@ RUN ?= runs/$(RECIPE)
 FLAGS ?=
 # The seven photographs of the fixed validation set (docs/validation.md), for `make score`.
 HELD_OUT ?=
-WEIGHTS ?= mtu2
+WEIGHTS ?= fast
 # Real scenes in the layout `pairs`, for `make score` as well; it does not need them.
 REAL ?=
 # Of `make train-on` (docs/training.md): objects for the blur, hours until it stops, its

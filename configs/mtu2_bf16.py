@@ -5,7 +5,7 @@ r"""MTU2 in bfloat16.
 
 GoPro: --config.data.name=gopro and its path. Weights, gradients and Adam stay float32;
 no loss scaling is needed, as the range is that of float32.
-Expected: not measured yet. At the 56 updates/s that configs/bundled_mtu2.py, of batches
+Expected: not measured yet. At the 56 updates/s that configs/mtu2_photos.py, of batches
 as large, made on an H100 with blur made there, 1.3 M updates take 6.4 hours.
 Paper: no bfloat16; its float16 has 30.99 dB, SSIM 0.932 on DVD (Table 3).
 """

@@ -1,6 +1,6 @@
 """Deblurs a folder of frames with an exported step; needs JAX, but not mtujax.
 
-    mtujax export mtu2 step --stablehlo           # where mtujax is installed
+    mtujax export fast step --stablehlo           # where mtujax is installed
     pip install jax flatbuffers opencv-python     # elsewhere
     python examples/run_stablehlo.py step IN OUT  # folders, all three
 

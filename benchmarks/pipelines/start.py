@@ -47,7 +47,7 @@ def arguments():
     add = parser.add_argument
     add("--quick", action="store_true", help="tiny frames, only to see it run")
     add("--json", type=pathlib.Path, help="folder for the results")
-    add("--weights", nargs="+", default=["mtu2"], help="bundled names")
+    add("--weights", nargs="+", default=["fast"], help="bundled names")
     add("--frames", type=int, default=12, help="of the clip")
     add("--repeats", type=int, default=3, help="later starts, medians of which count")
     add("--child", nargs=4, help=argparse.SUPPRESS)

@@ -49,7 +49,10 @@ def main():
     for frames in LENGTHS[: 2 if args.quick else None]:
         peak = deblurred(frames)
         results["memory"].append({"frames": frames, "peak_mb": peak})
-        print(f"peak memory, mtu2, 128x96, {frames} frames: {peak:.0f} MB", flush=True)
+        print(
+            f"peak memory, {DEFAULT_WEIGHTS}, 128x96, {frames} frames: {peak:.0f} MB",
+            flush=True,
+        )
     record.write(results, "video", args.json)
 
 

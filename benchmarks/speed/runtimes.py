@@ -1,6 +1,6 @@
 """Times a whole step in JAX, PyTorch, onnxruntime and OpenVINO in turn, on CPU cores.
 
-    python -m benchmarks.speed.runtimes [--sizes 640x360 1280x720] [--weights mtu2 fast]
+    python -m benchmarks.speed.runtimes [--sizes 640x360 1280x720] [--weights fast]
         [--rounds 7] [--json FOLDER]
 
 From 8-bit frames to 8-bit frames, float32, and OpenVINO also in bfloat16 where the
@@ -29,7 +29,7 @@ BFLOAT16 = "OpenVINO bfloat16"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    sizes, weights = ["640x360", "1280x720"], ["mtu2", "fast"]
+    sizes, weights = ["640x360", "1280x720"], ["fast"]
     parser.add_argument("--sizes", nargs="+", type=parse_size, default=sizes)
     parser.add_argument("--weights", nargs="+", default=weights)
     parser.add_argument("--rounds", type=int, default=7)

@@ -1,6 +1,6 @@
 """Which channels of a network carry nothing, layer by layer, on real frames.
 
-    python -m benchmarks.weights.activity FOLDER_OR_VIDEO ... [--weights mtu2]
+    python -m benchmarks.weights.activity FOLDER_OR_VIDEO ... [--weights fast]
         [--frames 15] [--json FOLDER]
 
 A channel is dead if it is above zero in less than 0.1 % of the pixels of all frames

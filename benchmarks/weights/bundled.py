@@ -1,6 +1,6 @@
 """All figures of a model card, from one command; prints Markdown.
 
-    python -m benchmarks.weights.bundled SET [--weights mtu2] [--beside FRAMES]
+    python -m benchmarks.weights.bundled SET [--weights fast] [--beside FRAMES]
         [--json FOLDER]
     python -m benchmarks.weights.bundled [SET] --real FOLDER [--real-beside FRAMES] ...
 

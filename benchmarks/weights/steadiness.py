@@ -1,6 +1,6 @@
 """How much less wrong frames would have to be to be as steady as sharp ones.
 
-    python -m benchmarks.weights.steadiness SET [--weights mtu2] [--shares 1 0.5]
+    python -m benchmarks.weights.steadiness SET [--weights fast] [--shares 1 0.5]
         [--json FOLDER]
 
 Restores the split `test` of a set in the layout `pairs`. Of what is wrong in each frame

@@ -205,7 +205,7 @@ def test_unknown_weights_are_bad_use_and_a_missing_file_is_not(capsys, tmp_path)
     cases = [
         (source, "mtu2x", 2, "mtu2x"),
         (source, "gone.safetensors", 1, "gone.safetensors: no such file"),
-        (tmp_path / "gone.mp4", "mtu2", 1, "gone.mp4: no such file"),
+        (tmp_path / "gone.mp4", "fast", 1, "gone.mp4: no such file"),
     ]
     for path, weights, status, said in cases:
         words = ("deblur", path, tmp_path / "out", "--weights", weights)
@@ -328,7 +328,7 @@ def test_training_and_evaluation_are_commands_too(name, tmp_path):
     assert helped.returncode == 0 and not helped.stderr
     assert helped.stdout.startswith(f"Usage: mtujax {name} [")
     assert "\n  mtu2 " in helped.stdout  # a configuration, by its name
-    flags = ["--config=smoke", "--config.batch=0", "--weights=mtu2"]
+    flags = ["--config=smoke", "--config.batch=0", "--weights=fast"]
     done = subprocess.run([*words, *flags[: 2 + (name == "eval")]], **rest)
     assert done.returncode == 2
     assert done.stderr == "mtujax: error: batch 0: must be 1 or more\n"

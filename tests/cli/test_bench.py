@@ -188,7 +188,7 @@ def test_a_network_of_patches_is_timed_on_whole_cells(monkeypatch, tiny):
     [
         ("--weights mtu2x", "mtu2x"),
         ("--preset mtu3", "unknown preset 'mtu3'; one of mtu1"),
-        ("--preset mtu1 --weights mtu2", "--preset mtu1: not with --weights"),
+        ("--preset mtu1 --weights fast", "--preset mtu1: not with --weights"),
         ("--size big", "size 'big'"),
         ("--size 854x480", "multiples of 4, to which frames are padded; give 856x480"),
         ("--size 8x16", "size 8x16: at least 16x16"),

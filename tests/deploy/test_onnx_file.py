@@ -155,7 +155,7 @@ def test_onnxruntime_does_what_the_network_does(name):
     check(step, in_onnxruntime(step), model, params, frames, ties)
 
 
-@pytest.mark.parametrize("name", ["mtu2", slow("fast"), slow("fast_live")])
+@pytest.mark.parametrize("name", ["fast", slow("fast_live")])
 @pytest.mark.parametrize("run", [in_onnxruntime, slow(in_openvino)])
 def test_twenty_frames_of_bundled_weights_are_the_same(name, run):
     model, params = load(name)
@@ -237,23 +237,23 @@ def test_bad_use_of_the_command_is_one_line(exported, tmp_path, capsys):
     new = tmp_path / "new.onnx"
     (tmp_path / "folder.onnx").mkdir()
     for words, status, message in (
-        (["mtu2", exported], 1, "exists already; --overwrite"),
-        (["mtu2", tmp_path / "folder.onnx"], 1, "is a folder, but a file would be"),
-        (["mtu2", tmp_path / "no" / "step.onnx"], 1, "no such folder; create it"),
+        (["fast", exported], 1, "exists already; --overwrite"),
+        (["fast", tmp_path / "folder.onnx"], 1, "is a folder, but a file would be"),
+        (["fast", tmp_path / "no" / "step.onnx"], 1, "no such folder; create it"),
         (["mtu9", new], 2, "unknown weights 'mtu9'"),
-        (["mtu2", new, "--stablehlo"], 2, "--stablehlo: writes a folder, and"),
-        (["mtu2", new, "--raw"], 2, "goes without --state, --raw"),
-        (["mtu2", tmp_path / "step", "--size", "8x8"], 2, "--size 8x8: is for a .on"),
-        (["mtu2", tmp_path / "step", "--opset", "20"], 2, "--opset 20: is for a .on"),
-        (["mtu2", new, "--opset", "12"], 2, "opset 12: must be 18 to "),
-        (["mtu2", new, "--opset", "99"], 2, "opset 99: must be 18 to "),
-        (["mtu2", new, "--dtype", "bfloat16"], 2, "computes in float32 or float16"),
-        (["mtu2", new, "--dtype", "int8"], 2, "int8"),
-        (["mtu2", new, "--size", "big"], 2, "give width x height in pixels"),
+        (["fast", new, "--stablehlo"], 2, "--stablehlo: writes a folder, and"),
+        (["fast", new, "--raw"], 2, "goes without --state, --raw"),
+        (["fast", tmp_path / "step", "--size", "8x8"], 2, "--size 8x8: is for a .on"),
+        (["fast", tmp_path / "step", "--opset", "20"], 2, "--opset 20: is for a .on"),
+        (["fast", new, "--opset", "12"], 2, "opset 12: must be 18 to "),
+        (["fast", new, "--opset", "99"], 2, "opset 99: must be 18 to "),
+        (["fast", new, "--dtype", "bfloat16"], 2, "computes in float32 or float16"),
+        (["fast", new, "--dtype", "int8"], 2, "int8"),
+        (["fast", new, "--size", "big"], 2, "give width x height in pixels"),
         (
-            ["mtu2", new, "--size", "641x360"],
+            ["fast", new, "--size", "641x360"],
             2,
-            "multiples of 4, at least 16; take 644",
+            "multiples of 8, at least 32; take 648",
         ),
         (["fast", new, "--size", "24x24"], 2, "multiples of 8, at least 32; take 32x3"),
     ):
@@ -281,7 +281,7 @@ def test_a_missing_library_is_one_line(monkeypatch, capsys, tmp_path):
     monkeypatch.delattr("mtujax.deploy.onnx_file")
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(SystemExit) as done:
-        main(["export", "mtu2", str(tmp_path / "step.onnx")])
+        main(["export", "fast", str(tmp_path / "step.onnx")])
     error = capsys.readouterr().err
     assert done.value.code == 1 and "onnx is not installed; pip install" in error
     assert not list(tmp_path.iterdir())

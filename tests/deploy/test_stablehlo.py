@@ -143,12 +143,12 @@ def test_what_callers_read_is_not_replaced(tiny, tmp_path, name):
 
 def test_bad_use_of_the_command_is_one_line(step, capsys):
     for words, status, message in (
-        (["mtu2", step, "--stablehlo"], 1, "exists already; --overwrite"),
+        (["fast", step, "--stablehlo"], 1, "exists already; --overwrite"),
         (["mtu9", step, "--stablehlo"], 2, "unknown weights 'mtu9'"),
-        (["mtu2", step, "--stablehlo", "--raw"], 2, "goes without --state, --raw"),
-        (["mtu2", step, "--dtype", "bfloat16"], 2, "--dtype bfloat16: is for"),
-        (["mtu2", step, "--stablehlo", "--dtype", "int8"], 2, "int8"),
-        (["mtu2", "no.onnx", "--size", ""], 2, "size"),
+        (["fast", step, "--stablehlo", "--raw"], 2, "goes without --state, --raw"),
+        (["fast", step, "--dtype", "bfloat16"], 2, "--dtype bfloat16: is for"),
+        (["fast", step, "--stablehlo", "--dtype", "int8"], 2, "int8"),
+        (["fast", "no.onnx", "--size", ""], 2, "size"),
     ):
         with pytest.raises(SystemExit) as done:
             main(["export", *map(str, words)])

@@ -189,8 +189,8 @@ def test_weights_of_no_other_network_are_taken(scripts):
 def test_a_recipe_takes_the_form_of_the_machine_unless_it_is_named(scripts):
     with_form = scripts[1].with_form
     assert with_form("smoke") == "configs/smoke.py"  # has one form
-    assert with_form("bundled_mtu2:gpu") == "configs/bundled_mtu2.py:gpu"
-    assert with_form("bundled_mtu2") == "configs/bundled_mtu2.py:cpu"
+    assert with_form("mtu2_photos:gpu") == "configs/mtu2_photos.py:gpu"
+    assert with_form("mtu2_photos") == "configs/mtu2_photos.py:cpu"
 
 
 def test_environments_of_the_latest_runs_stay(scripts, tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import flax.traverse_util
 import jax
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap, parts, tilings
 from mtujax.ops.resampling import depth_to_space, space_to_depth
 from mtujax.weights.convert import convert_checkpoint, find_preset, torch_names
-from mtujax.weights.files import describe, load, locate, save_weights
+from mtujax.weights.files import describe, load, save_weights
+from mtujax.weights.safetensors_io import write_tensors
 
 FORM = dataclasses.replace(TINY, patch=2, activation="leaky")
 
@@ -243,8 +245,15 @@ def test_a_weights_file_keeps_the_form_and_older_ones_have_none(tmp_path):
     loaded, tensors = load(tmp_path / "form.safetensors")
     assert loaded == model
     jax.tree.map(np.testing.assert_array_equal, tensors, params)
-    published = describe(locate("mtu2")).config
-    assert (published.patch, published.activation) == (1, "relu")
+    fields = dataclasses.asdict(TINY)
+    older = {k: v for k, v in fields.items() if k not in ("patch", "activation")}
+    flat = flax.traverse_util.flatten_dict(
+        network(patch=1, activation="relu")[1], sep="/"
+    )
+    shapes = {name: value.shape for name, value in flat.items()}
+    path = tmp_path / "older.safetensors"
+    write_tensors(path, flat, shapes, config=older, provenance={})
+    assert describe(path).config == TINY
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_tiles_of_a_moving_clip_cannot_be_told_from_whole_frames(model, params):
 
 @pytest.mark.slow
 def test_with_the_bundled_weights_as_well():
-    model, params = load("mtu2")
+    model, params = load("fast")
     frames = panned(5, 64, 440)
     whole = restored_by(Stream(model, params), frames)
     tile = 2 * default_overlap(model.config)  # the smallest that `tilings` gives

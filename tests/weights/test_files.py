@@ -210,7 +210,7 @@ def test_a_pytorch_checkpoint_is_sent_to_convert(tmp_path, suffix):
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path):
     refused(tmp_path / "none.safetensors", "no such file")
-    refused(tmp_path / "mtu2.safetensors", "the bundled weights are called 'mtu2'")
+    refused(tmp_path / "fast.safetensors", "the bundled weights are called 'fast'")
     (tmp_path / "run").mkdir()
     refused(tmp_path / "run", "is a folder; of a training run, `mtujax export ")
     folder = tmp_path / "folder.safetensors"

@@ -221,7 +221,7 @@ def test_real_scenes_alone_are_scored_on_every_frame(own_set, weights_file, tmp_
 
 @pytest.mark.slow
 def test_a_call_without_any_set_takes_one_line(own_set):
-    done = run("--weights", "mtu2")
+    done = run("--weights", "fast")
     assert done.returncode == 2 and "or --real FOLDER" in done.stderr
     done = run(own_set, "--real-beside", own_set)
     assert done.returncode == 2 and "--real-beside needs --real" in done.stderr
