@@ -11,12 +11,12 @@ MINUTES ?= 30
 RECIPE ?= bundled_fast
 RUN ?= runs/$(RECIPE)
 FLAGS ?=
-# The seven photographs of the fixed validation set (docs/validation.md), for `make score`.
+# The seven photographs of the fixed validation set (docs/reference/validation-set.md), for `make score`.
 HELD_OUT ?=
 WEIGHTS ?= fast
 # Real scenes in the layout `pairs`, for `make score` as well; it does not need them.
 REAL ?=
-# Of `make train-on` (docs/training.md): objects for the blur, hours until it stops, its
+# Of `make train-on` (docs/how-to/training-runs.md): objects for the blur, hours until it stops, its
 # folder outside the clone, and what of the package is installed there (train,cuda).
 CUTOUTS ?=
 HOURS ?=
@@ -69,7 +69,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.pipelines.fetch --json benchmarks/results
 
 weights: $(READY)
-	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/training.md" >&2; exit 2; }
+	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/how-to/training-runs.md" >&2; exit 2; }
 	form=$$($(BIN)/python -c 'import jax; print("cpu" if jax.default_backend() == "cpu" else "gpu")') && \
 	$(BIN)/python train.py --config=configs/$(RECIPE).py:$$form --config.data.path='$(PHOTOS)' --config.run='$(RUN)' $(FLAGS)
 	$(BIN)/mtujax export '$(RUN)' '$(RUN)/$(patsubst bundled_%,%,$(RECIPE)).safetensors' --overwrite
@@ -80,7 +80,7 @@ train-on: $(READY)
 ifneq ($(STOP),)
 	$(call TRAIN_ON,stop)
 else
-	@test -n '$(PHOTOS)' || { echo "make train-on: PHOTOS=FOLDER is missing, see docs/training.md" >&2; exit 2; }
+	@test -n '$(PHOTOS)' || { echo "make train-on: PHOTOS=FOLDER is missing, see docs/how-to/training-runs.md" >&2; exit 2; }
 	$(call TRAIN_ON,start) --photos '$(PHOTOS)' $(if $(CUTOUTS),--cutouts '$(CUTOUTS)') $(if $(HELD_OUT),--held-out '$(HELD_OUT)') $(if $(HOURS),--hours $(HOURS)) --extras $(EXTRAS) $(FLAGS)
 endif
 
@@ -88,7 +88,7 @@ train-on-export: $(READY)
 	$(call TRAIN_ON,export) $(if $(OUT),--out '$(OUT)')
 
 score: $(READY)
-	@test -n '$(HELD_OUT)$(REAL)' || { echo "make score: HELD_OUT=FOLDER is missing, see docs/validation.md; or REAL=FOLDER" >&2; exit 2; }
+	@test -n '$(HELD_OUT)$(REAL)' || { echo "make score: HELD_OUT=FOLDER is missing, see docs/reference/validation-set.md; or REAL=FOLDER" >&2; exit 2; }
 	mkdir -p scores
 ifneq ($(HELD_OUT),)
 	test -d scores/validation || $(BIN)/mtujax data synthesize --validation '$(HELD_OUT)' scores/validation

@@ -6,7 +6,7 @@
 
 In the window: s for side by side or the restored frame alone, q or Esc to quit. A
 camera's frames that come while one is computed are left out, and counted; of a file
-none is. docs/live.md says what the latency means.
+none is. docs/how-to/live-camera.md says what the latency means.
 """
 
 import argparse

@@ -182,7 +182,7 @@ def configuration_page() -> str:
     parts = [
         "# Configuration",
         "A configuration is a Python file whose `get_config()` returns these fields "
-        "([training](../training.md)). On the command line each is "
+        "([training runs](../how-to/training-runs.md)). On the command line each is "
         "`--config.FIELD=VALUE`; from Python they are fields of `mtujax.RunConfig`, "
         "`ModelConfig`, `TrainConfig`, `DataConfig` and `ValidationConfig`. "
         "*Default* is the dataclass's: `configs/default.py`, from which the other "
@@ -301,7 +301,7 @@ def results_page() -> str:
     parts = [
         "# Files of results",
         "From the modules that write them. How to read scores is in "
-        "[evaluation](../evaluation.md).",
+        "[evaluation](../how-to/evaluate.md).",
     ]
     for title, module in _WRITERS:
         path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")

@@ -1,7 +1,8 @@
 """How time and memory grow with pixels, units, channels and videos; fitted, drawn.
 
     python -m benchmarks.speed.growth [--quick] [--json FOLDER]
-    python -m benchmarks.speed.growth --table RESULTS.json [--page docs/speed.md]
+    python -m benchmarks.speed.growth --table RESULTS.json
+        [--page docs/lab-notes/speed.md]
 
 The networks of a series are timed in turn, float32 on a CPU and bfloat16 elsewhere;
 of the inference form, whose channels are padded, except where a series says "plain".

@@ -2,7 +2,8 @@
 
     python -m benchmarks.speed.speed [--quick] [--json FOLDER] [--models mtu2 ...]
     python -m benchmarks.speed.speed --add-to RESULTS.json [--minutes 8] ...
-    python -m benchmarks.speed.speed --table RESULTS.json ... [--page docs/speed.md]
+    python -m benchmarks.speed.speed --table RESULTS.json ...
+        [--page docs/lab-notes/speed.md]
 
 Every network, precision, size and batch that is asked for gets a row: times of the
 step in both forms, frames per second, memory, compilation, the floor and the share of

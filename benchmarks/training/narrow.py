@@ -4,8 +4,9 @@
 
 They are those of the networks that are trained whose channels are no multiple of 8,
 forward and with both gradients, in bfloat16, of a batch of training. On a GPU they took
-a third of an update (docs/performance.md), which an algorithm for wide channels may
-not. Widening changes no result. Operations and bytes are the compiler's counts.
+a third of an update (docs/lab-notes/performance.md), which an algorithm for wide
+channels may not. Widening changes no result. Operations and bytes are the compiler's
+counts.
 """
 
 import argparse

@@ -4,8 +4,8 @@
         [--json FOLDER]
     python -m benchmarks.weights.bundled [SET] --real FOLDER [--real-beside FRAMES] ...
 
-SET is the fixed validation set (docs/validation.md), or any in the layout `pairs`; its
-split `test` counts. Scored by `mtujax.evaluate`, with PSNR by `rt-paper`:
+SET is the fixed validation set (docs/reference/validation-set.md), or any in the layout
+`pairs`; its split `test` counts. Scored by `mtujax.evaluate`, with PSNR by `rt-paper`:
 
     restored    the blurry clips, beside the blurry frames themselves, with motion
                 accuracy and warping error

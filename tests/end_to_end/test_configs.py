@@ -207,7 +207,7 @@ def test_bundled_networks_go_on_from_one_device_to_another(name):
     assert on_gpu == loaded(name, ":gpu")
     pressed = 0.3 if "fast" in name else 0.33
     assert on_gpu.data.exposure.compressed == on_cpu.data.exposure.compressed == pressed
-    sharp = 0.2 if name == "mtu2_photos" else 0.1  # docs/training-log.md
+    sharp = 0.2 if name == "mtu2_photos" else 0.1  # docs/lab-notes/training-log.md
     assert on_gpu.data.exposure.sharp == on_cpu.data.exposure.sharp == sharp
     assert on_cpu.data.crop < on_gpu.data.crop and on_cpu.model.dtype == "float32"
     with pytest.raises(UsageError, match="FILE:tpu: must be gpu or cpu"):

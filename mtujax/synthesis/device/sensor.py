@@ -31,7 +31,7 @@ _BLOCK = 8
 _DEAD = 1 / 3  # of a step: what is added before rounding down, as x264 does it
 
 # x264 loses as much at a constant rate factor as this does at a parameter that is
-# larger by so much: within 1.4 dB on four of the clips of docs/validation.md.
+# larger by so much: within 1.4 dB on four clips of docs/reference/validation-set.md.
 _BEYOND = 5.5
 _INVERSE = np.linalg.inv(YCBCR)
 
