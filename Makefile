@@ -16,7 +16,7 @@ HELD_OUT ?=
 WEIGHTS ?= fast
 # Real scenes in the layout `pairs`, for `make score` as well; it does not need them.
 REAL ?=
-# Of `make train-on` (docs/how-to/training-runs.md): objects for the blur, hours until it stops, its
+# Of `make train-on` (docs/how-to/long-training.md): objects for the blur, hours until it stops, its
 # folder outside the clone, and what of the package is installed there (train,cuda).
 CUTOUTS ?=
 HOURS ?=
@@ -69,7 +69,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.pipelines.fetch --json benchmarks/results
 
 weights: $(READY)
-	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/how-to/training-runs.md" >&2; exit 2; }
+	@test -n '$(PHOTOS)' || { echo "make weights: PHOTOS=FOLDER is missing, see docs/how-to/long-training.md" >&2; exit 2; }
 	form=$$($(BIN)/python -c 'import jax; print("cpu" if jax.default_backend() == "cpu" else "gpu")') && \
 	$(BIN)/python train.py --config=configs/$(RECIPE).py:$$form --config.data.path='$(PHOTOS)' --config.run='$(RUN)' $(FLAGS)
 	$(BIN)/mtujax export '$(RUN)' '$(RUN)/$(patsubst bundled_%,%,$(RECIPE)).safetensors' --overwrite
@@ -80,7 +80,7 @@ train-on: $(READY)
 ifneq ($(STOP),)
 	$(call TRAIN_ON,stop)
 else
-	@test -n '$(PHOTOS)' || { echo "make train-on: PHOTOS=FOLDER is missing, see docs/how-to/training-runs.md" >&2; exit 2; }
+	@test -n '$(PHOTOS)' || { echo "make train-on: PHOTOS=FOLDER is missing, see docs/how-to/long-training.md" >&2; exit 2; }
 	$(call TRAIN_ON,start) --photos '$(PHOTOS)' $(if $(CUTOUTS),--cutouts '$(CUTOUTS)') $(if $(HELD_OUT),--held-out '$(HELD_OUT)') $(if $(HOURS),--hours $(HOURS)) --extras $(EXTRAS) $(FLAGS)
 endif
 
@@ -101,6 +101,7 @@ endif
 
 # The site of the documentation, to be opened at site/index.html.
 docs: export NO_MKDOCS_2_WARNING = 1
+docs: export DOCS_RUN_NOTEBOOK = 1
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python scripts/diagrams.py

@@ -1,14 +1,16 @@
 """What MkDocs is asked to do besides: generated pages, and links that leave docs/.
 
-The reference pages of `reference.py` are added to the site without being written to
-docs/. A link such as ../benchmarks/results/x.json, which GitHub follows, leads out of
-what MkDocs reads: its file is copied to the site, under files/; of a folder, a list.
+The pages of `reference.py` and `notebook_page.py` are added to the site without being
+written to docs/. A link such as ../benchmarks/results/x.json, which GitHub follows,
+leads out of what MkDocs reads: its file is copied to the site, under files/; of a folder,
+a list.
 """
 
 import posixpath
 import re
 from pathlib import Path
 
+import notebook_page
 import reference
 from mkdocs.structure.files import File
 
@@ -20,6 +22,11 @@ def on_files(files, config):
     """Adds the reference pages, and the files outside docs/ that pages link to."""
     for name, text in reference.pages().items():
         files.append(File.generated(config, name, content=text))
+    text, pictures = notebook_page.page()
+    files.append(File.generated(config, notebook_page.PAGE, content=text))
+    for name, data in pictures.items():
+        path = posixpath.join(posixpath.dirname(notebook_page.PAGE), name)
+        files.append(File.generated(config, path, content=data))
     for file in list(files.documentation_pages()):
         for link in _OUTWARD.findall(file.content_string):
             for made in _copies(config, _target(file.src_uri, link[1])):

@@ -13,13 +13,13 @@ pytest.importorskip("ml_collections")
 from mtujax.cli.app import app
 from mtujax.cli.configs import TAKES_FIELDS, read_config
 from mtujax.errors import UsageError
-from scripts import reference
+from scripts import notebook_page, reference
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TEXTS = {path: path.read_text("utf-8") for path in PAGES}
 NAMES = [path.relative_to(ROOT).as_posix() for path in PAGES]
-GENERATED = reference.pages()
+GENERATED = {**reference.pages(), notebook_page.PAGE: notebook_page.page()[0]}
 SHELL = {"|", "&&", ";", "&"}
 
 

@@ -15,7 +15,7 @@ pytest.importorskip("ml_collections")
 
 from mtujax.cli.app import app
 from mtujax.training.config import RunConfig
-from scripts import diagrams, reference
+from scripts import diagrams, notebook_page, reference
 
 PACKAGE = reference.PACKAGE
 PAGES = reference.pages()
@@ -186,6 +186,7 @@ def test_the_site_leads_to_every_page():
     nav = listed(yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"])
     docs = ROOT / "docs"
     pages = {p.relative_to(docs).as_posix() for p in docs.rglob("*.md")} | {*PAGES}
+    pages.add(notebook_page.PAGE)
     assert sorted(nav) == sorted(pages)
 
 
