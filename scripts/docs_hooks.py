@@ -2,8 +2,8 @@
 
 The pages of `reference.py` and `notebook_page.py` are added to the site without being
 written to docs/. A link such as ../benchmarks/results/x.json, which GitHub follows,
-leads out of what MkDocs reads: its file is copied to the site, under files/; of a folder,
-a list.
+leads out of what MkDocs reads: its file is copied to the site, under files/; of a
+folder, a list.
 """
 
 import posixpath

@@ -1,6 +1,6 @@
 """The notebook of examples/ as a page of the documentation.
 
-Where DOCS_RUN_NOTEBOOK is set, as by `make docs`, it is run and the page has its outputs;
+Where DOCS_RUN_NOTEBOOK is set, as by `make docs`, it is run, and the page has outputs;
 elsewhere the page has the code alone. Extensions that do this put scripts from the
 network into the page.
 """
