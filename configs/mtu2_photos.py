@@ -13,8 +13,9 @@ device or of the other form, by --config.resume_state_from=STATE.safetensors wit
 `mtujax export RUN STATE.safetensors --state` wrote.
 Expected: 18 minutes on an H100, at the 56 updates/s that it made there in six minutes,
 or with --config.train.schedule=timed what --config.max_minutes says; :cpu 80 minutes on
-2 CPU cores (docs/lab-notes/training-log.md). On the fixed validation set 26.96 dB after some five
-hours of CPU cores and six minutes of an H100, many channels dead; blurry 25.85 dB.
+2 CPU cores (docs/lab-notes/training-log.md). On the fixed validation set 26.96 dB
+after some five hours of CPU cores and six minutes of an H100, many channels dead;
+blurry 25.85 dB.
 Paper: has nothing like it; its networks are trained on filmed data sets.
 """
 
