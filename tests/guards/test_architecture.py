@@ -266,6 +266,17 @@ def test_messages_are_in_the_words_of_the_field():
     assert not found, "\n".join(found)
 
 
+def test_pages_are_in_the_words_of_the_field():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line[:80]}"
+        for path in pages
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if re.search(rf"\b({BANNED})\b", line)
+    ]
+    assert len(pages) > 30 and not found, "\n".join(found)
+
+
 def test_errors_are_one_line():
     """As is what a message is made of, unless that comes from elsewhere."""
     found = []

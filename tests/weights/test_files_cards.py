@@ -73,9 +73,7 @@ def test_its_figures_are_those_that_were_measured(entry, card):
     steady = [sets[0][k]["consistency"]["restored"] for k in ("restored", "blurry")]
     assert f"blurry frames | 1 | {steady[0] / steady[1]:.3f} |" in words
     table = (ROOT / "docs" / "models.md").read_text("utf-8")
-    (line,) = [
-        row for row in table.splitlines() if row.startswith(f"| [`{entry.name}`")
-    ]
+    (line,) = re.findall(rf"^\| \[`{entry.name}`\].*$", table, re.M)
     for kinds, protocol in zip(sets, ("rt-paper", "kair"), strict=True):
         gain = scores(kinds["restored"], protocol)[0]
         gain -= scores(kinds["blurry"], protocol)[0]
