@@ -30,6 +30,11 @@ _RANGES = {  # so wide that only damaged files and slips are outside
 class ModelConfig:
     """Everything that fixes the network's layers; hashable, so it can key a jit cache.
 
+    Example:
+        >>> config = ModelConfig(num_units=1, lookahead=0)
+        >>> config.window  # blurry frames that it reads: two past ones and the current
+        3
+
     Attributes:
         num_units: stacked multi-task units, N >= 1.
         channels: C of the detail and structure features (26; MTU10_L has 48).
@@ -177,7 +182,12 @@ PRESETS: dict[str, ModelConfig] = PUBLISHED | {
     "fast": _FAST,
     "fast_live": dataclasses.replace(_FAST, lookback=1, lookahead=0),
 }
-"""The released networks and two of our own, for files and (causal) for live video."""
+"""The released networks and two of our own, for files and (causal) for live video.
+
+Example:
+    >>> PRESETS["mtu10_l"].channels
+    48
+"""
 
 
 DEFAULT_WEIGHTS, LIVE_WEIGHTS = "fast", "fast_live"
@@ -194,4 +204,9 @@ PAPER_TEXT = ModelConfig(
     last_unit_reads_warped=True,
     initial_features="zero",
 )
-"""MTU2 as the paper's text describes it (Sec. 3.2-4.1): causal, no look-ahead."""
+"""MTU2 as the paper's text describes it (Sec. 3.2-4.1): causal, no look-ahead.
+
+Example:
+    >>> PAPER_TEXT.lookahead
+    0
+"""

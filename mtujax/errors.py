@@ -8,6 +8,13 @@ import math
 class UserError(Exception):
     """An input, output or setting that cannot be used; `str()` is one line.
 
+    Example:
+        >>> try:
+        ...     load("nothing.safetensors")
+        ... except UserError as error:
+        ...     print(error)
+        nothing.safetensors: no such file
+
     Attributes:
         status: exit status of the command line, 1.
     """
@@ -19,6 +26,13 @@ class UsageError(UserError):
     """A setting that is wrong whatever files there are, and whatever the machine.
 
     An unknown name or suffix, a value out of range, two that exclude each other.
+
+    Example:
+        >>> try:
+        ...     load("mtu3")
+        ... except UsageError as error:
+        ...     print(error.status)
+        2
 
     Attributes:
         status: exit status of the command line, 2.

@@ -96,6 +96,11 @@ def deblur_video(
 ) -> DeblurReport:
     """Restores a video and writes it, all or nothing.
 
+    Example:
+        >>> done = deblur_video("shaky.mp4", "sharp.mp4", weights="mine.safetensors")
+        >>> done.frames
+        4
+
     Args:
         input: a video file, a folder of PNG or JPEG frames (natural order), or "-" for
             raw rgb24 frames from standard input.

@@ -66,6 +66,11 @@ def deblur_videos(
     folder says what became of each, with the sha256 of the weights; it is up to date
     whenever the work ends.
 
+    Example:
+        >>> for video in deblur_videos("clips", "sharp", weights="mine.safetensors"):
+        ...     print(video.frames, video.error)
+        4 None
+
     Args:
         inputs: videos, folders of frames, folders of either, globs, and lists,
             "@list.txt", with one of these on each line.

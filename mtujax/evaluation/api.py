@@ -121,6 +121,12 @@ def evaluate(
     Videos that an earlier call with the same settings finished in `out` are not
     evaluated again.
 
+    Example:
+        >>> found = evaluate("mine.safetensors", dataset="pairs", path="set", out="new")
+        >>> psnr, ssim = found.protocols["rt-paper"].means
+        >>> 10 < psnr < 50
+        True
+
     Args:
         weights: a bundled name, a `.safetensors` file, a run directory, or
             (model, params); None with `results`.

@@ -35,6 +35,11 @@ def psnr(
 ) -> jax.Array:
     """Peak signal-to-noise ratio, 10 log10(1 / mean squared error), with peak 1.
 
+    Example:
+        >>> sharp = jnp.full((16, 16, 3), 0.5)
+        >>> round(float(psnr(sharp + 0.1, sharp)), 3)
+        20.0
+
     Args:
         restored: [..., H, W, C] float in [0, 1].
         sharp: [..., H, W, C] float in [0, 1].
@@ -63,6 +68,11 @@ def ssim(
 
     The window is entirely inside the image ("valid") and variances are the window's own
     (biased), as in the script of Wang et al., which reads `luma` images.
+
+    Example:
+        >>> sharp = jax.random.uniform(jax.random.key(0), (16, 16, 3))
+        >>> round(float(ssim(sharp, sharp)), 3)
+        1.0
 
     Args:
         restored: [..., H, W, C] float in [0, 1].

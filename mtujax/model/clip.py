@@ -32,6 +32,14 @@ def restore_clip(
     state of each chunk to the next, its last blurry frames as `before`, and the first
     frames of the next chunk as `after`.
 
+    Example:
+        >>> state, first = restore_clip(model, params, clip[:, :4], after=clip[:, 4:5])
+        >>> state, rest = restore_clip(
+        ...     model, params, clip[:, 4:], state, before=clip[:, 3:4]
+        ... )
+        >>> first.shape, rest.shape
+        ((1, 4, 24, 32, 3), (1, 3, 24, 32, 3))
+
     Args:
         model: the network.
         params: its (inference) parameters.

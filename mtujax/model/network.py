@@ -33,6 +33,11 @@ OVERFLOWN = 1e4  # no picture in [0, 1] becomes so bright; float16 ends at 65504
 class RecurrentState:
     """What a frame passes to the next one.
 
+    Example:
+        >>> state = initial_state(model, batch=1, height=24, width=32)
+        >>> state.restored.shape, bool(state.is_first[0])
+        ((1, 24, 32, 3), True)
+
     Attributes:
         motion: per matching unit, its motion features [B, h, w, 2C], or [B, h, w, C]
             without a motion layer.
@@ -71,6 +76,13 @@ class MTUNet(nn.Module):
     """The whole network, applied to one frame.
 
     `model.apply({"params": params}, state, window)` -> `(state, outputs)`.
+
+    Example:
+        >>> window = clip[:, : model.config.window]
+        >>> state = initial_state(model, *window.shape[:1], *window.shape[2:4])
+        >>> state, outputs = model.apply({"params": params}, state, window)
+        >>> outputs["restored"].shape
+        (1, 24, 32, 3)
 
     Attributes:
         config: sizes and switches.
@@ -210,6 +222,10 @@ def _outputs(units, height, width, train):
 def initial_state(model: MTUNet, batch: int, height: int, width: int) -> RecurrentState:
     """Makes the recurrent state before a video's first frame.
 
+    Example:
+        >>> initial_state(MTUNet(PRESETS["mtu2"]), 1, 360, 640).detail.shape
+        (1, 360, 640, 26)
+
     Args:
         model: the network.
         batch: number of videos B.
@@ -236,6 +252,11 @@ def initial_state(model: MTUNet, batch: int, height: int, width: int) -> Recurre
 
 def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
     """Draws parameters: weights normal with standard deviation 0.03, biases 0.
+
+    Example:
+        >>> params = init_params(MTUNet(PRESETS["mtu1"]), jax.random.key(0))
+        >>> parameter_count(params)
+        538073
 
     Args:
         model: the network.
@@ -292,6 +313,11 @@ def _draw(rng_key, shapes):
 
 def inference_params(params: dict) -> dict:
     """Drops the deblur layers of all units but the last, which only training reads.
+
+    Example:
+        >>> params = init_params(MTUNet(PRESETS["mtu2"]), jax.random.key(0))
+        >>> "deblur" in params["unit_0"], "deblur" in inference_params(params)["unit_0"]
+        (True, False)
 
     Args:
         params: a parameter tree of `MTUNet`, any dtype.

@@ -33,6 +33,10 @@ def _at_least(part, least, names, path=""):
 class TrainConfig:
     """How to train.
 
+    Example:
+        >>> TrainConfig(steps=1000, learning_rate=5e-4).optimizer
+        'adam'
+
     Attributes:
         steps: updates in all, but for the schedule "timed". With `frames_per_update`,
             a clip gives several.
@@ -153,6 +157,10 @@ def _check_ranges(part, path):
 class DataConfig:
     """What a run trains on.
 
+    Example:
+        >>> DataConfig(name="pairs", path="set", crop=64).frames
+        13
+
     Attributes:
         name: "synthetic" films photographs; else a dataset: gopro, dvd, reds, bsd, or
             pairs (own frames).
@@ -241,6 +249,10 @@ def blur_settings(data: DataConfig) -> BlurSettings:
 class ValidationConfig:
     """How a run is validated while it trains.
 
+    Example:
+        >>> ValidationConfig(path="held_out", every=500).split
+        'test'
+
     Attributes:
         path: folder of photographs that are not trained on: those of the fixed set give
             that set, others are filmed. Of a dataset, its root; None takes the trained
@@ -270,6 +282,11 @@ class ValidationConfig:
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """A training run.
+
+    Example:
+        >>> config = RunConfig(PRESETS["mtu1"], TrainConfig(steps=1000), batch=4)
+        >>> config.train.scheme
+        'paper'
 
     Attributes:
         model: the network.

@@ -36,6 +36,11 @@ def restoration_loss(
     dB, with an error of 40 dB added to each: a frame counts by its gain, however blurry
     it is, and no longer once it is sharp enough.
 
+    Example:
+        >>> sharp = jnp.zeros((1, 8, 8, 3))
+        >>> round(float(restoration_loss(sharp + 0.25, sharp)), 3)
+        0.25
+
     Args:
         restored: [B, H, W, 3] output of the last unit, in [0, 1]; lambda_N = 1.
         sharp: [B, H, W, 3] ground truth, in [0, 1].
@@ -77,6 +82,12 @@ def motion_loss(
     axis_name: str | None = None,
 ) -> jax.Array:
     """Computes the cross-entropy of the cost volume and the true displacement, Eq. 2.
+
+    Example:
+        >>> logits = jnp.zeros((1, 1, 4, 4, 9))  # radius 1: nine displacements
+        >>> target = jnp.full((1, 4, 4), 4)  # no motion
+        >>> round(float(motion_loss(logits, target)), 3)  # log 9
+        2.197
 
     Args:
         cost_volume: [B, M, h, w, D] pooled similarities, taken as logits.

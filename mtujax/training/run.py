@@ -135,6 +135,20 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
 def train(config: RunConfig, *, command: str | None = None) -> Finished:
     """Trains, or resumes training, until all updates are done or its time is over.
 
+    Example:
+        >>> config = RunConfig(
+        ...     model.config,
+        ...     TrainConfig(steps=2, motion_weight=0.0, frames_per_update=None),
+        ...     DataConfig(name="pairs", path="set", frames=3, crop=16),
+        ...     ValidationConfig(every=0),
+        ...     run="run",
+        ...     batch=2,
+        ...     tensorboard=False,
+        ... )
+        >>> train(config).updates
+        training on pairs/default in set, ...
+        2
+
     Args:
         config: of the run.
         command: command line that resumes the run, for the message when it is stopped.

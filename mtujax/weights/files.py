@@ -121,6 +121,11 @@ def save_weights(
 ) -> None:
     """Writes inference parameters and their configuration, all or nothing.
 
+    Example:
+        >>> save_weights("copy.safetensors", model.config, params, licence="CC0-1.0")
+        >>> describe("copy.safetensors").metadata
+        {'licence': 'CC0-1.0'}
+
     Args:
         path: file to write, ending in `.safetensors`; an existing one is replaced.
         model_config: the network that the parameters belong to.
@@ -148,6 +153,11 @@ def load(
     optimized: bool = False,
 ) -> tuple[MTUNet, dict]:
     """Loads a network with its weights.
+
+    Example:
+        >>> model, params = load("fast")
+        >>> model.config.lookahead
+        2
 
     Args:
         name_or_path: a name from `bundled`, one that `mtujax fetch` has brought, or
