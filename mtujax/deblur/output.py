@@ -238,6 +238,9 @@ class PipeSink(RawWriter):
         except BrokenPipeError:
             # The command line's parser would end silently on a broken pipe.
             raise UserError("-: whoever read the frames has gone") from None
+        except OSError as error:
+            error.filename = "-"
+            raise
 
     @contextlib.contextmanager
     def made(self, *_, **__) -> Iterator[None]:

@@ -8,6 +8,7 @@ import pytest
 from networks import slow
 
 from mtujax.deblur.api import deblur_video
+from mtujax.deblur.output import PipeSink
 from mtujax.errors import UnknownWeightsError, UsageError, UserError
 from mtujax.model.stream import Stream
 from mtujax.video.info import VideoInfo
@@ -295,3 +296,9 @@ def test_an_output_that_appears_meanwhile_is_not_replaced(tmp_path, rng, tiny):
             progress=lambda *_: output.write_text("another's"),
         )
     assert output.read_text() == "another's"
+
+
+def test_a_pipe_that_takes_nothing_more_is_named():
+    with open("/dev/full", "wb", buffering=0) as file:
+        with pytest.raises(OSError, match="No space left on device: '-'"):
+            PipeSink(file).write(np.zeros((4, 4, 3), np.uint8), 0)
