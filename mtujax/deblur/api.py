@@ -96,7 +96,7 @@ def deblur_video(
 ) -> DeblurReport:
     """Restores a video and writes it, all or nothing.
 
-    Example:
+    Examples:
         >>> done = deblur_video("shaky.mp4", "sharp.mp4", weights="mine.safetensors")
         >>> done.frames
         4

@@ -66,7 +66,7 @@ def deblur_videos(
     folder says what became of each, with the sha256 of the weights; it is up to date
     whenever the work ends.
 
-    Example:
+    Examples:
         >>> for video in deblur_videos("clips", "sharp", weights="mine.safetensors"):
         ...     print(video.frames, video.error)
         4 None

@@ -35,7 +35,7 @@ def psnr(
 ) -> jax.Array:
     """Peak signal-to-noise ratio, 10 log10(1 / mean squared error), with peak 1.
 
-    Example:
+    Examples:
         >>> sharp = jnp.full((16, 16, 3), 0.5)
         >>> round(float(psnr(sharp + 0.1, sharp)), 3)
         20.0
@@ -69,7 +69,7 @@ def ssim(
     The window is entirely inside the image ("valid") and variances are the window's own
     (biased), as in the script of Wang et al., which reads `luma` images.
 
-    Example:
+    Examples:
         >>> sharp = jax.random.uniform(jax.random.key(0), (16, 16, 3))
         >>> round(float(ssim(sharp, sharp)), 3)
         1.0

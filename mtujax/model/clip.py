@@ -32,7 +32,7 @@ def restore_clip(
     state of each chunk to the next, its last blurry frames as `before`, and the first
     frames of the next chunk as `after`.
 
-    Example:
+    Examples:
         >>> state, first = restore_clip(model, params, clip[:, :4], after=clip[:, 4:5])
         >>> state, rest = restore_clip(
         ...     model, params, clip[:, 4:], state, before=clip[:, 3:4]

@@ -63,7 +63,7 @@ def cost_volume(
     unit vectors q and k, zeros outside the grid and divisor 25 everywhere: C_t of
     Sec. 3.4.
 
-    Example:
+    Examples:
         >>> features = jax.random.normal(jax.random.key(0), (1, 8, 8, 4))
         >>> cost_volume(features, features, radius=2).shape  # 5 x 5 displacements
         (1, 8, 8, 25)
@@ -125,7 +125,7 @@ def match(
 ) -> jax.Array:
     """Finds where each cell of `query` was in `key`: arg-max of `cost_volume` (W_t).
 
-    Example:
+    Examples:
         >>> before = jax.random.normal(jax.random.key(0), (1, 12, 12, 8))
         >>> now = jnp.roll(before, 2, axis=2)  # all of it has moved right by two cells
         >>> match(now, before, radius=3)[0, 6, 6].tolist()
@@ -289,7 +289,7 @@ def _box(x, axis):
 def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
     """Samples `source` bilinearly at each pixel plus its flow.
 
-    Example:
+    Examples:
         >>> row = jnp.array([0.0, 10.0, 20.0, 30.0]).reshape(1, 1, 4, 1)
         >>> flow = jnp.full((1, 1, 4, 2), jnp.array([0.5, 0.0]))  # half a pixel
         >>> backward_warp(row, flow).ravel().tolist()

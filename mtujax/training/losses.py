@@ -36,7 +36,7 @@ def restoration_loss(
     dB, with an error of 40 dB added to each: a frame counts by its gain, however blurry
     it is, and no longer once it is sharp enough.
 
-    Example:
+    Examples:
         >>> sharp = jnp.zeros((1, 8, 8, 3))
         >>> round(float(restoration_loss(sharp + 0.25, sharp)), 3)
         0.25
@@ -83,7 +83,7 @@ def motion_loss(
 ) -> jax.Array:
     """Computes the cross-entropy of the cost volume and the true displacement, Eq. 2.
 
-    Example:
+    Examples:
         >>> logits = jnp.zeros((1, 1, 4, 4, 9))  # radius 1: nine displacements
         >>> target = jnp.full((1, 4, 4), 4)  # no motion
         >>> round(float(motion_loss(logits, target)), 3)  # log 9

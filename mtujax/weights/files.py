@@ -121,7 +121,7 @@ def save_weights(
 ) -> None:
     """Writes inference parameters and their configuration, all or nothing.
 
-    Example:
+    Examples:
         >>> save_weights("copy.safetensors", model.config, params, licence="CC0-1.0")
         >>> describe("copy.safetensors").metadata
         {'licence': 'CC0-1.0'}
@@ -154,7 +154,7 @@ def load(
 ) -> tuple[MTUNet, dict]:
     """Loads a network with its weights.
 
-    Example:
+    Examples:
         >>> model, params = load("fast")
         >>> model.config.lookahead
         2

@@ -47,7 +47,7 @@ def test_an_example_gives_what_it_shows(name, folder, tiny, clip, monkeypatch):
     known |= {"camera": media.scene(4), "show": lambda frame: None}
     text = reference.docstring(TARGETS[name])
     example = doctest.DocTestParser().get_doctest(text, known, name, None, None)
-    assert example.examples, f"{name} has no example"
+    assert example.examples and "Examples:\n" in text, f"{name} has no example"
     said = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     result = runner.run(example, out=said.append)
