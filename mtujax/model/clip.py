@@ -128,6 +128,11 @@ def clip_windows(
 ) -> tuple[jax.Array, jax.Array]:
     """Finds the frames that the network reads for each frame of a clip; copies none.
 
+    Examples:
+        >>> frames, windows = clip_windows(PRESETS["mtu2"], clip)
+        >>> windows[0, 0].tolist()  # the first frame is repeated before the video
+        [0, 0, 0, 1, 2]
+
     Args:
         config: gives look-back and look-ahead.
         clip: [B, T, H, W, 3].

@@ -75,6 +75,10 @@ def needed_operations(config: ModelConfig, batch: int, height: int, width: int) 
 def multiply_adds(function: Callable, *args) -> int:
     """Counts the multiply-adds of any function, which is traced and not run.
 
+    Examples:
+        >>> multiply_adds(jnp.dot, jnp.ones((4, 8)), jnp.ones((8, 2)))
+        64
+
     Args:
         function: of arrays.
         *args: trees of arrays, or of `jax.ShapeDtypeStruct`.

@@ -273,6 +273,10 @@ def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
 def parameter_count(params: dict) -> int:
     """Counts parameters.
 
+    Examples:
+        >>> parameter_count({"kernel": jnp.zeros((3, 3, 4, 8)), "bias": jnp.zeros(8)})
+        296
+
     Args:
         params: a tree of arrays.
 

@@ -333,6 +333,12 @@ def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
     The displacement is nearest-upsampled and scaled by 4, so every 4x4 block of pixels
     moves as one, onto the same grid: a gather of blocks, without interpolation.
 
+    Examples:
+        >>> source = jnp.arange(64.0).reshape(1, 8, 8, 1)
+        >>> moved = displace(source, jnp.array([[[[1, 0]] * 2] * 2]))  # one cell
+        >>> bool((moved[:, :, :4] == source[:, :, 4:]).all())
+        True
+
     Args:
         source: [B, 4h, 4w, C] features, any dtype.
         displacement: [B, h, w, 2] int32 (dx, dy) in grid cells.

@@ -70,6 +70,11 @@ def frame_motion(
     Where a neighbour is the current frame itself, as at the ends of a video, half of
     the motion to the other neighbour is found, and doubled.
 
+    Examples:
+        >>> frames = jax.random.uniform(jax.random.key(0), (3, 1, 32, 32, 3))
+        >>> frame_motion(*frames, patch=2).shape
+        (1, 16, 16, 2)
+
     Args:
         before: [B, H, W, 3] in [0, 1]; H and W are multiples of 4p.
         current: [B, H, W, 3], the frame.
@@ -103,6 +108,13 @@ def frame_motion(
 @any_byte_order
 def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.Array:
     """Samples an image bilinearly at each pixel plus a fraction of its patch's motion.
+
+    Examples:
+        >>> image = jnp.arange(4.0).reshape(1, 1, 4, 1)
+        >>> motion = jnp.full((1, 1, 4, 2), jnp.array([2.0, 0.0]))
+        >>> samples = along_motion(image, motion, jnp.array([0.0, 0.5]))
+        >>> samples[1].ravel().tolist()  # half of two pixels further
+        [1.0, 2.0, 3.0, 3.0]
 
     Args:
         image: [B, H, W, C] float.
