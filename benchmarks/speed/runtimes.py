@@ -1,7 +1,7 @@
 """Times a whole step in JAX, PyTorch, onnxruntime and OpenVINO in turn, on CPU cores.
 
-    python -m benchmarks.speed.runtimes [--sizes 640x360 1280x720] [--weights fast]
-        [--rounds 7] [--json FOLDER]
+    python -m benchmarks.speed.runtimes [--sizes 640x360 1280x720] [--weights mtu2 fast]
+        [--runtimes JAX onnxruntime ...] [--rounds 7] [--json FOLDER]
 
 From 8-bit frames to 8-bit frames, float32, and OpenVINO also in bfloat16 where the
 processor has it. A runtime that is not installed is left out, and named. Frames are
@@ -25,6 +25,7 @@ from mtujax.video import parse_size
 from mtujax.weights import load
 
 BFLOAT16 = "OpenVINO bfloat16"
+RUNTIMES = "JAX", "PyTorch", "onnxruntime", "OpenVINO"
 
 
 def main():
@@ -32,6 +33,7 @@ def main():
     sizes, weights = ["640x360", "1280x720"], ["fast"]
     parser.add_argument("--sizes", nargs="+", type=parse_size, default=sizes)
     parser.add_argument("--weights", nargs="+", default=weights)
+    parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=RUNTIMES)
     parser.add_argument("--rounds", type=int, default=7)
     record.add_json(parser)
     args = parser.parse_args()
@@ -41,7 +43,7 @@ def main():
     sizes = [parse_size(s) if isinstance(s, str) else s for s in args.sizes]
     for name in args.weights:
         for width, height in sizes:
-            row = compare(runners(name, height, width), args.rounds)
+            row = compare(runners(name, height, width, args.runtimes), args.rounds)
             size = f"{width}x{height}"
             results["steps"].append({"weights": name, "size": size, **row})
             show(f"{name} {size}", row)
@@ -59,14 +61,18 @@ def versions():
     return found
 
 
-def runners(name, height, width):
+def runners(name, height, width, runtimes):
     """{runtime: function that restores one frame}; each carries its state on."""
     model, params = load(name)
     shape = (1, height, width, 3)
     frame = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    installed = [k for k, v in versions().items() if v != "not installed"]
-    found = {"JAX": of_subject(Network(*inference_form(model, params), shape), frame)}
-    if "torch" in installed:
+    there = {k for k, v in versions().items() if v != "not installed"}
+    there &= {{"PyTorch": "torch"}.get(name, name.lower()) for name in runtimes}
+    found = {}
+    if "jax" in there:
+        network = Network(*inference_form(model, params), shape)
+        found["JAX"] = of_subject(network, frame)
+    if "torch" in there:
         from benchmarks.speed.speed_twin import make_twin
 
         found["PyTorch"] = of_subject(make_twin(model.config, params, shape), frame)
@@ -76,9 +82,9 @@ def runners(name, height, width):
     window = np.random.default_rng(0).integers(
         0, 256, (model.config.window, *padded[::-1], 3), np.uint8
     )
-    if "onnxruntime" in installed:
+    if "onnxruntime" in there:
         found["onnxruntime"] = of_step(step, in_onnxruntime(step), window)
-    if "openvino" in installed:
+    if "openvino" in there:
         for title, precision in (("OpenVINO", "f32"), (BFLOAT16, "bf16")):
             if title != BFLOAT16 or has_bfloat16():
                 found[title] = of_step(step, in_openvino(step, precision), window)
