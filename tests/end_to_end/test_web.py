@@ -5,6 +5,7 @@ import dataclasses
 import json
 import runpy
 import shutil
+import wave
 
 import browser
 import media
@@ -40,7 +41,8 @@ return found;
 """
 PIXELS = """
 const canvas = document.getElementById(values[0]), { width, height } = canvas;
-return [height, width, ...canvas.getContext("2d").getImageData(0, 0, width, height).data];
+const context = canvas.getContext("2d");
+return [height, width, ...context.getImageData(0, 0, width, height).data];
 """
 
 
@@ -127,11 +129,11 @@ def test_a_gpu_computes_the_same(page):
 def test_a_clip_that_is_dropped_is_restored(page, name, codec):
     folder, address, page = page
     options = {"codec": codec} if codec else {}
-    clip = media.clip(folder / name, media.scene(7, 61, 46), **options)
+    clip = media.clip(folder / name, media.scene(7, 62, 46), **options)
     page.drop(name)
     assert page.wait("restored.") == f"{name}: 7 frames restored."
     assert page.text("frames") == "7" and page.text("lookahead") == "2 frames"
-    assert page.text("pixels") == "61 × 46" and float(page.text("rate")) > 0
+    assert page.text("pixels") == "62 × 46" and float(page.text("rate")) > 0
     assert int(page.text("latency").removesuffix(" ms")) > 0
     decoded = media.decode(clip)
     blurry, restored = (pixels(page, name) for name in ("blurry", "restored"))
@@ -152,6 +154,9 @@ def test_what_is_wrong_is_said(page, tiny):
     step = (folder / "step.onnx").read_bytes()
     (folder / "text.mp4").write_text("no video")
     (folder / "empty.webm").write_bytes(b"")
+    with wave.open(str(folder / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(8000))
     media.clip(folder / "old.mp4", media.scene(2), codec="mpeg4")
     media.clip(folder / "good.mp4", media.scene(3))
     (folder / "text.onnx").write_text("no step")
@@ -167,6 +172,7 @@ def test_what_is_wrong_is_said(page, tiny):
     for name, words in (
         ("text.mp4", "text.mp4: is no MP4, MOV, WebM or MKV, or is damaged"),
         ("empty.webm", "empty.webm: is no MP4, MOV, WebM or MKV, or is damaged"),
+        ("sound.wav", "sound.wav: has no video stream"),
         ("old.mp4", "old.mp4: this browser cannot decode its codec (mp4v); convert"),
         ("text.onnx", "text.onnx: no step of `mtujax export` ("),
         ("cut.onnx", "cut.onnx: no step of `mtujax export` (ends too early)"),

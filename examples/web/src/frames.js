@@ -13,7 +13,7 @@ export async function* clipFrames(file, most) {
   }
   const input = new Input({ source: new BlobSource(file), formats: ALL_FORMATS });
   try {
-    if (!(await input.canRead())) {
+    if (!(await input.canRead().catch(() => false))) {
       throw new UserError(`${file.name}: is no MP4, MOV, WebM or MKV, or is damaged`);
     }
     const track = await input.getPrimaryVideoTrack();

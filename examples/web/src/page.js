@@ -36,7 +36,6 @@ function take(name, bytes) {
   start(async () => {
     await step?.close();
     [file, step] = [{ name, bytes }, null];
-    say(`Opening ${name} …`);
     await opened();
     const slow = at("provider").value === "wasm" ? ", on the CPU, which is slow" : "";
     say(`${name} is ready${slow}: drop a clip, or start the camera.`);
@@ -117,6 +116,7 @@ const most = () => Number(at("size").value);
 
 async function openFile(chosen) {
   if (!chosen) return;
+  say(`Opening ${chosen.name} …`);
   if (chosen.name.endsWith(".onnx")) {
     take(chosen.name, new Uint8Array(await chosen.arrayBuffer()));
   } else {
