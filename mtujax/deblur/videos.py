@@ -39,6 +39,7 @@ def deblur_videos(
     *,
     weights: str | os.PathLike | tuple[MTUNet, dict] = DEFAULT_WEIGHTS,
     dtype: str | None = None,
+    runtime: str = "jax",
     overwrite: bool = False,
     resume: bool = False,
     start: float | None = None,
@@ -77,6 +78,7 @@ def deblur_videos(
         folder: where outputs go; it is made if need be.
         weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
         dtype: as for `deblur_video`.
+        runtime: as for `deblur_video`.
         overwrite: replace existing outputs, and without `resume` make all of them.
         resume: skip videos that a report in the folder calls finished and whose output
             is whole, resume those that were interrupted, and try failed ones again.
