@@ -4,6 +4,8 @@ Imported late: needs openvino and onnx. Letters: H W pixels, h w motion grid, C
 channels.
 """
 
+import functools
+
 import jax
 import numpy as np
 import openvino
@@ -19,7 +21,8 @@ from mtujax.ops.resampling import padded_size
 class OpenVinoStream(Stream):
     """`Stream` of frames [H, W, 3] for which there is no `refusal`.
 
-    The network must be an inference form: its displacement is not returned. Snapshots are those of `Stream`, and can be resumed by either.
+    The network is an inference form; its displacement is not returned. Snapshots are
+    those of `Stream`, and can be resumed by either.
     """
 
     _size = None  # for which it is compiled
@@ -83,12 +86,16 @@ class OpenVinoStream(Stream):
 
 
 def _compiled(model: MTUNet, params: dict, size):
-    """The step for padded frames of (H, W)."""
+    """The step for padded frames of (H, W): open sizes take a quarter longer."""
     step = make_onnx(model, params, size=size[::-1])
+    return _compiled_file(step.SerializeToString(deterministic=True))
+
+
+@functools.lru_cache(maxsize=2)  # of many videos, once per size
+def _compiled_file(data):
     core = openvino.Core()
     hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    # Open sizes take a quarter longer than these.
-    return core.compile_model(core.read_model(step.SerializeToString()), "CPU", hints)
+    return core.compile_model(core.read_model(data), "CPU", hints)
 
 
 def _nchw(array):

@@ -7,6 +7,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from media_clip import ARCHES
 from moving import panned
 from networks import SMALLEST, STEERED, lively_params, slow
 from restoring import CUT, decoded, drive, streamed
@@ -136,7 +137,7 @@ def test_bad_use_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.delattr("mtujax.deploy.openvino_stream", raising=False)
     for many in ([out], ["--to", str(tmp_path / "out")]):
         with pytest.raises(SystemExit) as done:
-            main(["deblur", str(tmp_path), *many, "--runtime", "openvino"])
+            main(["deblur", str(ARCHES.parent), *many, "--runtime", "openvino"])
         assert done.value.code == 1
         error = capsys.readouterr().err
         assert "openvino is not installed; pip install 'mtujax[openvino]'" in error
