@@ -9,6 +9,8 @@ Letters: B batch, H W pixels, h w pixels of a level or patches, C channels, p si
 patch, K window, S samples.
 """
 
+import functools
+
 import einops
 import jax
 import jax.numpy as jnp
@@ -61,7 +63,9 @@ def steered_samples(
     return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
 
 
+# Compiled, for else each call would compile the loop of each level again.
 @any_byte_order
+@functools.partial(jax.jit, static_argnames="patch", inline=True)
 def frame_motion(
     before: jax.Array, current: jax.Array, after: jax.Array, *, patch: int = 1
 ) -> jax.Array:
