@@ -1,8 +1,8 @@
 """Motion compensation: matching (cosine cost volume, 5x5 pooling, arg-max) and warping.
 
 Reference: Sec. 3.4. Class (dy + r)(2r + 1) + (dx + r) is displacement (dx, dy); cells
-outside the grid score 0. Scores are sums in float32 of products that are not rounded
-before, whatever the input: a rounded score can flip the arg-max. Flow is (dx, dy) in pixels and
+outside the grid score 0. Scores are sums in float32 of products that are not rounded,
+whatever the input: a rounded score can flip the arg-max. Flow is (dx, dy) in pixels and
 backward: `warped[y, x] = source[y + dy, x + dx]`, zero where that is outside. Letters:
 B batch, H W pixels, h w motion grid, C channels, r search radius, D = (2r + 1)**2
 displacements; of one product, R rows of displacements, n bands of t columns, u columns
@@ -37,7 +37,7 @@ Measured by `benchmarks.speed.core --only matcher`, in milliseconds at 1280x720:
 """
 
 
-TILE = 32  # columns per band; 16 to 32 are best on a CPU
+TILE = 32  # columns per band at most; 16 to 32 are best on a CPU
 POOL = 5  # side of the averaging window over each displacement's plane
 
 
@@ -291,7 +291,10 @@ def _row_scores(query, keys, dtype):
     # Columns are cut into bands: one small matrix product per band scores all its dx at
     # once, and the wanted scores are on diagonals, which a reshape turns into rows.
     # A width that is known only at run time (`jax.export`) is no int.
-    tile = min(TILE, width) if isinstance(width, int) else TILE
+    tile = TILE
+    if isinstance(width, int):  # as even as whole vectors allow
+        least = -(-width // -(-width // TILE))
+        tile = min(8 * -(-least // 8), width)
     bands = -(-width // tile)
     missing = bands * tile - width
     span = tile + side - 1
