@@ -10,7 +10,7 @@ of keys.
 """
 
 import functools
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import chex
 import einops
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
+from mtujax.ops.matching_products import products, unit_norm, unit_vectors
 from mtujax.ops.resampling import any_byte_order
 
 Implementation = Literal[
@@ -39,56 +40,6 @@ Measured by `benchmarks.speed.core --only matcher`, in milliseconds at 1280x720:
 
 TILE = 32  # columns per band at most; 16 to 32 are best on a CPU
 POOL = 5  # side of the averaging window over each displacement's plane
-
-
-def unit_norm(features: jax.Array) -> jax.Array:
-    """Scales vectors [..., C] to float32 of length 1; zeros stay, with gradient 0."""
-    features = features.astype(jnp.float32)
-    square = jnp.sum(features**2, axis=-1, keepdims=True)
-    alive = square > 1e-24
-    scale = jnp.where(alive, lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)
-    return features * scale
-
-
-class _Vectors(NamedTuple):
-    """What is multiplied: float32 vectors [B, h, w, C] that a dtype holds exactly."""
-
-    features: jax.Array
-    scale: jax.Array | None  # [B, h, w, 1] makes them unit vectors; None: they are
-
-    def map(self, function):
-        return _Vectors(*jax.tree.map(function, tuple(self)))
-
-
-def _vectors(features):
-    """Unit vectors, or features in half precision, with the scale that makes them so.
-
-    The product of two numbers of half precision is exact in float32, so that a matrix
-    unit for these scores as well as float32 does, in a fraction of its time.
-    """
-    if features.dtype.itemsize > 2:
-        return _Vectors(unit_norm(features), None)
-    features = _without_radial(features.astype(jnp.float32))
-    square = jnp.sum(lax.stop_gradient(features) ** 2, axis=-1, keepdims=True)
-    scale = jnp.where(square > 1e-24, lax.rsqrt(jnp.maximum(square, 1e-24)), 0.0)
-    return _Vectors(features, scale)
-
-
-@jax.custom_vjp
-def _without_radial(features):
-    """Vectors [..., C] themselves; their gradient less its part along each vector."""
-    # A score depends on the directions alone, so that this is its whole gradient if the
-    # lengths are taken for constants elsewhere.
-    return features
-
-
-def _less_radial(features, grad):
-    square = jnp.sum(features**2, axis=-1, keepdims=True)
-    along = jnp.sum(features * grad, axis=-1, keepdims=True)
-    return (grad - features * along / jnp.maximum(square, 1e-24),)
-
-
-_without_radial.defvjp(lambda features: (features, features), _less_radial)
 
 
 @any_byte_order
@@ -127,8 +78,9 @@ def cost_volume(
     """
     _check(query, key, radius)
     height = query.shape[1]
-    dtype, query = query.dtype, _vectors(query)
-    padded = _vectors(key).map(lambda x: _pad_grid(x, radius))
+    dtype = jnp.result_type(query, key)
+    query, key = (unit_vectors(x.astype(dtype)) for x in (query, key))
+    padded = key.map(lambda x: _pad_grid(x, radius))
 
     def row(dy):
         return _row_scores(query, padded.map(lambda x: _rows(x, [dy], height)), dtype)
@@ -240,8 +192,9 @@ def _best_class(query, key, radius, *, rows=1, unroll=False):
     batch, height, width, _ = query.shape
     side = 2 * radius + 1
     rows = min(rows, side)
-    dtype, query = query.dtype, _vectors(query)
-    padded = _vectors(key).map(lambda x: _pad_grid(x, radius))
+    dtype = jnp.result_type(query, key)
+    query, key = (unit_vectors(x.astype(dtype)) for x in (query, key))
+    padded = key.map(lambda x: _pad_grid(x, radius))
     classes = jnp.arange(rows * side, dtype=jnp.int32).reshape(rows, 1, 1, 1, side)
 
     def some(best, dy):
@@ -309,7 +262,7 @@ def _row_scores(query, keys, dtype):
         return _overlapping(x, bands, tile, span)
 
     query, keys = query.map(banded_query), keys.map(banded_keys)
-    product = _products(query.features, keys.features, dtype)
+    product = products(query.features, keys.features, dtype)
     if query.scale is not None:
         product = product * (query.scale[None] * keys.scale)
     flat = einops.rearrange(product, "r b h n t u -> r b h n (t u)")
@@ -318,41 +271,6 @@ def _row_scores(query, keys, dtype):
     scores = lax.optimization_barrier(skewed[..., :width, :side])
     pooled = lax.optimization_barrier(_box(scores, axis=2))
     return _box(pooled, axis=3) / POOL**2
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _products(query, keys, dtype):
-    """Scores [R, B, h, n, t, u] of float32 vectors that `dtype` holds exactly."""
-    scores = _einsum("bhntc,rbhncu->bhntru", query, keys, dtype)
-    return einops.rearrange(scores, "b h n t r u -> r b h n t u")
-
-
-def _products_kept(query, keys, dtype):
-    return _products(query, keys, dtype), (query, keys)
-
-
-def _products_back(dtype, kept, grad):
-    query, keys = kept
-    # The features get it in their own precision, but the range must be float32's.
-    dtype = jnp.bfloat16 if jnp.dtype(dtype).itemsize == 2 else dtype
-    # All in the order in which matrix products leave them: a GPU need not copy any.
-    grad = einops.rearrange(grad, "r b h n t u -> b h n t r u")
-    of_keys = _einsum("bhntru,bhntc->bhnruc", grad, query, dtype)
-    return (
-        _einsum("bhntru,rbhncu->bhntc", grad, keys, dtype),
-        einops.rearrange(of_keys, "b h n r u c -> r b h n c u"),
-    )
-
-
-_products.defvjp(_products_kept, _products_back)
-
-
-def _einsum(form, x, y, dtype):
-    """A sum of products of `dtype`, itself in float32."""
-    settings: dict[str, Any] = {"precision": "highest"}
-    if jnp.dtype(dtype).itemsize == 2:
-        settings = {"preferred_element_type": jnp.float32}
-    return jnp.einsum(form, x.astype(dtype), y.astype(dtype), **settings)
 
 
 def _overlapping(key, bands, tile, span):
