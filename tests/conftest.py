@@ -2,8 +2,9 @@ import os
 import signal
 from importlib.metadata import version
 
-# XLA's own passes as ever, LLVM's left out: the tests compile a thousand small programs
-# and run each a few times. `make gpu`, and those parts of `make test-slow` that run for
+# XLA's own passes as ever, LLVM's left out, and LLVM is given each program whole, not
+# in up to 32 parts for as many threads: the tests compile a thousand small programs and
+# run each a few times. `make gpu`, and those parts of `make test-slow` that run for
 # long or guard exact values, compile as users do: with XLA_FLAGS set to nothing. jaxlib
 # 0.10 has two ways to compile fusions, of which this is the quick one to compile.
 os.environ.setdefault(

@@ -63,7 +63,8 @@ def steered_samples(
     return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
 
 
-# Compiled, for else each call would compile the loop of each level again.
+# A call from outside a compiled function would compile the loop of each level again.
+# Inlined, what a network is traced or exported to stays as it is.
 @any_byte_order
 @functools.partial(jax.jit, static_argnames="patch", inline=True)
 def frame_motion(

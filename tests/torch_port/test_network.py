@@ -164,7 +164,7 @@ def test_both_networks_agree_with_every_switch(switch):
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 9)])
 def test_both_networks_reflect_frames_smaller_than_a_cell_alike(size):
-    config = dataclasses.replace(SMALL, num_units=1, patch=4)
+    config = dataclasses.replace(SMALL, patch=4)
     twin, tensors = random_twin(config)
     clip = random_clip(1, 2, *size)
     restored, _ = twin.restore_clip(torch.from_numpy(clip))
