@@ -3,6 +3,7 @@
 import ast
 import collections
 import dataclasses
+import functools
 import graphlib
 import importlib
 import importlib.metadata
@@ -32,8 +33,13 @@ def modules():
     return found
 
 
+@functools.cache
+def parsed(path):
+    return ast.parse(path.read_text())
+
+
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -54,7 +60,7 @@ def arrows():
     names = {name for name, _ in modules()}
     names |= {face.partition(".")[2] for face in faces()} - {""}
     for name, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if not isinstance(node, ast.ImportFrom) or node.module is None:
                 continue
             if node.module.split(".")[0] != "mtujax":
@@ -264,7 +270,7 @@ BANNED = "anew|go(es|ing)? on|was begun|way out|lies (in|at|under)|is told|tells
 def test_messages_are_in_the_words_of_the_field():
     found = []
     for name, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 if re.search(rf"\b({BANNED})\b", node.value):
                     found.append(f"{name}:{node.lineno}: {node.value[:80]!r}")
@@ -286,7 +292,7 @@ def test_errors_are_one_line():
     """As is what a message is made of, unless that comes from elsewhere."""
     found = []
     for name, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Raise) and node.exc is not None:
                 texts = [
                     inner.value
