@@ -77,6 +77,14 @@ def deblur(
             help="With --to: spread the videos over a Ray cluster.",
         ),
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="With --to: how many videos advance together (auto: 1 on a CPU, else "
+            "up to 8, as memory allows).",
+        ),
+    ] = None,
     weights: Weights = DEFAULT_WEIGHTS,
     dtype: Annotated[
         str | None,
@@ -161,7 +169,7 @@ def deblur(
 
 
 _READ_HERE = "inputs", "to"
-_OF_MANY = "shard", "ray"
+_OF_MANY = "shard", "ray", "batch"
 _OF_ONE = "save_motion", "size", "rate"  # not of many videos
 
 
@@ -195,6 +203,8 @@ def _deblur_many(inputs, folder, options):
         if options.pop(name) is not None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: is of one video; give OUTPUT, not --to")
+    batch = options["batch"] or "auto"
+    options["batch"] = int(batch) if batch.isdecimal() else batch
 
     def start(todo, count):
         done = f", {count - todo} done" if count > todo else ""

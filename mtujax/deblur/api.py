@@ -27,6 +27,7 @@ from mtujax.common.files import (
 )
 from mtujax.common.threads import Ahead, Behind
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
+from mtujax.deblur.batcher import Lane
 from mtujax.deblur.output import Options, Target
 from mtujax.deblur.restorer import Restored, Restorer
 from mtujax.deblur.resume import Job, is_publishing
@@ -150,9 +151,38 @@ def deblur_video(
         OSError: if writing fails. Then, and after an interruption, finished segments
             are kept next to the output for `resume`.
     """
-    given, begun = locals(), time.perf_counter()
+    given = locals()
     options = Options(**{f.name: given[f.name] for f in dataclasses.fields(Options)})
-    kind = output_kind(output)
+    return restore_video(
+        input,
+        output,
+        options,
+        weights,
+        overwrite=overwrite,
+        resume=resume,
+        segment_frames=segment_frames,
+        progress=progress,
+        on_start=on_start,
+        on_note=on_note,
+    )
+
+
+def restore_video(
+    input: str | os.PathLike,
+    output: str | os.PathLike,
+    options: Options,
+    weights: str | os.PathLike | tuple[MTUNet, dict],
+    *,
+    overwrite: bool,
+    resume: bool,
+    segment_frames: int,
+    progress: Callable[[int, int | None], None] | None,
+    on_start: Callable[[], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    lane: Lane | None = None,
+) -> DeblurReport:
+    """`deblur_video`, also for one of several videos side by side: in a `lane`."""
+    begun, kind = time.perf_counter(), output_kind(output)
     options.check(input, output, kind)
     check_least(1, segment_frames=segment_frames)
     if resume and "pipe" in (input_kind(input), kind):
@@ -164,16 +194,16 @@ def deblur_video(
         if on_note:
             on_note(text)
 
-    with open_reader(input, size, rate) as reader:
+    with open_reader(input, options.size, options.rate) as reader:
         source = None if reader.kind == "pipe" else Path(input)
         # What of a killed run is complete is not in the way.
         if kind == "pipe" or not is_publishing(Path(output)) or overwrite > resume:
             _check_outputs(source, output, kind, options, overwrite)
-        network = _network(weights, dtype)
-        if save_motion is None:
+        network = _network(weights, options.dtype)
+        if options.save_motion is None:
             network = inference_form(*network)  # without motion that no image needs
         said = on_start or (lambda: None), note, progress
-        run = Restoration(reader, Path(output), kind, options, network, *said)
+        run = Restoration(reader, Path(output), kind, options, network, *said, lane)
         if kind == "pipe":
             run.to_pipe(overwrite=overwrite)
         else:
@@ -252,12 +282,13 @@ class Restoration:
         on_start: Callable[[], None],
         on_note: Callable[[str], None],
         progress: Callable[[int, int | None], None] | None,
+        lane: Lane | None = None,
     ):
         """Checks the options that depend on the network; restores nothing yet."""
         self._reader, self._output, self._kind = reader, output, kind
         self._options = options
         self._network, self._progress = network, progress
-        self._on_start, self._on_note = on_start, on_note
+        self._on_start, self._on_note, self._lane = on_start, on_note, lane
         self._notes = [*reader.info.notes]  # until there is a frame to restore
         # Frames written so far; those of an interrupted run; scene cuts found.
         self.frames = self.resumed = self.cuts = 0
@@ -341,6 +372,7 @@ class Restoration:
             on_note=self._on_note,
             snapshot_every=every,
             tile=self._options.tile,
+            lane=self._lane,
         )
         done = self.resumed
         if done:

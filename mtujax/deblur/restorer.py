@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from mtujax.common.text import readable
+from mtujax.deblur.batcher import Lane
 from mtujax.deblur.memory import available_bytes, plan
 from mtujax.errors import UserError, out_of_memory
 from mtujax.model.network import MTUNet
@@ -55,13 +56,15 @@ class Restorer:
         on_note: Callable[[str], None] | None = None,
         snapshot_every: int | None = None,
         tile: Tile = "auto",
+        lane: Lane | None = None,
     ):
         """Starts before the first frame."""
         # `tile`: "auto" takes tiles where whole frames do not fit in memory, None only
         # once memory has run out, (rows, columns) in pixels always. `snapshot_every`
-        # counts frames.
+        # counts frames. `lane`: the place beside other videos on the device.
         self._model, self._params = model, jax.device_put(params)
         self._on_note, self._every, self._tile = on_note, snapshot_every, tile
+        self._lane = lane
         self._stream: Stream | None = None
         self._kind = None  # shape and dtype of its frames
         self._tiles = {}  # per kind, what was decided
@@ -97,6 +100,8 @@ class Restorer:
         ready = self._do([], last=True)
         self._stream, self._anchor = None, {}
         self._held.clear()
+        if self._lane:
+            self._lane.leave()
         return ready
 
     def resume(self, snapshot: dict[str, np.ndarray], frames_done: int) -> None:
@@ -174,16 +179,27 @@ class Restorer:
         if kind not in self._tiles:
             auto = self._tile == "auto"
             self._tiles[kind] = self._planned() if auto else self._tile
-        network, tile = (self._model, self._params), self._tiles[kind]
-        self._stream = TiledStream(*network, tile) if tile else Stream(*network)
+        self._stream = self._made(self._tiles[kind])
         if held is self._held[0] and not is_cut:
             self._stream.resume(self._anchor)
+
+    def _made(self, tile):
+        network = self._model, self._params
+        if self._lane and tile:
+            self._lane.alone()
+        elif self._lane:
+            return self._lane.stream(*network, self._kind)
+        return TiledStream(*network, tile) if tile else Stream(*network)
 
     def _planned(self):
         (height, width, _), dtype = self._kind
         free = available_bytes()
         dtype = jax.dtypes.canonicalize_dtype(dtype)
-        found = plan(self._model, self._params, height, width, dtype, free)
+        given = self._model, self._params, height, width, dtype, free
+        if self._lane:
+            found = self._lane.planned(self._kind, lambda: plan(*given), free)
+        else:
+            found = plan(*given)
         if found.tile:
             self._note(
                 f"frames of {width}x{height} need about {readable(found.needed)} of "
@@ -195,6 +211,12 @@ class Restorer:
     def _shrink(self):
         """Decides on tiles of half the area, as memory has run out."""
         (height, width, _), _ = self._kind
+        if self._lane and (fewer := self._lane.fewer()):
+            self._note(
+                f"frames of {width}x{height}: out of memory side by side: continues "
+                f"with at most {fewer} at a time"
+            )
+            return
         config = self._model.config
         tile = self._tiles.get(self._kind)
         whole = padded_size(height, width, config.cell)

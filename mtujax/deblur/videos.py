@@ -1,4 +1,4 @@
-"""Many videos into one folder: each is restored alone, and none stops the others.
+"""Many videos into one folder: each is restored by itself, and none stops the others.
 
 What is finished stays, whatever happens: `report.json` says how far it is.
 """
@@ -14,21 +14,26 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import jax
+
 from mtujax.common import interrupts
 from mtujax.common.files import file_digest, make_folder, size_of, state_of
 from mtujax.common.text import listed
+from mtujax.common.threads import side_by_side
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
-from mtujax.deblur.api import SEGMENT_FRAMES, deblur_video, network_digest
+from mtujax.deblur.api import SEGMENT_FRAMES, network_digest, restore_video
+from mtujax.deblur.batcher import Batcher, Lane
 from mtujax.deblur.cluster import check_address, spread
 from mtujax.deblur.listing import find_inputs, name_outputs, shard_of
 from mtujax.deblur.output import ENCODING, Options
 from mtujax.deblur.report import Report, VideoResult
 from mtujax.deblur.resume import has_job
-from mtujax.errors import UserError, check_least, notes_of, reason
+from mtujax.errors import UsageError, UserError, check_least, notes_of, reason
 from mtujax.model.network import MTUNet
 from mtujax.video.inputs import output_kind
 from mtujax.weights.files import describe, load, locate
 
+_ON_ACCELERATORS = 8  # videos at once, if memory holds them
 # Not EFBIG, which `files.FULL` has too: a smaller video may be written.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
@@ -52,13 +57,14 @@ def deblur_videos(
     tile: str | tuple[int, int] | None = "auto",
     shard: str | None = None,
     ray: str | None = None,
+    batch: int | str = "auto",
     segment_frames: int = SEGMENT_FRAMES,
     progress: Callable[[int, int | None], None] | None = None,
     on_start: Callable[[int, int], None] | None = None,
     on_video: Callable[[VideoResult], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> tuple[VideoResult, ...]:
-    """Restores many videos, one after the other, each as `deblur_video` does.
+    """Restores many videos, each as `deblur_video` does.
 
     The network is loaded once and compiled once per size of frames. Outputs keep the
     names of their inputs: a video becomes a video (what has a suffix that cannot be
@@ -97,6 +103,10 @@ def deblur_videos(
             or "local" (one of its own). Inputs and the folder are on a path that all
             share. A video whose process or node dies is tried three times. Needs the
             extra `ray`.
+        batch: how many videos advance together on one device: frames of one size are
+            restored in one step. "auto" takes one on a CPU, and up to 8 on an
+            accelerator; never more than fit in memory. An output is the same as made
+            alone, up to the rounding of the device.
         segment_frames: frames per segment; work can be resumed at segment boundaries.
         progress: called after each frame with the number restored, of all videos
             together, and None.
@@ -124,6 +134,7 @@ def deblur_videos(
     check_least(1, segment_frames=segment_frames)
     if ray is not None:
         check_address(ray)
+    _check_batch(batch, ray)
     single, folder = isinstance(inputs, str | os.PathLike), Path(folder)
     outputs = name_outputs(find_inputs([inputs] if single else inputs, folder), folder)
     how = overwrite, resume, segment_frames
@@ -145,22 +156,21 @@ def deblur_videos(
         if on_video:
             on_video(done[video.output])
 
-    results = ()
     with contextlib.ExitStack() as stack:
         if todo:
             make_folder(folder, "choose another for the outputs")
-            make = _restored if ray is None else functools.partial(_spread, ray)
-            results = make(todo, weights, progress, on_note)
             stack.enter_context(_saying(done, len(tasks)))
         # A process that was killed as it wrote the last entry left files behind.
         if todo or report.lock.exists():
             stack.enter_context(report.writing(videos))
-        if todo:
-            stack.enter_context(contextlib.closing(results))
         if on_start:
             on_start(len(todo), len(tasks))
         for video in known.values():
             add(video)
+        results = ()
+        if todo:
+            results = _results(ray, batch, todo, weights, progress, on_note)
+            results = stack.enter_context(results)
         for video in results:
             report.add(video)
             add(video)
@@ -275,18 +285,69 @@ def _is_taken(output):
     return os.path.lexists(output)
 
 
+def _check_batch(batch, ray):
+    if batch != "auto":
+        if not isinstance(batch, int):
+            raise UsageError(f"batch {batch!r}: give a whole number, or auto")
+        check_least(1, batch=batch)
+        if ray is not None and batch > 1:
+            raise UsageError(
+                f"batch {batch}: on Ray each process restores one video at a time; "
+                "leave one of the two out"
+            )
+
+
+def _results(ray, batch, tasks, *how):
+    """A block in which the results of tasks are made, in any order."""
+    if ray is not None:
+        return contextlib.closing(_spread(ray, tasks, *how))
+    if batch == "auto":
+        batch = 1 if jax.default_backend() == "cpu" else _ON_ACCELERATORS
+    lanes = min(batch, len(tasks))
+    if lanes == 1:
+        return contextlib.closing(_restored(tasks, *how))
+    return _together(lanes, tasks, *how)
+
+
 def _restored(tasks, weights, progress, on_note):
     """Yields the result of each task."""
-    network = weights if isinstance(weights, tuple) else load(weights)
+    network, count = _loaded(weights), _counter(progress)
+    for task in tasks:
+        interrupts.check()
+        yield restore(task, network, count, on_note)
+
+
+@contextlib.contextmanager
+def _together(lanes, tasks, weights, progress, on_note):
+    """As `_restored`, several at a time and in any order."""
+    network, count = _loaded(weights), _counter(progress)
+    batcher = Batcher(lanes)
+
+    def work(task, post):
+        def say(note):
+            post(functools.partial(on_note, note))
+
+        with batcher.lane() as lane:
+            noted = on_note and say
+            return restore(task, network, lambda *_: post(count), noted, lane)
+
+    with side_by_side(work, tasks, lanes) as results:
+        yield results
+
+
+def _loaded(weights):
+    return weights if isinstance(weights, tuple) else load(weights)
+
+
+def _counter(progress):
+    """Counts the frames of all videos."""
     frames = itertools.count(1)
 
     def count(*_):
         if progress:
             progress(next(frames), None)
 
-    for task in tasks:
-        interrupts.check()
-        yield restore(task, network, count, on_note)
+    return count
 
 
 def _spread(address, tasks, weights, progress, on_note):
@@ -329,21 +390,23 @@ def restore(
     network: tuple[MTUNet, dict],
     progress: Callable[[int, int | None], None],
     on_note: Callable[[str], None] | None = None,
+    lane: Lane | None = None,
 ) -> VideoResult:
     """Does a task; its result may be an error. OSError if the disk is full."""
     source, begun = state_of(task.input), time.perf_counter()
     video = VideoResult(task.input, task.key, source=source)
     try:
-        found = deblur_video(
+        found = restore_video(
             task.input,
             task.output,
-            weights=network,
+            task.options,
+            network,
             overwrite=task.overwrite,
             resume=task.resume and has_job(task.output),
             segment_frames=task.segment_frames,
             progress=progress,
             on_note=on_note and (lambda note: on_note(f"{task.input}: {note}")),
-            **dataclasses.asdict(task.options),
+            lane=lane,
         )
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
