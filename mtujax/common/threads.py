@@ -157,7 +157,7 @@ def in_order(
 def side_by_side(work: Callable, tasks: Iterable, threads: int) -> Iterator[Iterator]:
     """Does tasks in threads while the block runs: their results, as they come."""
     # `work(task, post)` may `post` calls, which whoever takes the results makes. If the
-    # block fails, tasks end at their next `check`; what they note is added to its error.
+    # block fails, tasks end at their next `check`, and its error gets their notes.
     posted, stop = queue.SimpleQueue(), threading.Event()
 
     def do(task):

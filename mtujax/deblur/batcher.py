@@ -17,7 +17,7 @@ import jax
 from mtujax.common import interrupts
 from mtujax.deblur.memory import Plan
 from mtujax.model.lanes import LaneStream, run_together
-from mtujax.model.network import MTUNet
+from mtujax.model.network import MTUNet, RecurrentState
 from mtujax.model.stream import Stream
 
 _LONGEST = 1.0  # seconds that others are waited for, before a program is compiled too
@@ -49,12 +49,25 @@ class Batcher:
                 self._lanes.remove(lane)
                 self._leave(lane)
 
+    def planned(
+        self, kind: Hashable, plan: Callable[[], Plan], free: int | None
+    ) -> Plan:
+        """The plan for frames of a kind, by which memory limits how many there are."""
+        with self._changed:
+            group = self._group(kind)
+        with group.planning:  # it compiles
+            if group.plan is None:
+                group.plan = plan()
+                if free is not None and (needed := group.plan.needed):
+                    group.most = max(1, min(group.most, free // needed))
+        return group.plan
+
     def _group(self, kind):
         if kind not in self._groups:
             self._groups[kind] = _Group(1 if kind == _TILED else self._most)
         return self._groups[kind]
 
-    def _enter(self, lane, kind):
+    def enter(self, lane: "Lane", kind: Hashable) -> None:
         """Waits for a place among the videos whose frames have this kind."""
         with self._changed:
             group = self._group(kind)
@@ -66,13 +79,25 @@ class Batcher:
                 group.inside += 1
             lane.group, lane.seen, lane.awaited = group, group.most, True
 
+    def leave(self, lane: "Lane") -> None:
+        """Gives a place to others; nobody waits for the lane any more."""
+        with self._changed:
+            self._leave(lane)
+
     def _leave(self, lane):
         if lane.group is not None:
             lane.group.inside -= 1
         lane.group, lane.awaited = None, False
         self._changed.notify_all()
 
-    def _step(self, lane, model, params, state, window):
+    def step(
+        self,
+        lane: "Lane",
+        model: MTUNet,
+        params: dict,
+        state: RecurrentState,
+        window: tuple[jax.Array, ...],
+    ) -> tuple:
         """Does one step of a stream, together with those that others have due."""
         group, wanted = lane.group, _Step(lane, state, window)
         with self._changed:
@@ -203,39 +228,32 @@ class Lane:
         self.seen = 1  # how many could be in that group when this one came
         self.awaited = True  # whether the others wait for its next step
 
-    def planned(self, kind: Hashable, plan: Callable[[], Plan], free: int | None):
+    def planned(
+        self, kind: Hashable, plan: Callable[[], Plan], free: int | None
+    ) -> Plan:
         """How to restore frames of a kind: planned once for all videos."""
-        with self._batcher._changed:
-            group = self._batcher._group(kind)
-        with group.planning:  # it compiles
-            if group.plan is None:
-                group.plan = plan()
-                if free is not None and (needed := group.plan.needed):
-                    group.most = max(1, min(group.most, free // needed))
-        return group.plan
+        return self._batcher.planned(kind, plan, free)
 
     def stream(self, model: MTUNet, params: dict, kind: Hashable) -> Stream:
         """A stream for frames of a kind, once there is a place for it."""
-        self._batcher._enter(self, kind)
+        self._batcher.enter(self, kind)
 
         def run(*step):
-            return self._batcher._step(self, *step)
+            return self._batcher.step(self, *step)
 
         return LaneStream(model, params, run)
 
     def alone(self) -> None:
         """Waits until no other video is restored in tiles: these fill the memory."""
-        self._batcher._enter(self, _TILED)
+        self._batcher.enter(self, _TILED)
 
     def leave(self) -> None:
         """Gives its place to others, as there is no frame left to restore."""
-        with self._batcher._changed:
-            self._batcher._leave(self)
+        self._batcher.leave(self)
 
     def fewer(self) -> int | None:
         """After memory ran out: to how many at once it goes down; None from one."""
         if self.group is None or self.seen == 1:
             return None
-        with self._batcher._changed:
-            self.group.most = min(self.group.most, self.seen // 2)
+        self.group.most = min(self.group.most, self.seen // 2)
         return self.seen // 2

@@ -390,7 +390,7 @@ def _step(model, params, state, window):
 
 
 def restore_frames(model, params, state, window):
-    """One step of B videos on their K frames [B, H, W, 3] each; frames of their dtype."""
+    """Restores frames [B, H, W, 3] from windows of K such; in their dtype."""
     stacked = jnp.stack(window, axis=1)
     state, restored, displacement = restore_windows(model, params, state, stacked)
     return state, from_unit_range(restored, window[0].dtype), displacement

@@ -14,7 +14,7 @@ from killing import tree
 
 import mtujax.deblur.videos as videos
 from mtujax import deblur_videos
-from mtujax.deblur.api import deblur_video
+from mtujax.deblur.api import deblur_video, restore_video
 from mtujax.deblur.output import Options
 from mtujax.errors import UsageError, UserError
 
@@ -111,7 +111,7 @@ def test_the_same_command_again_does_nothing(tmp_path, sets, weights_file, monke
         raise AssertionError
 
     monkeypatch.setattr(videos, "load", never)
-    monkeypatch.setattr(videos, "deblur_video", never)
+    monkeypatch.setattr(videos, "restore_video", never)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     found = deblur_videos(sets, out, weights=weights_file, resume=True)
     assert all(video.skipped and video.frames == 4 for video in found)
@@ -298,12 +298,12 @@ def test_a_full_disk_stops_the_rest_and_loses_nothing(
 
 
 def test_a_bug_in_one_video_stops_no_other(tmp_path, sets, tiny, monkeypatch, capsys):
-    def buggy(input, output, **options):
+    def buggy(input, *given, **options):
         if input.endswith("b"):
             raise ZeroDivisionError("x\ny")
-        return deblur_video(input, output, **options)
+        return restore_video(input, *given, **options)
 
-    monkeypatch.setattr(videos, "deblur_video", buggy)
+    monkeypatch.setattr(videos, "restore_video", buggy)
     found = deblur_videos(sets, tmp_path / "out", weights=tiny)
     assert found[1].error == "a bug of this program: ZeroDivisionError: x y"
     assert [video.frames for video in found] == [4, None, 4]
