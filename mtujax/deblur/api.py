@@ -27,7 +27,6 @@ from mtujax.common.files import (
 )
 from mtujax.common.threads import Ahead, Behind
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
-from mtujax.deblur.batcher import Lane
 from mtujax.deblur.output import Options, Target
 from mtujax.deblur.restorer import Restored, Restorer
 from mtujax.deblur.resume import Job, is_publishing
@@ -179,9 +178,9 @@ def restore_video(
     progress: Callable[[int, int | None], None] | None,
     on_start: Callable[[], None] | None = None,
     on_note: Callable[[str], None] | None = None,
-    lane: Lane | None = None,
+    lane=None,
 ) -> DeblurReport:
-    """`deblur_video`, also for one of several videos side by side: in a `lane`."""
+    """`deblur_video`, also of one of several videos: in a `lane` of `batcher`."""
     begun, kind = time.perf_counter(), output_kind(output)
     options.check(input, output, kind)
     check_least(1, segment_frames=segment_frames)
@@ -282,7 +281,7 @@ class Restoration:
         on_start: Callable[[], None],
         on_note: Callable[[str], None],
         progress: Callable[[int, int | None], None] | None,
-        lane: Lane | None = None,
+        lane=None,
     ):
         """Checks the options that depend on the network; restores nothing yet."""
         self._reader, self._output, self._kind = reader, output, kind

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 
 from mtujax.common.text import readable
-from mtujax.deblur.batcher import Lane
 from mtujax.deblur.memory import available_bytes, plan
 from mtujax.errors import UserError, out_of_memory
 from mtujax.model.network import MTUNet
@@ -56,12 +55,12 @@ class Restorer:
         on_note: Callable[[str], None] | None = None,
         snapshot_every: int | None = None,
         tile: Tile = "auto",
-        lane: Lane | None = None,
+        lane=None,
     ):
         """Starts before the first frame."""
         # `tile`: "auto" takes tiles where whole frames do not fit in memory, None only
         # once memory has run out, (rows, columns) in pixels always. `snapshot_every`
-        # counts frames. `lane`: the place beside other videos on the device.
+        # counts frames. `lane`: of `batcher`, beside other videos.
         self._model, self._params = model, jax.device_put(params)
         self._on_note, self._every, self._tile = on_note, snapshot_every, tile
         self._lane = lane

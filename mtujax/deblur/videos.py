@@ -12,21 +12,21 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import jax
 
 from mtujax.common import interrupts
-from mtujax.common.files import file_digest, make_folder, size_of, state_of
+from mtujax.common.files import file_digest
 from mtujax.common.text import listed
 from mtujax.common.threads import side_by_side
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
+from mtujax.deblur import remote
 from mtujax.deblur.api import SEGMENT_FRAMES, network_digest, restore_video
 from mtujax.deblur.batcher import Batcher, Lane
 from mtujax.deblur.cluster import check_address, spread
 from mtujax.deblur.listing import find_inputs, name_outputs, shard_of
 from mtujax.deblur.output import ENCODING, Options
-from mtujax.deblur.report import Report, VideoResult
+from mtujax.deblur.report import ANY, Report, VideoResult, name_of
 from mtujax.deblur.resume import has_job
 from mtujax.errors import UsageError, UserError, check_least, notes_of, reason
 from mtujax.model.network import MTUNet
@@ -135,30 +135,31 @@ def deblur_videos(
     if ray is not None:
         check_address(ray)
     _check_batch(batch, ray)
-    single, folder = isinstance(inputs, str | os.PathLike), Path(folder)
+    single, folder = isinstance(inputs, str | os.PathLike), os.fspath(folder)
     outputs = name_outputs(find_inputs([inputs] if single else inputs, folder), folder)
     how = overwrite, resume, segment_frames
     tasks = [
         Task.of(name, outputs[name], Options(**chosen), *how)
         for name in shard_of(list(outputs), shard)
     ]
-    part = "" if shard is None else f"-{shard.replace('/', '-of-')}"
-    report = Report(folder, _described(weights), chosen, part)
-    if resume or not overwrite:
-        report.check_settings()
-    videos, known, todo = _planned(tasks, report.earlier())
     done = {}
 
     def add(video):
         done[video.output] = dataclasses.replace(
-            video, output=str(folder / video.output)
+            video, output=os.path.join(folder, video.output)
         )
         if on_video:
             on_video(done[video.output])
 
     with contextlib.ExitStack() as stack:
+        name = name_of(shard)
+        here, send = stack.enter_context(remote.mirrored(folder, name, ANY))
+        report = Report(here / name, _described(weights), chosen, send)
+        if resume or not overwrite:
+            report.check_settings()
+        videos, known, todo = _planned(tasks, report.earlier())
         if todo:
-            make_folder(folder, "choose another for the outputs")
+            remote.make_folder(folder, "choose another for the outputs")
             stack.enter_context(_saying(done, len(tasks)))
         # A process that was killed as it wrote the last entry left files behind.
         if todo or report.lock.exists():
@@ -225,8 +226,8 @@ def _planned(tasks, earlier):
     """Videos to be listed, by name; what is known of some; the tasks that are left."""
     videos, known, todo, taken, left = {}, {}, [], [], []
     for task in tasks:
-        before, there = earlier.get(task.key), _is_taken(task.output)
-        source, size = state_of(task.input), size_of(task.output)
+        before, there = earlier.get(task.key), remote.is_taken(task.output)
+        source, size = remote.state_of(task.input), remote.size_of(task.output)
         video = VideoResult(task.input, task.key, source=source, bytes=size)
         listed_before = task.resume and before is not None
         # What is there after a failure is this program's if it was before.
@@ -277,12 +278,6 @@ def _refuse(taken, left, *, resume):
             f"{listed(taken or left, 3)}: {what}; --resume continues, and skips what "
             "is finished, --overwrite makes all again"
         )
-
-
-def _is_taken(output):
-    if os.path.isdir(output):
-        return bool(os.listdir(output))
-    return os.path.lexists(output)
 
 
 def _check_batch(batch, ray):
@@ -354,8 +349,8 @@ def _spread(address, tasks, weights, progress, on_note):
     """As `_restored`, on a cluster and in any order."""
     given = {}  # by the task whose paths mean the same in any folder
     for task in tasks:
-        output = os.path.join(os.path.abspath(task.output), *[""] * task.is_folder)
-        away = {"input": os.path.abspath(task.input), "output": output}
+        output = os.path.join(_absolute(task.output), *[""] * task.is_folder)
+        away = {"input": _absolute(task.input), "output": output}
         given[dataclasses.replace(task, **away)] = task
     weights = weights if isinstance(weights, tuple) else locate(weights)
     results = spread(address, given, restore, weights, progress, _again)
@@ -367,6 +362,10 @@ def _spread(address, tasks, weights, progress, on_note):
             for note in video.notes if on_note else ():
                 on_note(f"{task.input}: {note}")
             yield dataclasses.replace(video, input=task.input)
+
+
+def _absolute(name):
+    return name if remote.is_url(name) else os.path.abspath(name)
 
 
 def _again(task):
@@ -393,32 +392,46 @@ def restore(
     lane: Lane | None = None,
 ) -> VideoResult:
     """Does a task; its result may be an error. OSError if the disk is full."""
-    source, begun = state_of(task.input), time.perf_counter()
-    video = VideoResult(task.input, task.key, source=source)
+    video, begun = VideoResult(task.input, task.key), time.perf_counter()
+    names = {}  # of copies: what they are copies of
+
+    def named(text):
+        for copy, name in names.items():
+            text = text.replace(copy, name)
+        return text
+
     try:
-        found = restore_video(
-            task.input,
-            task.output,
-            task.options,
-            network,
-            overwrite=task.overwrite,
-            resume=task.resume and has_job(task.output),
-            segment_frames=task.segment_frames,
-            progress=progress,
-            on_note=on_note and (lambda note: on_note(f"{task.input}: {note}")),
-            lane=lane,
-        )
+        video = dataclasses.replace(video, source=remote.state_of(task.input))
+        with (
+            remote.copied(task.input, task.output) as input,
+            remote.published(task.output, overwrite=task.overwrite) as output,
+        ):
+            names |= {output: task.output, input: task.input}
+            found = restore_video(
+                input,
+                output,
+                task.options,
+                network,
+                overwrite=task.overwrite,
+                resume=task.resume and has_job(output),
+                segment_frames=task.segment_frames,
+                progress=progress,
+                on_note=on_note
+                and (lambda note: on_note(f"{task.input}: {named(note)}")),
+                lane=lane,
+            )
+        size = remote.size_of(task.output)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             error.filename = error.filename or task.output
             raise
-        return dataclasses.replace(video, error=_line(error))
+        return dataclasses.replace(video, error=named(_line(error)))
     return dataclasses.replace(
         video,
         frames=found.frames,
-        notes=found.notes,
+        notes=tuple(map(named, found.notes)),
         seconds=round(time.perf_counter() - begun, 3),
-        bytes=size_of(task.output),
+        bytes=size,
     )
 
 
