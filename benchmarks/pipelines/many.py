@@ -27,7 +27,7 @@ from benchmarks.helpers.runs import peak_memory
 from benchmarks.pipelines.video import write_clip
 from mtujax.config import DEFAULT_WEIGHTS
 
-_ROUNDS = 5
+_ROUNDS = 3
 _DEBLUR = """
 import sys
 from mtujax import deblur_videos

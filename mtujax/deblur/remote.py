@@ -214,4 +214,7 @@ def mirrored(
     with _scratch(url) as place:
         for found in glob(os.path.join(folder, pattern)):
             _fetch(found, str(place / os.path.basename(found)))
-        yield place, lambda: _send(place / name, url)
+        try:
+            yield place, lambda: _send(place / name, url)
+        except UserError as error:
+            raise type(error)(str(error).replace(str(place), str(folder))) from None

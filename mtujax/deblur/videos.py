@@ -5,12 +5,9 @@ What is finished stays, whatever happens: `report.json` says how far it is.
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import itertools
 import os
-import time
-import traceback
 from collections.abc import Callable, Iterable
 
 import jax
@@ -21,21 +18,19 @@ from mtujax.common.text import listed
 from mtujax.common.threads import side_by_side
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
 from mtujax.deblur import remote
-from mtujax.deblur.api import SEGMENT_FRAMES, network_digest, restore_video
-from mtujax.deblur.batcher import Batcher, Lane
+from mtujax.deblur.api import SEGMENT_FRAMES, network_digest
+from mtujax.deblur.batcher import Batcher
 from mtujax.deblur.cluster import check_address, spread
 from mtujax.deblur.listing import find_inputs, name_outputs, shard_of
-from mtujax.deblur.output import ENCODING, Options
+from mtujax.deblur.output import Options
 from mtujax.deblur.report import ANY, Report, VideoResult, name_of
 from mtujax.deblur.resume import has_job
-from mtujax.errors import UsageError, UserError, check_least, notes_of, reason
+from mtujax.deblur.task import Task, again, restore
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.model.network import MTUNet
-from mtujax.video.inputs import output_kind
 from mtujax.weights.files import describe, load, locate
 
 _ON_ACCELERATORS = 8  # videos at once, if memory holds them
-# Not EFBIG, which `files.FULL` has too: a smaller video may be written.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def deblur_videos(
@@ -79,8 +74,11 @@ def deblur_videos(
 
     Args:
         inputs: videos, folders of frames, folders of either, globs, and lists,
-            "@list.txt", with one of these on each line.
-        folder: where outputs go; it is made if need be.
+            "@list.txt", with one of these on each line. URLs that fsspec reads, as
+            s3://bucket/clips, stand for the same; they need the extra `remote`.
+        folder: where outputs go; it is made if need be. Behind a URL too: a video is
+            then made in a temporary folder, and cannot be resumed before it is
+            finished.
         weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
         dtype: as for `deblur_video`.
         overwrite: replace existing outputs, and without `resume` make all of them.
@@ -101,8 +99,8 @@ def deblur_videos(
         ray: spreads the work over a Ray cluster, one video at a time on each GPU, or on
             each few cores: "HOST:PORT", "auto" (the one that this machine belongs to)
             or "local" (one of its own). Inputs and the folder are on a path that all
-            share. A video whose process or node dies is tried three times. Needs the
-            extra `ray`.
+            share, or behind URLs. A video whose process or node dies is tried three
+            times. Needs the extra `ray`.
         batch: how many videos advance together on one device: frames of one size are
             restored in one step. "auto" takes one on a CPU, and up to 8 on an
             accelerator; never more than fit in memory. An output is the same as made
@@ -176,36 +174,6 @@ def deblur_videos(
             report.add(video)
             add(video)
     return tuple(done[task.key] for task in tasks)
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One video to make, and how."""
-
-    input: str
-    output: str
-    options: Options
-    overwrite: bool
-    resume: bool
-    segment_frames: int
-
-    @classmethod
-    def of(cls, input: str, output: str, options: Options, *how) -> "Task":
-        """A task whose options are checked, without those of other kinds of output."""
-        options.check(input, output, "file")  # also what this output does not need
-        if output_kind(output) != "file":
-            options = dataclasses.replace(options, **dict.fromkeys(ENCODING))
-        return cls(input, output, options, *how)
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether the output is a folder of frames."""
-        return self.output.endswith("/")
-
-    @property
-    def key(self) -> str:
-        """Name of the output in its folder."""
-        return os.path.basename(self.output.rstrip("/"))
 
 
 def _plain(value):
@@ -353,7 +321,7 @@ def _spread(address, tasks, weights, progress, on_note):
         away = {"input": _absolute(task.input), "output": output}
         given[dataclasses.replace(task, **away)] = task
     weights = weights if isinstance(weights, tuple) else locate(weights)
-    results = spread(address, given, restore, weights, progress, _again)
+    results = spread(address, given, restore, weights, progress, again)
     with contextlib.closing(results):
         for task, video, error in results:
             task = given[task]
@@ -368,11 +336,6 @@ def _absolute(name):
     return name if remote.is_url(name) else os.path.abspath(name)
 
 
-def _again(task):
-    """A task whose process died: what that had finished of it is its own."""
-    return dataclasses.replace(task, overwrite=True, resume=True)
-
-
 @contextlib.contextmanager
 def _saying(done, count):
     """Adds to what ends the work how many videos are finished."""
@@ -382,63 +345,3 @@ def _saying(done, count):
         finished = sum(video.error is None for video in done.values())
         error.add_note(f"{finished} of {count} videos are finished; --resume continues")
         raise
-
-
-def restore(
-    task: Task,
-    network: tuple[MTUNet, dict],
-    progress: Callable[[int, int | None], None],
-    on_note: Callable[[str], None] | None = None,
-    lane: Lane | None = None,
-) -> VideoResult:
-    """Does a task; its result may be an error. OSError if the disk is full."""
-    video, begun = VideoResult(task.input, task.key), time.perf_counter()
-    names = {}  # of copies: what they are copies of
-
-    def named(text):
-        for copy, name in names.items():
-            text = text.replace(copy, name)
-        return text
-
-    try:
-        video = dataclasses.replace(video, source=remote.state_of(task.input))
-        with (
-            remote.copied(task.input, task.output) as input,
-            remote.published(task.output, overwrite=task.overwrite) as output,
-        ):
-            names |= {output: task.output, input: task.input}
-            found = restore_video(
-                input,
-                output,
-                task.options,
-                network,
-                overwrite=task.overwrite,
-                resume=task.resume and has_job(output),
-                segment_frames=task.segment_frames,
-                progress=progress,
-                on_note=on_note
-                and (lambda note: on_note(f"{task.input}: {named(note)}")),
-                lane=lane,
-            )
-        size = remote.size_of(task.output)
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            error.filename = error.filename or task.output
-            raise
-        return dataclasses.replace(video, error=named(_line(error)))
-    return dataclasses.replace(
-        video,
-        frames=found.frames,
-        notes=tuple(map(named, found.notes)),
-        seconds=round(time.perf_counter() - begun, 3),
-        bytes=size,
-    )
-
-
-def _line(error):
-    """What an error says, in one line; of a bug, the traceback goes to stderr."""
-    said = reason(error)
-    if said is None:
-        traceback.print_exception(error)
-        said = f"a bug of this program: {type(error).__name__}: {error}"
-    return " ".join("; ".join([said, *notes_of(error)]).split())

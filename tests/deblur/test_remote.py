@@ -88,6 +88,8 @@ def test_what_the_report_there_calls_finished_is_skipped(memory, there, tiny):
     memory.pipe("/bucket/in/a.mp4", b"another")
     (video,) = deblur_videos([f"{there}/a.mp4"], out, weights=tiny, resume=True)
     assert "a.mp4: has changed since" in video.error
+    with pytest.raises(UserError, match="^memory://bucket/out/report.json: its videos"):
+        deblur_videos(there, out, weights=tiny, resume=True, scene_threshold=0.1)
     report = json.loads(memory.cat("/bucket/out/report.json"))
     assert [v["output"] for v in report["videos"]] == ["a.mp4", "c.mp4", "b"]
 

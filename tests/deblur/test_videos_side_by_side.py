@@ -13,6 +13,7 @@ from networks import slow
 
 import mtujax.deblur.videos as videos
 from mtujax import deblur_videos
+from mtujax.deblur import task
 from mtujax.deblur.api import restore_video
 from mtujax.errors import UsageError
 
@@ -166,7 +167,7 @@ def test_a_bug_in_one_stops_no_other(tmp_path, sets, tiny, alone, monkeypatch, c
             options["progress"] = lambda done, _: 1 / (done < 4)
         return restore_video(input, *given, **options)
 
-    monkeypatch.setattr(videos, "restore_video", buggy)
+    monkeypatch.setattr(task, "restore_video", buggy)
     found = deblur_videos(sets, tmp_path / "out", weights=tiny, batch=4)
     errors = {os.path.basename(v.input): v.error for v in found if v.error}
     assert {*errors} == {"b", "broken.mp4"} and "ZeroDivisionError" in errors["b"]
