@@ -78,13 +78,13 @@ def deblur(
         ),
     ] = None,
     batch: Annotated[
-        str | None,
+        str,
         typer.Option(
             metavar="N|auto",
-            help="With --to: how many videos advance together (auto: 1 on a CPU, else "
-            "up to 8, as memory allows).",
+            help="With --to: videos that advance together; auto: one on a CPU, else up "
+            "to 8, as memory allows.",
         ),
-    ] = None,
+    ] = "auto",
     weights: Weights = DEFAULT_WEIGHTS,
     dtype: Annotated[
         str | None,
@@ -155,8 +155,8 @@ def deblur(
     if to is not None:
         _deblur_many(inputs, to, options)
         return
-    for name in _OF_MANY:
-        if (value := options.pop(name)) is not None:
+    for name, default in _OF_MANY.items():
+        if (value := options.pop(name)) != default:
             raise UsageError(f"--{name} {value}: is of many videos; give --to FOLDER")
     if len(inputs) < 2:
         raise UsageError("Missing argument 'OUTPUT'; or give --to FOLDER")
@@ -169,7 +169,7 @@ def deblur(
 
 
 _READ_HERE = "inputs", "to"
-_OF_MANY = "shard", "ray", "batch"
+_OF_MANY = {"shard": None, "ray": None, "batch": "auto"}
 _OF_ONE = "save_motion", "size", "rate"  # not of many videos
 
 
@@ -203,7 +203,7 @@ def _deblur_many(inputs, folder, options):
         if options.pop(name) is not None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: is of one video; give OUTPUT, not --to")
-    batch = options["batch"] or "auto"
+    batch = options["batch"]
     options["batch"] = int(batch) if batch.isdecimal() else batch
 
     def start(todo, count):
