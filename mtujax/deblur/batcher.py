@@ -142,9 +142,9 @@ class Batcher:
 
     def _run(self, group, model, params):
         """Runs the oldest steps that are due, without the lock."""
-        steps = group.take()
         for lane in self._missing(group):
             lane.awaited = False
+        steps = group.take()
         group.running = True
         self._changed.release()
         found, error = [None] * len(steps), None

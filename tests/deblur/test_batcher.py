@@ -40,9 +40,10 @@ def device(monkeypatch):
     return device
 
 
-def video(batcher, name, count, kind="small", pause=0.0):
+def video(batcher, name, count, kind="small", pause=0.0, begin=lambda: None):
     """Does the steps of a video; returns the time when it ends."""
     with batcher.lane() as lane:
+        begin()
         batcher.enter(lane, kind)
         for number in range(count):
             time.sleep(pause)
@@ -60,6 +61,18 @@ def test_videos_of_one_size_step_together_and_each_gets_its_own(device):
             done.result()
     assert sum(device.sizes) == sum(range(10, 16)) and {*device.sizes} <= {1, 2, 4}
     assert len(device.sizes) < 0.8 * sum(device.sizes)
+
+
+def test_who_took_part_is_waited_for_until_it_ends(device, monkeypatch):
+    for name in ("_LONGEST", "_SHORTEST"):
+        monkeypatch.setattr(module, name, 60)
+    batcher, together = Batcher(4), threading.Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        given = [(batcher, n, 10 if n < 2 else 4) for n in range(4)]
+        how = {"begin": together.wait}
+        for done in [pool.submit(video, *one, **how) for one in given]:
+            done.result()
+    assert device.sizes == [4] * 4 + [2] * 6
 
 
 def test_a_slow_video_is_not_waited_for(device):
