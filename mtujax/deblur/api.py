@@ -179,8 +179,10 @@ def restore_video(
     on_start: Callable[[], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     lane=None,
+    resumable: bool = True,
 ) -> DeblurReport:
     """`deblur_video`, also of one of several videos: in a `lane` of `batcher`."""
+    # Not `resumable`, nothing of it is kept when it is interrupted.
     begun, kind = time.perf_counter(), output_kind(output)
     options.check(input, output, kind)
     check_least(1, segment_frames=segment_frames)
@@ -211,7 +213,7 @@ def restore_video(
                 every=segment_frames,
                 resume=resume,
                 overwrite=overwrite,
-                keep=source is not None,
+                keep=resumable and source is not None,
             )
     seconds = time.perf_counter() - begun
     return DeblurReport(

@@ -93,6 +93,7 @@ def restore(
                 progress=progress,
                 on_note=on_note and say,
                 lane=lane,
+                resumable=not remote.is_url(task.output),
             )
         size = remote.size_of(task.output)
     except Exception as error:

@@ -101,8 +101,9 @@ def test_an_interrupted_one_starts_over_and_shards_share_a_folder(memory, there,
         if done == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as caught:
         deblur_videos(there, out, weights=tiny, progress=interrupt, segment_frames=1)
+    assert caught.value.__notes__ == ["0 of 3 videos are finished; --resume continues"]
     assert listed(memory, "/bucket/out") == ["/bucket/out/report.json"]
     for shard in ("1/2", "2/2"):
         deblur_videos(there, out, weights=tiny, shard=shard, resume=True, batch=2)
