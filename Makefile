@@ -54,7 +54,7 @@ test-slow: $(READY)
 
 gpu: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[test,cuda]'
-	$(BIN)/python -m benchmarks.gpu.day '$(or $(OUT),gpu-day)' --minutes $(MINUTES) $(if $(PHOTOS),--photos '$(PHOTOS)' --start fast) $(if $(CUTOUTS),--cutouts '$(CUTOUTS)') $(if $(REAL),--sets '$(REAL)') --only tests matchers narrow $(if $(PHOTOS),train) $(if $(REAL),scores) speed
+	$(BIN)/python -m benchmarks.gpu.day '$(or $(OUT),gpu-day)' --minutes $(MINUTES) $(if $(PHOTOS),--photos '$(PHOTOS)' --start fast) $(if $(CUTOUTS),--cutouts '$(CUTOUTS)') $(if $(REAL),--sets '$(REAL)') --only tests matchers narrow flags $(if $(PHOTOS),train) $(if $(REAL),scores) speed
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.speed.speed --json benchmarks/results

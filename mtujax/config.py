@@ -30,7 +30,7 @@ _RANGES = {  # so wide that only damaged files and slips are outside
 class ModelConfig:
     """Everything that fixes the network's layers; hashable, so it can key a jit cache.
 
-    Example:
+    Examples:
         >>> config = ModelConfig(num_units=1, lookahead=0)
         >>> config.window  # blurry frames that it reads: two past ones and the current
         3
@@ -184,7 +184,7 @@ PRESETS: dict[str, ModelConfig] = PUBLISHED | {
 }
 """The released networks and two of our own, for files and (causal) for live video.
 
-Example:
+Examples:
     >>> PRESETS["mtu10_l"].channels
     48
 """
@@ -206,7 +206,7 @@ PAPER_TEXT = ModelConfig(
 )
 """MTU2 as the paper's text describes it (Sec. 3.2-4.1): causal, no look-ahead.
 
-Example:
+Examples:
     >>> PAPER_TEXT.lookahead
     0
 """

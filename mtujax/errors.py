@@ -8,7 +8,7 @@ import math
 class UserError(Exception):
     """An input, output or setting that cannot be used; `str()` is one line.
 
-    Example:
+    Examples:
         >>> try:
         ...     load("nothing.safetensors")
         ... except UserError as error:
@@ -27,7 +27,7 @@ class UsageError(UserError):
 
     An unknown name or suffix, a value out of range, two that exclude each other.
 
-    Example:
+    Examples:
         >>> try:
         ...     load("mtu3")
         ... except UsageError as error:

@@ -8,6 +8,7 @@ In this order, each part in a process of its own, which has its share of the tim
     tests       `pytest -m gpu`
     matchers    every implementation of the matcher in one table
     narrow      convolutions of few channels, as they are and widened by zeros
+    flags       a frame with and without command buffers, by XLA_FLAGS
     train       the network that is to be bundled, by the schedule "timed" (`learn.py`);
                 weights and state are exported to OUT every five minutes
     scores      of these weights, or of the bundled ones without them, on --sets
@@ -55,6 +56,7 @@ PARTS = {
     "tests": Part(3, 1),
     "matchers": Part(3, 1),
     "narrow": Part(1, 0.5),
+    "flags": Part(1, 0.5),
     "train": Part(15, 2),
     "scores": Part(3, 1),
     "speed": Part(5, 1),
@@ -248,6 +250,8 @@ def words_of(name, args, seconds):
         return [*python, "benchmarks.speed.core", *only, *quick]
     if name == "narrow":
         return [*python, "benchmarks.training.narrow", "--json", out, *quick]
+    if name == "flags":
+        return [*python, "benchmarks.gpu.flags", "--json", out, *quick]
     if name == "train":
         minutes = (seconds - min(60, seconds / 5)) / 60
         words = ["--photos", str(args.photos.resolve()), "--minutes", f"{minutes:.3f}"]

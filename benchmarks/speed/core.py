@@ -110,14 +110,17 @@ def matcher_runners(height, width, channels=52, names=()):
     features = np.random.default_rng(0).random(
         (2, 1, height, width, channels), np.float32
     )
-    query, key = jnp.asarray(features)
+    pairs = {kind: jnp.asarray(features, kind) for kind in ("float32", "bfloat16")}
 
-    def ours(name):
+    def ours(name, kind="float32"):
         find = functools.partial(match, radius=10, implementation=name)
+        query, key = pairs[kind]
         return lambda: jax.block_until_ready([find(query, key) for _ in in_a_row()])
 
     runners = {USUAL: ours(None)}
     runners |= {f"{USUAL} {name}": ours(name) for name in names}
+    if names:
+        runners |= {f"{USUAL}, bfloat16": ours(None, "bfloat16")}
     torch = torch_module()
     if torch:
         from mtujax.torch_port.layers import match_banded, match_loop

@@ -26,7 +26,7 @@ from mtujax.common.files import (
 from mtujax.common.text import nearest
 from mtujax.config import DTYPES, MOTION_STRIDE, SCENE_THRESHOLD
 from mtujax.deblur.comparison import VIEWS, compare, motion_picture, view_size
-from mtujax.deblur.restorer import Restored
+from mtujax.deblur.restorer import Restored, stream_class
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CONTAINERS, Encoding, check_settings, choose
 from mtujax.video.image_folder import FolderWriter, ImageKind
@@ -37,6 +37,7 @@ from mtujax.video.side_streams import Extras
 from mtujax.video.writer import Part, VideoWriter, join
 
 _AGAIN = "--overwrite starts over"
+RUNTIMES = "jax", "openvino"
 ENCODING = "codec", "crf", "preset", "pix_fmt"
 """Options of video files alone."""
 
@@ -48,6 +49,7 @@ class Options:
     """The choices that decide what is written, as `deblur_video` takes them."""
 
     dtype: str | None = None
+    runtime: str = "jax"
     start: float | None = None
     end: float | None = None
     scene_threshold: float = SCENE_THRESHOLD
@@ -87,6 +89,10 @@ class Options:
     def _check_numbers(self):
         if self.dtype is not None and self.dtype not in DTYPES:
             raise UsageError(f"dtype {self.dtype!r}: {nearest(self.dtype, DTYPES)}")
+        if self.runtime not in RUNTIMES:
+            raise UsageError(
+                f"runtime {self.runtime!r}: {nearest(self.runtime, RUNTIMES)}"
+            )
         if not 0 <= self.scene_threshold <= 1:
             raise UsageError(
                 f"scene threshold {self.scene_threshold}: must be in [0, 1]; 0 finds "
@@ -100,7 +106,21 @@ class Options:
                 raise UsageError(f"{name} {value}: must be 0 or more")
         if end is not None and end <= (start or 0):
             raise UsageError(f"end {end:g}: must be after the start, {start or 0:g}")
+        self._check_runtime()
         self.check_tile(MOTION_STRIDE)
+
+    def _check_runtime(self):
+        """Refuses what another runtime than JAX does not do."""
+        stream_class(self.runtime)
+        if self.runtime == "jax":
+            return
+        others = {"dtype": ("float32", None), "tile": ("auto", None)}
+        for name, known in (others | {"save_motion": (None,)}).items():
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"{name}: needs the runtime jax, and {self.runtime} was asked for; "
+                    "give one of the two"
+                )
 
     def _check_no_encoder(self, output):
         for name in ENCODING:

@@ -15,7 +15,7 @@ import numpy as np
 
 from mtujax.common.text import readable
 from mtujax.deblur.memory import available_bytes, plan
-from mtujax.errors import UserError, out_of_memory
+from mtujax.errors import UserError, extra, out_of_memory
 from mtujax.model.network import MTUNet
 from mtujax.model.stream import Step, Stream, check_frame, unpack
 from mtujax.model.tiling import TiledStream, default_overlap, tilings
@@ -27,6 +27,15 @@ _WARM_UP = 8  # frames before the first missing one, restored again if a state i
 
 
 Tile = tuple[int, int] | Literal["auto"] | None
+
+
+def stream_class(runtime: str) -> type[Stream]:
+    """What restores whole frames; UserError where its library is missing."""
+    if runtime == "jax":
+        return Stream
+    with extra(runtime):
+        from mtujax.deploy.openvino_stream import OpenVinoStream
+    return OpenVinoStream
 
 
 class Restored(NamedTuple):
@@ -56,14 +65,16 @@ class Restorer:
         snapshot_every: int | None = None,
         tile: Tile = "auto",
         lane=None,
+        whole: type[Stream] = Stream,
     ):
         """Starts before the first frame."""
         # `tile`: "auto" takes tiles where whole frames do not fit in memory, None only
         # once memory has run out, (rows, columns) in pixels always. `snapshot_every`
-        # counts frames. `lane`: of `batcher`, beside other videos.
+        # counts frames. `lane`: of `batcher`, beside other videos. `whole` is of
+        # `stream_class`.
         self._model, self._params = model, jax.device_put(params)
         self._on_note, self._every, self._tile = on_note, snapshot_every, tile
-        self._lane = lane
+        self._lane, self._whole = lane, whole
         self._stream: Stream | None = None
         self._kind = None  # shape and dtype of its frames
         self._tiles = {}  # per kind, what was decided
@@ -188,10 +199,21 @@ class Restorer:
             self._lane.alone()
         elif self._lane:
             return self._lane.stream(*network, self._kind)
-        return TiledStream(*network, tile) if tile else Stream(*network)
+        whole = Stream if self._refusal() else self._whole
+        return TiledStream(*network, tile) if tile else whole(*network)
+
+    def _refusal(self):
+        """Why whole frames are not restored as was asked for; None if they are."""
+        if self._whole is Stream:
+            return None
+        return self._whole.refusal(self._model.config, *self._kind)
 
     def _planned(self):
         (height, width, _), dtype = self._kind
+        if why := self._refusal():
+            self._note(f"frames of {width}x{height} are restored in JAX: {why}")
+        elif self._whole is not Stream:
+            return None  # what it needs is known once memory has run out
         free = available_bytes()
         dtype = jax.dtypes.canonicalize_dtype(dtype)
         given = self._model, self._params, height, width, dtype, free

@@ -39,6 +39,7 @@ def deblur_videos(
     *,
     weights: str | os.PathLike | tuple[MTUNet, dict] = DEFAULT_WEIGHTS,
     dtype: str | None = None,
+    runtime: str = "jax",
     overwrite: bool = False,
     resume: bool = False,
     start: float | None = None,
@@ -67,7 +68,7 @@ def deblur_videos(
     folder says what became of each, with the sha256 of the weights; it is up to date
     whenever the work ends.
 
-    Example:
+    Examples:
         >>> for video in deblur_videos("clips", "sharp", weights="mine.safetensors"):
         ...     print(video.frames, video.error)
         4 None
@@ -81,6 +82,7 @@ def deblur_videos(
             finished.
         weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
         dtype: as for `deblur_video`.
+        runtime: as for `deblur_video`.
         overwrite: replace existing outputs, and without `resume` make all of them.
         resume: skip videos that a report in the folder calls finished and whose output
             is whole, resume those that were interrupted, and try failed ones again.
@@ -132,7 +134,7 @@ def deblur_videos(
     check_least(1, segment_frames=segment_frames)
     if ray is not None:
         check_address(ray)
-    _check_batch(batch, ray)
+    _check_batch(batch, ray, runtime)
     single, folder = isinstance(inputs, str | os.PathLike), os.fspath(folder)
     outputs = name_outputs(find_inputs([inputs] if single else inputs, folder), folder)
     how = overwrite, resume, segment_frames
@@ -248,16 +250,18 @@ def _refuse(taken, left, *, resume):
         )
 
 
-def _check_batch(batch, ray):
-    if batch != "auto":
-        if not isinstance(batch, int):
-            raise UsageError(f"batch {batch!r}: give a whole number, or auto")
-        check_least(1, batch=batch)
-        if ray is not None and batch > 1:
-            raise UsageError(
-                f"batch {batch}: on Ray each process restores one video at a time; "
-                "leave one of the two out"
-            )
+def _check_batch(batch, ray, runtime):
+    if batch == "auto":
+        return
+    if not isinstance(batch, int):
+        raise UsageError(f"batch {batch!r}: give a whole number, or auto")
+    check_least(1, batch=batch)
+    what = "on Ray each process" if ray is not None else "OpenVINO"
+    if batch > 1 and (ray is not None or runtime != "jax"):
+        raise UsageError(
+            f"batch {batch}: {what} restores one video at a time; leave one of the two "
+            "out"
+        )
 
 
 def _results(ray, batch, tasks, *how):
@@ -265,7 +269,8 @@ def _results(ray, batch, tasks, *how):
     if ray is not None:
         return contextlib.closing(_spread(ray, tasks, *how))
     if batch == "auto":
-        batch = 1 if jax.default_backend() == "cpu" else _ON_ACCELERATORS
+        alone = jax.default_backend() == "cpu" or tasks[0].options.runtime != "jax"
+        batch = 1 if alone else _ON_ACCELERATORS
     lanes = min(batch, len(tasks))
     if lanes == 1:
         return contextlib.closing(_restored(tasks, *how))

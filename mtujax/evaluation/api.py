@@ -121,7 +121,7 @@ def evaluate(
     Videos that an earlier call with the same settings finished in `out` are not
     evaluated again.
 
-    Example:
+    Examples:
         >>> found = evaluate("mine.safetensors", dataset="pairs", path="set", out="new")
         >>> psnr, ssim = found.protocols["rt-paper"].means
         >>> 10 < psnr < 50

@@ -48,6 +48,12 @@ def align(restored: jax.Array, sharp: jax.Array) -> Aligned:
     turned, as the field's script does at 720p: that swaps rows and columns of the
     shift and changes no score.
 
+    Examples:
+        >>> sharp = jax.random.uniform(jax.random.key(0), (1, 48, 48, 3))
+        >>> found = align(jnp.roll(sharp, 1, axis=2), sharp)
+        >>> found.shift[0].tolist()  # pixels down and right
+        [0, -1]
+
     Args:
         restored: [B, H, W, 3] float, of any unit.
         sharp: [B, H, W, 3] float of the same unit.

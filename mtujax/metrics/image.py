@@ -35,7 +35,7 @@ def psnr(
 ) -> jax.Array:
     """Peak signal-to-noise ratio, 10 log10(1 / mean squared error), with peak 1.
 
-    Example:
+    Examples:
         >>> sharp = jnp.full((16, 16, 3), 0.5)
         >>> round(float(psnr(sharp + 0.1, sharp)), 3)
         20.0
@@ -69,7 +69,7 @@ def ssim(
     The window is entirely inside the image ("valid") and variances are the window's own
     (biased), as in the script of Wang et al., which reads `luma` images.
 
-    Example:
+    Examples:
         >>> sharp = jax.random.uniform(jax.random.key(0), (16, 16, 3))
         >>> round(float(ssim(sharp, sharp)), 3)
         1.0
@@ -104,6 +104,11 @@ def ssim_volumetric(restored: jax.Array, sharp: jax.Array) -> jax.Array:
     volume repeats its outermost values, also beyond the first and last channel, where
     most of the window is. All positions are averaged, variances are biased.
 
+    Examples:
+        >>> sharp = jax.random.uniform(jax.random.key(0), (16, 16, 3))
+        >>> round(float(ssim_volumetric(sharp, sharp)), 3)
+        1.0
+
     Args:
         restored: [..., H, W, C] float in [0, 1].
         sharp: [..., H, W, C] float in [0, 1].
@@ -132,6 +137,11 @@ def ssim_uniform(restored: jax.Array, sharp: jax.Array) -> jax.Array:
 
     A 7x7 window with equal weights is entirely inside the image, variances are the
     sample's (divided by 48, not 49), channels are averaged.
+
+    Examples:
+        >>> sharp = jax.random.uniform(jax.random.key(0), (16, 16, 3))
+        >>> round(float(ssim_uniform(sharp, sharp)), 3)
+        1.0
 
     Args:
         restored: [..., H, W, C] float in [0, 1].

@@ -38,6 +38,13 @@ def alignment_accuracy(
     channel) over the windows that hold such squares only. The paper says only that it
     measures both at 1/4 scale; which squares count is our choice.
 
+    Examples:
+        >>> frame = jax.random.uniform(jax.random.key(0), (1, 64, 64, 3))
+        >>> still = jnp.zeros((1, 16, 16, 2), jnp.int32)
+        >>> found = alignment_accuracy(still, frame, frame + 0.1)
+        >>> round(float(found["psnr"][0]), 2), float(found["share"][0])
+        (20.0, 1.0)
+
     Args:
         displacement: [B, h, w, 2] integer (dx, dy) in cells, of the last motion
             compensation; may cover the padded frame.
@@ -85,6 +92,12 @@ def end_point_error(
     are valid and the flow leads into the frame. Displacements are whole cells, so that
     even the best one is off by about 1.5 p pixels.
 
+    Examples:
+        >>> still = jnp.zeros((1, 4, 4, 2), jnp.int32)
+        >>> flow = jnp.full((1, 16, 16, 2), jnp.array([0.3, 0.4]))
+        >>> round(float(end_point_error(still, flow)[0]), 3)
+        0.5
+
     Args:
         displacement: [B, h, w, 2] integer (dx, dy) in cells.
         flow: [B, H, W, 2] ground-truth backward flow (dx, dy) in pixels.
@@ -125,6 +138,12 @@ def warping_error(
 ) -> jax.Array:
     """Mean squared difference between a frame and the one before it, warped onto it.
 
+    Examples:
+        >>> previous, current = jnp.full((1, 8, 8, 3), 0.5), jnp.full((1, 8, 8, 3), 0.6)
+        >>> error = warping_error(previous, current, jnp.zeros((1, 8, 8, 2)))
+        >>> round(float(error[0]), 3)
+        0.01
+
     Args:
         previous: [B, H, W, 3] uint8, or float in [0, 1].
         current: [B, H, W, 3] likewise, the frames after them.
@@ -155,6 +174,13 @@ def temporal_consistency(
     counts: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """Warping errors of restored and of sharp frames along the same flow.
+
+    Examples:
+        >>> frames = jnp.full((1, 8, 8, 3), 0.5), jnp.full((1, 8, 8, 3), 0.6)
+        >>> still = jnp.zeros((1, 8, 8, 2))
+        >>> found = temporal_consistency(frames, (frames[0], frames[0]), still)
+        >>> round(float(found["restored"][0]), 3), float(found["sharp"][0])
+        (0.01, 0.0)
 
     Args:
         restored: previous and current, [B, H, W, 3] uint8 or float in [0, 1] each.

@@ -33,6 +33,11 @@ _FORMS = {
 class Protocol:
     """One way to score results.
 
+    Examples:
+        >>> mine = Protocol("mine", "scores of all frames in float", levels="float")
+        >>> mine.colour
+        'rgb'
+
     Attributes:
         name: of the protocol.
         origin: whose numbers it reproduces, and our choices where the source is open.
@@ -161,6 +166,10 @@ def _quantised(frames, levels):
 def find_protocol(name: str) -> Protocol:
     """Finds a protocol by its name.
 
+    Examples:
+        >>> find_protocol("rt-paper").first
+        1
+
     Args:
         name: a key of `PROTOCOLS`.
 
@@ -227,4 +236,9 @@ PROTOCOLS = {
         ),
     )
 }
-"""Protocols by name."""
+"""Protocols by name.
+
+Examples:
+    >>> PROTOCOLS["koehler"].border
+    16
+"""

@@ -37,7 +37,7 @@ def restore_clip(
     state of each chunk to the next, its last blurry frames as `before`, and the first
     frames of the next chunk as `after`.
 
-    Example:
+    Examples:
         >>> state, first = restore_clip(model, params, clip[:, :4], after=clip[:, 4:5])
         >>> state, rest = restore_clip(
         ...     model, params, clip[:, 4:], state, before=clip[:, 3:4]
@@ -131,6 +131,11 @@ def clip_windows(
     starts: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Finds the frames that the network reads for each frame of a clip; copies none.
+
+    Examples:
+        >>> frames, windows = clip_windows(PRESETS["mtu2"], clip)
+        >>> windows[0, 0].tolist()  # the first frame is repeated before the video
+        [0, 0, 0, 1, 2]
 
     Args:
         config: gives look-back and look-ahead.

@@ -5,6 +5,7 @@ Convolutions and matrix products are counted, padding included, as is usual for
 networks. Letters: B batch, H W pixels, h w motion grid, C channels.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -58,6 +59,7 @@ def network_operations(
     )
 
 
+@functools.cache
 def needed_operations(config: ModelConfig, batch: int, height: int, width: int) -> int:
     """Counts the multiply-adds of all B frames that any form of the network needs."""
     # No channels of zeros, no matching that moves nothing, and of the other matching
@@ -74,6 +76,10 @@ def needed_operations(config: ModelConfig, batch: int, height: int, width: int) 
 
 def multiply_adds(function: Callable, *args) -> int:
     """Counts the multiply-adds of any function, which is traced and not run.
+
+    Examples:
+        >>> multiply_adds(jnp.dot, jnp.ones((4, 8)), jnp.ones((8, 2)))
+        64
 
     Args:
         function: of arrays.

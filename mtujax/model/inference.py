@@ -91,6 +91,11 @@ def inference_form(
 ) -> tuple[MTUNet, dict]:
     """Makes the network that restores the same frames with less work.
 
+    Examples:
+        >>> model, params = inference_form(*load("fast_live"))
+        >>> Stream(model, params).latency
+        0
+
     Args:
         model: the network.
         params: its parameters.

@@ -34,7 +34,7 @@ OVERFLOWN = 1e4  # no picture in [0, 1] becomes so bright; float16 ends at 65504
 class RecurrentState:
     """What a frame passes to the next one.
 
-    Example:
+    Examples:
         >>> state = initial_state(model, batch=1, height=24, width=32)
         >>> state.restored.shape, bool(state.is_first[0])
         ((1, 24, 32, 3), True)
@@ -78,7 +78,7 @@ class MTUNet(nn.Module):
 
     `model.apply({"params": params}, state, window)` -> `(state, outputs)`.
 
-    Example:
+    Examples:
         >>> window = clip[:, : model.config.window]
         >>> state = initial_state(model, *window.shape[:1], *window.shape[2:4])
         >>> state, outputs = model.apply({"params": params}, state, window)
@@ -240,7 +240,7 @@ def restore_windows(
 def initial_state(model: MTUNet, batch: int, height: int, width: int) -> RecurrentState:
     """Makes the recurrent state before a video's first frame.
 
-    Example:
+    Examples:
         >>> initial_state(MTUNet(PRESETS["mtu2"]), 1, 360, 640).detail.shape
         (1, 360, 640, 26)
 
@@ -271,7 +271,7 @@ def initial_state(model: MTUNet, batch: int, height: int, width: int) -> Recurre
 def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
     """Draws parameters: weights normal with standard deviation 0.03, biases 0.
 
-    Example:
+    Examples:
         >>> params = init_params(MTUNet(PRESETS["mtu1"]), jax.random.key(0))
         >>> parameter_count(params)
         538073
@@ -290,6 +290,10 @@ def init_params(model: MTUNet, rng_key: jax.Array) -> dict:
 
 def parameter_count(params: dict) -> int:
     """Counts parameters.
+
+    Examples:
+        >>> parameter_count({"kernel": jnp.zeros((3, 3, 4, 8)), "bias": jnp.zeros(8)})
+        296
 
     Args:
         params: a tree of arrays.
@@ -332,7 +336,7 @@ def _draw(rng_key, shapes):
 def inference_params(params: dict) -> dict:
     """Drops the deblur layers of all units but the last, which only training reads.
 
-    Example:
+    Examples:
         >>> params = init_params(MTUNet(PRESETS["mtu2"]), jax.random.key(0))
         >>> "deblur" in params["unit_0"], "deblur" in inference_params(params)["unit_0"]
         (True, False)

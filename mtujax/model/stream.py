@@ -123,7 +123,7 @@ class Stream:
     Equal to `restore_clip` over the same frames. Memory does not grow with the video:
     it keeps the recurrent state and at most `lookback + lookahead + 1` blurry frames.
 
-    Example:
+    Examples:
         >>> stream = Stream(model, params)
         >>> for frame in camera:
         ...     for restored in stream.push(frame):

@@ -123,6 +123,12 @@ class TiledStream(Stream):
     Looks the same: cores are further from their tile's border than motion is searched
     for, and neighbours fade into each other. Overlaps are computed more than once.
 
+    Examples:
+        >>> stream = TiledStream(model, params, tile=(24, 24))
+        >>> frames = [out for frame in camera for out in stream.push(frame)]
+        >>> len(frames + stream.flush())
+        4
+
     Attributes:
         latency: number of frames by which the output lags behind the input.
     """

@@ -25,6 +25,12 @@ def motion_labels(
     clamped to the search radius and rounded half to even; the release averages all
     pixels.
 
+    Examples:
+        >>> flow = jnp.zeros((8, 8, 2)).at[..., 0].set(4.0)  # four pixels to the right
+        >>> classes, counts = motion_labels(flow, radius=1)
+        >>> int(classes[0, 0]), bool(counts[0, 0])  # one cell: (0 + 1) * 3 + (1 + 1)
+        (5, True)
+
     Args:
         flow: [..., H, W, 2] backward flow (dx, dy) in pixels, of NumPy or JAX; H and W
             are multiples of s.

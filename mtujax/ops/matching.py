@@ -1,15 +1,16 @@
 """Motion compensation: matching (cosine cost volume, 5x5 pooling, arg-max) and warping.
 
 Reference: Sec. 3.4. Class (dy + r)(2r + 1) + (dx + r) is displacement (dx, dy); cells
-outside the grid score 0. Scores are computed in float32 at highest precision whatever
-the input: a rounded score can flip the arg-max. Flow is (dx, dy) in pixels and
+outside the grid score 0. Scores are sums in float32 of products that are not rounded,
+whatever the input: a rounded score can flip the arg-max. Flow is (dx, dy) in pixels and
 backward: `warped[y, x] = source[y + dy, x + dx]`, zero where that is outside. Letters:
 B batch, H W pixels, h w motion grid, C channels, r search radius, D = (2r + 1)**2
-displacements.
+displacements; of one product, R rows of displacements, n bands of t columns, u columns
+of keys.
 """
 
 import functools
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import chex
 import einops
@@ -36,7 +37,7 @@ Measured by `benchmarks.speed.core --only matcher`, in milliseconds at 1280x720:
 """
 
 
-TILE = 32  # columns per band; 16 to 32 are best on a CPU
+TILE = 32  # columns per band at most; 16 to 32 are best on a CPU
 POOL = 5  # side of the averaging window over each displacement's plane
 
 
@@ -47,6 +48,47 @@ def unit_norm(features: jax.Array) -> jax.Array:
     alive = square > 1e-24
     scale = jnp.where(alive, lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)
     return features * scale
+
+
+class _Vectors(NamedTuple):
+    """What is multiplied: float32 vectors [B, h, w, C] that a dtype holds exactly."""
+
+    features: jax.Array
+    scale: jax.Array | None  # [B, h, w, 1] makes them unit vectors; None: they are
+
+    def map(self, function):
+        return _Vectors(*jax.tree.map(function, tuple(self)))
+
+
+def _vectors(features):
+    """Unit vectors, or features in half precision, with the scale that makes them so.
+
+    The product of two numbers of half precision is exact in float32, so that a matrix
+    unit for these scores as well as float32 does, in a fraction of its time.
+    """
+    if features.dtype.itemsize > 2:
+        return _Vectors(unit_norm(features), None)
+    features = _without_radial(features.astype(jnp.float32))
+    square = jnp.sum(lax.stop_gradient(features) ** 2, axis=-1, keepdims=True)
+    scale = jnp.where(square > 1e-24, lax.rsqrt(jnp.maximum(square, 1e-24)), 0.0)
+    return _Vectors(features, scale)
+
+
+@jax.custom_vjp
+def _without_radial(features):
+    """Vectors [..., C] themselves; their gradient less its part along each vector."""
+    # A score depends on the directions alone, so that this is its whole gradient if the
+    # lengths are taken for constants elsewhere.
+    return features
+
+
+def _less_radial(features, grad):
+    square = jnp.sum(features**2, axis=-1, keepdims=True)
+    along = jnp.sum(features * grad, axis=-1, keepdims=True)
+    return (grad - features * along / jnp.maximum(square, 1e-24),)
+
+
+_without_radial.defvjp(lambda features: (features, features), _less_radial)
 
 
 @any_byte_order
@@ -61,9 +103,10 @@ def cost_volume(
 
     `volume[y, x, c] = mean over a 5x5 window of <q(y, x), k(y + dy, x + dx)>`, with
     unit vectors q and k, zeros outside the grid and divisor 25 everywhere: C_t of
-    Sec. 3.4.
+    Sec. 3.4. For features in half precision the products of the gradient are of
+    bfloat16, with sums in float32.
 
-    Example:
+    Examples:
         >>> features = jax.random.normal(jax.random.key(0), (1, 8, 8, 4))
         >>> cost_volume(features, features, radius=2).shape  # 5 x 5 displacements
         (1, 8, 8, 25)
@@ -84,20 +127,20 @@ def cost_volume(
     """
     _check(query, key, radius)
     height = query.shape[1]
-    padded = _pad_grid(unit_norm(key), radius)
-    query = unit_norm(query)
+    dtype, query = query.dtype, _vectors(query)
+    padded = _vectors(key).map(lambda x: _pad_grid(x, radius))
 
     def row(dy):
-        return _row_scores(query, lax.dynamic_slice_in_dim(padded, dy, height, axis=1))
+        return _row_scores(query, padded.map(lambda x: _rows(x, [dy], height)), dtype)
 
     shifts = range(2 * radius + 1)
     if at_once is None:
         at_once = jax.default_backend() != "cpu"
     if at_once:
-        keys = jnp.stack([padded[:, dy : dy + height] for dy in shifts])
-        rows = jax.vmap(_row_scores, (None, 0))(query, keys)
+        keys = padded.map(lambda x: _rows(x, shifts, height))
+        rows = _row_scores(query, keys, dtype)
     else:
-        rows = lax.map(row, jnp.arange(len(shifts)))
+        rows = lax.map(row, jnp.arange(len(shifts)))[:, 0]
     return einops.rearrange(rows, "dy b h w dx -> b h w (dy dx)")
 
 
@@ -125,7 +168,7 @@ def match(
 ) -> jax.Array:
     """Finds where each cell of `query` was in `key`: arg-max of `cost_volume` (W_t).
 
-    Example:
+    Examples:
         >>> before = jax.random.normal(jax.random.key(0), (1, 12, 12, 8))
         >>> now = jnp.roll(before, 2, axis=2)  # all of it has moved right by two cells
         >>> match(now, before, radius=3)[0, 6, 6].tolist()
@@ -166,9 +209,8 @@ def match(
     if implementation == "volume":
         volume = cost_volume(query, key, radius=radius)
         return best_displacement(volume, radius=radius)
-    query, key = unit_norm(query), unit_norm(key)
     if implementation == "pallas":
-        index = _kernel()(query, key, radius)
+        index = _kernel()(unit_norm(query), unit_norm(key), radius)
     else:
         index = _best_class(query, key, radius, **_ROWS[implementation])
     return displacement_from_class(index, radius=radius)
@@ -194,23 +236,20 @@ _ROWS = {
 
 
 def _best_class(query, key, radius, *, rows=1, unroll=False):
-    """Classes [B, h, w] of unit vectors, from so many rows of displacements at once."""
+    """Classes [B, h, w] of features, from so many rows of displacements at once."""
     batch, height, width, _ = query.shape
     side = 2 * radius + 1
     rows = min(rows, side)
-    padded = _pad_grid(key, radius)
+    dtype, query = query.dtype, _vectors(query)
+    padded = _vectors(key).map(lambda x: _pad_grid(x, radius))
     classes = jnp.arange(rows * side, dtype=jnp.int32).reshape(rows, 1, 1, 1, side)
 
     def some(best, dy):
         score, index = best
-        keys = [
-            lax.dynamic_slice_in_dim(padded, dy + k, height, axis=1)
-            for k in range(rows)
-        ]
+        keys = padded.map(lambda x: _rows(x, [dy + k for k in range(rows)], height))
         # The barriers make XLA store a row of scores once instead of computing it
         # again for each of the 25 places that read it.
-        scores = jax.vmap(_row_scores, (None, 0))(query, jnp.stack(keys))
-        scores = lax.optimization_barrier(scores)
+        scores = lax.optimization_barrier(_row_scores(query, keys, dtype))
         top = jnp.max(scores, axis=(0, -1), keepdims=True)
         here = jnp.where(scores == top, classes, rows * side)
         first, top = dy * side + here.min(axis=(0, -1)), top[0, ..., 0]
@@ -239,38 +278,90 @@ def _pad_grid(key, radius):
     return jnp.pad(key, ((0, 0), edge, edge, (0, 0)))
 
 
-def _row_scores(query, key):
-    """Pooled [B, h, w, 2r + 1] of [B, h, w, C] and a moved key [B, h, w + 2r, C]."""
-    width = query.shape[2]
-    side = key.shape[2] - width + 1
+def _rows(padded, shifts, height):
+    """Keys [R, B, h, w + 2r, C], moved up by each number of rows, of padded ones."""
+    moved = (lax.dynamic_slice_in_dim(padded, dy, height, axis=1) for dy in shifts)
+    return jnp.stack(list(moved))
+
+
+def _row_scores(query, keys, dtype):
+    """Pooled [R, B, h, w, 2r + 1] of vectors [B, h, w, C] and rows of moved ones."""
+    width = query.features.shape[2]
+    side = keys.features.shape[3] - width + 1
     # Columns are cut into bands: one small matrix product per band scores all its dx at
     # once, and the wanted scores are on diagonals, which a reshape turns into rows.
     # A width that is known only at run time (`jax.export`) is no int.
-    tile = min(TILE, width) if isinstance(width, int) else TILE
+    tile = TILE
+    if isinstance(width, int):  # as even as whole vectors allow
+        least = -(-width // -(-width // TILE))
+        tile = min(8 * -(-least // 8), width)
     bands = -(-width // tile)
     missing = bands * tile - width
     span = tile + side - 1
-    query = jnp.pad(query, ((0, 0), (0, 0), (0, missing), (0, 0)))
-    key = jnp.pad(key, ((0, 0), (0, 0), (0, missing), (0, 0)))
-    key = einops.rearrange(key, "b h u c -> b h c u")
-    query = einops.rearrange(query, "b h (n t) c -> b h n t c", t=tile)
-    key = _overlapping(key, bands, tile, span)
-    product = jnp.einsum("bhntc,bhncu->bhntu", query, key, precision="highest")
-    flat = einops.rearrange(product, "b h n t u -> b h n (t u)")
-    flat = jnp.pad(flat, ((0, 0), (0, 0), (0, 0), (0, tile)))
-    skewed = einops.rearrange(flat, "b h n (t u) -> b h (n t) u", t=tile)
-    scores = lax.optimization_barrier(skewed[:, :, :width, :side])
-    pooled = lax.optimization_barrier(_box(scores, axis=1))
-    return _box(pooled, axis=2) / POOL**2
+
+    def banded_query(x):
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, missing), (0, 0)))
+        return einops.rearrange(x, "b h (n t) c -> b h n t c", t=tile)
+
+    def banded_keys(x):
+        x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing), (0, 0)))
+        x = einops.rearrange(x, "r b h u c -> r b h c u")
+        return _overlapping(x, bands, tile, span)
+
+    query, keys = query.map(banded_query), keys.map(banded_keys)
+    product = _products(query.features, keys.features, dtype)
+    if query.scale is not None:
+        product = product * (query.scale[None] * keys.scale)
+    flat = einops.rearrange(product, "r b h n t u -> r b h n (t u)")
+    flat = jnp.pad(flat, [(0, 0)] * 4 + [(0, tile)])
+    skewed = einops.rearrange(flat, "r b h n (t u) -> r b h (n t) u", t=tile)
+    scores = lax.optimization_barrier(skewed[..., :width, :side])
+    pooled = lax.optimization_barrier(_box(scores, axis=2))
+    return _box(pooled, axis=3) / POOL**2
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _products(query, keys, dtype):
+    """Scores [R, B, h, n, t, u] of float32 vectors that `dtype` holds exactly."""
+    scores = _einsum("bhntc,rbhncu->bhntru", query, keys, dtype)
+    return einops.rearrange(scores, "b h n t r u -> r b h n t u")
+
+
+def _products_kept(query, keys, dtype):
+    return _products(query, keys, dtype), (query, keys)
+
+
+def _products_back(dtype, kept, grad):
+    query, keys = kept
+    # The features get it in their own precision, but the range must be float32's.
+    dtype = jnp.bfloat16 if jnp.dtype(dtype).itemsize == 2 else dtype
+    # All in the order in which matrix products leave them: a GPU need not copy any.
+    grad = einops.rearrange(grad, "r b h n t u -> b h n t r u")
+    of_keys = _einsum("bhntru,bhntc->bhnruc", grad, query, dtype)
+    return (
+        _einsum("bhntru,rbhncu->bhntc", grad, keys, dtype),
+        einops.rearrange(of_keys, "b h n r u c -> r b h n c u"),
+    )
+
+
+_products.defvjp(_products_kept, _products_back)
+
+
+def _einsum(form, x, y, dtype):
+    """A sum of products of `dtype`, itself in float32."""
+    settings: dict[str, Any] = {"precision": "highest"}
+    if jnp.dtype(dtype).itemsize == 2:
+        settings = {"preferred_element_type": jnp.float32}
+    return jnp.einsum(form, x.astype(dtype), y.astype(dtype), **settings)
 
 
 def _overlapping(key, bands, tile, span):
-    """Bands [B, h, n, C, span] of [B, h, C, columns], `tile` columns apart."""
+    """Bands [..., n, C, span] of [..., C, columns], `tile` columns apart."""
     if isinstance(bands, int):
         parts = [key[..., n * tile : n * tile + span] for n in range(bands)]
-        return jnp.stack(parts, axis=2)
+        return jnp.stack(parts, axis=-3)
     column = tile * jnp.arange(bands)[:, None] + jnp.arange(span)[None]
-    return jnp.moveaxis(jnp.take(key, column, axis=-1), 3, 2)
+    return jnp.moveaxis(jnp.take(key, column, axis=-1), -2, -3)
 
 
 def _box(x, axis):
@@ -289,7 +380,7 @@ def _box(x, axis):
 def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
     """Samples `source` bilinearly at each pixel plus its flow.
 
-    Example:
+    Examples:
         >>> row = jnp.array([0.0, 10.0, 20.0, 30.0]).reshape(1, 1, 4, 1)
         >>> flow = jnp.full((1, 1, 4, 2), jnp.array([0.5, 0.0]))  # half a pixel
         >>> backward_warp(row, flow).ravel().tolist()
@@ -332,6 +423,12 @@ def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
 
     The displacement is nearest-upsampled and scaled by 4, so every 4x4 block of pixels
     moves as one, onto the same grid: a gather of blocks, without interpolation.
+
+    Examples:
+        >>> source = jnp.arange(64.0).reshape(1, 8, 8, 1)
+        >>> moved = displace(source, jnp.array([[[[1, 0]] * 2] * 2]))  # one cell
+        >>> bool((moved[:, :, :4] == source[:, :, 4:]).all())
+        True
 
     Args:
         source: [B, 4h, 4w, C] features, any dtype.

@@ -9,6 +9,8 @@ Letters: B batch, H W pixels, h w pixels of a level or patches, C channels, p si
 patch, K window, S samples.
 """
 
+import functools
+
 import einops
 import jax
 import jax.numpy as jnp
@@ -61,7 +63,9 @@ def steered_samples(
     return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
 
 
+# Compiled, for else each call would compile the loop of each level again.
 @any_byte_order
+@functools.partial(jax.jit, static_argnames="patch", inline=True)
 def frame_motion(
     before: jax.Array, current: jax.Array, after: jax.Array, *, patch: int = 1
 ) -> jax.Array:
@@ -69,6 +73,11 @@ def frame_motion(
 
     Where a neighbour is the current frame itself, as at the ends of a video, half of
     the motion to the other neighbour is found, and doubled.
+
+    Examples:
+        >>> frames = jax.random.uniform(jax.random.key(0), (3, 1, 32, 32, 3))
+        >>> frame_motion(*frames, patch=2).shape
+        (1, 16, 16, 2)
 
     Args:
         before: [B, H, W, 3] in [0, 1]; H and W are multiples of 4p.
@@ -103,6 +112,13 @@ def frame_motion(
 @any_byte_order
 def along_motion(image: jax.Array, motion: jax.Array, steps: jax.Array) -> jax.Array:
     """Samples an image bilinearly at each pixel plus a fraction of its patch's motion.
+
+    Examples:
+        >>> image = jnp.arange(4.0).reshape(1, 1, 4, 1)
+        >>> motion = jnp.full((1, 1, 4, 2), jnp.array([2.0, 0.0]))
+        >>> samples = along_motion(image, motion, jnp.array([0.0, 0.5]))
+        >>> samples[1].ravel().tolist()  # half of two pixels further
+        [1.0, 2.0, 3.0, 3.0]
 
     Args:
         image: [B, H, W, C] float.

@@ -51,6 +51,10 @@ def pad_frames(frames: jax.Array, cell: int = MOTION_STRIDE) -> jax.Array:
 def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
     """Turns each square of pixels into one place with more channels.
 
+    Examples:
+        >>> space_to_depth(jnp.ones((1, 8, 8, 3)), 2).shape
+        (1, 4, 4, 12)
+
     Args:
         x: [..., pH, pW, C].
         patch: side p of the squares.
@@ -66,6 +70,10 @@ def space_to_depth(x: jax.Array, patch: int) -> jax.Array:
 
 def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
     """The inverse of `space_to_depth`.
+
+    Examples:
+        >>> depth_to_space(jnp.ones((1, 4, 4, 12)), 2).shape
+        (1, 8, 8, 3)
 
     Args:
         x: [..., H, W, p p C].
@@ -83,6 +91,10 @@ def depth_to_space(x: jax.Array, patch: int) -> jax.Array:
 @any_byte_order
 def area_downsample(x: jax.Array) -> jax.Array:
     """Averages each 4x4 block.
+
+    Examples:
+        >>> area_downsample(jnp.ones((1, 8, 12, 3))).shape
+        (1, 2, 3, 3)
 
     Args:
         x: [B, 4h, 4w, C] float.
@@ -108,6 +120,10 @@ def area_resize(x: jax.Array, height: int, width: int) -> jax.Array:
 
     All that are touched have the same weight, as in PyTorch's "area": enlarging by a
     whole factor repeats pixels, reducing by one averages blocks.
+
+    Examples:
+        >>> area_resize(jnp.arange(4.0).reshape(1, 1, 4, 1), 1, 2).ravel().tolist()
+        [0.5, 2.5]
 
     Args:
         x: [B, H, W, C] float.

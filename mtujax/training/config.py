@@ -33,7 +33,7 @@ def _at_least(part, least, names, path=""):
 class TrainConfig:
     """How to train.
 
-    Example:
+    Examples:
         >>> TrainConfig(steps=1000, learning_rate=5e-4).optimizer
         'adam'
 
@@ -157,7 +157,7 @@ def _check_ranges(part, path):
 class DataConfig:
     """What a run trains on.
 
-    Example:
+    Examples:
         >>> DataConfig(name="pairs", path="set", crop=64).frames
         13
 
@@ -249,7 +249,7 @@ def blur_settings(data: DataConfig) -> BlurSettings:
 class ValidationConfig:
     """How a run is validated while it trains.
 
-    Example:
+    Examples:
         >>> ValidationConfig(path="held_out", every=500).split
         'test'
 
@@ -283,7 +283,7 @@ class ValidationConfig:
 class RunConfig:
     """A training run.
 
-    Example:
+    Examples:
         >>> config = RunConfig(PRESETS["mtu1"], TrainConfig(steps=1000), batch=4)
         >>> config.train.scheme
         'paper'

@@ -36,7 +36,7 @@ def restoration_loss(
     dB, with an error of 40 dB added to each: a frame counts by its gain, however blurry
     it is, and no longer once it is sharp enough.
 
-    Example:
+    Examples:
         >>> sharp = jnp.zeros((1, 8, 8, 3))
         >>> round(float(restoration_loss(sharp + 0.25, sharp)), 3)
         0.25
@@ -83,7 +83,7 @@ def motion_loss(
 ) -> jax.Array:
     """Computes the cross-entropy of the cost volume and the true displacement, Eq. 2.
 
-    Example:
+    Examples:
         >>> logits = jnp.zeros((1, 1, 4, 4, 9))  # radius 1: nine displacements
         >>> target = jnp.full((1, 4, 4), 4)  # no motion
         >>> round(float(motion_loss(logits, target)), 3)  # log 9
@@ -105,9 +105,7 @@ def motion_loss(
     chex.assert_shape(target, (cost_volume.shape[0], *cost_volume.shape[2:4]))
     if valid is not None:
         target = jnp.where(valid, target, 0)
-    logs = jax.nn.log_softmax(cost_volume.astype(jnp.float32), axis=-1)
-    target = jnp.broadcast_to(target[:, None], cost_volume.shape[:-1])
-    entropy = -jnp.take_along_axis(logs, target[..., None], axis=-1)[..., 0]
+    entropy = _cross_entropy(cost_volume.astype(jnp.float32), target[:, None])
     if valid is None:
         return jnp.mean(entropy)
     weight = jnp.broadcast_to(valid[:, None], entropy.shape).astype(jnp.float32)
@@ -116,3 +114,30 @@ def motion_loss(
         count = lax.pmean(count, axis_name)
     # Devices share fractions of a count, so that only 0 must be avoided.
     return jnp.sum(entropy * weight) / jnp.where(count > 0, count, 1.0)
+
+
+@jax.custom_vjp
+def _cross_entropy(logits, target):
+    """Cross-entropy [...] of logits [..., D] and a class that broadcasts to [...]."""
+    return _cross_entropy_kept(logits, target)[0]
+
+
+# By itself the gradient would scatter, and keep a second array as large as the logits.
+def _cross_entropy_kept(logits, target):
+    norm = jax.nn.logsumexp(logits, axis=-1)
+    score = jnp.sum(jnp.where(_is_class(logits, target), logits, 0.0), axis=-1)
+    return norm - score, (logits, norm, target)
+
+
+def _cross_entropy_back(kept, grad):
+    logits, norm, target = kept
+    share = jnp.exp(logits - norm[..., None])
+    return (share - _is_class(logits, target)) * grad[..., None], None
+
+
+_cross_entropy.defvjp(_cross_entropy_kept, _cross_entropy_back)
+
+
+def _is_class(logits, target):
+    classes = lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    return classes == target[..., None]

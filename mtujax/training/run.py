@@ -135,7 +135,7 @@ def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
 def train(config: RunConfig, *, command: str | None = None) -> Finished:
     """Trains, or resumes training, until all updates are done or its time is over.
 
-    Example:
+    Examples:
         >>> config = RunConfig(
         ...     model.config,
         ...     TrainConfig(steps=2, motion_weight=0.0, frames_per_update=None),

@@ -23,6 +23,10 @@ _NTSC = (24, 30, 48, 60, 120)  # rates of which 1000/1001 is common
 def parse_size(text: str) -> tuple[int, int]:
     """Reads a size of frames.
 
+    Examples:
+        >>> parse_size("1280x720")
+        (1280, 720)
+
     Args:
         text: as "640x360".
 
@@ -102,6 +106,11 @@ def open_reader(
     input: str | os.PathLike, size: str | None = None, rate: str | float | None = None
 ) -> VideoReader | FolderReader | RawReader:
     """Opens an input for reading.
+
+    Examples:
+        >>> with open_reader("shaky.mp4") as reader:
+        ...     reader.info.width, reader.info.height
+        (64, 48)
 
     Args:
         input: a video file, a folder of frames, or "-" for raw frames from a pipe.

@@ -99,6 +99,10 @@ def find_released(name: str) -> Path | None:
 class WeightsFile:
     """The header of a weights file.
 
+    Examples:
+        >>> describe("mine.safetensors").size > 1000
+        True
+
     Attributes:
         name: file name without its suffix; of bundled weights, what `load` takes.
         path: path of the file.
@@ -121,7 +125,7 @@ def save_weights(
 ) -> None:
     """Writes inference parameters and their configuration, all or nothing.
 
-    Example:
+    Examples:
         >>> save_weights("copy.safetensors", model.config, params, licence="CC0-1.0")
         >>> describe("copy.safetensors").metadata
         {'licence': 'CC0-1.0'}
@@ -154,7 +158,7 @@ def load(
 ) -> tuple[MTUNet, dict]:
     """Loads a network with its weights.
 
-    Example:
+    Examples:
         >>> model, params = load("fast")
         >>> model.config.lookahead
         2
@@ -195,6 +199,10 @@ def bundled() -> list[WeightsFile]:
 
     Scores are in a file of their own: they are measured with the weights, and name them
     by their sha256.
+
+    Examples:
+        >>> [file.name for file in bundled()]
+        ['fast', 'fast_live']
     """
     path = _assets() / "scores.json"
     scores = read_json(path) if path.is_file() else {}
@@ -207,6 +215,10 @@ def bundled() -> list[WeightsFile]:
 
 def describe(path: str | os.PathLike) -> WeightsFile:
     """Reads the header of a `.safetensors` file, not its tensors.
+
+    Examples:
+        >>> describe("mine.safetensors").config.num_units
+        1
 
     Args:
         path: the file.

@@ -39,7 +39,7 @@ def test_results_are_the_streams_a_few_frames_later(network, frames, expected):
 def test_frames_come_back_in_their_dtype(network, frames, dtype):
     (found,) = drive(Restorer(*network), [(frames[0] / 255).astype(dtype)])
     restored = found.step.restored
-    assert restored.dtype == dtype and restored.shape == (64, 320, 3)
+    assert restored.dtype == dtype and restored.shape == (24, 320, 3)
 
 
 def test_without_motion_compensation_there_is_no_displacement(frames):
@@ -73,7 +73,7 @@ def test_another_size_needs_a_cut(network, frames):
         restorer.push(Decoded(frames[0].astype(int), None))
     found += drive(restorer, [frames[1], CUT, small])
     shapes = [r.step.restored.shape for r in found]
-    assert shapes == [(64, 320, 3)] * 2 + [(24, 32, 3)]
+    assert shapes == [(24, 320, 3)] * 2 + [(24, 32, 3)]
 
 
 def test_a_result_brings_its_frame_along(network, frames):
@@ -95,7 +95,7 @@ def test_an_end_twice_gives_nothing_twice(network, frames):
 # Snapshots
 
 
-@pytest.mark.parametrize("tile", [None, slow((64, 144))])
+@pytest.mark.parametrize("tile", [None, slow((24, 144))])
 @pytest.mark.parametrize("done", [3, slow(6), slow(12)])
 def test_a_run_that_goes_on_from_a_file_is_the_same_run(
     network, frames, tmp_path, done, tile
@@ -118,7 +118,7 @@ def test_a_run_that_goes_on_from_a_file_is_the_same_run(
 
 def test_other_tiles_can_go_on(network, frames, expected):
     whole = drive(Restorer(*network, snapshot_every=4), frames)
-    later = Restorer(*network, tile=(64, 144))
+    later = Restorer(*network, tile=(24, 144))
     later.resume(whole[3].snapshot, 4)
     assert_near(drive(later, frames[4:]), expected[4:])
 

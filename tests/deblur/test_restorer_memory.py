@@ -22,8 +22,8 @@ expected = restoring.expected
 @pytest.fixture
 def planned(monkeypatch):
     def plan(*arguments):
-        assert arguments[2:] == (64, 320, np.uint8, 2e9)
-        return Plan((64, 144), int(3.2e9))
+        assert arguments[2:] == (24, 320, np.uint8, 2e9)
+        return Plan((24, 144), int(3.2e9))
 
     monkeypatch.setattr(module, "plan", plan)
     monkeypatch.setattr(module, "available_bytes", lambda: 2e9)
@@ -36,14 +36,14 @@ def test_frames_that_do_not_fit_are_restored_in_tiles(
     found = drive(Restorer(*network, on_note=notes.append), [*frames, CUT, frames[0]])
     assert_near(found[:-1], expected)
     assert notes == [
-        "frames of 320x64 need about 3.2 GB of free memory, 2.0 GB are free: restored "
-        "in tiles of 144x64"
+        "frames of 320x24 need about 3.2 GB of free memory, 2.0 GB are free: restored "
+        "in tiles of 144x24"
     ]
 
 
 def test_whole_frames_or_given_tiles_are_not_planned(network, frames, monkeypatch):
     monkeypatch.setattr(module, "plan", None)
-    for tile in (None, (64, 144)):
+    for tile in (None, (24, 144)):
         assert len(drive(Restorer(*network, tile=tile), frames[:3])) == 3
 
 
@@ -73,7 +73,7 @@ class Poisoned:
     """A result whose computation fails only when somebody wants to see it."""
 
     def __init__(self, error):
-        self.shape, self.error = (1, 64, 320, 3), error
+        self.shape, self.error = (1, 24, 320, 3), error
 
     def reshape(self, _):
         return self
@@ -102,7 +102,7 @@ def test_no_frame_is_lost_when_memory_runs_out(
     found = drive(restorer, frames)
     assert_near(found, expected)
     assert notes == [
-        "frames of 320x64: out of memory as a whole: continues in tiles of 144x64"
+        "frames of 320x24: out of memory as a whole: continues in tiles of 144x24"
     ]
     due = [k + 1 for k, r in enumerate(found) if r.snapshot is not None]
     assert due == [5, 10]
@@ -113,7 +113,7 @@ def test_snapshots_taken_after_memory_ran_out_can_be_gone_on_from(
 ):
     failing.late.add(9)
     whole = drive(Restorer(*network, snapshot_every=5, tile=None), frames)
-    later = Restorer(*network, tile=(64, 144))
+    later = Restorer(*network, tile=(24, 144))
     later.resume(whole[9].snapshot, 10)
     for a, b in zip(drive(later, frames[10:]), whole[10:], strict=True):
         np.testing.assert_array_equal(a.step.restored, b.step.restored)
@@ -129,8 +129,8 @@ def test_no_frame_is_lost_when_memory_runs_out_twice(
     found = drive(Restorer(*network, on_note=notes.append, tile=None), frames)
     assert_near(found, expected)
     assert notes[1:] == [
-        "frames of 320x64: out of memory in tiles of 144x64: continues in tiles of "
-        "112x64"
+        "frames of 320x24: out of memory in tiles of 144x24: continues in tiles of "
+        "112x24"
     ]
 
 
@@ -182,7 +182,7 @@ def test_without_smaller_tiles_it_gives_up_with_a_reason(network, frames, failin
     with pytest.raises(UserError) as raised:
         drive(Restorer(*network, tile=None), frames)
     assert str(raised.value) == (
-        "frames of 320x64: out of memory in tiles of 112x64: free some memory, or give "
+        "frames of 320x24: out of memory in tiles of 112x24: free some memory, or give "
         "smaller frames"
     )
     assert failing.calls == 3

@@ -89,7 +89,12 @@ def test_no_imports_go_in_circles():
 
 
 @pytest.mark.parametrize(
-    "entry, most", [("deblur_video", 41), ("train", 66), ("evaluate", 52)]
+    "entry, most",
+    [
+        ("deblur_video", 47),  # six of them for `runtime="openvino"` alone
+        ("train", 66),
+        ("evaluate", 52),
+    ],
 )
 def test_few_modules_are_to_be_opened_for(entry, most):
     found = opened(ENTRIES[entry])

@@ -26,6 +26,7 @@ ONLY = {
     "matplotlib": "report data.contact_sheet",
     "ml_collections": "cli.configs training.config_dict",
     "onnx": "deploy",
+    "openvino": "deploy",
     "optax": "training",
     "orbax": "training.checkpoint_store",
     "platformdirs": "weights.files",

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import numpy as np
 import pytest
 
 from mtujax.bench.timing import Network
@@ -39,5 +40,6 @@ def timed(config, shape):
 
 def lively_params(model, scale=4.0):
     """Parameters whose features differ from place to place, as trained ones do."""
-    drawn = init_params(model, jax.random.key(1))
-    return jax.tree.map(lambda x: scale * x, drawn)
+    drawn = jax.device_get(init_params(model, jax.random.key(1)))
+    # By NumPy, as JAX would compile a product for each shape.
+    return jax.device_put(jax.tree.map(lambda x: np.float32(scale) * x, drawn))

@@ -62,7 +62,7 @@ def _network():
 
 @functools.cache
 def _frames():
-    return panned(FRAMES, 64, 320)
+    return panned(FRAMES, 24, 320)
 
 
 @functools.cache

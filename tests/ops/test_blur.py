@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from mtujax.ops.blur import blur_spectrum, window_blur
+from mtujax.ops import blur as module
+from mtujax.ops.blur import window_blur
+
+blur_spectrum = jax.jit(module.blur_spectrum)
 
 
 def texture(height, width):

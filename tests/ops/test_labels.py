@@ -1,18 +1,21 @@
 """Classes at a quarter of the resolution, against loops over cells and pixels."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
 from mtujax.data.pipeline import MotionLabels
 from mtujax.errors import UsageError
-from mtujax.ops.labels import motion_labels
+from mtujax.ops import labels
+
+motion_labels = jax.jit(
+    labels.motion_labels, static_argnames=("radius", "label_all_cells", "cell")
+)
 
 
 def on_device(flow, valid, radius, label_all_cells, cell=4):
     rule = dict(radius=radius, label_all_cells=label_all_cells, cell=cell)
-    found = motion_labels(jnp.asarray(flow), jnp.asarray(valid), **rule)
-    return tuple(map(np.asarray, found))
+    return tuple(map(np.asarray, motion_labels(flow, valid, **rule)))
 
 
 def on_host(flow, valid, radius, label_all_cells, cell=4):
@@ -109,7 +112,7 @@ def test_a_flow_that_is_known_everywhere_needs_no_mask(rng):
     flow = rng.normal(0, 9, (2, 16, 16, 2)).astype(np.float32)
     everywhere = np.ones((2, 16, 16), bool)
     for a, b in zip(
-        motion_labels(jnp.asarray(flow), radius=2),
+        motion_labels(flow, radius=2),
         on_host(flow, everywhere, 2, False),
         strict=True,
     ):

@@ -22,6 +22,7 @@ from mtujax.ops.matching import (
     unit_norm,
 )
 from mtujax.ops.matching_kernel import best_class
+from mtujax.training.losses import motion_loss
 from mtujax.weights.convert import to_params
 
 
@@ -156,11 +157,51 @@ def test_videos_in_a_batch_do_not_meet(rng):
         np.testing.assert_array_equal(together[b : b + 1], alone)
 
 
-def test_half_precision_features_are_matched_in_float32(rng):
-    query, key = rng.normal(size=(2, 1, 8, 8, 4)).astype(np.float16)
-    assert cost_volume(query, key, radius=1).dtype == jnp.float32
-    wide = match(query.astype(np.float32), key.astype(np.float32), radius=1)
-    np.testing.assert_array_equal(match(query, key, radius=1), wide)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_scores_of_half_precision_are_not_rounded(rng, dtype):
+    query, key = jnp.asarray(rng.normal(size=(2, 1, 8, 8, 4)), dtype)
+    wide = query.astype(jnp.float32), key.astype(jnp.float32)
+    volume = cost_volume(query, key, radius=1)
+    np.testing.assert_allclose(volume, cost_volume(*wide, radius=1), atol=1e-6)
+    expected = naive_volume(*wide, radius=1).argmax(-1)
+    found = match(query, key, radius=1)
+    np.testing.assert_array_equal(found, displacement_from_class(expected, radius=1))
+
+
+def loss_of_volume(volume, target):
+    """Equation 2, in the precision of the volume."""
+    norm = np.log(np.exp(volume).sum(-1))
+    return (norm - np.take_along_axis(volume, target[..., None], -1)[..., 0]).mean()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "dtype, error", [("float32", 1e-5), ("bfloat16", 2e-2), ("float16", 2e-2)]
+)
+def test_the_gradient_of_the_motion_loss_is_that_of_a_naive_loop(
+    rng, dtype, error, at_once
+):
+    features = jnp.asarray(rng.normal(size=(2, 1, 3, 5, 3)), dtype)
+    target = rng.integers(0, 9, (1, 3, 5))
+
+    def loss(features):
+        volume = cost_volume(*features, radius=1, at_once=at_once)
+        return motion_loss(volume[:, None], target)
+
+    found = jax.jit(jax.grad(loss))(features)
+    assert found.dtype == features.dtype
+    exact, step = np.asarray(features, np.float64), 1e-5
+    expected = np.zeros(exact.shape)
+    for place in np.ndindex(exact.shape):
+        change = np.zeros(exact.shape)
+        change[place] = step
+        up, down = (
+            loss_of_volume(naive_volume(*x, radius=1), target)
+            for x in (exact + change, exact - change)
+        )
+        expected[place] = (up - down) / (2 * step)
+    largest = np.abs(expected).max()
+    np.testing.assert_allclose(found.astype(float), expected, atol=error * largest)
 
 
 def test_the_volume_and_its_gradient_are_finite_at_zero_features():

@@ -5,8 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtujax.ops.matching import backward_warp, displace, upsampled_flow
+from mtujax.ops import matching
+from mtujax.ops.matching import upsampled_flow
 from mtujax.ops.resampling import area_downsample, pad_frames, padded_size
+
+backward_warp, displace = map(jax.jit, (matching.backward_warp, matching.displace))
 
 
 def naive_warp(source, flow):
@@ -43,12 +46,13 @@ def test_the_warp_is_differentiable_in_source_and_flow(rng):
     source = rng.normal(size=(1, 6, 6, 2)).astype(np.float32)
     flow = rng.uniform(0.2, 0.8, size=(1, 6, 6, 2)).astype(np.float32)
 
+    @jax.jit
     def total(source, flow):
         return jnp.sum(backward_warp(source, flow) ** 2)
 
     for k, value in enumerate((source, flow)):
         way = rng.normal(size=value.shape).astype(np.float32)
-        grad = jax.grad(total, argnums=k)(source, flow)
+        grad = jax.jit(jax.grad(total, argnums=k))(source, flow)
         ends = [
             total(
                 *[

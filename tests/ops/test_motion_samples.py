@@ -17,8 +17,6 @@ from mtujax.ops.blur import window_blur
 from mtujax.ops.motion_samples import along_motion, frame_motion, steered_samples
 from mtujax.ops.resampling import halved
 
-# Otherwise each call compiles the iterations of each level again.
-found_motion = jax.jit(frame_motion, static_argnames="patch")
 found_samples = jax.jit(along_motion)
 
 
@@ -98,7 +96,7 @@ def test_places_of_a_frame_of_more_pixels_than_float32_counts_are_exact():
     [(0.4, -0.3), (2.5, 1.25), (-6, 3.5), (11, -8), slow((20, 0)), (-14, 20)],
 )
 def test_a_known_shift_is_found_to_a_third_of_a_pixel(velocity):
-    motion = np.asarray(found_motion(*shifts(velocity, (160, 192)), patch=2))
+    motion = np.asarray(frame_motion(*shifts(velocity, (160, 192)), patch=2))
     assert motion.shape == (1, 80, 96, 2) and motion.dtype == np.float32
     assert_found(motion[0].repeat(2, 0).repeat(2, 1), np.float32(velocity))
 
@@ -111,7 +109,7 @@ def test_a_small_turn_is_found():
         moved(scene, cv2.getRotationMatrix2D(centre, -angle * t, 1), size)
         for t in (-1, 0, 1)
     ]
-    motion = np.asarray(found_motion(*turned))[0]
+    motion = np.asarray(frame_motion(*turned))[0]
     y, x = np.mgrid[: size[0], : size[1]] - np.float64(size)[:, None, None] / 2
     # With y downwards; half the way from the frame before to the one after.
     wanted = np.sin(np.deg2rad(angle)) * np.stack([-y, x], axis=-1)
@@ -124,15 +122,15 @@ def test_at_the_ends_of_a_video_the_other_neighbour_tells_the_motion(missing):
     velocity = (11, -8)
     frames = shifts(velocity, (160, 192))
     frames[missing] = frames[1]
-    assert_found(np.asarray(found_motion(*frames))[0], np.float32(velocity))
+    assert_found(np.asarray(frame_motion(*frames))[0], np.float32(velocity))
 
 
 @pytest.mark.slow
 def test_each_video_of_a_batch_has_its_own_ends():
     frames = shifts((5, -3), (64, 96))
     first = [frames[1], frames[1], frames[2]]
-    together = found_motion(*map(np.concatenate, zip(frames, first, strict=True)))
-    apart = [found_motion(*frames)[0], found_motion(*first)[0]]
+    together = frame_motion(*map(np.concatenate, zip(frames, first, strict=True)))
+    apart = [frame_motion(*frames)[0], frame_motion(*first)[0]]
     np.testing.assert_allclose(together, apart, atol=1e-3)
 
 
@@ -141,11 +139,11 @@ def test_each_video_of_a_batch_has_its_own_ends():
 )
 def test_any_size_has_a_motion_and_still_frames_none(size):
     frames = shifts((1.5, 0.5), size)
-    motion = np.asarray(found_motion(*frames))
+    motion = np.asarray(frame_motion(*frames))
     assert motion.shape == (1, *size, 2) and np.isfinite(motion).all()
     assert motion.any() and np.abs(motion).max() <= 40
-    assert not np.asarray(found_motion(frames[1], frames[1], frames[1])).any()
-    assert not np.asarray(found_motion(frames[0], frames[1], frames[0])).any()
+    assert not np.asarray(frame_motion(frames[1], frames[1], frames[1])).any()
+    assert not np.asarray(frame_motion(frames[0], frames[1], frames[0])).any()
 
 
 def test_motion_beyond_40_pixels_is_cut_off():
@@ -153,7 +151,7 @@ def test_motion_beyond_40_pixels_is_cut_off():
     scene = (scene - scene.min()) / (scene.max() - scene.min())
     matrices = [np.float64([[1, 0, 44 * t], [0, 1, 0]]) for t in (-1, 0, 1)]
     frames = [moved(scene, matrix, (224, 320)) for matrix in matrices]
-    middle = np.asarray(found_motion(*frames))[0, 80:-80, 120:-120]
+    middle = np.asarray(frame_motion(*frames))[0, 80:-80, 120:-120]
     assert (middle[..., 0] == 40).mean() > 0.9
 
 
@@ -180,7 +178,8 @@ def test_resampling_is_linear_between_centres(rng, count, step):
         order=1,
         mode="nearest",
     )
-    found = steering._resampled(x, (count, count), step)[0, ..., 1]
+    resampled = jax.jit(steering._resampled, static_argnums=(1, 2))
+    found = resampled(x, (count, count), step)[0, ..., 1]
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
@@ -236,7 +235,7 @@ def test_what_enters_the_frame_does_not_disturb_the_motion_around():
     before, current, after = shifts(velocity, size)
     for frame, seed in ((before, 3), (current, 4), (after, 5)):
         frame[:, :, -24:] = texture(size[0], 24, seed)
-    motion = np.asarray(found_motion(before, current, after))[0]
+    motion = np.asarray(frame_motion(before, current, after))[0]
     error = np.linalg.norm(motion - velocity, axis=-1)
     assert np.median(error[:, :-32]) < 0.3 and error[:, :-64].max() < 2
     assert np.quantile(error[:, -24:], 0.9) < 8
@@ -250,7 +249,7 @@ def test_a_plain_surface_moves_as_what_is_around_it():
         moved(scene, np.float64([[1, 0, t * 5], [0, 1, t * -4]]), size)
         for t in (-1, 0, 1)
     ]
-    motion = np.asarray(found_motion(*frames))[0]
+    motion = np.asarray(frame_motion(*frames))[0]
     error = np.linalg.norm(motion - velocity, axis=-1)
     assert error[60:90, 70:120].max() < 1
 
@@ -262,7 +261,7 @@ def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead):
     place = {"lookback": 1, "patch": patch}
     motion = jax.jit(functools.partial(window_blur, **place))(window).motion
     after = frames[2] if lookahead else frames[1]
-    alone = found_motion(frames[0], frames[1], after, patch=patch)
+    alone = frame_motion(frames[0], frames[1], after, patch=patch)
     np.testing.assert_array_equal(motion, alone)
     steered = functools.partial(steered_samples, samples=2, **place)
     along, features = jax.jit(steered)(window, motion)

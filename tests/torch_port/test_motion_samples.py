@@ -76,7 +76,7 @@ def test_both_find_the_same_spectrum():
     frames = panned(3, 96, 120).astype(np.float32) / 255
     motion = np.full((1, 48, 60, 2), (7.5, -3.25), np.float32)
     motion[:, :20, :20] = (1.0, 0.5)
-    found = blur_spectrum(jnp.asarray(frames[1:2]), jnp.asarray(motion))
+    found = jax.jit(blur_spectrum)(frames[1:2], motion)
     image = torch.from_numpy(frames[1:2]).permute(0, 3, 1, 2)
     flow = torch.from_numpy(motion).permute(0, 3, 1, 2)
     wanted = torch_steering.blur_spectrum(image, flow)

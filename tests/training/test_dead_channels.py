@@ -64,9 +64,8 @@ def test_a_channel_is_dead_below_a_thousandth_of_all_pixels_of_all_clips(tiny, a
 
 def test_exactly_the_channels_that_were_switched_off_are_found(frames):
     model = MTUNet(TINY)
-    alive = jax.tree.map(
-        lambda x: x + (x.ndim == 1), lively_params(model, scale=0.1)
-    )  # biases of 1
+    alive = jax.device_get(lively_params(model, scale=0.1))
+    alive = jax.tree.map(lambda x: x + (x.ndim == 1), alive)  # biases of 1
     names = set(dead_channels(model, alive, [frames]))
     switched_off = {
         "temporal": [0, 3],
@@ -172,7 +171,8 @@ def test_what_is_dead_is_redrawn_and_nothing_else_changes(killed, frames):
     model, state, before = killed
     after = revived(state, before, (3, 0))
     jax.tree.map(np.testing.assert_array_equal, after.params, after.ema)
-    old, new = (flatten_dict(s.params, sep="/") for s in (state, after))
+    params = jax.device_get((state.params, after.params))
+    old, new = (flatten_dict(tree, sep="/") for tree in params)
     drawn = set()
     for path, value in old.items():
         layer = path.rsplit("/", 1)[0].removesuffix("/conv").removesuffix("/layer")

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from mtujax.training.losses import motion_loss, restoration_loss
+from mtujax.training import losses
+
+motion_loss = jax.jit(losses.motion_loss)
+restoration_loss = jax.jit(losses.restoration_loss, static_argnames="form")
 
 
 def test_the_restoration_loss_is_equation_1(rng):

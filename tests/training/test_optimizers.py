@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -87,7 +88,8 @@ def test_muon_makes_updates_of_kernels_orthogonal(scheme, rng):
     }
     params = {"unit_0": {"deblur": layer}}
     optimizer = make_optimizers(config)["total" if scheme == "paper" else "deblur"]
-    found, _ = optimizer.update(params, optimizer.init(params), params)
+    update = jax.jit(optimizer.update)
+    found, _ = update(params, optimizer.init(params), params)
     found = found["unit_0"]["deblur"]
     adam = optax.nadam(1e-4)
     expected, _ = adam.update(layer["bias"], adam.init(layer["bias"]))

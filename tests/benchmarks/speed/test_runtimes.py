@@ -18,7 +18,7 @@ def test_all_runtimes_take_turns(tmp_path, monkeypatch, in_the_clone):
     found = json.loads(file.read_text())
     (row,) = found["steps"]
     assert (row["weights"], row["size"]) == ("fast", "64x48")
-    for name, title in (("torch", "PyTorch"), ("openvino", "OpenVINO")):
+    for title, name in runtimes.LIBRARIES.items():
         there = found["runtimes"][name] != "not installed"
         assert (title in row) == there
     assert row["JAX"]["ms"] > 0 and row["JAX"]["ratio"] == 1

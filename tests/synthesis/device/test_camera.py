@@ -153,7 +153,8 @@ def test_motion_agrees_with_the_numpy_form(agreement):
 def test_a_pixel_without_a_place_is_no_harm():
     places = jnp.array([[[np.nan, np.inf, -np.inf, 1e30]]], jnp.float32)
     texels = jnp.arange(12.0).reshape(12, 1)
-    found = bilinear(texels, jnp.zeros(1, jnp.int32), (3, 4), places, places)
+    sample = jax.jit(bilinear, static_argnums=2)
+    found = sample(texels, jnp.zeros(1, jnp.int32), (3, 4), places, places)
     assert found.shape == (1, 1, 4, 1)
     assert found[0, 0, 1:, 0].tolist() == [11.0, 0.0, 11.0]
 
@@ -228,21 +229,24 @@ def test_the_sensor_is_that_of_the_numpy_form():
     host = HostSensor(duty=np.ones(1), **settings)
     device = sensor.Sensor(duty=jnp.ones(1), **settings)
     image = rng.random((40, 50, 3), np.float32)
-    light = sensor.scene_light(device, jnp.asarray(image))
+    light = jax.jit(sensor.scene_light)(device, image)
     np.testing.assert_allclose(light, host.light(image.copy()), rtol=1e-5, atol=1e-6)
     levels = np.linspace(-0.1, 1.2, 3000, dtype=np.float32).reshape(10, 100, 3)
-    shown = np.asarray(sensor.develop(device, jnp.asarray(levels))).astype(int)
+    shown = np.asarray(jax.jit(sensor.develop)(device, levels)).astype(int)
     expected = host.develop(levels).astype(int)
     # The NumPy form rounds light to 16 bits first.
     assert np.abs(shown - expected).max() <= 1
     assert (shown != expected).mean() < 0.01
 
 
+noisy = jax.jit(sensor.noisy)
+
+
 @pytest.mark.parametrize("level", [0.0, 0.1, 0.6, 4.0])
 def test_the_noise_has_the_variance_of_its_light(level):
     device = sensor.Sensor(jnp.ones(1), 1.0, 1.0, 0.0, 4e-4, 2e-3)
     light = jnp.full((200, 200, 3), level)
-    noise = np.asarray(sensor.noisy(device, light, jax.random.key(0)) - light)
+    noise = np.asarray(noisy(device, light, jax.random.key(0)) - light)
     expected = np.sqrt(4e-4 * min(level, 1.0) + 2e-3**2)
     assert noise.std() == pytest.approx(expected, rel=0.02)
     assert abs(noise.mean()) < 0.02 * expected
@@ -251,7 +255,7 @@ def test_the_noise_has_the_variance_of_its_light(level):
 def test_sensors_are_drawn_within_their_ranges():
     settings = exposure(duty=(0.3, 0.9), wander=(0.5, 0.5), gain=(0.8, 1.2))
     keys = jax.random.split(jax.random.key(0), 50)
-    draw = jax.vmap(lambda key: sensor.draw_sensor(key, 24, settings))
+    draw = jax.jit(jax.vmap(lambda key: sensor.draw_sensor(key, 24, settings)))
     drawn = jax.tree.map(np.asarray, draw(keys))
     assert drawn.duty.max() <= 1 and drawn.duty.min() >= 0.3 * np.exp(-0.5)
     assert np.abs(np.diff(np.log(drawn.duty), axis=1)).max() < 0.5 * 2 * np.pi * 0.12

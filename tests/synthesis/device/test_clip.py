@@ -177,6 +177,12 @@ def test_warping_the_frame_before_gives_the_frame():
             assert (psnr(moved[safe], taken.sharp[t][safe]) > 45) == holds
 
 
+@jax.jit
+def unlit_texture(pixels, size, part):
+    settings = dict(side=256, largest=1.25, light=lambda light: light)
+    return background_texture(pixels, size, part, **settings)
+
+
 @pytest.mark.parametrize("scale", [0.8, 1.0, 1.25])
 def test_a_part_of_a_photograph_keeps_its_detail_and_place(scale):
     """Against the band-limited photograph itself, at every texel."""
@@ -188,14 +194,7 @@ def test_a_part_of_a_photograph_keeps_its_detail_and_place(scale):
     levels = np.rint(255 * pattern(x, y)).astype(np.uint8)
     packed = pack_photos([np.dstack([levels] * 3), np.zeros((180, 90, 3), np.uint8)])
     part = Part(0, jnp.array([20.3, 31.7]), jnp.array([110.1, 95.2]), scale)
-    texture, texels = background_texture(
-        packed.pixels,
-        packed.sizes[0],
-        part,
-        side=256,
-        largest=1.25,
-        light=lambda light: light,
-    )
+    texture, texels = unlit_texture(packed.pixels, packed.sizes[0], part)
     back = np.linalg.inv(np.asarray(texels, np.float64))
     height, width = (int(2 * n / scale) for n in (63.5, 89.8))
     row, column = np.mgrid[1 : height + 1, 1 : width + 1]
@@ -229,10 +228,11 @@ def test_cut_outs_keep_their_colour_at_every_size():
     cutout[..., :3] = (200, 90, 30)
     packed = pack_cutouts([cutout], largest=80, smallest=15)
     assert packed.pixels.shape[1] == 4
-    for image, size in zip(packed.pixels[0], packed.sizes[0], strict=True):
-        seen = np.asarray(image[image[..., 3] > 60]).astype(int)
+    images = np.asarray(packed.pixels)[0], np.asarray(packed.sizes)[0]
+    for image, size in zip(*images, strict=True):
+        seen = image[image[..., 3] > 60].astype(int)
         np.testing.assert_allclose(seen[:, :3], [[200, 90, 30]] * len(seen), atol=1)
-        rows = np.flatnonzero(np.asarray(image[..., 3]).any(axis=1))
+        rows = np.flatnonzero(image[..., 3].any(axis=1))
         assert rows[0] >= 1 and rows[-1] < float(size[1]) + 3
 
 

@@ -14,7 +14,7 @@ from mtujax.ops.resampling import to_unit_range
 from mtujax.synthesis.device.clip import make_generator
 from mtujax.synthesis.device.sensor import (
     Sensor,
-    coded,
+    coded as code,
     develop,
     draw_sensor,
     quantiser_step,
@@ -29,6 +29,13 @@ from mtujax.synthesis.host.sensor import (
 from mtujax.synthesis.settings import BlurSettings, Exposure
 
 STEP = 12.0
+coded = jax.jit(code)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def draw(keys, frames, exposure):
+    """A sensor per key."""
+    return jax.vmap(lambda key: draw_sensor(key, frames, exposure))(keys)
 
 
 def texture(count=3, height=32, width=48):
@@ -76,7 +83,7 @@ def test_light_and_colour_stay(rng):
 def test_who_is_compressed_depends_on_nothing_else():
     exposure = Exposure(compressed=0.33, wander=(0.0, 0.4), duty=(0.5, 0.5))
     keys = jax.random.split(jax.random.key(0), 2000)
-    drawn = jax.vmap(lambda key: draw_sensor(key, 8, exposure))(keys)
+    drawn = draw(keys, 8, exposure)
     pressed = np.asarray(drawn.coding) > 0
     drift = np.log(drawn.duty.max(axis=1) / drawn.duty.min(axis=1))
     assert pressed.mean() == pytest.approx(0.33, abs=0.04)
@@ -89,7 +96,7 @@ def test_a_share_of_the_clips_is_sharp_and_nothing_else_changes():
 
     def drawn(share):
         exposure = Exposure(sharp=share, compressed=0.33)
-        return jax.vmap(lambda key: draw_sensor(key, 8, exposure))(keys)
+        return draw(keys, 8, exposure)
 
     plain, some = drawn(0.0), drawn(0.25)
     sharp = np.asarray(some.duty == np.float32(0.01)).all(axis=1)
@@ -108,18 +115,18 @@ def test_display_values_are_averaged_as_on_the_host(rng):
         host = HostSensor(duty=np.ones(1), averaged=averaged, **settings)
         device = Sensor(duty=jnp.ones(1), averaged=averaged, **settings)
         expected = host.develop(host.light(photo.copy()))
-        found = develop(device, scene_light(device, jnp.asarray(photo)))
+        found = jax.jit(lambda s, x: develop(s, scene_light(s, x)))(device, photo)
         assert np.abs(np.asarray(found, int) - expected).max() <= 1
     keys = jax.random.split(jax.random.key(0), 2000)
     exposure = Exposure(averaged=0.25)
-    drawn = jax.vmap(lambda key: draw_sensor(key, 2, exposure))(keys)
+    drawn = draw(keys, 2, exposure)
     assert np.mean(drawn.averaged) == pytest.approx(0.25, abs=0.03)
 
 
 def test_averages_are_drawn_as_on_the_host():
     keys = jax.random.split(jax.random.key(0), 500)
     plain, some = (
-        jax.vmap(functools.partial(draw_sensor, frames=2, exposure=exposure))(keys)
+        draw(keys, 2, exposure)
         for exposure in (Exposure(sharp=0.2), Exposure(sharp=0.2, averaged=1.0))
     )
     np.testing.assert_allclose(some.shot, plain.shot / 8, rtol=1e-6)
