@@ -1,19 +1,22 @@
 """Times many videos by one command, by a command each and on Ray; and the memory.
 
-    python -m benchmarks.pipelines.many [--quick] [--ray] [--json FOLDER]
+    python -m benchmarks.pipelines.many [--quick] [--ray] [--batches N ...]
+        [--clips N] [--frames N] [--json FOLDER]
 
 The clips are a photograph under a moving camera, in H.264, all of one size. One command
 for all of them is timed against a command for each, in processes of their own, with the
 compiled programs on disk as a second start finds them. Then the peak memory of one
-process over ever more clips; it should not grow. `--ray` adds a cluster on this machine
-of two nodes with a core each, and the same with one of them killed after the first
-video, which needs the extra `ray`.
+process over ever more clips; it should not grow. `--batches` also times so many clips
+side by side on the device against one at a time, in turn and with all compiled. `--ray`
+adds a cluster on this machine of two nodes with a core each, and the same with one of
+them killed after the first video, which needs the extra `ray`.
 """
 
 import argparse
 import os
 import pathlib
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +27,7 @@ from benchmarks.helpers.runs import peak_memory
 from benchmarks.pipelines.video import write_clip
 from mtujax.config import DEFAULT_WEIGHTS
 
+_ROUNDS = 3
 _DEBLUR = """
 import sys
 from mtujax import deblur_videos
@@ -34,12 +38,17 @@ deblur_videos(*sys.argv[1:3], weights=sys.argv[3])
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="3 clips of 8 frames")
+    parser.add_argument("--clips", type=int, help="in place of 40")
+    parser.add_argument("--frames", type=int, help="of each, in place of 150")
+    parser.add_argument("--batches", type=int, nargs="*", default=(), metavar="N")
     parser.add_argument("--ray", action="store_true", help="also on a Ray cluster")
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
     record.add_json(parser)
     args = parser.parse_args()
     kind = (64, 48, 8) if args.quick else (320, 180, 150)
-    count, lengths = (3, (1, 3)) if args.quick else (40, (40, 400))
+    count = args.clips or (3 if args.quick else 40)
+    kind = *kind[:2], args.frames or kind[2]
+    lengths = (1, 3) if args.quick else (count, 10 * count)
     results = {"machine": record.machine_printed(), "clips": count, "frames": kind[2]}
     results |= {"size": f"{kind[0]}x{kind[1]}", "weights": args.weights}
     with tempfile.TemporaryDirectory() as place:
@@ -63,6 +72,8 @@ def main():
             seconds = results["seconds"][name] = time.perf_counter() - begun
             check(run_in, count)
             print(f"{count} clips of {kind[2]} frames, {name}: {seconds:.1f} s")
+        if args.batches:
+            results["batches"] = batches(clips, place, args.weights, args.batches)
         results["memory"] = []
         for clips_now in lengths:
             peak = memory(place / f"memory-{clips_now}", clips_now, args.weights)
@@ -127,6 +138,27 @@ def on_dying_ray(clips, out, weights):
             cluster.remove_node(nodes.pop(), allow_graceful=False)
 
     on_ray(clips, out, weights, kill)
+
+
+def batches(clips, place, weights, sizes):
+    """Seconds of each round by clips at a time, 1 among them; all in this process."""
+    from mtujax import deblur_videos, load
+
+    network, seconds = load(weights), {size: [] for size in (1, *sizes)}
+    for number in range(_ROUNDS + 1):  # the first compiles
+        for size, of_size in seconds.items():
+            out, begun = place / f"round-{number}-{size}", time.perf_counter()
+            deblur_videos(clips, out, weights=network, batch=size)
+            if number:
+                of_size.append(time.perf_counter() - begun)
+    for size in sizes:
+        ratios = [b / a for a, b in zip(seconds[1], seconds[size], strict=True)]
+        print(
+            f"{size} at a time: {statistics.median(ratios):.2f} of the time of one at "
+            f"a time ({min(ratios):.2f} to {max(ratios):.2f})",
+            flush=True,
+        )
+    return {str(size): of_size for size, of_size in seconds.items()}
 
 
 def check(out, count):

@@ -77,6 +77,14 @@ def deblur(
             help="With --to: spread the videos over a Ray cluster.",
         ),
     ] = None,
+    batch: Annotated[
+        str,
+        typer.Option(
+            metavar="N|auto",
+            help="With --to: videos that advance together; auto: one on a CPU, else up "
+            "to 8, as memory allows.",
+        ),
+    ] = "auto",
     weights: Weights = DEFAULT_WEIGHTS,
     dtype: Annotated[
         str | None,
@@ -151,8 +159,8 @@ def deblur(
     if to is not None:
         _deblur_many(inputs, to, options)
         return
-    for name in _OF_MANY:
-        if (value := options.pop(name)) is not None:
+    for name, default in _OF_MANY.items():
+        if (value := options.pop(name)) != default:
             raise UsageError(f"--{name} {value}: is of many videos; give --to FOLDER")
     if len(inputs) < 2:
         raise UsageError("Missing argument 'OUTPUT'; or give --to FOLDER")
@@ -165,7 +173,7 @@ def deblur(
 
 
 _READ_HERE = "inputs", "to"
-_OF_MANY = "shard", "ray"
+_OF_MANY = {"shard": None, "ray": None, "batch": "auto"}
 _OF_ONE = "save_motion", "size", "rate"  # not of many videos
 
 
@@ -203,6 +211,8 @@ def _deblur_many(inputs, folder, options):
         if options.pop(name) is not None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: is of one video; give OUTPUT, not --to")
+    batch = options["batch"]
+    options["batch"] = int(batch) if batch.isdecimal() else batch
 
     def start(todo, count):
         done = f", {count - todo} done" if count > todo else ""

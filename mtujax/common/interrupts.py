@@ -210,8 +210,23 @@ def due() -> bool:
     return _wish is not None and _wish.due
 
 
+_stops = threading.local()
+
+
+@contextlib.contextmanager
+def stopped_by(event: threading.Event) -> Iterator[None]:
+    """Has `check`, in this thread, raise `Interrupted` once the event is set."""
+    _stops.event = event
+    try:
+        yield
+    finally:
+        del _stops.event
+
+
 def check() -> None:
-    """Raises `Interrupted` if a signal came; only in the main thread."""
+    """Raises `Interrupted` if a signal came; of other threads, in `stopped_by` only."""
+    if (event := getattr(_stops, "event", None)) is not None and event.is_set():
+        raise Interrupted(signal.SIGINT)
     if _wish is not None and threading.current_thread() is threading.main_thread():
         _wish.step()
 

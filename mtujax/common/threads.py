@@ -11,9 +11,10 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from mtujax.common.interrupts import check
+from mtujax.common.interrupts import check, stopped_by
+from mtujax.errors import notes_of
 
 _END = object()
 _POLL = 0.1  # seconds between checks whether the other side has gone
@@ -150,3 +151,43 @@ def in_order(
             # Otherwise everything queued would run before an error is seen.
             for future in waiting:
                 future.cancel()
+
+
+@contextlib.contextmanager
+def side_by_side(work: Callable, tasks: Iterable, threads: int) -> Iterator[Iterator]:
+    """Does tasks in threads while the block runs: their results, as they come."""
+    # `work(task, post)` may `post` calls, which whoever takes the results makes. If the
+    # block fails, tasks end at their next `check`, and its error gets their notes.
+    posted, stop = queue.SimpleQueue(), threading.Event()
+
+    def do(task):
+        with stopped_by(stop):
+            check()
+            return work(task, posted.put)
+
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(do, task) for task in tasks]
+        for future in futures:
+            future.add_done_callback(posted.put)
+        try:
+            yield _arriving(posted, len(futures))
+        except BaseException as error:
+            stop.set()
+            for future in futures:
+                if future.cancel() or future.exception() in (None, error):
+                    continue
+                for note in notes_of(future.exception()):
+                    error.add_note(note)
+            raise
+
+
+def _arriving(posted, count):
+    while count:
+        check()
+        with contextlib.suppress(queue.Empty):
+            item = posted.get(timeout=_POLL)
+            if isinstance(item, Future):
+                count -= 1
+                yield item.result()
+            else:
+                item()

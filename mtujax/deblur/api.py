@@ -154,9 +154,40 @@ def deblur_video(
         OSError: if writing fails. Then, and after an interruption, finished segments
             are kept next to the output for `resume`.
     """
-    given, begun = locals(), time.perf_counter()
+    given = locals()
     options = Options(**{f.name: given[f.name] for f in dataclasses.fields(Options)})
-    kind = output_kind(output)
+    return restore_video(
+        input,
+        output,
+        options,
+        weights,
+        overwrite=overwrite,
+        resume=resume,
+        segment_frames=segment_frames,
+        progress=progress,
+        on_start=on_start,
+        on_note=on_note,
+    )
+
+
+def restore_video(
+    input: str | os.PathLike,
+    output: str | os.PathLike,
+    options: Options,
+    weights: str | os.PathLike | tuple[MTUNet, dict],
+    *,
+    overwrite: bool,
+    resume: bool,
+    segment_frames: int,
+    progress: Callable[[int, int | None], None] | None,
+    on_start: Callable[[], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+    lane=None,
+    resumable: bool = True,
+) -> DeblurReport:
+    """`deblur_video`, also of one of several videos: in a `lane` of `batcher`."""
+    # Not `resumable`, nothing of it is kept when it is interrupted.
+    begun, kind = time.perf_counter(), output_kind(output)
     options.check(input, output, kind)
     check_least(1, segment_frames=segment_frames)
     if resume and "pipe" in (input_kind(input), kind):
@@ -168,16 +199,16 @@ def deblur_video(
         if on_note:
             on_note(text)
 
-    with open_reader(input, size, rate) as reader:
+    with open_reader(input, options.size, options.rate) as reader:
         source = None if reader.kind == "pipe" else Path(input)
         # What of a killed run is complete is not in the way.
         if kind == "pipe" or not is_publishing(Path(output)) or overwrite > resume:
             _check_outputs(source, output, kind, options, overwrite)
-        network = _network(weights, dtype)
-        if save_motion is None:
+        network = _network(weights, options.dtype)
+        if options.save_motion is None:
             network = inference_form(*network)  # without motion that no image needs
         said = on_start or (lambda: None), note, progress
-        run = Restoration(reader, Path(output), kind, options, network, *said)
+        run = Restoration(reader, Path(output), kind, options, network, *said, lane)
         if kind == "pipe":
             run.to_pipe(overwrite=overwrite)
         else:
@@ -186,7 +217,7 @@ def deblur_video(
                 every=segment_frames,
                 resume=resume,
                 overwrite=overwrite,
-                keep=source is not None,
+                keep=resumable and source is not None,
             )
     seconds = time.perf_counter() - begun
     return DeblurReport(
@@ -256,12 +287,13 @@ class Restoration:
         on_start: Callable[[], None],
         on_note: Callable[[str], None],
         progress: Callable[[int, int | None], None] | None,
+        lane=None,
     ):
         """Checks the options that depend on the network; restores nothing yet."""
         self._reader, self._output, self._kind = reader, output, kind
         self._options = options
         self._network, self._progress = network, progress
-        self._on_start, self._on_note = on_start, on_note
+        self._on_start, self._on_note, self._lane = on_start, on_note, lane
         self._notes = [*reader.info.notes]  # until there is a frame to restore
         # Frames written so far; those of an interrupted run; scene cuts found.
         self.frames = self.resumed = self.cuts = 0
@@ -345,6 +377,7 @@ class Restoration:
             on_note=self._on_note,
             snapshot_every=every,
             tile=self._options.tile,
+            lane=self._lane,
             whole=stream_class(self._options.runtime),
         )
         done = self.resumed

@@ -107,6 +107,7 @@ def _do(work, task, packed, board, mtujax):
         )
     progress = _Count(board)
     try:
+        _prepare()
         return work(task, _loaded(packed), progress)
     finally:
         progress.send()
@@ -120,6 +121,11 @@ def _packed(weights):
     return model.config, jax.tree.map(np.asarray, params)
 
 
+@functools.cache
+def _prepare():
+    hardware.use_cache(None)
+
+
 def _loaded(packed):
     if isinstance(packed, bytes):
         return _read(packed)
@@ -129,7 +135,6 @@ def _loaded(packed):
 @functools.lru_cache(maxsize=1)
 def _read(data):
     """A network of a file's bytes, once in a process that does several tasks."""
-    hardware.use_cache(None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
         path.write_bytes(data)

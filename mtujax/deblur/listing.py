@@ -3,7 +3,6 @@
 All is refused here, before any work, that could only end in a lost or a wrong file.
 """
 
-import glob
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from mtujax.common.files import is_frame_name, natural_key
 from mtujax.common.text import printable
+from mtujax.deblur import remote
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CONTAINERS
 
@@ -22,7 +22,7 @@ _VIDEOS = {*CONTAINERS, *_READ_ONLY.split()}
 _KEPT_IN = ".mkv"  # what has a suffix that is read, but not written
 
 
-def find_inputs(words: Iterable[str | os.PathLike], folder: Path) -> list[str]:
+def find_inputs(words: Iterable[str | os.PathLike], folder: str) -> list[str]:
     """Names of videos and folders of frames; UserError for what means none."""
     # A word is a name, a glob, @LIST (a file with a word on each line), or a folder
     # without frames, which stands for the videos in it. `folder` is of the outputs.
@@ -55,10 +55,10 @@ def _meant(word, where=""):
     """Inputs that a word means; `where` names its place in a list."""
     if word == "-":
         raise UsageError(f"{where}-: a pipe has no name; give it an output of its own")
-    if os.path.exists(word):
+    if remote.exists(word):
         return [word]
     if any(letter in word for letter in "*?["):
-        names = sorted(glob.glob(word, recursive=True), key=natural_key)
+        names = sorted(remote.glob(word), key=natural_key)
         if not names:
             raise UserError(f"{where}{word}: no file or folder has such a name")
         return names
@@ -67,7 +67,7 @@ def _meant(word, where=""):
 
 def _within(name, output):
     """The videos in a folder that has no frames; any other input itself."""
-    if not os.path.isdir(name):
+    if not remote.isdir(name):
         return [name]
     real, final = os.path.realpath(name), os.path.realpath(output)
     if real == final:
@@ -78,18 +78,20 @@ def _within(name, output):
         )
     if _is_frames(name):
         return [name]
-    names = (os.path.join(name, n) for n in os.listdir(name) if not n.startswith("."))
+    names = (
+        os.path.join(name, n) for n in remote.listdir(name) if not n.startswith(".")
+    )
     found = [
         path
         for path in sorted(names, key=natural_key)
-        if (_is_frames(path) if os.path.isdir(path) else _suffix(path) in _VIDEOS)
+        if (_is_frames(path) if remote.isdir(path) else _suffix(path) in _VIDEOS)
     ]
     return found or [name]  # its reader says what it lacks
 
 
 def _is_frames(folder):
     """Whether a folder holds frames; UserError if videos are next to them."""
-    names = [name for name in os.listdir(folder) if not name.startswith(".")]
+    names = [name for name in remote.listdir(folder) if not name.startswith(".")]
     frames = [name for name in names if is_frame_name(name)]
     videos = [name for name in names if _suffix(name) in _VIDEOS]
     if frames and videos:
@@ -105,7 +107,7 @@ def _suffix(name):
     return os.path.splitext(name)[1].lower()
 
 
-def name_outputs(inputs: Sequence[str], folder: Path) -> dict[str, str]:
+def name_outputs(inputs: Sequence[str], folder: str) -> dict[str, str]:
     """Each input's output, a path in `folder`; UserError where two would be one."""
     named, taken = {}, {}
     for name in inputs:
@@ -125,7 +127,7 @@ def _output(name, folder):
     base = os.path.basename(name.rstrip("/"))
     if base in ("", ".", ".."):
         base = os.path.basename(os.path.realpath(name))
-    if os.path.isdir(name):
+    if remote.isdir(name):
         return os.path.join(folder, base, "")  # by the slash, a folder
     stem, suffix = os.path.splitext(base)
     return os.path.join(

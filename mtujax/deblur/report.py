@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from mtujax.deblur.resume import has_job
 from mtujax.errors import UserError
 
 _NAME = "report"
+ANY = f"{_NAME}*.json"
+"""Pattern of the names of reports."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +69,23 @@ class _Content:
     videos: tuple[VideoResult, ...] = ()
 
 
+def name_of(shard: str | None) -> str:
+    """File name of the report of all videos, or of those of a shard, N/M."""
+    return f"{_NAME}{'' if shard is None else f'-{shard}'.replace('/', '-of-')}.json"
+
+
 class Report:
     """The videos of one folder, by the names of their outputs."""
 
-    def __init__(self, folder: Path, weights: dict, options: dict, part: str = ""):
-        """Reads what there is; `part` is in the name of one of several reports."""
-        self.path = folder / f"{_NAME}{part}.json"
+    def __init__(
+        self,
+        path: Path,
+        weights: dict,
+        options: dict,
+        on_write: Callable[[], None] = lambda: None,
+    ):
+        """Reads it and others next to it, of shards; `on_write` is called after it."""
+        self.path, folder, self._on_write = path, path.parent, on_write
         self.lock = self.path.with_name(f".{self.path.name}.lock")
         self._weights, self._options = weights, options
         others = {folder / f"{_NAME}.json", *folder.glob(f"{_NAME}-*-of-*.json")}
@@ -147,6 +160,7 @@ class Report:
         for video in values["videos"]:
             del video["skipped"]  # of this run alone
         write_json(self.path, values)
+        self._on_write()
 
 
 def _read(path):

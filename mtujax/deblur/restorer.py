@@ -64,15 +64,17 @@ class Restorer:
         on_note: Callable[[str], None] | None = None,
         snapshot_every: int | None = None,
         tile: Tile = "auto",
+        lane=None,
         whole: type[Stream] = Stream,
     ):
         """Starts before the first frame."""
         # `tile`: "auto" takes tiles where whole frames do not fit in memory, None only
         # once memory has run out, (rows, columns) in pixels always. `snapshot_every`
-        # counts frames. `whole` is of `stream_class`.
+        # counts frames. `lane`: of `batcher`, beside other videos. `whole` is of
+        # `stream_class`.
         self._model, self._params = model, jax.device_put(params)
         self._on_note, self._every, self._tile = on_note, snapshot_every, tile
-        self._whole = whole
+        self._lane, self._whole = lane, whole
         self._stream: Stream | None = None
         self._kind = None  # shape and dtype of its frames
         self._tiles = {}  # per kind, what was decided
@@ -108,6 +110,8 @@ class Restorer:
         ready = self._do([], last=True)
         self._stream, self._anchor = None, {}
         self._held.clear()
+        if self._lane:
+            self._lane.leave()
         return ready
 
     def resume(self, snapshot: dict[str, np.ndarray], frames_done: int) -> None:
@@ -185,11 +189,18 @@ class Restorer:
         if kind not in self._tiles:
             auto = self._tile == "auto"
             self._tiles[kind] = self._planned() if auto else self._tile
-        network, tile = (self._model, self._params), self._tiles[kind]
-        whole = Stream if self._refusal() else self._whole
-        self._stream = TiledStream(*network, tile) if tile else whole(*network)
+        self._stream = self._made(self._tiles[kind])
         if held is self._held[0] and not is_cut:
             self._stream.resume(self._anchor)
+
+    def _made(self, tile):
+        network = self._model, self._params
+        if self._lane and tile:
+            self._lane.alone()
+        elif self._lane:
+            return self._lane.stream(*network, self._kind)
+        whole = Stream if self._refusal() else self._whole
+        return TiledStream(*network, tile) if tile else whole(*network)
 
     def _refusal(self):
         """Why whole frames are not restored as was asked for; None if they are."""
@@ -205,7 +216,11 @@ class Restorer:
             return None  # what it needs is known once memory has run out
         free = available_bytes()
         dtype = jax.dtypes.canonicalize_dtype(dtype)
-        found = plan(self._model, self._params, height, width, dtype, free)
+        given = self._model, self._params, height, width, dtype, free
+        if self._lane:
+            found = self._lane.planned(self._kind, lambda: plan(*given), free)
+        else:
+            found = plan(*given)
         if found.tile:
             self._note(
                 f"frames of {width}x{height} need about {readable(found.needed)} of "
@@ -217,6 +232,12 @@ class Restorer:
     def _shrink(self):
         """Decides on tiles of half the area, as memory has run out."""
         (height, width, _), _ = self._kind
+        if self._lane and (fewer := self._lane.fewer()):
+            self._note(
+                f"frames of {width}x{height}: out of memory side by side: continues "
+                f"with at most {fewer} at a time"
+            )
+            return
         config = self._model.config
         tile = self._tiles.get(self._kind)
         whole = padded_size(height, width, config.cell)

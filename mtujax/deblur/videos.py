@@ -1,36 +1,36 @@
-"""Many videos into one folder: each is restored alone, and none stops the others.
+"""Many videos into one folder: each is restored by itself, and none stops the others.
 
 What is finished stays, whatever happens: `report.json` says how far it is.
 """
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import itertools
 import os
-import time
-import traceback
 from collections.abc import Callable, Iterable
-from pathlib import Path
+
+import jax
 
 from mtujax.common import interrupts
-from mtujax.common.files import file_digest, make_folder, size_of, state_of
+from mtujax.common.files import file_digest
 from mtujax.common.text import listed
+from mtujax.common.threads import side_by_side
 from mtujax.config import DEFAULT_WEIGHTS, SCENE_THRESHOLD
-from mtujax.deblur.api import SEGMENT_FRAMES, deblur_video, network_digest
+from mtujax.deblur import remote
+from mtujax.deblur.api import SEGMENT_FRAMES, network_digest
+from mtujax.deblur.batcher import Batcher
 from mtujax.deblur.cluster import check_address, spread
 from mtujax.deblur.listing import find_inputs, name_outputs, shard_of
-from mtujax.deblur.output import ENCODING, Options
-from mtujax.deblur.report import Report, VideoResult
+from mtujax.deblur.output import Options
+from mtujax.deblur.report import ANY, Report, VideoResult, name_of
 from mtujax.deblur.resume import has_job
-from mtujax.errors import UserError, check_least, notes_of, reason
+from mtujax.deblur.task import Task, again, restore
+from mtujax.errors import UsageError, UserError, check_least
 from mtujax.model.network import MTUNet
-from mtujax.video.inputs import output_kind
 from mtujax.weights.files import describe, load, locate
 
-# Not EFBIG, which `files.FULL` has too: a smaller video may be written.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_ON_ACCELERATORS = 8  # videos at once, if memory holds them
 
 
 def deblur_videos(
@@ -53,13 +53,14 @@ def deblur_videos(
     tile: str | tuple[int, int] | None = "auto",
     shard: str | None = None,
     ray: str | None = None,
+    batch: int | str = "auto",
     segment_frames: int = SEGMENT_FRAMES,
     progress: Callable[[int, int | None], None] | None = None,
     on_start: Callable[[int, int], None] | None = None,
     on_video: Callable[[VideoResult], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> tuple[VideoResult, ...]:
-    """Restores many videos, one after the other, each as `deblur_video` does.
+    """Restores many videos, each as `deblur_video` does.
 
     The network is loaded once and compiled once per size of frames. Outputs keep the
     names of their inputs: a video becomes a video (what has a suffix that cannot be
@@ -74,8 +75,11 @@ def deblur_videos(
 
     Args:
         inputs: videos, folders of frames, folders of either, globs, and lists,
-            "@list.txt", with one of these on each line.
-        folder: where outputs go; it is made if need be.
+            "@list.txt", with one of these on each line. URLs that fsspec reads, as
+            s3://bucket/clips, stand for the same; they need the extra `remote`.
+        folder: where outputs go; it is made if need be. Behind a URL too: a video is
+            then made in a temporary folder, and cannot be resumed before it is
+            finished.
         weights: name of bundled weights, a `.safetensors` file, or `(model, params)`.
         dtype: as for `deblur_video`.
         runtime: as for `deblur_video`.
@@ -97,8 +101,12 @@ def deblur_videos(
         ray: spreads the work over a Ray cluster, one video at a time on each GPU, or on
             each few cores: "HOST:PORT", "auto" (the one that this machine belongs to)
             or "local" (one of its own). Inputs and the folder are on a path that all
-            share. A video whose process or node dies is tried three times. Needs the
-            extra `ray`.
+            share, or behind URLs. A video whose process or node dies is tried three
+            times. Needs the extra `ray`.
+        batch: how many videos advance together on one device: frames of one size are
+            restored in one step. "auto" takes one on a CPU, and up to 8 on an
+            accelerator; never more than fit in memory. An output is the same as made
+            alone, up to the rounding of the device.
         segment_frames: frames per segment; work can be resumed at segment boundaries.
         progress: called after each frame with the number restored, of all videos
             together, and None.
@@ -126,77 +134,48 @@ def deblur_videos(
     check_least(1, segment_frames=segment_frames)
     if ray is not None:
         check_address(ray)
-    single, folder = isinstance(inputs, str | os.PathLike), Path(folder)
+    _check_batch(batch, ray, runtime)
+    single, folder = isinstance(inputs, str | os.PathLike), os.fspath(folder)
     outputs = name_outputs(find_inputs([inputs] if single else inputs, folder), folder)
     how = overwrite, resume, segment_frames
     tasks = [
         Task.of(name, outputs[name], Options(**chosen), *how)
         for name in shard_of(list(outputs), shard)
     ]
-    part = "" if shard is None else f"-{shard.replace('/', '-of-')}"
-    report = Report(folder, _described(weights), chosen, part)
-    if resume or not overwrite:
-        report.check_settings()
-    videos, known, todo = _planned(tasks, report.earlier())
     done = {}
 
     def add(video):
         done[video.output] = dataclasses.replace(
-            video, output=str(folder / video.output)
+            video, output=os.path.join(folder, video.output)
         )
         if on_video:
             on_video(done[video.output])
 
-    results = ()
     with contextlib.ExitStack() as stack:
+        name = name_of(shard)
+        here, send = stack.enter_context(remote.mirrored(folder, name, ANY))
+        report = Report(here / name, _described(weights), chosen, send)
+        if resume or not overwrite:
+            report.check_settings()
+        videos, known, todo = _planned(tasks, report.earlier())
         if todo:
-            make_folder(folder, "choose another for the outputs")
-            make = _restored if ray is None else functools.partial(_spread, ray)
-            results = make(todo, weights, progress, on_note)
+            remote.make_folder(folder, "choose another for the outputs")
             stack.enter_context(_saying(done, len(tasks)))
         # A process that was killed as it wrote the last entry left files behind.
         if todo or report.lock.exists():
             stack.enter_context(report.writing(videos))
-        if todo:
-            stack.enter_context(contextlib.closing(results))
         if on_start:
             on_start(len(todo), len(tasks))
         for video in known.values():
             add(video)
+        results = ()
+        if todo:
+            results = _results(ray, batch, todo, weights, progress, on_note)
+            results = stack.enter_context(results)
         for video in results:
             report.add(video)
             add(video)
     return tuple(done[task.key] for task in tasks)
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """One video to make, and how."""
-
-    input: str
-    output: str
-    options: Options
-    overwrite: bool
-    resume: bool
-    segment_frames: int
-
-    @classmethod
-    def of(cls, input: str, output: str, options: Options, *how) -> "Task":
-        """A task whose options are checked, without those of other kinds of output."""
-        options.check(input, output, "file")  # also what this output does not need
-        if output_kind(output) != "file":
-            options = dataclasses.replace(options, **dict.fromkeys(ENCODING))
-        return cls(input, output, options, *how)
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether the output is a folder of frames."""
-        return self.output.endswith("/")
-
-    @property
-    def key(self) -> str:
-        """Name of the output in its folder."""
-        return os.path.basename(self.output.rstrip("/"))
 
 
 def _plain(value):
@@ -217,8 +196,8 @@ def _planned(tasks, earlier):
     """Videos to be listed, by name; what is known of some; the tasks that are left."""
     videos, known, todo, taken, left = {}, {}, [], [], []
     for task in tasks:
-        before, there = earlier.get(task.key), _is_taken(task.output)
-        source, size = state_of(task.input), size_of(task.output)
+        before, there = earlier.get(task.key), remote.is_taken(task.output)
+        source, size = remote.state_of(task.input), remote.size_of(task.output)
         video = VideoResult(task.input, task.key, source=source, bytes=size)
         listed_before = task.resume and before is not None
         # What is there after a failure is this program's if it was before.
@@ -271,35 +250,83 @@ def _refuse(taken, left, *, resume):
         )
 
 
-def _is_taken(output):
-    if os.path.isdir(output):
-        return bool(os.listdir(output))
-    return os.path.lexists(output)
+def _check_batch(batch, ray, runtime):
+    if batch == "auto":
+        return
+    if not isinstance(batch, int):
+        raise UsageError(f"batch {batch!r}: give a whole number, or auto")
+    check_least(1, batch=batch)
+    what = "on Ray each process" if ray is not None else "OpenVINO"
+    if batch > 1 and (ray is not None or runtime != "jax"):
+        raise UsageError(
+            f"batch {batch}: {what} restores one video at a time; leave one of the two "
+            "out"
+        )
+
+
+def _results(ray, batch, tasks, *how):
+    """A block in which the results of tasks are made, in any order."""
+    if ray is not None:
+        return contextlib.closing(_spread(ray, tasks, *how))
+    if batch == "auto":
+        alone = jax.default_backend() == "cpu" or tasks[0].options.runtime != "jax"
+        batch = 1 if alone else _ON_ACCELERATORS
+    lanes = min(batch, len(tasks))
+    if lanes == 1:
+        return contextlib.closing(_restored(tasks, *how))
+    return _together(lanes, tasks, *how)
 
 
 def _restored(tasks, weights, progress, on_note):
     """Yields the result of each task."""
-    network = weights if isinstance(weights, tuple) else load(weights)
+    network, count = _loaded(weights), _counter(progress)
+    for task in tasks:
+        interrupts.check()
+        yield restore(task, network, count, on_note)
+
+
+@contextlib.contextmanager
+def _together(lanes, tasks, weights, progress, on_note):
+    """As `_restored`, several at a time and in any order."""
+    network, count = _loaded(weights), _counter(progress)
+    batcher = Batcher(lanes)
+
+    def work(task, post):
+        def say(note):
+            post(functools.partial(on_note, note))
+
+        with batcher.lane() as lane:
+            noted = on_note and say
+            return restore(task, network, lambda *_: post(count), noted, lane)
+
+    with side_by_side(work, tasks, lanes) as results:
+        yield results
+
+
+def _loaded(weights):
+    return weights if isinstance(weights, tuple) else load(weights)
+
+
+def _counter(progress):
+    """Counts the frames of all videos."""
     frames = itertools.count(1)
 
     def count(*_):
         if progress:
             progress(next(frames), None)
 
-    for task in tasks:
-        interrupts.check()
-        yield restore(task, network, count, on_note)
+    return count
 
 
 def _spread(address, tasks, weights, progress, on_note):
     """As `_restored`, on a cluster and in any order."""
     given = {}  # by the task whose paths mean the same in any folder
     for task in tasks:
-        output = os.path.join(os.path.abspath(task.output), *[""] * task.is_folder)
-        away = {"input": os.path.abspath(task.input), "output": output}
+        output = os.path.join(_absolute(task.output), *[""] * task.is_folder)
+        away = {"input": _absolute(task.input), "output": output}
         given[dataclasses.replace(task, **away)] = task
     weights = weights if isinstance(weights, tuple) else locate(weights)
-    results = spread(address, given, restore, weights, progress, _again)
+    results = spread(address, given, restore, weights, progress, again)
     with contextlib.closing(results):
         for task, video, error in results:
             task = given[task]
@@ -310,9 +337,8 @@ def _spread(address, tasks, weights, progress, on_note):
             yield dataclasses.replace(video, input=task.input)
 
 
-def _again(task):
-    """A task whose process died: what that had finished of it is its own."""
-    return dataclasses.replace(task, overwrite=True, resume=True)
+def _absolute(name):
+    return name if remote.is_url(name) else os.path.abspath(name)
 
 
 @contextlib.contextmanager
@@ -324,47 +350,3 @@ def _saying(done, count):
         finished = sum(video.error is None for video in done.values())
         error.add_note(f"{finished} of {count} videos are finished; --resume continues")
         raise
-
-
-def restore(
-    task: Task,
-    network: tuple[MTUNet, dict],
-    progress: Callable[[int, int | None], None],
-    on_note: Callable[[str], None] | None = None,
-) -> VideoResult:
-    """Does a task; its result may be an error. OSError if the disk is full."""
-    source, begun = state_of(task.input), time.perf_counter()
-    video = VideoResult(task.input, task.key, source=source)
-    try:
-        found = deblur_video(
-            task.input,
-            task.output,
-            weights=network,
-            overwrite=task.overwrite,
-            resume=task.resume and has_job(task.output),
-            segment_frames=task.segment_frames,
-            progress=progress,
-            on_note=on_note and (lambda note: on_note(f"{task.input}: {note}")),
-            **dataclasses.asdict(task.options),
-        )
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            error.filename = error.filename or task.output
-            raise
-        return dataclasses.replace(video, error=_line(error))
-    return dataclasses.replace(
-        video,
-        frames=found.frames,
-        notes=found.notes,
-        seconds=round(time.perf_counter() - begun, 3),
-        bytes=size_of(task.output),
-    )
-
-
-def _line(error):
-    """What an error says, in one line; of a bug, the traceback goes to stderr."""
-    said = reason(error)
-    if said is None:
-        traceback.print_exception(error)
-        said = f"a bug of this program: {type(error).__name__}: {error}"
-    return " ".join("; ".join([said, *notes_of(error)]).split())

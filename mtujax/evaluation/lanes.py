@@ -22,7 +22,12 @@ from mtujax.metrics.motion import (
 )
 from mtujax.metrics.protocols import Protocol
 from mtujax.model.clip import window_at
-from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.model.network import (
+    MTUNet,
+    RecurrentState,
+    initial_state,
+    restore_windows,
+)
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.parallel import LaneMap
 
@@ -183,11 +188,9 @@ def _restore(setup, params, state, frames, given):
         return None, frames[:, 0], None
     index = jnp.arange(frames.shape[1], dtype=jnp.int32)[None]
     index = jnp.clip(index, given["low"][:, None], given["high"][:, None])
-    window = to_unit_range(window_at(frames, index))
+    window = window_at(frames, index)
     # What an idle lane computes must not carry over to the video that starts.
-    state = state.replace(is_first=state.is_first | given["start"])
-    state, outputs = setup.model.apply({"params": params}, state, window)
-    return state, outputs["restored"], outputs.get("displacement")
+    return restore_windows(setup.model, params, state, window, given["start"])
 
 
 def _levels(frames):

@@ -12,7 +12,12 @@ import numpy as np
 from jax import lax
 
 from mtujax.config import ModelConfig
-from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.model.network import (
+    MTUNet,
+    RecurrentState,
+    initial_state,
+    restore_windows,
+)
 from mtujax.ops.resampling import Replaced, native
 
 
@@ -113,10 +118,9 @@ def _restore(model, params, clip, state, before, after, starts):
 
 def _step(model, params, frames, state, inputs):
     index, start = inputs
-    state = state.replace(is_first=state.is_first | start)
     window = window_at(frames, index)
-    state, outputs = model.apply({"params": params}, state, window)
-    return state, outputs["restored"]
+    state, restored, _ = restore_windows(model, params, state, window, start)
+    return state, restored
 
 
 def clip_windows(

@@ -24,6 +24,7 @@ from mtujax.ops.resampling import (
     pad_frames,
     padded_size,
     space_to_depth,
+    to_unit_range,
 )
 
 OVERFLOWN = 1e4  # no picture in [0, 1] becomes so bright; float16 ends at 65504
@@ -217,6 +218,23 @@ def _outputs(units, height, width, train):
         if volumes:
             outputs["cost_volume"] = jnp.stack(volumes, axis=1)
     return outputs
+
+
+def restore_windows(
+    model: MTUNet,
+    params: dict,
+    state: RecurrentState,
+    window: jax.Array,
+    starts: jax.Array | None = None,
+) -> tuple[RecurrentState, jax.Array, jax.Array | None]:
+    """Restores a frame of each of B videos: the one step of scan, stream and lanes."""
+    # `window` [B, K, H, W, 3], uint8 or float; `starts` bool [B], where a video or shot
+    # starts. Returns the state, frames [B, H, W, 3] float32, not clamped, and the
+    # displacement [B, h, w, 2] int32, None for a network without matching.
+    if starts is not None:
+        state = state.replace(is_first=state.is_first | starts)
+    state, outputs = model.apply({"params": params}, state, to_unit_range(window))
+    return state, outputs["restored"], outputs.get("displacement")
 
 
 def initial_state(model: MTUNet, batch: int, height: int, width: int) -> RecurrentState:

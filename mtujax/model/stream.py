@@ -15,8 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax.model.network import MTUNet, RecurrentState, initial_state
-from mtujax.ops.resampling import Replaced, from_unit_range, native, to_unit_range
+from mtujax.model.network import (
+    MTUNet,
+    RecurrentState,
+    initial_state,
+    restore_windows,
+)
+from mtujax.ops.resampling import Replaced, from_unit_range, native
 
 Frame = np.ndarray | jax.Array
 
@@ -381,8 +386,11 @@ _first_state = jax.jit(initial_state, static_argnums=(0, 1, 2, 3))
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _step(model, params, state, window):
-    dtype = window[0].dtype
-    window = to_unit_range(jnp.stack(window, axis=1))
-    state, outputs = model.apply({"params": params}, state, window)
-    restored = from_unit_range(outputs["restored"], dtype)
-    return state, restored, outputs.get("displacement")
+    return restore_frames(model, params, state, window)
+
+
+def restore_frames(model, params, state, window):
+    """Restores frames [B, H, W, 3] from windows of K such; in their dtype."""
+    stacked = jnp.stack(window, axis=1)
+    state, restored, displacement = restore_windows(model, params, state, stacked)
+    return state, from_unit_range(restored, window[0].dtype), displacement

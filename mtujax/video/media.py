@@ -15,6 +15,7 @@ import mmap
 import os
 import re
 import struct
+import threading
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -104,15 +105,19 @@ def is_encrypted(path: Path, index: int, tag: str) -> bool:
     return first is not None and first.has_sidedata("encryption_info")
 
 
+_level = threading.Lock()  # the library has one level for all threads
+
+
 def unknown_codec(path: Path) -> str:
     """The container's four-character name of a codec that libav lacks, or "?"."""
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.WARNING)
-    try:
-        with av.logging.Capture() as lines, open_media(path):
-            pass
-    finally:
-        av.logging.set_level(before)
+    with _level:
+        before = av.logging.get_level()
+        av.logging.set_level(av.logging.WARNING)
+        try:
+            with av.logging.Capture() as lines, open_media(path):
+                pass
+        finally:
+            av.logging.set_level(before)
     found = re.search(r"Video: none \((\S+)", " ".join(line for *_, line in lines))
     return found.group(1) if found else "?"
 

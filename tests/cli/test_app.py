@@ -156,6 +156,11 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
             "deblur pyproject.toml --to out --shard 4/3",
             "shard '4/3': give N/M, as 3/16",
         ),
+        (
+            "deblur pyproject.toml --to out --batch many",
+            "batch 'many': give a whole number, or auto",
+        ),
+        ("deblur a b.mp4 --batch 2", "--batch 2: is of many videos; give --to"),
         ("deblur a b.mp4 --shard 1/3", "--shard 1/3: is of many videos; give --to"),
         ("deblur a b.mp4 --ray auto", "--ray auto: is of many videos; give --to"),
         ("deblur pyproject.toml --to out --ray a:b", "ray 'a:b': give HOST:PORT"),
@@ -354,7 +359,8 @@ def test_deblur_has_the_options_of_the_function_with_its_defaults():
     command_line = dict(inspect.signature(deblur).parameters)
     del command_line["context"]  # the parser's
     of_code_only = {"segment_frames", "progress", "on_start", "on_note", "on_video"}
-    paths, of_many = {"input", "output", "inputs", "folder", "to"}, {"shard", "ray"}
+    paths = {"input", "output", "inputs", "folder", "to"}
+    of_many = {"shard", "ray", "batch"}
     assert set(command_line) - paths - of_many == set(function) - of_code_only - paths
     many = dict(inspect.signature(deblur_videos).parameters)
     of_one = {"save_motion", "size", "rate"}

@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from mtujax.common.threads import Ahead, Behind
+from mtujax.common.interrupts import Interrupted, check, stopped_by
+from mtujax.common.threads import Ahead, Behind, side_by_side
 
 
 def counting(total, log=None):
@@ -107,3 +108,56 @@ def test_no_thread_is_left():
         for _ in range(5):
             behind.put(next(items))
     assert set(threading.enumerate()) <= before
+
+
+def test_tasks_side_by_side_give_results_and_have_calls_made_by_who_takes_them():
+    together, called = threading.Barrier(3), []
+
+    def work(task, post):
+        together.wait(10)  # three at a time, or never
+        post(lambda: called.append((task, threading.current_thread())))
+        return task * 10
+
+    with side_by_side(work, range(6), 3) as results:
+        assert sorted(results) == [0, 10, 20, 30, 40, 50]
+    assert sorted(task for task, _ in called) == [*range(6)]
+    assert {thread for _, thread in called} == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("by", ["a task", "the block"])
+def test_an_error_stops_all_tasks_and_gets_their_notes(by):
+    started = []
+
+    def work(task, post):
+        started.append(task)
+        if task == 0 and by == "a task":
+            while len(started) < 3:
+                time.sleep(0.01)
+            raise OSError("full")
+        try:
+            while True:
+                check()
+                time.sleep(0.01)
+        except Interrupted as error:
+            error.add_note(f"{task} is kept")
+            raise
+
+    with pytest.raises(OSError, match="full") as caught:
+        with side_by_side(work, range(9), 3) as results:
+            while by == "the block":
+                if len(started) == 3:
+                    raise OSError("full")
+                time.sleep(0.01)
+            list(results)
+    # A thread whose task failed may have begun the next one before all are stopped.
+    stopped = {*started} - ({0} if by == "a task" else set())
+    assert {*caught.value.__notes__} == {f"{task} is kept" for task in stopped}
+    assert {1, 2} <= stopped <= {0, 1, 2, 3}
+    assert threading.active_count() == 1
+
+
+def test_a_check_is_stopped_in_its_own_thread_alone():
+    (stop := threading.Event()).set()
+    with stopped_by(stop), pytest.raises(Interrupted):
+        check()
+    check()

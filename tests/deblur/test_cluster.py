@@ -3,12 +3,14 @@
 import socket
 import sys
 import types
+from importlib.metadata import version
 
 import cv2
 import pytest
 from killing import tree
 from media_clip import scene
 
+import mtujax.deblur.cluster as cluster_module
 from mtujax import deblur_videos
 from mtujax.deblur.cluster import _result
 from mtujax.errors import UsageError, UserError
@@ -93,6 +95,25 @@ def test_a_node_without_a_library_is_one_line():
         "ray auto: a node lacks a library (ModuleNotFoundError: No module named "
         "'mtujax'); install mtujax there"
     )
+
+
+def test_a_process_uses_the_cache_on_disk_whatever_the_weights_are(monkeypatch, tiny):
+    used = []
+    monkeypatch.setattr(cluster_module.hardware, "use_cache", used.append)
+    cluster_module._prepare.cache_clear()
+    silent = types.SimpleNamespace(remote=lambda frames: None)
+    board, packed = types.SimpleNamespace(add=silent), cluster_module._packed(tiny)
+    for task in range(2):
+        done = cluster_module._do(
+            lambda task, network, progress: (task, network[0]),
+            task,
+            packed,
+            board,
+            version("mtujax"),
+        )
+        assert done == (task, tiny[0])
+    assert used == [None]
+    cluster_module._prepare.cache_clear()
 
 
 @pytest.fixture

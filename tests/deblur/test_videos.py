@@ -14,7 +14,8 @@ from killing import tree
 
 import mtujax.deblur.videos as videos
 from mtujax import deblur_videos
-from mtujax.deblur.api import deblur_video
+from mtujax.deblur import task
+from mtujax.deblur.api import deblur_video, restore_video
 from mtujax.deblur.output import Options
 from mtujax.errors import UsageError, UserError
 
@@ -111,7 +112,7 @@ def test_the_same_command_again_does_nothing(tmp_path, sets, weights_file, monke
         raise AssertionError
 
     monkeypatch.setattr(videos, "load", never)
-    monkeypatch.setattr(videos, "deblur_video", never)
+    monkeypatch.setattr(task, "restore_video", never)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     found = deblur_videos(sets, out, weights=weights_file, resume=True)
     assert all(video.skipped and video.frames == 4 for video in found)
@@ -265,12 +266,12 @@ def test_a_video_whose_process_died_goes_on_from_its_segments(
             raise KeyboardInterrupt
 
     source = write_folder(sets / "long", 10)
-    task = videos.Task(f"{source}", f"{tmp_path}/a/", Options(), True, False, 5)
+    work = task.Task(f"{source}", f"{tmp_path}/a/", Options(), True, False, 5)
     with pytest.raises(KeyboardInterrupt):
-        videos.restore(task, tiny, die)
+        task.restore(work, tiny, die)
     if changed:
         os.utime(source / "f0.png", ns=(1, 1))
-    video = videos.restore(videos._again(task), tiny, lambda *_: None)
+    video = task.restore(task.again(work), tiny, lambda *_: None)
     assert video.error is None and video.frames == 10
     said = "starts over" if changed else "resumes after 5 frames"
     assert any(said in note for note in video.notes)
@@ -298,12 +299,12 @@ def test_a_full_disk_stops_the_rest_and_loses_nothing(
 
 
 def test_a_bug_in_one_video_stops_no_other(tmp_path, sets, tiny, monkeypatch, capsys):
-    def buggy(input, output, **options):
+    def buggy(input, *given, **options):
         if input.endswith("b"):
             raise ZeroDivisionError("x\ny")
-        return deblur_video(input, output, **options)
+        return restore_video(input, *given, **options)
 
-    monkeypatch.setattr(videos, "deblur_video", buggy)
+    monkeypatch.setattr(task, "restore_video", buggy)
     found = deblur_videos(sets, tmp_path / "out", weights=tiny)
     assert found[1].error == "a bug of this program: ZeroDivisionError: x y"
     assert [video.frames for video in found] == [4, None, 4]

@@ -8,6 +8,8 @@ import sys
 import time
 
 import media
+import media_probe
+import numpy as np
 import pytest
 from killing import tree
 
@@ -72,3 +74,33 @@ def test_mixed_videos_come_out_right_also_after_two_kills(
     assert int(re.search(r", (\d+) done", out)[1]) >= 9
     assert videos(killed) == whole
     assert sorted(os.listdir(killed)) == sorted([*whole, "report.json"])
+
+
+@pytest.mark.slow
+def test_side_by_side_they_come_out_right_after_two_signals(
+    tmp_path, mixed, weights_file
+):
+    words = "--weights", str(weights_file)
+    start(tmp_path, "--to", "whole", *words).communicate()
+    words += "--to", "out", "--resume", "--batch", "3"
+    out = tmp_path / "out"
+    for number, least in ((signal.SIGINT, 3), (signal.SIGTERM, 9)):
+        process = start(tmp_path, *words)
+        while len(list(out.glob("[0-9]*.*"))) < least:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 128 + number
+        said = error.splitlines()[-1]
+        assert said.startswith("mtujax: error: interrupted") and "Traceback" not in said
+    process = start(tmp_path, *words)
+    process.communicate()
+    assert process.returncode == 1
+    whole = videos(tmp_path / "whole")
+    assert videos(out).keys() == whole.keys() and len(whole) == 18
+    for name in whole:
+        a, b = (media_probe.decode(tmp_path / at / name) for at in ("out", "whole"))
+        assert np.shape(a) == np.shape(b)
+        # Up to the encoder's own error on frames that differ by rounding.
+        assert np.abs(np.float32(a) - np.float32(b)).mean() < 1, name

@@ -20,6 +20,7 @@ ONLY = {
     "absl": "data.pipeline",
     "array_record": "data.builders",
     "av": "video synthesis.host.sensor",
+    "fsspec": "deblur.remote",
     "etils": "training.checkpoint_store",
     "grain": "data.pipeline",
     "matplotlib": "report data.contact_sheet",
