@@ -107,7 +107,7 @@ def test_nothing_measured_writes_nothing(tmp_path):
     "words, message",
     [
         (["--weights", "none"], "unknown weights 'none'"),
-        (["--without", "mtu2"], "mtu2: is a network with structure injection"),
+        (["--without", "fast"], "fast: is a network with structure injection"),
         (["--photo", "none.jpg"], "none.jpg: not an image"),
         (["--size", "wide"], "size 'wide': give width x height"),
         (["--crop", "a=none", "--crop", "b=none"], "none: no such folder"),

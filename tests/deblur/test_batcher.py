@@ -157,6 +157,6 @@ def test_where_memory_runs_out_fewer_run_at_a_time_and_no_frame_is_lost(
     for one, clip in zip(found, clips, strict=True):
         assert_near(one, streamed(network, clip))
     assert {*notes} == {
-        "frames of 320x64: out of memory side by side: continues with at most 2 at a "
+        "frames of 320x24: out of memory side by side: continues with at most 2 at a "
         "time"
     }

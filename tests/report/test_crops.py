@@ -60,8 +60,8 @@ def test_pictures_need_a_photograph_that_is_large_enough(folders):
 
 
 def test_without_takes_a_network_without_injection(folders):
-    shown = FigureSettings(without="mtu2", size=(64, 48))
-    with pytest.raises(UserError, match="mtu2: is a network with structure injection"):
+    shown = FigureSettings(without="fast", size=(64, 48))
+    with pytest.raises(UserError, match="fast: is a network with structure injection"):
         compute_views(shown, print)
 
 
