@@ -19,7 +19,7 @@ from mtujax.training.losses import motion_loss, restoration_loss
 from mtujax.training.optimizers import init_train_state, make_optimizers
 from mtujax.training.step import apply_gradients, clip_step
 
-CONFIG = TrainConfig(steps=60, learning_rate=3e-3, warmup=5)
+CONFIG = TrainConfig(steps=100, learning_rate=3e-3, warmup=5)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_training_lowers_the_loss_and_moves_every_parameter(model, params, batch
         state, terms = train_step(state, batch, model=model, config=CONFIG)
         losses.append(float(terms["deblur"]))
     assert int(state.step) == CONFIG.steps
-    # Displacements decide by roundings: starts 1e-7 apart end between 0.88 and 0.95.
-    assert losses[-1] < 0.97 * losses[0]
+    # Displacements decide by roundings, so that starts 1e-7 apart end elsewhere.
+    assert losses[-1] < 0.9 * losses[0]
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.params, params)
     assert all(jax.tree.leaves(moved)), moved
     averaged = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.ema, state.params)
