@@ -7,9 +7,9 @@ import sys
 from places import ROOT
 
 
-def quick_run(name, folder):
+def quick_run(name, folder, *more):
     """What `python -m benchmarks.NAME --quick --json FOLDER` writes and prints."""
-    words = "-m", f"benchmarks.{name}", "--quick", "--json", folder
+    words = "-m", f"benchmarks.{name}", "--quick", "--json", folder, *more
     command = [sys.executable, *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
