@@ -163,12 +163,9 @@ def in_onnxruntime(step):
 
 
 def in_openvino(step, precision):
-    import openvino
+    from mtujax.deploy.openvino_stream import compiled_file
 
-    core = openvino.Core()
-    model = core.read_model(step.SerializeToString())
-    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    compiled = core.compile_model(model, "CPU", hints)
+    compiled = compiled_file(step.SerializeToString(), precision)
 
     def run(inputs):
         found = compiled(inputs)

@@ -149,7 +149,7 @@ class Batcher:
         self._changed.release()
         found, error = [None] * len(steps), None
         try:
-            states, windows = ([getattr(s, k) for s in steps] for k in _GIVEN)
+            states, windows = [s.state for s in steps], [s.window for s in steps]
             found = run_together(model, params, states, windows)
         except Exception as raised:
             error = raised
@@ -159,9 +159,6 @@ class Batcher:
             for step, result in zip(steps, found, strict=True):
                 step.found, step.error, step.done = result, error, True
             self._changed.notify_all()
-
-
-_GIVEN = "state", "window"
 
 
 @dataclasses.dataclass(eq=False)
@@ -211,9 +208,9 @@ class _Group:
 
     def ran(self, size):
         """Notes how long it takes from one step to the next."""
-        now, before, self._ended = time.monotonic(), self._ended, time.monotonic()
+        before, self._ended = self._ended, time.monotonic()
         if size in self._compiled and before is not None:
-            self._pace = now - before
+            self._pace = self._ended - before
         self._compiled.add(size)
         self.running = False
 

@@ -7,7 +7,6 @@ the process was killed, when it is done again.
 
 import contextlib
 import glob as local_glob
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -102,7 +101,7 @@ def state_of(name: str) -> tuple[int, ...] | None:
     with _reached(name) as (files, _):
         known = sorted(files.ukey(one["name"]) for one in infos)
     # 52 bits are exact in any JSON.
-    version = int(hashlib.sha256("".join(known).encode()).hexdigest()[:13], 16)
+    version = int(digest("".join(known).encode())[:13], 16)
     size = sum(one["size"] or 0 for one in infos)
     return (size, version, len(infos)) if folder else (size, version)
 

@@ -88,7 +88,7 @@ class Report:
         self.path, folder, self._on_write = path, path.parent, on_write
         self.lock = self.path.with_name(f".{self.path.name}.lock")
         self._weights, self._options = weights, options
-        others = {folder / f"{_NAME}.json", *folder.glob(f"{_NAME}-*-of-*.json")}
+        others = {folder / name_of(None), *folder.glob(f"{_NAME}-*-of-*.json")}
         paths = [self.path, *sorted(others - {self.path})]
         self._found = {path: found for path in paths if (found := _read(path))}
         self.videos = {}

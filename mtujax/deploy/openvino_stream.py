@@ -88,13 +88,14 @@ class OpenVinoStream(Stream):
 def _compiled(model: MTUNet, params: dict, size):
     """The step for padded frames of (H, W): open sizes take a quarter longer."""
     step = make_onnx(model, params, size=size[::-1])
-    return _compiled_file(step.SerializeToString(deterministic=True))
+    return compiled_file(step.SerializeToString(deterministic=True))
 
 
 @functools.lru_cache(maxsize=2)  # of many videos, once per size
-def _compiled_file(data):
+def compiled_file(data: bytes, precision: str = "f32") -> openvino.CompiledModel:
+    """A .onnx file for CPU cores."""
     core = openvino.Core()
-    hints = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     return core.compile_model(core.read_model(data), "CPU", hints)
 
 
