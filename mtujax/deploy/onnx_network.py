@@ -1,6 +1,6 @@
 """The one-frame step in ONNX operators: `model.network` for one video, NCHW inside.
 
-Written out rather than traced: see docs/how-to/onnx.md. Imported late: needs onnx.
+Written out rather than traced: see docs/lab-notes/onnx.md. Imported late: needs onnx.
 Letters: H W pixels, p side of a patch, h w motion grid (H / 4p, W / 4p), C channels, K
 frames of the window, r search radius.
 """
