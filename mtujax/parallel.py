@@ -154,7 +154,7 @@ def failing_together() -> Iterator[None]:
         any_process(True)
         raise
     if any_process(False):
-        raise UserError("another process has failed; see what it says")
+        raise UserError("another process has failed; see its messages")
 
 
 def any_process(flag: bool) -> bool:

@@ -295,7 +295,9 @@ def _facts(results):
     others, threads = results["load_average"], results["machine"]["threads"]
     busy = "unknown" if others is None else f"{others:.1f}, threads: {threads}"
     if others is not None and others > BUSY * threads:
-        busy += "; others are at work, so that times are too long and ratios uncertain"
+        busy += (
+            "; other processes are running, so times are too long and ratios uncertain"
+        )
     late, count = results["latency_ms"], results["multiply_adds"]
     memory, ready = results["memory_bytes"], results["compile_s"]
     flops, size = count["compiler_flops"], memory["bytes"]

@@ -25,36 +25,38 @@ def bench(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Time this network with drawn weights: mtu1, mtu2, ..."),
+        typer.Option(help="Time this network with random weights: mtu1, mtu2, ..."),
     ] = None,
     size: Annotated[
-        str, typer.Option(help="Of the frames, sides multiples of 4.")
+        str, typer.Option(help="Frame size; sides are multiples of 4.")
     ] = "1280x720",
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16.")
     ] = None,
     frames: Annotated[
-        int, typer.Option(help="How many are timed; 100 or more make a p99.")
+        int, typer.Option(help="Number of timed rounds; a p99 needs 100.")
     ] = 30,
-    batch: Annotated[int, typer.Option(help="Videos that advance together.")] = 1,
+    batch: Annotated[int, typer.Option(help="Batch size, in videos.")] = 1,
     rate: Annotated[
         float, typer.Option(help="Frames per second of a live video, for its latency.")
     ] = 30.0,
     torch: Annotated[
-        bool, typer.Option("--torch", help="Time the PyTorch twin too, in turn.")
+        bool,
+        typer.Option(
+            "--torch", help="Also time our PyTorch form, in alternating rounds."
+        ),
     ] = False,
     plain: Annotated[
         bool,
         typer.Option(
-            "--plain", help="The network as trained, not the form that videos run in."
+            "--plain", help="Time the network as trained, not its inference form."
         ),
     ] = False,
     results: Annotated[
         Path | None,
         typer.Option(
             "--json",
-            help="File to write or replace, in a new folder if need be; `mtujax "
-            "report` reads it.",
+            help="File to write or replace; `mtujax report` reads it.",
         ),
     ] = None,
 ):
@@ -67,7 +69,7 @@ def bench(
     if weights is None and preset is None:
         weights = DEFAULT_WEIGHTS
     elif weights is not None and preset is not None:
-        raise UsageError(f"--preset {preset}: not with --weights, which have theirs")
+        raise UsageError(f"--preset {preset}: not with --weights, which have one")
     # The options are those of `BenchOptions`, by the same names.
     given = {k: v for k, v in context.params.items() if k != "results"}
     given |= {"weights": weights, "size": video.parse_size(size)}

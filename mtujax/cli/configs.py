@@ -197,11 +197,13 @@ def _load(path, form) -> "ConfigDict":
         if (line := _line(error, path)) is not None:
             raise UsageError(f"{path}, line {line}: {_words(error)}") from error
         if isinstance(error, SyntaxError | ValueError):  # an older Python's: ValueError
-            raise UsageError(f"{path}: is no Python file ({_words(error)})") from error
+            raise UsageError(
+                f"{path}: is not a Python file ({_words(error)})"
+            ) from error
         raise
     if not isinstance(config, ConfigDict):
         given = type(config).__name__
-        raise UsageError(f"{path}: get_config() gives no ConfigDict but {given}")
+        raise UsageError(f"{path}: get_config() returns no ConfigDict but {given}")
     return config
 
 

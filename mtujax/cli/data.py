@@ -13,7 +13,7 @@ from mtujax.errors import UsageError, UserError
 
 NAMES = "gopro, dvd, reds, bsd, or pairs (your own frames)."
 Name = Annotated[str, typer.Argument(help=NAMES)]
-Root = Annotated[Path, typer.Argument(help="Folder that holds it.")]
+Root = Annotated[Path, typer.Argument(help="Folder of the data set.")]
 Config = Annotated[
     str | None,
     typer.Option(
@@ -22,7 +22,7 @@ Config = Annotated[
     ),
 ]
 Threads = Annotated[
-    int | None, typer.Option(help="Images decoded at once; else one for each core.")
+    int | None, typer.Option(help="Decoding threads; default: one for each core.")
 ]
 
 Speed = Annotated[str, typer.Option(help="Camera's motion in pixels a frame, from:to.")]
@@ -58,7 +58,7 @@ def check(
         if damaged := data.verify_cache(path):
             _print_findings(damaged)
             raise UserError(f"{path}: {counted(len(damaged), 'array')} damaged")
-        print(f"{path}: every array is as it was written")
+        print(f"{path}: all arrays are intact")
         return
     with FrameProgress("checking") as progress:
         report = data.check_dataset(
@@ -69,7 +69,7 @@ def check(
         _print_findings(findings)
         count = counted(len(findings), "finding")
         raise UserError(f"{path}: {count} in {report.found.label}")
-    print("whole" if report.found.dataset.known else "every frame has its partner")
+    print("whole" if report.found.dataset.known else "all frames are paired")
 
 
 @app.command()
@@ -78,7 +78,9 @@ def prepare(
     path: Root,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for sets; else TFDS_DATA_DIR, ~/tensorflow_datasets"),
+        typer.Option(
+            help="Folder for sets; default: TFDS_DATA_DIR, ~/tensorflow_datasets"
+        ),
     ] = None,
     config: Config = None,
     raw: Annotated[
@@ -88,13 +90,13 @@ def prepare(
         ),
     ] = False,
     partial: Annotated[
-        bool, typer.Option("--partial", help="Take a set that is not whole.")
+        bool, typer.Option("--partial", help="Accept an incomplete set.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a set that exists.")
+        bool, typer.Option("--overwrite", help="Replace an existing set.")
     ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not decode every image before.")
+        bool, typer.Option("--quick", help="Do not decode every image to check it.")
     ] = False,
     threads: Threads = None,
 ):
@@ -125,30 +127,32 @@ def prepare(
 def flow(
     name: Name,
     path: Annotated[
-        Path, typer.Argument(help="Folder that holds it, as unpacked or prepared.")
+        Path, typer.Argument(help="Folder of the data set, as unpacked or prepared.")
     ],
-    split: Annotated[str, typer.Option(help="Part of it.")] = "train",
+    split: Annotated[str, typer.Option(help="Split.")] = "train",
     method: Annotated[
         str | None,
         typer.Option(
-            help="dis: OpenCV's dense inverse search; teacher: LiteFlowNet. Else what "
-            "--teacher says."
+            help="dis: OpenCV's dense inverse search; teacher: LiteFlowNet. Default: "
+            "teacher with --teacher, else dis."
         ),
     ] = None,
     teacher: Annotated[
         Path | None,
-        typer.Option(help="Its weights: liteflownet if fetched, or a converted file."),
+        typer.Option(
+            help="LiteFlowNet's weights: liteflownet if fetched, or a converted file."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for sets; else the one that holds the set where it is "
-            "prepared, or TFDS_DATA_DIR, ~/tensorflow_datasets"
+            help="Folder for sets; default: that of a prepared set, else "
+            "TFDS_DATA_DIR, ~/tensorflow_datasets"
         ),
     ] = None,
     config: Config = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is stale.")
+        bool, typer.Option("--overwrite", help="Recompute outdated motion.")
     ] = False,
     threads: Threads = None,
 ):
@@ -170,7 +174,7 @@ def flow(
             threads=threads or (_TEACHER_PAIRS if estimate else None),
             progress=progress,
         )
-    note = f", {there} of them there already" if there else ""
+    note = f", {there} of them kept" if there else ""
     print(f"{folder}: motion of {len(source.videos)} videos{note}")
 
 
@@ -189,19 +193,23 @@ def synthesize(
         Path, typer.Argument(help="Folder of photographs, or a high-speed video.")
     ],
     output: Annotated[
-        Path, typer.Argument(help="Folder of the set; a new one, or of other splits.")
+        Path, typer.Argument(help="Folder of the set, new or with other splits.")
     ],
-    clips: Annotated[int, typer.Option(help="From photographs.")] = 20,
+    clips: Annotated[int, typer.Option(help="Number of clips, from photographs.")] = 20,
     frames: Annotated[
         int | None,
-        typer.Option(help="Of a clip: 13 from photographs; at most 100 from video."),
+        typer.Option(
+            help="Frames a clip; default: 13 from photographs, at most 100 from video."
+        ),
     ] = None,
-    size: Annotated[str, typer.Option(help="Of frames from photographs.")] = "640x360",
-    seed: Annotated[int, typer.Option(help="Of all that is random.")] = 0,
+    size: Annotated[
+        str, typer.Option(help="Frame size, from photographs.")
+    ] = "640x360",
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     speed: Speed = SPEED,
     duty: Duty = DUTY,
     compressed: Annotated[
-        float, typer.Option(help="Share of clips that go through H.264.")
+        float, typer.Option(help="Share of clips compressed with H.264.")
     ] = COMPRESSED,
     cutouts: Annotated[
         Path | None, typer.Option(help="Folder of PNG objects with opacity.")
@@ -209,20 +217,23 @@ def synthesize(
     flow: Annotated[
         bool, typer.Option("--flow", help="Also write the exact motion (photographs).")
     ] = False,
-    average: Annotated[
-        int, typer.Option(help="Video: frames of an exposure; odd.")
-    ] = 11,
+    average: Annotated[int, typer.Option(help="Video: frames averaged; odd.")] = 11,
     every: Annotated[
         int | None,
-        typer.Option(help="Video: frames from one exposure to the next; else no gap."),
+        typer.Option(
+            help="Video: frames from one exposure to the next; default: no gap."
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Part of the set to write.")] = "train",
+    split: Annotated[str, typer.Option(help="Split to write.")] = "train",
     validation: Annotated[
         bool,
         typer.Option("--validation", help="Make the fixed validation set instead."),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace this split, if it was made so.")
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace this split, if made by this command."
+        ),
     ] = False,
 ):
     """Make a set of blurry and sharp frames.
@@ -286,11 +297,11 @@ def show(
     ],
     path: Root,
     output: Annotated[Path, typer.Argument(help=".png, .jpg, .pdf or .svg.")],
-    split: Annotated[str, typer.Option(help="Part of a dataset.")] = "train",
+    split: Annotated[str, typer.Option(help="Split of a data set.")] = "train",
     config: Config = None,
-    clips: Annotated[int, typer.Option(help="Drawn at random.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
-    size: Annotated[str, typer.Option(help="Of frames made from photos.")] = "640x360",
+    clips: Annotated[int, typer.Option(help="Number of random clips.")] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of that choice.")] = 0,
+    size: Annotated[str, typer.Option(help="Frame size, with photos.")] = "640x360",
     speed: Speed = SPEED,
     duty: Duty = DUTY,
     cutouts: Annotated[

@@ -27,7 +27,7 @@ def seconds(option: str, text: str | None, source: str = "") -> float | None:
     if text is None:
         return None
     if ":" in text and _has_frames(source):
-        raise UsageError(f"{option} {text}: of a folder, give a frame number")
+        raise UsageError(f"{option} {text}: for a folder, give a frame number")
     try:
         parts = [float(part) for part in text.split(":")]
     except ValueError:
@@ -81,8 +81,8 @@ def deblur(
         str,
         typer.Option(
             metavar="N|auto",
-            help="With --to: videos that advance together; auto: one on a CPU, else up "
-            "to 8, as memory allows.",
+            help="With --to: batch size, in videos; auto: one on a CPU, else up to 8, "
+            "as memory allows.",
         ),
     ] = "auto",
     weights: Weights = DEFAULT_WEIGHTS,
@@ -95,14 +95,14 @@ def deblur(
         typer.Option(help="jax, or openvino: quicker on CPU cores (extra openvino)."),
     ] = "jax",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output, whole.")
+        bool, typer.Option("--overwrite", help="Replace an existing output.")
     ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an interrupted run.")
     ] = False,
     start: Annotated[
         str | None,
-        typer.Option(help="Begin at 12.5 or 00:01:02; of a folder, a frame from 0."),
+        typer.Option(help="Begin at 12.5 or 00:01:02; for a folder, a frame from 0."),
     ] = None,
     end: Annotated[
         str | None, typer.Option(help="End before this time or frame number.")
@@ -113,7 +113,7 @@ def deblur(
     ] = SCENE_THRESHOLD,
     codec: Annotated[
         str | None,
-        typer.Option(help="h264, hevc, vp9, av1 or mpeg2; else the container's usual."),
+        typer.Option(help="h264, hevc, vp9, av1 or mpeg2; default: the container's."),
     ] = None,
     crf: Annotated[
         float | None,
@@ -137,7 +137,7 @@ def deblur(
         str, typer.Option(help="auto (if memory is short), none, or a size: 960x540.")
     ] = "auto",
     size: Annotated[
-        str | None, typer.Option(help="Of raw rgb24 frames from stdin: 640x360.")
+        str | None, typer.Option(help="Size of raw rgb24 frames from stdin: 640x360.")
     ] = None,
     rate: Annotated[
         str | None, typer.Option(help="Frames per second of stdin or of a folder.")
@@ -161,7 +161,7 @@ def deblur(
         return
     for name, default in _OF_MANY.items():
         if (value := options.pop(name)) != default:
-            raise UsageError(f"--{name} {value}: is of many videos; give --to FOLDER")
+            raise UsageError(f"--{name} {value}: is for many videos; give --to FOLDER")
     if len(inputs) < 2:
         raise UsageError("Missing argument 'OUTPUT'; or give --to FOLDER")
     if len(inputs) > 2:
@@ -210,7 +210,7 @@ def _deblur_many(inputs, folder, options):
     for name in _OF_ONE:
         if options.pop(name) is not None:
             option = name.replace("_", "-")
-            raise UsageError(f"--{option}: is of one video; give OUTPUT, not --to")
+            raise UsageError(f"--{option}: is for one video; give OUTPUT, not --to")
     batch = options["batch"]
     options["batch"] = int(batch) if batch.isdecimal() else batch
 
@@ -241,8 +241,8 @@ def _deblur_many(inputs, folder, options):
     print("\n" + deblurring.as_table(videos), end="")
     if failed := sum(video.error is not None for video in videos):
         raise UserError(
-            f"{folder}: {failed} of {counted(len(videos), 'video')} failed; mend what "
-            "is said of them, and --resume tries these again"
+            f"{folder}: {failed} of {counted(len(videos), 'video')} failed; correct "
+            "the errors above, and --resume retries them"
         )
 
 

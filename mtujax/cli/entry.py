@@ -32,24 +32,23 @@ Coordinator = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="Of several processes: where the first one listens; auto asks the machine "
-        "(TPU VMs; SLURM, Open MPI, Kubernetes and GKE are seen without it); none: "
-        "there is one process.",
+        help="Address of the first of several processes; auto: detected (TPU VMs; "
+        "SLURM, Open MPI, Kubernetes and GKE need no option); none: one process.",
     ),
 ]
 Processes = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="With --coordinator: how many there are."),
+    typer.Option(metavar="N", min=1, help="With --coordinator: number of processes."),
 ]
 Process = Annotated[
     int | None,
-    typer.Option(metavar="K", min=0, help="With --coordinator: this one, from 0."),
+    typer.Option(metavar="K", min=0, help="With --coordinator: this process, from 0."),
 ]
 Cache = Annotated[
     str | None,
     typer.Option(
         metavar="DIR",
-        help="Compiled programs, used again by the next start; '' for none; else "
+        help="Folder of compiled programs, reused by later runs; '' for none; default: "
         "XDG_CACHE_HOME/mtujax/jax or ~/.cache/mtujax/jax.",
     ),
 ]

@@ -54,16 +54,16 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="DIR",
-            help="Its folder, as unpacked or as `mtujax data prepare` made it.",
+            help="Folder of the data set, as unpacked or by `mtujax data prepare`.",
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Part of it; else test.")
+        str | None, typer.Option(metavar="NAME", help="Split; default: test.")
     ] = None,
     variant: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Kind of blur, as gopro's blur_gamma; else its usual."
+            metavar="NAME", help="Kind of blur, as blur_gamma; default: the set's."
         ),
     ] = None,
     config: Config = None,
@@ -71,13 +71,13 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="DIR",
-            help="Folder of what is found, one for all processes; else "
-            "results/METHOD-DATASET-FOLDER, with the name of that in --path.",
+            help="Folder of the results, shared by all processes; default: "
+            "results/METHOD-DATASET-FOLDER, FOLDER being the name of --path.",
         ),
     ] = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME,...", help="Of those below; else rt-paper,koehler."),
+        typer.Option(metavar="NAME,...", help="Protocols; default: rt-paper,koehler."),
     ] = None,
     motion: Annotated[
         bool,
@@ -103,25 +103,25 @@ def evaluate(
         ),
     ] = False,
     name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of the method, in tables.")
+        str | None, typer.Option(metavar="NAME", help="Name of the method, in tables.")
     ] = None,
     dtype: Annotated[
         str | None,
         typer.Option(
             metavar="TYPE",
-            help="float32, bfloat16 or float16; else the network's own.",
+            help="float32, bfloat16 or float16; default: the network's.",
         ),
     ] = None,
     batch: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Evaluation batch size, in videos; else one for each device.",
+            help="Evaluation batch size, in videos; default: one for each device.",
         ),
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(metavar="N", help="That are used; else all of this machine."),
+        typer.Option(metavar="N", help="Number of devices; default: all."),
     ] = None,
     coordinator: Coordinator = None,
     processes: Processes = None,

@@ -28,8 +28,8 @@ def fetch(
         typer.Option(
             "--from",
             metavar="FILE|FOLDER|URL",
-            help="An archive, a folder or a checkpoint that is there already, or "
-            "another URL; else where the authors put it.",
+            help="An archive, folder or checkpoint that you have, or another URL; "
+            "default: the authors' server.",
         ),
     ] = None,
     to: Annotated[
@@ -37,25 +37,26 @@ def fetch(
         typer.Option(
             metavar="DIR",
             help="Folder for the result. A data set needs one, new or empty. Weights "
-            "go to the cache without it; with it, they are found by their path alone, "
-            "not by name.",
+            "stored in one are found by path, not by name; default: the cache.",
         ),
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="Of a data set: train or test alone.")
+        str | None, typer.Option(help="For a data set: only train or test.")
     ] = None,
     accept_licence: Annotated[
         bool,
-        typer.Option("--accept-licence", help="Accept the licence without a question."),
+        typer.Option(
+            "--accept-licence", help="Accept the licence without being asked."
+        ),
     ] = False,
     accept_changed: Annotated[
         bool,
         typer.Option(
-            "--accept-changed", help="Take what differs from the first download."
+            "--accept-changed", help="Accept files that differ from the first download."
         ),
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Fetch weights again that are there.")
+        bool, typer.Option("--overwrite", help="Download weights again.")
     ] = False,
 ):
     """Download the authors' weights or data sets, ready for use.
@@ -65,7 +66,7 @@ def fetch(
     """
     sets = [name for name in names if name in fetching.DATASETS]
     if sets and len(names) > 1:
-        raise UsageError(f"{sets[0]}: is a data set; fetch it by a command of its own")
+        raise UsageError(f"{sets[0]}: is a data set; fetch it by a separate command")
     shared = {
         "source": source,
         "accept_licence": accept_licence,

@@ -18,14 +18,14 @@ def report(
         typer.Argument(help="Files that eval.py or `mtujax bench` wrote, or folders."),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder to write; what has the same name is replaced.")
+        Path, typer.Option(help="Folder to write; files of the same name are replaced.")
     ],
     figures: Annotated[
         bool, typer.Option("--figures", help="Also draw figures (extra `plots`).")
     ] = False,
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="Networks that the figures look into; repeat for more."),
+        typer.Option(help="Weights whose features are drawn; repeat for more."),
     ] = None,
     without: Annotated[
         str | None,
@@ -35,7 +35,7 @@ def report(
         Path | None,
         typer.Option(help="Photograph to film, at least as large as --size."),
     ] = None,
-    size: Annotated[str, typer.Option(help="Of the filmed frames.")] = "640x360",
+    size: Annotated[str, typer.Option(help="Size of the filmed frames.")] = "640x360",
     crop: Annotated[
         list[str] | None,
         typer.Option(help="LABEL=FOLDER of frames to show; repeat, the input first."),

@@ -19,10 +19,10 @@ def convert(
     checkpoint: Annotated[Path, typer.Argument(help="The authors' .pytorch file.")],
     output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     preset: Annotated[
-        str | None, typer.Option(help="Expected network, as mtu2; found if not given.")
+        str | None, typer.Option(help="Expected network, as mtu2; default: detected.")
     ] = None,
     teacher: Annotated[
-        bool, typer.Option("--teacher", help="It is LiteFlowNet, the flow teacher.")
+        bool, typer.Option("--teacher", help="Convert LiteFlowNet, the flow teacher.")
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with PyTorch on a short clip.")
@@ -77,33 +77,33 @@ def export(
         str, typer.Option(help="Checkpoint: latest, best (validation), or its number.")
     ] = "latest",
     raw: Annotated[
-        bool, typer.Option("--raw", help="The weights, not their moving average.")
+        bool,
+        typer.Option("--raw", help="Export the weights, not their moving average."),
     ] = False,
     state: Annotated[
         bool,
         typer.Option(
             "--state",
-            help="The whole training state; a run with resume_state_from= resumes "
-            "from it.",
+            help="Export the full training state, for resume_state_from=.",
         ),
     ] = False,
     stablehlo: Annotated[
         bool,
         typer.Option(
             "--stablehlo",
-            help="The step of one frame with its weights, for frames of any size on "
-            "CPU, GPU and TPU: a program that runs without mtujax.",
+            help="Export the step of one frame with its weights, for frames of any "
+            "size on CPU, GPU and TPU: a program that runs without mtujax.",
         ),
     ] = False,
     dtype: Annotated[
-        str | None, typer.Option(help="That a step computes in, as float16.")
+        str | None, typer.Option(help="Precision of a step, as float16.")
     ] = None,
     size: Annotated[
         str | None,
-        typer.Option(help="Of all frames that a .onnx takes, as 1280x720; else open."),
+        typer.Option(help="Fixed frame size of a .onnx, as 1280x720; default: any."),
     ] = None,
     opset: Annotated[
-        int | None, typer.Option(help="Version of ONNX's operators in a .onnx; 18.")
+        int | None, typer.Option(help="Operator set of a .onnx; default: 18.")
     ] = None,
     about: Annotated[
         list[str] | None,
@@ -128,7 +128,7 @@ def export(
         raise UsageError(f"--stablehlo: writes a folder, and {output} is an ONNX file")
     if (onnx or stablehlo) and (state or raw or which != "latest"):
         step = output.name if onnx else "--stablehlo"
-        raise UsageError(f"{step}: goes without --state, --raw and --which")
+        raise UsageError(f"{step}: not with --state, --raw or --which")
     if dtype and not (onnx or stablehlo):
         raise UsageError(
             f"--dtype {dtype}: is for a .onnx and --stablehlo; weights are float32"

@@ -179,7 +179,7 @@ def read_json(
     try:
         values = parse_json(path.read_bytes())  # as UTF-8, whatever the locale
         if (kind or sealed) and not isinstance(values, dict):
-            raise UserError(f"holds no mapping, but a {type(values).__name__}")
+            raise UserError(f"holds a {type(values).__name__}, not a mapping")
         values = unsealed(values) if sealed else values
         return from_dict(values, kind) if kind else values
     except FileNotFoundError:
@@ -189,7 +189,7 @@ def read_json(
     except UserError as error:
         why = f"damaged ({error})"
     except ValueError as error:
-        why = f"damaged, no JSON ({error})"
+        why = f"damaged, not JSON ({error})"
     raise UserError(f"{path}: {why}{f'; {remedy}' if remedy else ''}")
 
 

@@ -278,7 +278,7 @@ def _taken(place, final, output):
     with contextlib.suppress(FileExistsError):
         place.mkdir()
     if not is_leftover(place):
-        raise UserError(f"{place}: is in the way, and not ours; move it away")
+        raise UserError(f"{place}: exists, but not made by mtujax; move it away")
     with one_at_a_time(place / _LOCK, output, busy=BUSY):
         made, old = place / final.name, place / _OLD
         if old.exists() and not final.exists():  # killed between two renames

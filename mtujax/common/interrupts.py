@@ -119,8 +119,8 @@ class Wish:
         """After a first signal: waits for a step, or for a second signal."""
         if self._say is not None:
             self._say(
-                "interrupted: stops after this batch and saves; once more leaves at "
-                "once, without saving"
+                "interrupted: stopping after this batch to save; interrupt again to "
+                "exit at once, without saving"
             )
         elif self._stepped(reading):
             return None

@@ -96,7 +96,7 @@ class PairBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             shards = [os.fspath(path) for path in self.info.splits[split].filepaths]
             for shard, (_, frames, _, _) in zip(shards, videos, strict=True):
                 if len(ArrayRecordDataSource([shard])) != frames:
-                    raise UserError(f"{shard}: not written whole")
+                    raise UserError(f"{shard}: incomplete")
                 to_disk(shard)
 
     def prepare_from(self, folder: str) -> None:
@@ -120,7 +120,7 @@ def _refuse(found):
     for split in found.splits:
         # TFDS would read other characters as slices or sums of splits.
         if not re.fullmatch(r"\w+", split) or split.lower() == "all":
-            wrong.append(f"{split}: no name for a split; use letters, digits and _")
+            wrong.append(f"{split}: not the name of a split; use letters, digits and _")
     if wrong:
         raise UserError(
             f"{found.root}: cannot be prepared: {listed(wrong, between='; ')}"

@@ -48,7 +48,7 @@ class Report:
         findings = self.broken if partial else self.findings
         if findings:
             count = counted(len(findings), "finding")
-            advice = "" if self.broken else "; --partial takes what is there"
+            advice = "" if self.broken else "; --partial accepts it"
             raise UserError(
                 f"{self.found.root}: {count} in {self.found.label}: "
                 f"{listed(findings, between='; ')}{advice}"

@@ -213,7 +213,7 @@ def read_flo(
         head = file.read(_FLO.size)
         if len(head) < _FLO.size or _FLO.unpack(head)[0] != _FLO_MAGIC:
             raise UserError(
-                f"{path}: no .flo file, as it does not begin with 202021.25"
+                f"{path}: not a .flo file, as it does not begin with 202021.25"
             )
         _, width, height = _FLO.unpack(head)
         expected = _FLO.size + 8 * width * height

@@ -191,7 +191,7 @@ def restore_video(
     options.check(input, output, kind)
     check_least(1, segment_frames=segment_frames)
     if resume and "pipe" in (input_kind(input), kind):
-        raise UsageError("resume: what went through a pipe cannot be had again")
+        raise UsageError("resume: a pipe cannot be read again")
     notes = []
 
     def note(text):

@@ -47,7 +47,7 @@ def _lines(path):
     with open(path, "rb") as file:
         text = os.fsdecode(file.read().removeprefix(b"\xef\xbb\xbf"))
     if "\0" in text:
-        raise UserError(f"{path}: is no list of names, one on each line")
+        raise UserError(f"{path}: is not a list of names, one on each line")
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 

@@ -118,8 +118,7 @@ class Options:
         for name, known in (others | {"save_motion": (None,)}).items():
             if getattr(self, name) not in known:
                 raise UsageError(
-                    f"{name}: needs the runtime jax, and {self.runtime} was asked for; "
-                    "give one of the two"
+                    f"{name}: needs the runtime jax, not {self.runtime}; leave one out"
                 )
 
     def _check_no_encoder(self, output):
@@ -257,7 +256,7 @@ class PipeSink(RawWriter):
             super().write(frame, pts)
         except BrokenPipeError:
             # The command line's parser would end silently on a broken pipe.
-            raise UserError("-: whoever read the frames has gone") from None
+            raise UserError("-: broken pipe, the reader closed it") from None
         except OSError as error:
             error.filename = "-"
             raise
@@ -384,7 +383,9 @@ class Target:
             return PipeSink(standard_stream("stdout"))
         if self._kind == "folder":
             if info.aspect != 1:
-                aspect = f"frames keep pixels of aspect {info.aspect}, unsaid in PNG"
+                aspect = (
+                    f"frames keep pixels of aspect {info.aspect}, not stored in PNG"
+                )
                 self.notes.append(aspect)
             return FolderSink(folder)
         options, suffix = self._options, self._suffix

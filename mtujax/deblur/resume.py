@@ -273,8 +273,8 @@ def _content(folder):
         return read_json(folder / _MANIFEST, remedy, kind=_Content, sealed=True)
     except FileNotFoundError:
         raise UserError(
-            f"{folder}: is in the way: unfinished work is kept there, and this is "
-            "none; move it away"
+            f"{folder}: exists, but not with the unfinished work that is kept there; "
+            "move it away"
         ) from None
 
 

@@ -220,8 +220,8 @@ def _planned(tasks, earlier):
                 continue
         elif listed_before and there and not (ours or task.overwrite):
             error = (
-                f"{task.output}: is there, though {task.input} failed when it was last "
-                "tried; --overwrite replaces it"
+                f"{task.output}: exists, although {task.input} failed when last tried; "
+                "--overwrite replaces it"
             )
             videos[task.key] = before
             known[task.key] = dataclasses.replace(video, error=error)
@@ -239,14 +239,14 @@ def _refuse(taken, left, *, resume):
     """Refuses outputs that exist, and unfinished ones, that nobody gave up."""
     if taken and resume:
         raise UserError(
-            f"{listed(taken, 3)}: in the way, and in no report of this folder as made "
-            "by this command; --overwrite replaces such outputs"
+            f"{listed(taken, 3)}: exists already, and no report of this folder lists "
+            "it; --overwrite replaces such outputs"
         )
     if taken or left:
         what = "exists already" if taken else "is unfinished work of an earlier run"
         raise UserError(
             f"{listed(taken or left, 3)}: {what}; --resume continues, and skips what "
-            "is finished, --overwrite makes all again"
+            "is finished; --overwrite starts over"
         )
 
 

@@ -177,7 +177,7 @@ def evaluate(
         keep=save_frames,
     )
     if motion and setup.model is None:
-        raise UsageError("motion: results have none; it takes a network")
+        raise UsageError("motion: frames of another method have none; give weights")
     if motion and not setup.model.config.motion_compensation:
         raise UsageError("motion: this network has no motion compensation")
     _check_sizes(setup, videos)
@@ -263,8 +263,8 @@ def _opened(results, videos, note):
         name, *others = made.renumbered
         more = f" and {len(others)} more videos" if others else ""
         note(
-            f"{made.folder}: frames of {name}{more} are numbered otherwise than the "
-            "dataset's, and are taken in order"
+            f"{made.folder}: frames of {name}{more} have other numbers than the "
+            "dataset's, and are matched in order"
         )
     return made
 

@@ -51,7 +51,8 @@ class Records:
             on_note(text)
         elif not ask(text):
             raise UsageError(
-                f"{text}; not downloaded, as this is not accepted: --accept-licence"
+                f"{text}; not downloaded, as the licence is not accepted: "
+                "--accept-licence"
             )
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         self._values["accepted"][source.name] = f"{today}: {source.licence}"
@@ -66,8 +67,8 @@ class Records:
         before = self._values["digests"].get(name, sha256)
         if before != sha256 and not accept_changed:
             raise UserError(
-                f"{name}: is another file than at the first download (sha256 "
-                f"{sha256}, before {before}); --accept-changed takes it"
+                f"{name}: differs from the first download (sha256 {sha256}, before "
+                f"{before}); --accept-changed accepts it"
             )
 
     def note(self, name: str, sha256: str) -> None:

@@ -273,7 +273,7 @@ def _film(photo, size, speed) -> BlurredClip:
 def _network(name):
     model, params = load(name)
     if not model.config.matching_units:
-        raise UserError(f"{name}: this network looks for no motion that could be shown")
+        raise UserError(f"{name}: this network estimates no motion to show")
     return model, params
 
 

@@ -160,7 +160,7 @@ class Checkpoints(contextlib.AbstractContextManager):
                     f"{self._store.name(step)}: damaged ({damage}); {self._list()}"
                 ) from None
         notes = [
-            f"{self._store.name(step)}: was not finished, so it is passed over"
+            f"{self._store.name(step)}: is incomplete, skipped"
             for step in self._store.unfinished
             if step > max(self.steps(), default=-1)
         ]
@@ -171,7 +171,7 @@ class Checkpoints(contextlib.AbstractContextManager):
             except Damaged as damage:
                 self._damaged.add(step)
                 name = self._store.name(step)
-                notes.append(f"{name}: is damaged ({damage}), so it is passed over")
+                notes.append(f"{name}: is damaged ({damage}), skipped")
         if self.steps():
             raise UserError(
                 f"{self._store.folder}: no checkpoint in it can be read: {notes[0]}; "

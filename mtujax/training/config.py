@@ -343,10 +343,10 @@ class RunConfig:
         if self.init_from and self.resume_state_from:
             raise UsageError(
                 f"init_from {self.init_from}: "
-                "not with resume_state_from, whose weights count"
+                "not with resume_state_from, which has weights of its own"
             )
         if self.train.timed and self.max_minutes is None:
-            raise UsageError("train.schedule timed: give max_minutes, in which it ends")
+            raise UsageError("train.schedule timed: give max_minutes")
         if self.seed >= 2**32:
             raise UsageError(f"seed {self.seed}: must be below 2**32")
         cell, crop, size = self.model.cell, self.data.crop, self.validation.size

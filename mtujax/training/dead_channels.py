@@ -196,7 +196,7 @@ def dead_lines(step: int, dead: Mapping[str, tuple[int, int]]) -> list[str]:
     return [
         line,
         f"warning: {worst:.0%} of the channels of {layer} are dead, and training "
-        "hardly revives any: begin another run= with a lower train.learning_rate, a "
+        "hardly revives any: start a new run= with a lower train.learning_rate, a "
         "longer train.warmup, train.revive_dead=True or model.activation=leaky",
     ]
 

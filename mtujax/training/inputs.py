@@ -134,9 +134,9 @@ def _workers_alive():
         if not found:
             raise
         raise UserError(
-            f"a process that makes batches died (exit code {found[1]}), perhaps for "
-            "want of memory: give fewer data.workers, or 0; the same command resumes "
-            "from the last checkpoint"
+            f"a data worker died (exit code {found[1]}), perhaps out of memory: give "
+            "fewer data.workers, or 0; the same command resumes from the last "
+            "checkpoint"
         ) from error
 
 

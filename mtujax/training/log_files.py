@@ -85,7 +85,7 @@ def _parse(text, path):
     columns = _cells(lines[0])
     if columns[:1] != [_STEP]:
         raise UserError(
-            f"{path}: is no log of a run, as its first column is not {_STEP!r}; "
+            f"{path}: is not the log of a run, as its first column is not {_STEP!r}; "
             "move it away"
         )
     rows = []

@@ -255,6 +255,6 @@ class Loop:
             f"losses or gradients were not finite in {int(in_row)} updates in a row, "
             f"until update {position}: lower train.learning_rate (in a new run=, by "
             "resume_state_from=STATE.safetensors of `mtujax export RUN "
-            "STATE.safetensors --state`), or look at what they were made of: "
+            "STATE.safetensors --state`), or inspect these samples: "
             f"{listed(dict.fromkeys(named), _NAMED, '; ')}"
         )

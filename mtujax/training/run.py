@@ -161,7 +161,7 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
     """
     if config.train.timed and jax.process_count() > 1:
-        raise UserError("train.schedule timed: give cosine to several processes")
+        raise UserError("train.schedule timed: use cosine with several processes")
     check_precision(config.model, jax.default_backend())
     parallel.local_batch(config.batch)
     updates_of_batch(config)

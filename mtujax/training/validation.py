@@ -71,7 +71,7 @@ def _of_set(config):
     try:
         source = open_frames(data.name, path, **place)
     except UserError as error:
-        raise UserError(f"{error}; validation.every=0 does without") from None
+        raise UserError(f"{error}; validation.every=0 disables it") from None
     spec = ClipSpec(frames=wanted.frames, lookback=0, lookahead=0)
     try:
         clips = Clips(source, spec)

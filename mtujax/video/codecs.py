@@ -122,7 +122,7 @@ def choose(
     container = CONTAINERS.get(suffix.lower())
     if container is None:
         raise UsageError(
-            f"{suffix}: no video this can write; one of {', '.join(CONTAINERS)}"
+            f"{suffix}: not a video that can be written; one of {', '.join(CONTAINERS)}"
         )
     chosen = _codec(container, suffix, codec)
     options = _options(chosen, _quality(chosen, crf), _speed(chosen, preset))
@@ -253,7 +253,7 @@ def _notes(codec, container, info, pix_fmt):
     if info.aspect != 1 and matroska and codec.name in ("vp9", "av1"):
         yield (
             f"pixels of aspect {info.aspect} are shown square, as {codec.title} cannot "
-            "say it here: .mp4 keeps them"
+            "store the aspect here; .mp4 keeps it"
         )
     if info.full_range and not codec.full_range:
         yield f"full-range input is written in limited range, {codec.title}'s only one"

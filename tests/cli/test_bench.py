@@ -116,7 +116,9 @@ def test_what_is_not_known_is_said_and_so_is_company(weights_file):
     options = BenchOptions(weights=str(weights_file), size=(24, 16), frames=1)
     found = run(options, clock=Ticks())
     found["load_average"] = 100.0
-    assert "100.0, threads" in as_text(found) and "others are at work" in as_text(found)
+    assert "100.0, threads" in as_text(
+        found
+    ) and "other processes are running" in as_text(found)
     found["load_average"] = 0.0
     assert "others" not in as_text(found)
     found["load_average"] = None

@@ -65,7 +65,7 @@ def test_results_that_cannot_be_used_are_one_line(tmp_path):
     assert "none.json: no such file" in refused(tmp_path / "none.json", "--out", out)
     torn = tmp_path / "torn.json"
     torn.write_text('{"kind": "mtujax ev')
-    assert "torn.json: damaged, no JSON" in refused(torn, "--out", out)
+    assert "torn.json: damaged, not JSON" in refused(torn, "--out", out)
     for other in ("[]", '{"kind": "x"}', "{}"):
         torn.write_text(other)
         assert "torn.json: not results of eval.py" in refused(torn, "--out", out)

@@ -227,7 +227,7 @@ def test_a_file_that_is_not_there_is_named_with_those_that_are(refusal, line, me
     ("lines", "message"),
     [
         (["x = 1", "def get_config(:"], "mine.py, line 2: SyntaxError: "),
-        (["\0"], "mine.py: is no Python file (SyntaxError: "),
+        (["\0"], "mine.py: is not a Python file (SyntaxError: "),
         (["import nothing_here"], "line 1: ModuleNotFoundError: No module named"),
         (["def get_config():", "    return 1 / 0"], "line 2: ZeroDivisionError: div"),
         (["x = 1"], "mine.py: has no get_config()"),
@@ -235,7 +235,7 @@ def test_a_file_that_is_not_there_is_named_with_those_that_are(refusal, line, me
             ["def get_config(big):", "    pass"],
             "mine.py: get_config(): missing a required",
         ),
-        (["def get_config():", "    pass"], "gives no ConfigDict but NoneType"),
+        (["def get_config():", "    pass"], "returns no ConfigDict but NoneType"),
     ],
 )
 def test_a_broken_file_is_named_with_the_line(refusal, file, lines, message):

@@ -50,11 +50,13 @@ def test_a_json_file_is_read_or_named(tmp_path):
     path.write_text('{"a": "\u00fc"}', "utf-8")
     assert read_json(path) == {"a": "\u00fc"}
     path.write_bytes(b'{"a": "\xfc')
-    with pytest.raises(UserError, match=r"a.json: damaged, no JSON \(.*\); delete it$"):
+    with pytest.raises(
+        UserError, match=r"a.json: damaged, not JSON \(.*\); delete it$"
+    ):
         read_json(path, "delete it")
     for text in ("[" * 100_000, "1" * 10_000):
         path.write_text(text)
-        with pytest.raises(UserError, match="a.json: damaged, no JSON"):
+        with pytest.raises(UserError, match="a.json: damaged, not JSON"):
             read_json(path)
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)$"):
         read_json(tmp_path)
@@ -80,14 +82,14 @@ def test_a_json_file_of_a_kind_is_built_or_named(tmp_path):
     path.write_text('{"parts": {"x": [{"size": [1, 2]}]}, "scale": 2}')
     assert read_json(path, kind=Whole) == Whole({"x": (Part((1, 2)),)}, 2.0)
     for text, said in (
-        ("[]", "holds no mapping, but a list"),
+        ("[]", "holds a list, not a mapping"),
         ("{}", "parts: is not given"),
         ('{"parts": {"x": [{"size": [1]}]}}', "parts.x.0.size"),
         ('{"parts": {"x": [{"size": [0, 1]}]}}', "size: must be positive"),
         ('{"parts": {}, "scale": ' + "9" * 400 + "}", "scale"),
         ('{"parts": {}, "other": 1}', "other: no such field"),
-        ('{"parts": ' + "[" * 10**5, "no JSON"),
-        ("9" * 10**4, "no JSON"),
+        ('{"parts": ' + "[" * 10**5, "not JSON"),
+        ("9" * 10**4, "not JSON"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=f"a.json: damaged.*{said}.*; do it") as e:

@@ -58,7 +58,7 @@ def test_what_is_not_ours_is_not_swept(tmp_path):
     place = leave(tmp_path / "a.txt")
     (place / "thesis.txt").write_text("mine")
     assert not is_leftover(place)
-    with pytest.raises(UserError, match="a.txt.part: is in the way"):
+    with pytest.raises(UserError, match="a.txt.part: exists, but not made by mtujax"):
         with whole_output(tmp_path / "a.txt", folder=False):
             raise AssertionError
     assert (place / "thesis.txt").read_text() == "mine"

@@ -288,7 +288,7 @@ def test_the_command_prints_a_table_and_fails_with_a_list(tmp_path, own, capsys)
         "split     videos   pairs  size",
         "test           1       4  32x24",
         "train          2       9  32x24",
-        "every frame has its partner",
+        "all frames are paired",
     ]
     pair(own)[0].unlink()
     pair(own, 3)[0].write_bytes(b"")

@@ -51,7 +51,7 @@ def test_motion_is_kept_as_it_was_computed(own, tmp_path, capsys):
         np.testing.assert_allclose(flow, flow_now, rtol=2**-11, atol=1e-6)
         np.testing.assert_array_equal(valid, valid_now)
     run("flow", "pairs", own)
-    assert "2 of them there already" in capsys.readouterr().out
+    assert "2 of them kept" in capsys.readouterr().out
 
 
 def test_motion_of_a_prepared_set_lies_beside_it(own, tmp_path):
@@ -155,7 +155,7 @@ def test_motion_of_other_frames_is_stale(change, told, own):
     [
         ({"method": "teacher"}, 'method: "teacher" there, "dis" here'),
         ({"version": 0}, "version: 0 there, 1 here"),
-        (None, "manifest.json: damaged, no JSON"),
+        (None, "manifest.json: damaged, not JSON"),
     ],
 )
 def test_motion_made_otherwise_is_refused(changed, told, own):

@@ -58,8 +58,8 @@ def test_what_is_written_is_read_whole_and_in_a_window(form, motion, tmp_path):
 def break_flo(path, data):
     yield data[:-1], "has 715 bytes, but its header says 11x8, which takes 716"
     yield data + b"\0", "has 717 bytes"
-    yield data[:7], "no .flo file"
-    yield b"", "no .flo file"
+    yield data[:7], "not a .flo file"
+    yield b"", "not a .flo file"
     yield b"HEIP" + data[4:], "does not begin with 202021.25"
     yield data[:4] + struct.pack("<ii", -11, 8) + data[12:], "header says -11x8"
     yield data[:4] + struct.pack("<ii", 0, 0), "header says 0x0"

@@ -152,7 +152,7 @@ def test_a_bad_set_is_refused_and_nothing_is_written(own, out, raw):
     with pytest.raises(UserError, match=f"1 finding.*: {blurry}: has no partner"):
         prepare_dataset("pairs", own, out, raw=raw, partial=True)
     blurry.unlink()
-    with pytest.raises(UserError, match="no frame 2 .*; --partial takes what is there"):
+    with pytest.raises(UserError, match="no frame 2 .*; --partial accepts it"):
         prepare_dataset("pairs", own, out, raw=raw)
     bad = sets.pair(own, OWN, "test", "garden", 3)[1]
     bad.write_bytes(bad.read_bytes()[:-9])
@@ -169,7 +169,7 @@ def test_a_bad_set_is_refused_and_nothing_is_written(own, out, raw):
 
 def test_a_split_that_tfds_could_not_name_is_refused(own, out):
     (own / "test").rename(own / "test-2")
-    with pytest.raises(UserError, match="test-2: no name for a split"):
+    with pytest.raises(UserError, match="test-2: not the name of a split"):
         prepare_dataset("pairs", own, out)
 
 
@@ -323,6 +323,6 @@ def test_the_command_prepares_where_tfds_looks(own, out, monkeypatch, capsys):
     assert len(printed) == 5
     data_command.app([*args, "--raw"], standalone_mode=False)
     data_command.app(["check", "pairs", str(final(out, True))], standalone_mode=False)
-    assert capsys.readouterr().out.endswith("every array is as it was written\n")
+    assert capsys.readouterr().out.endswith("all arrays are intact\n")
     with pytest.raises(UserError, match="holds pairs/default as prepared; check the"):
         data_command.app(["check", "pairs", str(out)], standalone_mode=False)

@@ -81,7 +81,7 @@ def test_names_are_kept_and_what_cannot_be_written_is_matroska(here):
         (["-"], "out", UsageError, "-: a pipe has no name"),
         (["clips/*.mov"], "out", UserError, "clips/.*no file or folder has such"),
         (["gone.mp4"], "out", UserError, "gone.mp4: no such file or folder"),
-        (["@clips/shots/f0.png"], "out", UserError, "is no list of names"),
+        (["@clips/shots/f0.png"], "out", UserError, "is not a list of names"),
         (["x", "./x"], "out", UserError, "./x: is given twice"),
         (["clips", "clips/*.mp4"], "out", UserError, "clips/a10.mp4: is given twice"),
         (["clips", "b/*"], "out", UserError, "AVI and b/a2.mkv: both .* out/a2.mkv"),

@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_job_is_never_touched(tmp_path):
     (tmp_path / "out.mp4.part").mkdir()
     (tmp_path / "out.mp4.part" / "thesis.txt").write_text("mine")
     for how in ({}, {"start_over": True}, {"resume": True}):
-        with pytest.raises(UserError, match="in the way"):
+        with pytest.raises(UserError, match="move it away"):
             Job(tmp_path / "out.mp4", SETTINGS, **how)
     assert (tmp_path / "out.mp4.part" / "thesis.txt").read_text() == "mine"
 

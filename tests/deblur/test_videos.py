@@ -182,7 +182,7 @@ def test_what_appears_after_a_failure_is_kept_and_named_alone(tmp_path, sets, ti
     deblur_videos([sets / "d.mp4", sets / "a"], out, weights=tiny)
     (out / "d.mp4").write_bytes(b"of somebody else")
     found = deblur_videos([sets / "d.mp4", sets / "a"], out, weights=tiny, resume=True)
-    assert "d.mp4: is there, though" in found[0].error and found[1].skipped
+    assert "d.mp4: exists, although" in found[0].error and found[1].skipped
     assert (out / "d.mp4").read_bytes() == b"of somebody else"
 
 
@@ -209,7 +209,7 @@ def test_other_settings_and_outputs_of_others_are_refused(tmp_path, sets, tiny):
             with pytest.raises(UserError, match=said):
                 deblur_videos(sets, out, resume=resume, **how)
     write_folder(out / "b", 1)
-    with pytest.raises(UserError, match="out/b/: in the way, and in no report"):
+    with pytest.raises(UserError, match="out/b/: exists already, and no report"):
         deblur_videos(sets, out, weights=tiny, resume=True)
     shutil.rmtree(out / "b")
     assert tree(out) == before

@@ -118,7 +118,7 @@ def test_the_command_writes_the_same_frames(tmp_path, weights_file, capsys):
 
 def test_bad_use_is_one_line(tmp_path, capsys, monkeypatch):
     out = str(tmp_path / "out.mp4")
-    refused = "needs the runtime jax, and openvino was asked for; give one of the two"
+    refused = "needs the runtime jax, not openvino; leave one out"
     for words, status, message in (
         (["--runtime", "onnx"], 2, "runtime 'onnx': "),
         (["--dtype", "bfloat16"], 2, f"dtype: {refused}"),

@@ -138,7 +138,7 @@ def test_results_numbered_from_elsewhere_are_taken_in_order(score, made, tmp_pat
     found = score(results=made, out=tmp_path / "moved", on_note=notes.append)
     assert found.protocols == wanted.protocols
     (note,) = notes
-    assert "frames of GOPR2 and 1 more videos are numbered otherwise" in note
+    assert "frames of GOPR2 and 1 more videos have other numbers" in note
     (made / "GOPR2" / "000048.png").rename(made / "GOPR2" / "000060.png")
     with pytest.raises(UserError, match="has 5 frames.*has 5; the first missing is 0"):
         score(results=made, out=tmp_path / "torn")

@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(UserError, match="results.json: no such file"):
         read_results(path)
     path.write_text('{"kind": "mtujax eval')
-    with pytest.raises(UserError, match="results.json: damaged, no JSON"):
+    with pytest.raises(UserError, match="results.json: damaged, not JSON"):
         read_results(path)
     path.write_text("[]")
     with pytest.raises(UserError, match="not results of eval.py"):

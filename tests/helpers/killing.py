@@ -69,7 +69,7 @@ def _in_a_process(work, folder, number=None):
             work()
             status = 0
         except UserError as error:
-            done = "exists already", "in the way, and in no report"
+            done = "exists already", "exists already, and no report"
             status = (
                 0 if any(text in str(error) for text in done) and number is None else 2
             )

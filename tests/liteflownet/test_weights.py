@@ -208,7 +208,7 @@ def test_motion_is_computed_by_the_teacher_and_kept(own, file, capsys, monkeypat
     assert (np.load(place / "kitchen/000001.npz")["flow"] == 0.25).all()
     count = len(given)
     status, said, _ = run(capsys, *args, "--teacher", file)
-    assert status == 0 and "2 of them there already" in said and len(given) == count
+    assert status == 0 and "2 of them kept" in said and len(given) == count
     status, _, told = run(capsys, *args)
     assert status == 1 and 'method: "teacher' in told and "--overwrite" in told
 

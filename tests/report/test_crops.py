@@ -69,5 +69,5 @@ def test_a_network_without_motion_cannot_show_it(tmp_path):
     still = tmp_path / "still.safetensors"
     config = ModelConfig(num_units=1, channels=4, motion_compensation=False)
     save_weights(still, config, init_params(MTUNet(config), jax.random.key(0)))
-    with pytest.raises(UserError, match="looks for no motion"):
+    with pytest.raises(UserError, match="estimates no motion"):
         compute_views(FigureSettings((str(still),), size=(64, 48)), print)

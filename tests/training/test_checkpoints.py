@@ -217,7 +217,7 @@ def test_what_a_killed_process_left_unfinished_is_passed_over_and_cleaned(copy):
     with Checkpoints(str(copy)) as checkpoints:
         found = checkpoints.restore(like())
         assert found.step == 20
-        assert found.notes == (f"{copy}/30: was not finished, so it is passed over",)
+        assert found.notes == (f"{copy}/30: is incomplete, skipped",)
         checkpoints.save(30, make_state(30), EXTRA)
     assert not unfinished.exists()
     with Checkpoints(str(copy)) as checkpoints:

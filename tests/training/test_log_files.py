@@ -118,7 +118,9 @@ def test_a_table_that_is_no_log_is_not_touched(book, run):
     run.mkdir()
     path = run / "log.csv"
     path.write_text("name,age\nAda,36\n")
-    with pytest.raises(UserError, match=r"log.csv: is no log of a run.* move it away"):
+    with pytest.raises(
+        UserError, match=r"log.csv: is not the log of a run.* move it away"
+    ):
         book()
     assert path.read_text() == "name,age\nAda,36\n"
 

@@ -27,7 +27,7 @@ def test_the_first_signal_is_said_and_the_second_leaves(number):
         assert stopper.over and stopper.number == number
         check()  # raises nothing: the run looks for itself
         until(lambda: said)
-        assert "stops after this batch" in said[0] and not left
+        assert "stopping after this batch" in said[0] and not left
         signal.raise_signal(number)
         until(lambda: left)
     assert (left, len(said)) == ([128 + number], 1)

@@ -76,7 +76,7 @@ def test_it_needs_a_time():
 def test_several_processes_are_refused(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     config = RunConfig(SMALLEST, TIMED, max_minutes=1)
-    with pytest.raises(UserError, match="timed: give cosine to several processes"):
+    with pytest.raises(UserError, match="timed: use cosine with several processes"):
         runs.train(config)
 
 

@@ -64,7 +64,7 @@ def test_a_run_without_validation_has_no_clips(photos):
 
 def test_clips_that_cannot_be_had_are_named(tmp_path, photos):
     root = sets.make(tmp_path / "set", sets.FORMS["pairs without splits"])
-    with pytest.raises(UserError, match="validation.every=0 does without"):
+    with pytest.raises(UserError, match="validation.every=0 disables it"):
         open_clips(config(DataConfig("pairs", str(root))))
     with pytest.raises(UserError, match="large as 96x96"):
         open_clips(config(DataConfig(), path=str(photos), size=(96, 96)))
