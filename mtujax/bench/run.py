@@ -4,7 +4,7 @@
 
     kind, version       "mtujax bench", 1
     device, machine     as in results of an evaluation
-    load_average        processes that were ready to run before, as others were at work
+    load_average        mean number of runnable processes before the timing
     method              name; sha256 of the weights, null if drawn; parameters, config
     size, batch         [width, height] in pixels; videos that advance together
     frames, warm_up     rounds that are timed, and those before

@@ -64,7 +64,7 @@ def bench(
 
     Each stage is waited for. The step is the network with everything on the device, as
     papers time it, 8-bit frames in and out; end to end is a frame pushed until its
-    restored form is at hand.
+    restored form is on the host.
     """
     if weights is None and preset is None:
         weights = DEFAULT_WEIGHTS

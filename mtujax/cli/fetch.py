@@ -107,7 +107,7 @@ def _fetch_set(name, to, split, overwrite, shared):
 
 
 def _ask(text):
-    """Asks on the terminal; nobody is there without one."""
+    """Asks on the terminal; False without one."""
     if not sys.stdin.isatty():
         return False
     typer.echo(text, err=True)

@@ -55,7 +55,7 @@ def without_retired(values: Mapping, kind: type) -> dict:
 
 
 def _kinds(hint) -> tuple:
-    """The types of a union, or the one type that is none."""
+    """The types of a union, or the type itself."""
     union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     return typing.get_args(hint) if union else (hint,)
 
@@ -194,7 +194,7 @@ def read_json(
 
 
 def parse_json(text: str | bytes):
-    """JSON values of a text; a ValueError for any that is none, or nested too deep."""
+    """JSON values of a text; ValueError if it is not JSON, or nested too deeply."""
     try:
         return json.loads(text)
     except RecursionError as error:

@@ -42,7 +42,7 @@ def check_output(
 
 
 def check_place(output: Path, *, folder: bool) -> None:
-    """Refuses an output in no folder, one that is neither, and one for the other."""
+    """Refuses an output whose folder is missing, or that exists as another kind."""
     parent = Path(os.path.realpath(output)).parent
     size, most = len(os.fsencode(output.name)), _most_bytes(parent)
     if size > most:
@@ -71,7 +71,7 @@ _KINDS = (
 
 
 def irregular(path: Path) -> str | None:
-    """What a path is in place of a file or folder, as "pipe"; None if it is neither."""
+    """The kind of a special file, as "pipe"; None for a file, a folder or nothing."""
     # Asked before anything is opened: opening a pipe waits for its other end.
     try:
         mode = os.stat(path).st_mode
@@ -274,7 +274,7 @@ def _hidden(final):
 
 @contextlib.contextmanager
 def _taken(place, final, output):
-    """Has a hidden folder for this process alone; empty at first, and then deleted."""
+    """A hidden folder for this process alone, empty at first, deleted at the end."""
     with contextlib.suppress(FileExistsError):
         place.mkdir()
     if not is_leftover(place):
@@ -388,7 +388,7 @@ def natural_key(name: str) -> tuple:
 
 
 WEB_PAGE = "is a web page (of a quota or a login, perhaps)"
-"""What is said of one."""
+"""What an error calls one."""
 
 
 def is_web_page(path: str | os.PathLike) -> bool:

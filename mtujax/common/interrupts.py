@@ -36,7 +36,7 @@ class Interrupted(BaseException):
 
 
 class Wish:
-    """What signals have asked for."""
+    """What signals have requested."""
 
     def __init__(self, program: str, leave: Callable[[int], None]):
         """`leave` ends the process with a status, at once."""
@@ -180,7 +180,7 @@ def _open_closed_streams():
             setattr(sys, name, open(os.devnull, "w"))
 
 
-# Signals are of the process, and so is what was asked.
+# Signals concern the whole process, and so do requests.
 _wish: Wish | None = None
 
 
@@ -238,7 +238,7 @@ def undivided() -> contextlib.AbstractContextManager:
 
 def tidied(tidy: Callable[[], str | None]) -> contextlib.AbstractContextManager:
     """A block that may be left at any moment after `tidy` was called, in a thread."""
-    # That may return what the user is to be told, and waits for nothing.
+    # It may return a message for the user, and must not block.
     return contextlib.nullcontext() if _wish is None else _wish.tidied(tidy)
 
 

@@ -87,7 +87,7 @@ def check_dataset(
     found = find(name, root, config)
     broken = [line for video in found.videos for line in video.unpaired]
     threads = threads or default_threads()
-    damaged = []  # and decoded all the same
+    damaged = []  # but decoded
     sizes, unreadable = _read_all(found, quick, threads, progress, damaged.append)
     notes = [f"left out, as no frames are in it: {path}" for path in found.strays]
     if damaged:

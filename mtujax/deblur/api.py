@@ -187,7 +187,7 @@ def restore_video(
 ) -> DeblurReport:
     """`deblur_video`, also of one of several videos: in a `lane` of `batcher`."""
     # Not `resumable`, nothing of it is kept when it is interrupted.
-    begun, kind = time.perf_counter(), output_kind(output)
+    started, kind = time.perf_counter(), output_kind(output)
     options.check(input, output, kind)
     check_least(1, segment_frames=segment_frames)
     if resume and "pipe" in (input_kind(input), kind):
@@ -219,7 +219,7 @@ def restore_video(
                 overwrite=overwrite,
                 keep=resumable and source is not None,
             )
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - started
     return DeblurReport(
         Path(output),
         run.frames,
@@ -232,7 +232,7 @@ def restore_video(
 
 
 def _check_outputs(source, output, kind, options, overwrite):
-    """Refuses outputs that are in the way; `source` is None for a pipe."""
+    """Refuses outputs that exist; `source` is None for a pipe."""
     source = source or Path(os.devnull)  # no file either
     if kind != "pipe":
         folder = kind == "folder"
@@ -339,7 +339,7 @@ class Restoration:
                 self._begin()
 
     def _begin(self):
-        """Says once what is to be known now that nothing is refused any more."""
+        """Reports the notes, once nothing can be refused any more."""
         if self._notes is None:
             return
         notes, self._notes = self._notes, None

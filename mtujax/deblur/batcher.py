@@ -33,7 +33,7 @@ class Batcher:
         """Starts with no video."""
         self._most = lanes
         self._changed = threading.Condition()
-        self._lanes = set()  # of the videos under way
+        self._lanes = set()  # of the videos in progress
         self._groups = {}  # by kind
 
     @contextlib.contextmanager
@@ -80,7 +80,7 @@ class Batcher:
             lane.group, lane.seen, lane.awaited = group, group.most, True
 
     def leave(self, lane: "Lane") -> None:
-        """Gives a place to others; nobody waits for the lane any more."""
+        """Frees the place for others; no step waits for the lane any more."""
         with self._changed:
             self._leave(lane)
 

@@ -114,7 +114,7 @@ def _do(work, task, packed, board, mtujax):
 
 
 def _packed(weights):
-    """A network as another machine can have it; nothing is put on a device here."""
+    """A network as bytes for other machines; uses no device here."""
     if isinstance(weights, Path):
         return weights.read_bytes()
     model, params = weights

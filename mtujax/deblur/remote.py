@@ -1,8 +1,8 @@
 """Files behind URLs: whatever fsspec reads, copied here and published whole there.
 
 The functions take a name of this machine as well, for which they are those of `os`.
-Copies are in a hidden temporary folder, which goes when the work on them ends, or if
-the process was killed, when it is done again.
+Copies are in a hidden temporary folder, which is deleted when the work on them ends
+or, if the process was killed, when it is repeated.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Frames of any size through the network, in the available memory.
 
 Drives a stream for a whole video: it takes the tiles that `memory.plan` chooses where
-whole frames do not fit, smaller ones if memory runs out all the same, and keeps the
+whole frames do not fit, smaller ones if memory still runs out, and keeps the
 device busy while the host reads and writes. Letters: H W pixels, h w motion grid.
 """
 
@@ -203,7 +203,7 @@ class Restorer:
         return TiledStream(*network, tile) if tile else whole(*network)
 
     def _refusal(self):
-        """Why whole frames are not restored as was asked for; None if they are."""
+        """Why whole frames cannot be restored as requested; None if they can."""
         if self._whole is Stream:
             return None
         return self._whole.refusal(self._model.config, *self._kind)

@@ -193,7 +193,7 @@ class Job(contextlib.AbstractContextManager):
             file.write(text.encode())
 
     def _discard(self):
-        """Deletes what is in the folder; it never claims to have what is gone."""
+        """Deletes what is in the folder; the manifest never lists deleted files."""
         if not self._complete:
             self.segments = []
             self._store()
@@ -229,7 +229,7 @@ class Job(contextlib.AbstractContextManager):
             self._publish(content.publication)
 
     def _publish(self, publication):
-        """Finishes a publication, or has it done again if something of it is gone."""
+        """Finishes a publication, or repeats the work if part of it is missing."""
         made = [Made(Path(p), Path(o), folder) for p, o, folder in publication.made]
         self.replaces = True
         if all(one.path.exists() or one.output.exists() for one in made):
@@ -264,7 +264,7 @@ def _folder(output):
 
 
 def _content(folder):
-    """Reads the manifest; a UserError if the folder is none of a job."""
+    """Reads the manifest; a UserError if the folder is not that of a job."""
     names = {path.name for path in folder.iterdir()}
     if names <= {_LOCK, f"{_MANIFEST}.new"}:  # killed right after the start
         return _Content({})

@@ -64,7 +64,7 @@ def restore(
     lane: Lane | None = None,
 ) -> VideoResult:
     """Does a task; its result may be an error. OSError if the disk is full."""
-    video, begun = VideoResult(task.input, task.key), time.perf_counter()
+    video, started = VideoResult(task.input, task.key), time.perf_counter()
     names = {}  # of copies: what they are copies of
 
     def named(text):
@@ -105,13 +105,13 @@ def restore(
         video,
         frames=found.frames,
         notes=tuple(map(named, found.notes)),
-        seconds=round(time.perf_counter() - begun, 3),
+        seconds=round(time.perf_counter() - started, 3),
         bytes=size,
     )
 
 
 def _line(error):
-    """What an error says, in one line; of a bug, the traceback goes to stderr."""
+    """An error as one line; the traceback of a bug goes to stderr."""
     said = reason(error)
     if said is None:
         traceback.print_exception(error)

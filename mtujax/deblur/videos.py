@@ -1,6 +1,6 @@
 """Many videos into one folder: each is restored by itself, and none stops the others.
 
-What is finished stays, whatever happens: `report.json` says how far it is.
+Finished work is kept whatever happens; `report.json` lists it.
 """
 
 import contextlib
@@ -236,7 +236,7 @@ def _planned(tasks, earlier):
 
 
 def _refuse(taken, left, *, resume):
-    """Refuses outputs that exist, and unfinished ones, that nobody gave up."""
+    """Refuses existing and unfinished outputs that no option releases."""
     if taken and resume:
         raise UserError(
             f"{listed(taken, 3)}: exists already, and no report of this folder lists "

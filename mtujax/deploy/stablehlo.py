@@ -104,7 +104,7 @@ def least_cells(config):
 
 
 def with_about(content: dict, about: dict) -> dict:
-    """Adds what a user says of a step to what its callers read, which stays."""
+    """Adds a user's metadata to that of a step, of which it may replace nothing."""
     if taken := sorted(content.keys() & about.keys()):
         raise UsageError(
             f"about {taken[0]}: is what callers of the step read; name it otherwise"

@@ -58,19 +58,19 @@ class Clocks:
 
     def __init__(self):
         """Starts the clock of "all"."""
-        self._begun = time.perf_counter()
+        self._start = time.perf_counter()
         self.seconds = dict.fromkeys(("compile", "read", "device", "all"), 0.0)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Adds the time of a block to a stage."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             yield
         finally:
             now = time.perf_counter()
-            self.seconds[name] += now - begun
-            self.seconds["all"] = now - self._begun
+            self.seconds[name] += now - started
+            self.seconds["all"] = now - self._start
 
 
 def evaluate_share(

@@ -132,7 +132,7 @@ def video_rows(records: Sequence[VideoRecord], found: Evaluation) -> Iterator[di
     # Each has the name, frames, and for each protocol the frames that count, PSNR in
     # dB, SSIM, PSNR of the blurry frames, and numbers of infinite, unaligned and
     # invalid ones; then means and counts of motion accuracy and of consistency, if
-    # asked for.
+    # requested.
     for record in records:
         row = {"video": record.video.name, "frames": record.video.frames}
         for name, one in record.protocols.items():

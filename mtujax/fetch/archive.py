@@ -1,4 +1,4 @@
-"""Zip archives of others: looked at before anything is taken out of them."""
+"""Untrusted zip archives: checked before anything is unpacked."""
 
 import contextlib
 import errno
@@ -38,7 +38,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 @contextlib.contextmanager
 def _reading(path):
-    """Makes whatever damaged bytes have the reader raise one kind of error."""
+    """Turns every error that damaged bytes cause in the reader into one kind."""
     try:
         yield
     except Exception as error:

@@ -34,7 +34,7 @@ _ANOTHER = "name another folder by --to"
 
 @dataclasses.dataclass(frozen=True)
 class FetchedDataset:
-    """A data set that is there now.
+    """A data set that has been fetched.
 
     Attributes:
         name: of the data set.

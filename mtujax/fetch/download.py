@@ -1,7 +1,7 @@
 """One file over HTTP: retried, resumed where it was cut, and refused if it is a page.
 
-What has come so far is next to the output, `NAME.part`, with a note of what it is a
-part of: the same command continues it.
+The partial file, `NAME.part`, is next to the output, with a note that identifies the
+whole: the same command resumes it.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ Note = Callable[[str], None]
 
 
 class _Passing(Exception):
-    """A failure that another attempt may not meet."""
+    """A temporary failure, worth another attempt."""
 
 
 def download(
@@ -55,7 +55,7 @@ def download(
     on_note: Note = lambda note: None,
     option: str = "--to",
 ) -> None:
-    """Downloads a file; UserError if it cannot be had, with what to do.
+    """Downloads a file; UserError with the remedy if it fails.
 
     `option` is the one that chose the folder of the output, for a message.
     """
@@ -175,13 +175,13 @@ class _Part:
         return self.size == self._total
 
     def range_headers(self):
-        """Asks for what is lacking, if the server can tell that it is of this file."""
+        """Requests the missing bytes, if the server can identify the file."""
         if not (self.size and self._mark):
             return {}
         return {"Range": f"bytes={self.size}-", "If-Range": self._mark}
 
     def take(self, answer):
-        """Adds the content of an answer, which is the file or what of it is lacking."""
+        """Adds the content of a response: the whole file, or its missing end."""
         status = answer.status_code
         if status == 416 and self._is_end(answer):
             self._total = self.size
@@ -214,7 +214,7 @@ class _Part:
         return answer.headers.get("Content-Range") == f"bytes */{self.size}"
 
     def _check(self, answer):
-        """Refuses an answer without the content that was asked for."""
+        """Refuses a response without the requested content."""
         status, headers = answer.status_code, answer.headers
         part = headers.get("Content-Range", "")
         another = status == 206 and not part.startswith(f"bytes {self.size}-")
@@ -244,7 +244,7 @@ class _Part:
         )
 
     def forget(self):
-        """Deletes what has come so far."""
+        """Deletes the partial download."""
         for path in (self.path, self._note):
             path.unlink(missing_ok=True)
         self.size, self._total, self._mark = 0, None, None

@@ -1,4 +1,4 @@
-"""What was fetched before: digests, to notice that something else is offered now."""
+"""Digests of what was fetched before, to detect that it has changed since."""
 
 import contextlib
 import datetime

@@ -34,7 +34,7 @@ from mtujax.weights.safetensors_io import read_header
 
 @dataclasses.dataclass(frozen=True)
 class FetchedWeights:
-    """Weights that are there now.
+    """Weights that have been fetched.
 
     Attributes:
         name: the released name.
@@ -61,7 +61,7 @@ def fetch_weights(
     progress: Progress = lambda done, total: None,
     on_note: Note = lambda note: None,
 ) -> list[FetchedWeights]:
-    """Brings weights that the authors released, so that their names can be used.
+    """Downloads and converts released weights, so that their names can be used.
 
     Args:
         names: released names, as "mtu2-gopro"; empty for all.
@@ -132,7 +132,7 @@ def fetch_weights(
 
 
 def _finish(name, path, records):
-    """Does what a process did not that was killed once the file was there."""
+    """Completes what a process left undone that was killed after writing the file."""
     sweep(path)
     sweep(_place_of_member(RELEASED[name]))
     if not records.knows(name):

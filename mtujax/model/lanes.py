@@ -1,8 +1,8 @@
 """Streams of several videos whose steps run together, in one program.
 
-Each lane keeps a stream of its own, with all that it remembers; only what the network
-is given is stacked, within the program. What one lane does, or that it ends, changes
-nothing of another. Letters: B batch, H W pixels.
+Each lane keeps a stream of its own, with its state; only the network's inputs are
+stacked, within the program. Lanes do not affect each other. Letters: B batch, H W
+pixels.
 """
 
 import functools

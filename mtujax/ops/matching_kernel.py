@@ -2,7 +2,7 @@
 
 Neither the volume nor a row of it is ever in the device's memory: a program of the
 kernel holds a tile of queries and tries one displacement after the other. Written in
-Pallas for Triton, which wants sides that are powers of two. Letters as in `matching`.
+Pallas for Triton, which needs sides that are powers of two. Letters as in `matching`.
 """
 
 import functools

@@ -266,7 +266,7 @@ def _on_same_frames(one: Evaluation, other: Evaluation):
     )
 
 
-def _scores(found: Evaluation, method, told_apart):
+def _scores(found: Evaluation, method, difference):
     motion = found.motion_total.summary if found.motion is not None else {}
     origin = _origin(found.method, found.machine.get("device"))
     for protocol, scores in found.protocols.items():
@@ -275,7 +275,7 @@ def _scores(found: Evaluation, method, told_apart):
         yield Measured(
             key=method.key,
             label=method.label,
-            dataset=_dataset(found.dataset, frames, protocol) + told_apart,
+            dataset=_dataset(found.dataset, frames, protocol) + difference,
             protocol=protocol,
             psnr=psnr if frames else None,
             ssim=ssim if frames else None,

@@ -268,8 +268,8 @@ def remote_path(path: str) -> Path:
 def _unfinished(folder):
     path = remote_path(folder)
     names = [p.name for p in path.iterdir()] if path.exists() else []
-    begun = (name.split(_UNFINISHED)[0] for name in names if _UNFINISHED in name)
-    return sorted(int(name) for name in begun if name.isdecimal())
+    unfinished = (name.split(_UNFINISHED)[0] for name in names if _UNFINISHED in name)
+    return sorted(int(name) for name in unfinished if name.isdecimal())
 
 
 def _reason(error):

@@ -48,8 +48,8 @@ class TrainConfig:
             `training.losses.restoration_loss` has them; None takes the scheme's.
         frames_per_update: frames of a clip from one update to the next, 1 in the
             release; None for one update a clip.
-        bptt: frames through which the gradient goes back in time: 1 detaches what each
-            frame hands on, as published; None goes back to the update before.
+        bptt: frames of truncated backpropagation through time: 1 detaches the state
+            after each frame, as published; None propagates through an update.
         remat: compute each frame's activations again for its gradient, which saves
             memory where `bptt` is long.
         learning_rate: learning rate after the warm-up.
@@ -109,8 +109,8 @@ class TrainConfig:
         _at_least(self, 1, "frames_per_update bptt")
         if (self.bptt or 0) > (self.frames_per_update or math.inf):
             raise UsageError(
-                f"bptt {self.bptt}: the gradient goes back within an update at most, "
-                f"which is of frames_per_update={self.frames_per_update}"
+                f"bptt {self.bptt}: at most the frames of an update, "
+                f"frames_per_update={self.frames_per_update}"
             )
         if not 0 <= self.ema_decay < 1:
             raise UsageError(f"ema_decay {self.ema_decay}: must be in [0, 1)")

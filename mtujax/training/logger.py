@@ -130,7 +130,7 @@ class Logbook:
             return
         self._terms.append(terms)
         self._counters = counters or {}
-        if self._first is None and not self._pace.begun:
+        if self._first is None and not self._pace.started:
             self._first = step, terms
         before, self._step = self._step, step
         ends = self._pace.total is not None and step >= self._pace.total

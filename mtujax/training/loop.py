@@ -98,7 +98,7 @@ class Stopper:
         return self
 
     def __exit__(self, *_):
-        """Leaves signals to whoever had them before."""
+        """Restores the signal handlers that were installed before."""
         self._found = self.number
         self._undo.close()
 

@@ -26,7 +26,7 @@ class Pace:
         self._first = self._last = None
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         """Whether the first update is done."""
         return self._first is not None
 
@@ -46,7 +46,7 @@ class Pace:
 
     def lap(self, step: int) -> float | None:
         """Returns updates per second since the last lap; None does not end the lap."""
-        if not self.begun:
+        if not self.started:
             self.begin(step)
         now, (before, then) = self._clock() - self._paused, self._last
         # Lines that became due while one update ran are written one after the other.

@@ -1,8 +1,8 @@
 """The pickles that `torch.save` writes, read by an interpreter of our own.
 
 It knows the opcodes that PyTorch's own restricted reader knows, and of globals those
-that tensors are made of: nothing is imported, and nothing of ours can be altered. A
-tensor comes as where its values are; no memory is taken for what a pickle declares.
+that tensors are made of: nothing is imported, and nothing of ours can be altered.
+A tensor is read as the place of its values; what a pickle declares takes no memory.
 """
 
 import collections
@@ -288,7 +288,7 @@ def _opcodes(file):
     """Those of a pickle; an EOFError where the file holds none."""
     try:
         yield from pickletools.genops(file)
-    except ValueError:  # what it says is of no use to whoever gave another file
+    except ValueError:  # its text is of no use to a user
         raise EOFError from None
 
 

@@ -81,7 +81,7 @@ def _member(archive, whole, name, most):
     lengths = struct.unpack("<HH", whole[start + 26 : start + 30])
     start += 30 + sum(lengths)
     data = whole[start : start + info.file_size]
-    # PyTorch writes 0 where it was told to write no checksums.
+    # PyTorch writes 0 if it is configured to write no checksums.
     if len(data) != info.file_size or info.CRC not in (0, zlib.crc32(data)):
         raise ValueError(f"{name} is damaged")
     return data
@@ -203,7 +203,7 @@ def _read(path):
             raise WeightsError(
                 f"{path}: {WEB_PAGE}, not a checkpoint; get the file again"
             ) from None
-        # Our own say what is wrong; the names of others would say nothing to a user.
+        # Only our own errors explain what is wrong.
         why = f" ({printable(str(error))})" * (type(error) is ValueError)
         raise WeightsError(
             f"{path}: damaged or not a PyTorch checkpoint{why}; get it again"

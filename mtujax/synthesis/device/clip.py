@@ -76,7 +76,7 @@ def travel(scene: Scene, poses: jax.Array, recipe: Recipe) -> jax.Array:
 
 
 def _way(views, points):
-    """Pixels of the longest of the ways [N, 3, 3] that texels [M, 2] are seen to go."""
+    """Longest path in pixels of texels [M, 2] seen through homographies [N, 3, 3]."""
     steps = jnp.diff(apply(views, points), axis=0)
     return jnp.sqrt(jnp.square(steps).sum(axis=-1)).sum(axis=0).max()
 
