@@ -21,7 +21,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what fails is told below
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # failures are reported below
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 import cv2

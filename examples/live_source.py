@@ -38,7 +38,7 @@ class InOrder:
         self._capture, self._first, self._rate = capture, first, rate
 
     def __iter__(self):
-        """Yields each frame as soon as it is asked for."""
+        """Yields each frame as soon as it is requested."""
         frame, number = self._first, 0
         while frame is not None:
             yield Shot(frame, clock(), number / float(self._rate))
@@ -58,7 +58,7 @@ class Latest:
     """
 
     def __init__(self, capture):
-        """Takes an open camera; its frames are read once they are asked for."""
+        """Takes an open camera; its frames are read once they are requested."""
         self.dropped, self.failure = 0, None
         self._capture, self._shot, self._ended = capture, None, False
         self._changed = threading.Condition()

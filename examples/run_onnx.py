@@ -94,9 +94,9 @@ class Step:
             self.session = onnxruntime.InferenceSession(
                 path, settings, providers=[(name, options)]
             )
-            told = self.session.get_modelmeta().custom_metadata_map
-            self.before, self.after = int(told["lookback"]), int(told["lookahead"])
-            self.multiple, self.least = int(told["multiple"]), int(told["least"])
+            about = self.session.get_modelmeta().custom_metadata_map
+            self.before, self.after = int(about["lookback"]), int(about["lookahead"])
+            self.multiple, self.least = int(about["multiple"]), int(about["least"])
         except Exception as error:  # of any kind: what is read may be garbage
             reason = str(error).splitlines()[0]
             sys.exit(f"{path}: no step of `mtujax export`, or damaged ({reason})")

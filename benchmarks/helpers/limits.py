@@ -1,4 +1,4 @@
-"""What is asked of a number that a benchmark found, and a table of it."""
+"""Goals for a number that a benchmark measured, and a table of them."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from mtujax.common.text import Column, Table
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-    """What is asked of a number: to be at least, or at most, a limit.
+    """The goal of a number: to be at least, or at most, a limit.
 
     Attributes:
         what: is measured.
@@ -47,7 +47,7 @@ def number(value):
 
 def limit_table(rows):
     """A row for each thing that is asked."""
-    columns = Column("asked of", align="l"), Column("measured"), Column("limit")
+    columns = Column("goal", align="l"), Column("measured"), Column("limit")
     cells = (
         (
             row.what,
@@ -58,4 +58,4 @@ def limit_table(rows):
         for row in rows
     )
     columns = (*columns, Column("", align="l"))
-    return Table("limits", "What is asked", columns, tuple(cells))
+    return Table("limits", "Goals", columns, tuple(cells))

@@ -1,4 +1,4 @@
-"""What `speed.py` found, as lines and Markdown tables, and what is asked of it."""
+"""What `speed.py` found, as lines and Markdown tables, and its goals."""
 
 import dataclasses
 import math
@@ -56,7 +56,7 @@ def fastest_twin(row, end=""):
 
 
 def limits(results):
-    """What is asked of the rows of one file."""
+    """The goals of the rows of one file."""
     rows = [row for row in results["rows"] if row["status"] == "measured"]
     on_cpu = results["backend"] == "cpu"
     return [limit for row in rows for limit in (_cpu if on_cpu else _gpu)(row)]
@@ -130,7 +130,7 @@ def device_table(files):
         by_kind[kind] |= {_key(row): row for row in results["rows"]}
     columns = [Column(n, align="l") for n in ("network", "precision", "size")]
     columns.append(Column("batch"))
-    heads = ("ms", "frames/s", "PyTorch, ms", "PyTorch's time, ours is 1", "floor, ms")
+    heads = ("ms", "frames/s", "PyTorch, ms", "PyTorch time / ours", "floor, ms")
     columns += [Column(f"{kind}: {head}") for kind in by_kind for head in heads]
     keys = dict.fromkeys([*by_kind["CPU"], *by_kind["GPU"], *SHOWN])
     lines = [
@@ -243,7 +243,7 @@ def _best(results):
 
 
 def beside_table(results):
-    """The PyTorch twins: milliseconds, and their time where ours is 1."""
+    """The PyTorch twins: milliseconds, and their time / ours."""
     columns = [Column(n, align="l") for n in ("network", "precision", "size", "batch")]
     heads = ["ours, ms", "PyTorch, ms", "ratio", "form", "largest difference"]
     alone = ["ours without matching, ms", "PyTorch without, ms", "ratio without"]
@@ -265,7 +265,7 @@ def beside_table(results):
         cells.append("" if math.isnan(twin["ratio"]) else f"{twin['ratio']:.2f}")
         lines.append((*_case(_key(row)), *cells))
     note = (
-        "Ratios are PyTorch's time where ours is 1, medians by rounds: above 1 ours is "
+        "Ratios are PyTorch time / ours, medians by rounds: above 1 ours is "
         "faster. Largest difference: between first frames, to our plain form's."
     )
     caption = f"Beside PyTorch: {device(results)}"

@@ -52,7 +52,7 @@ def main():
         "devices": [],
     }
     print(f"batches of {args.batch} x {args.frames} frames of {args.size}x{args.size}")
-    print("the twin: its times are medians of pairs, where ours is 1")
+    print("the twin: ratios are medians of PyTorch time / ours")
     print(HEAD, flush=True)
     cases = [
         (name, dtype, scheme)

@@ -1,4 +1,4 @@
-"""What `bundled.py` measures, as tables, and what is asked of bundled weights.
+"""What `bundled.py` measures, as tables, and the goals of bundled weights.
 
 Evaluations come by name: "restored", "blurry", "sharp", and other methods' names; those
 of real scenes likewise, but for "sharp".
@@ -78,7 +78,7 @@ def psnr_of(found, protocol=PAPER):
     return by_clip(found, protocol=protocol)[TOTAL][0]
 
 
-# Mean gain in dB that is asked of each set.
+# Goals of the mean gain in dB of each set.
 ASKED = {
     "fixed set": {"a CPU alone": 1.8, "half an hour of a GPU": 2.5},
     "real scenes": {"a CPU alone": 1.2, "half an hour of a GPU": 2.5},

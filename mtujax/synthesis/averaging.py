@@ -93,7 +93,7 @@ def video_rate(path: str | os.PathLike) -> float:
 
 
 def _by_shot(marked) -> Iterator[Iterator[np.ndarray]]:
-    """Yields the frames of each shot, to be used up before the next is asked for."""
+    """Yields the frames of each shot, to be used up before the next is requested."""
     marked = iter(marked)
     waiting = next(marked, None)
 

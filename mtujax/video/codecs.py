@@ -229,7 +229,7 @@ def _x264_params() -> dict[str, str]:
     """Keeps x264 from using AVX-512, where equal frames can give different files."""
     # Of sizes that are no multiples of 16, its macroblock tree then depends on what was
     # in memory before (seen with x264 165). AVX2 and SSE4.2 give equal bytes in 9 and
-    # 13 % more time; a processor must have what is asked for.
+    # 13 % more time; the processor must have what is requested.
     if platform.machine() not in ("x86_64", "AMD64"):
         return {}
     try:

@@ -1,4 +1,4 @@
-"""The figures of a model card: what is asked of them, and one run from end to end."""
+"""The figures of a model card: their goals, and one run from end to end."""
 
 import dataclasses
 import json
@@ -66,7 +66,7 @@ def test_each_limit_is_reached_or_missed_by_so_much(found):
         "sharp input: mean PSNR": "falls short by 0.500 dB",
         "warping error, of the blurry frames'": "falls short by 0.200",
         "the same, most of a clip": "falls short by 0.400",
-        "at rest: largest change": "falls short by 0.016",  # 1/255 is asked
+        "at rest: largest change": "falls short by 0.016",  # the goal is 1/255
         "PSNR beside unsharp": "falls short by 0.100 dB",
     }
 
