@@ -261,6 +261,10 @@ def _compare(folder, array, built):
 def is_cache(folder: Path) -> bool:
     """Finds out whether a folder is a decoded copy, which `prepare_dataset` writes.
 
+    Examples:
+        >>> is_cache(Path("set"))
+        False
+
     Args:
         folder: of any kind, or none.
 
@@ -285,6 +289,11 @@ def _mapped(path, info):
 
 def verify_cache(folder: Path) -> list[str]:
     """Compares header and checksum of every array of a decoded copy.
+
+    Examples:
+        >>> done = prepare_dataset("pairs", "set", "copies", raw=True)
+        >>> verify_cache(done.folder)
+        []
 
     Args:
         folder: of the copy.

@@ -67,6 +67,13 @@ def check_dataset(
 ) -> Report:
     """Compares a folder with the published dataset and reads every image in it.
 
+    Examples:
+        >>> report = check_dataset("pairs", "set")
+        >>> [(row.split, row.pairs) for row in report.rows]
+        [('test', 6), ('train', 6)]
+        >>> report.findings
+        ()
+
     Args:
         name: of the dataset.
         root: the folder.

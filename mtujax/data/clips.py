@@ -19,6 +19,10 @@ from mtujax.errors import UserError, check_least
 class ClipSpec:
     """How clips are cut out of videos.
 
+    Examples:
+        >>> ClipSpec(frames=3).positions(start=2, length=5).tolist()
+        [2, 2, 2, 3, 4, 4, 4]
+
     Attributes:
         frames: T; the release trains on 13.
         lookback: blurry frames before the first target.
@@ -57,6 +61,12 @@ class ClipSpec:
 
 class Clips:
     """The clips of a split, by number; a source for Grain, picklable.
+
+    Examples:
+        >>> frames = open_frames("pairs", "set", split="train")
+        >>> clips = Clips(frames, ClipSpec(frames=3))
+        >>> len(clips), clips[0]["blurry"].shape  # three targets, two frames on either side
+        (4, (7, 48, 64, 3))
 
     Attributes:
         source: of the frames.

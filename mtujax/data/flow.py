@@ -63,7 +63,14 @@ class MotionSource(abc.ABC):
 
 
 class ComputedMotion(MotionSource):
-    """Optical flow estimated on every request, on whole frames: slow."""
+    """Optical flow estimated on every request, on whole frames: slow.
+
+    Examples:
+        >>> frames = open_frames("pairs", "set", split="train")
+        >>> flow, valid = ComputedMotion(frames, dis_flow).motion(video=0, frame=1)
+        >>> flow.shape, valid.shape
+        ((48, 64, 2), (48, 64))
+    """
 
     def __init__(self, source: FrameSource, estimate: Estimator):
         """Computes nothing yet.
@@ -83,6 +90,11 @@ class ComputedMotion(MotionSource):
 
 def dis_flow(current: np.ndarray, previous: np.ndarray) -> np.ndarray:
     """Flow by OpenCV's dense inverse search (Kroeger et al. 2016), preset medium.
+
+    Examples:
+        >>> first, second = camera[:2]  # uint8 RGB
+        >>> dis_flow(second, first).shape == (*first.shape[:2], 2)
+        True
 
     Args:
         current: [H, W, 3] uint8 RGB.
@@ -141,6 +153,9 @@ _FLO_UNKNOWN = 1e9
 def write_npz(path: Path, flow: np.ndarray, valid: np.ndarray) -> None:
     """Writes motion in half precision, uncompressed, so that windows are read fast.
 
+    Examples:
+        >>> write_npz(Path("still.npz"), np.zeros((4, 6, 2)), np.ones((4, 6), bool))
+
     Args:
         path: of the file.
         flow: [H, W, 2] in pixels.
@@ -157,6 +172,12 @@ def read_npz(
     size: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads motion from an .npz file; of uncompressed arrays, only the window.
+
+    Examples:
+        >>> write_npz(Path("flow.npz"), np.ones((4, 6, 2)), np.ones((4, 6), bool))
+        >>> flow, valid = read_npz(Path("flow.npz"), size=(4, 6))
+        >>> flow.dtype, flow.shape
+        (dtype('float32'), (4, 6, 2))
 
     Args:
         path: of the file.
@@ -195,6 +216,15 @@ def read_flo(
     size: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads the window of a Middlebury .flo file.
+
+    Examples:
+        >>> with open("right.flo", "wb") as file:  # everything moves by one pixel
+        ...     np.float32(202021.25).tofile(file)
+        ...     np.array([3, 2], np.int32).tofile(file)  # width, height
+        ...     np.tile(np.float32([-1, 0]), (2, 3, 1)).tofile(file)
+        >>> flow, valid = read_flo(Path("right.flo"))
+        >>> flow[0, 0].tolist(), bool(valid.all())
+        ([-1.0, 0.0], True)
 
     Args:
         path: of the file.
@@ -239,7 +269,15 @@ def _check_size(path, found, wanted):
 
 
 class FlowFiles(MotionSource):
-    """Motion of a split stored in files."""
+    """Motion of a split stored in files.
+
+    Examples:
+        >>> frames = open_frames("pairs", "set", split="train")
+        >>> folders = [Path("set/train") / video.name / "flow" for video in frames.videos]
+        >>> flow, valid = FlowFiles("exact", frames.videos, folders).motion(0, 1)
+        >>> flow.shape
+        (48, 64, 2)
+    """
 
     def __init__(
         self,

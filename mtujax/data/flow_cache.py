@@ -61,6 +61,13 @@ def compute_motion(
 ) -> int:
     """Computes and stores the motion of a split; resumes with the next video.
 
+    Examples:
+        >>> frames = open_frames("pairs", "set", split="test")
+        >>> compute_motion(frames, Path("motion/test"))
+        0
+        >>> compute_motion(frames, Path("motion/test"))  # one video is complete already
+        1
+
     Args:
         source: the frames of the split.
         folder: to write, `flow_folder(...) / split`.

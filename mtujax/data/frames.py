@@ -52,6 +52,11 @@ class Window:
 class FrameSource(abc.ABC):
     """Frames of one split by video and position; picklable and thread-safe.
 
+    Examples:
+        >>> frames = open_frames("pairs", "set", split="train")
+        >>> isinstance(frames, FrameSource), frames.videos[0].frames
+        (True, 6)
+
     Attributes:
         name: of the source, for messages.
         videos: the videos of the split, in order.
@@ -142,7 +147,13 @@ class DecodedFrames(FrameSource):
 
 
 class FolderFrames(DecodedFrames):
-    """A dataset as it was unpacked: no preparation, but slow decoding."""
+    """A dataset as it was unpacked: no preparation, but slow decoding.
+
+    Examples:
+        >>> frames = FolderFrames("pairs", "set", split="train")
+        >>> frames.read(0, {"sharp": [0, 1]})["sharp"].shape
+        (2, 48, 64, 3)
+    """
 
     def __init__(
         self,

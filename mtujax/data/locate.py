@@ -26,6 +26,10 @@ def flow_folder(
 ) -> Path:
     """Says where the motion of a dataset is stored, with a folder for each split.
 
+    Examples:
+        >>> flow_folder("gopro", "SETS/gopro", output="SETS").as_posix()
+        'SETS/gopro/blur_gamma/flow'
+
     Args:
         name: of the dataset.
         path: folder that holds it.
@@ -60,6 +64,13 @@ def open_motion(
     folder: str | os.PathLike | None = None,
 ) -> FlowFiles:
     """Opens the stored motion of a split.
+
+    Examples:
+        >>> frames = open_frames("pairs", "set", split="train")
+        >>> motion = open_motion("pairs", "set", frames, split="train")  # VIDEO/flow/*.npz
+        >>> flow, valid = motion.motion(video=0, frame=1)
+        >>> flow.shape
+        (48, 64, 2)
 
     Args:
         name: of the dataset.
@@ -129,6 +140,11 @@ def open_frames(
     threads: int | None = None,
 ) -> FrameSource:
     """Opens the frames of a split, in whichever form they are stored.
+
+    Examples:
+        >>> frames = open_frames("pairs", "set", split="train")
+        >>> len(frames.videos), frames.videos[0].width
+        (1, 64)
 
     Args:
         name: of the dataset.

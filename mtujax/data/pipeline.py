@@ -52,6 +52,10 @@ class Symmetry:
 class Augment:
     """How often clips are turned and flipped; the defaults are the release's.
 
+    Examples:
+        >>> Augment(turn=0).draw(np.random.default_rng(0)).turns
+        0
+
     Attributes:
         turn: probability of a turn: a quarter to the left 0.3 of it, to the right 0.3,
             half 0.4.
@@ -92,6 +96,12 @@ class Noise:
 
     The release has `Noise(1e-4, 1e-4)`, on float frames. That is 0.03 of a grey level:
     of frames in uint8, as here, it changes none.
+
+    Examples:
+        >>> grey = np.full((2, 8, 8, 3), 128, np.uint8)
+        >>> noisy = Noise(0.01, 0.02, probability=1).add(grey, [0, 1], np.random.default_rng(0))
+        >>> bool(2 < noisy.std() < 6)
+        True
 
     Attributes:
         low: smallest standard deviation, on the scale of [0, 1].
@@ -150,6 +160,12 @@ class MotionLabels:
     A flow is averaged over a cell, divided by its side and rounded half to even, as in
     the release.
 
+    Examples:
+        >>> flow = np.full((1, 4, 4, 2), 4.0)  # a cell to the right and down
+        >>> classes, valid = MotionLabels(radius=1, label_all_cells=True).of(flow, flow[..., 0] > 0)
+        >>> classes.tolist()
+        [[[8]]]
+
     Attributes:
         radius: r of the network's search; displacements beyond it are clamped.
         label_all_cells: let every cell count, as in the release, whose flow network
@@ -189,6 +205,10 @@ _AHEAD = 2  # batches prefetched for each thread
 @dataclasses.dataclass(frozen=True)
 class BatchSpec:
     """What a batch holds.
+
+    Examples:
+        >>> BatchSpec(crop=(128, 192), batch=4, augment=None).size
+        (128, 192)
 
     Attributes:
         crop: side of the square crop in pixels, or its rows and columns; multiples of
@@ -253,6 +273,13 @@ def training_batches(
     workers: int = 0,
 ):
     """Endless batches for training, every clip once before any is repeated.
+
+    Examples:
+        >>> frames = open_frames("pairs", "set", split="train")
+        >>> spec = BatchSpec(crop=16, batch=2)
+        >>> batches = training_batches(frames, ClipSpec(frames=3), spec=spec)
+        >>> next(batches)["blurry"].shape
+        (2, 7, 16, 16, 3)
 
     Args:
         source: the samples, or a dataset's frames as returned by `open_frames`.

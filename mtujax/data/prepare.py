@@ -57,6 +57,11 @@ def prepare_dataset(
 ) -> Prepared:
     """Checks a dataset's folder and builds records or arrays from it.
 
+    Examples:
+        >>> done = prepare_dataset("pairs", "set", "prepared", raw=True)
+        >>> open_frames("pairs", "prepared", split="train").videos[0].frames
+        6
+
     Args:
         name: of the dataset.
         root: folder that holds it.

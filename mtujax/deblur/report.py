@@ -27,6 +27,10 @@ ANY = f"{_NAME}*.json"
 class VideoResult:
     """What became of one video.
 
+    Examples:
+        >>> VideoResult("a.mp4", "sharp/a.mp4", frames=120, seconds=60.0).error is None
+        True
+
     Attributes:
         input: its name, as given.
         output: the file or folder that is made of it; in `report.json` its name there.
@@ -180,6 +184,15 @@ def _settings(weights, options):
 
 def as_table(videos: tuple[VideoResult, ...]) -> str:
     """Formats results as Markdown, a row per video.
+
+    Examples:
+        >>> print(as_table((VideoResult("a.mp4", "a.mp4", frames=120, seconds=60.0),)))
+        **1 video**
+        <BLANKLINE>
+        | output | frames | seconds |  |
+        | --- | ---: | ---: | --- |
+        | a.mp4 | 120 | 60.0 |  |
+        <BLANKLINE>
 
     Args:
         videos: what `deblur_videos` returned.

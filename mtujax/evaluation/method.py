@@ -40,6 +40,11 @@ def open_subject(
     The sha256 is that of the weights' file; for a run, or for (model, params), it is
     that of the parameters as float32 bytes in the order of their names.
 
+    Examples:
+        >>> subject = open_subject("mine.safetensors", dtype="bfloat16")
+        >>> subject.method.name, subject.model.config.dtype
+        ('mine', 'bfloat16')
+
     Args:
         weights: a bundled name, a `.safetensors` file, a run directory, or
             (model, params); None with `results`.

@@ -81,6 +81,10 @@ VERSION = 1
 class Method:
     """The method that restored the scored frames.
 
+    Examples:
+        >>> Method("other").parameters is None  # frames restored elsewhere
+        True
+
     Attributes:
         name: of the weights, without folder and suffix, or of results made elsewhere.
         sha256: of the weights, hexadecimal; None for results made elsewhere.
@@ -107,6 +111,11 @@ class Scored:
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """All results of an evaluation.
+
+    Examples:
+        >>> found = evaluate("mine.safetensors", dataset="pairs", path="set", out="found")
+        >>> found.method.name, list(found.protocols)
+        ('mine', ['rt-paper', 'koehler'])
 
     Attributes:
         method: the method evaluated.
@@ -142,6 +151,12 @@ class Evaluation:
 def write_results(path: str | os.PathLike, evaluation: Evaluation) -> None:
     """Writes an evaluation to a JSON file, all or nothing.
 
+    Examples:
+        >>> found = evaluate("mine.safetensors", dataset="pairs", path="set", out="written")
+        >>> write_results("copy.json", found)
+        >>> read_results("copy.json").protocols == found.protocols
+        True
+
     Args:
         path: a `.json` file; an existing one is replaced atomically.
         evaluation: to write.
@@ -174,6 +189,12 @@ def to_json(evaluation: Evaluation) -> dict:
 
 def read_results(path: str | os.PathLike) -> Evaluation:
     """Reads an evaluation from a JSON file.
+
+    Examples:
+        >>> evaluate("mine.safetensors", dataset="pairs", path="set", out="read").method.name
+        'mine'
+        >>> read_results("read/results.json").method.name
+        'mine'
 
     Args:
         path: a file that `write_results` wrote.

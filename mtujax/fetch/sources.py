@@ -15,6 +15,10 @@ _AGPL = (
 class Source:
     """An archive that the paper's authors offer.
 
+    Examples:
+        >>> Source("weights", "https://example.org/weights.zip", "CC-BY-4.0").folders
+        {}
+
     Attributes:
         name: of its contents, for messages.
         url: where it is.
@@ -33,7 +37,12 @@ WEIGHTS = Source(
     "https://www.dropbox.com/sh/k1j7kdk7qyq04jg/AADNCY0guxTqZgL6sKAVyKcTa?dl=1",
     _AGPL,
 )
-"""The archive of all networks."""
+"""The archive of all networks.
+
+Examples:
+    >>> WEIGHTS.licence.partition(",")[0]
+    'AGPL-3.0'
+"""
 
 
 def _data(name, url, folders):
@@ -54,4 +63,9 @@ DATASETS = {
         {"train": "train_DVD", "test": "test_DVD"},
     ),
 }
-"""The archives of data sets by name."""
+"""The archives of data sets by name.
+
+Examples:
+    >>> DATASETS["gopro"].folders
+    {'train': 'train_nah', 'test': 'test_nah'}
+"""

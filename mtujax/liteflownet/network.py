@@ -231,7 +231,16 @@ SIDES = 32  # the network's frames have sides that are multiples of this
 
 
 class LiteFlowNet(nn.Module):
-    """Optical flow from coarse to fine, at half of the resolution."""
+    """Optical flow from coarse to fine, at half of the resolution.
+
+    Examples:
+        >>> frame = jax.ShapeDtypeStruct((1, 64, 96, 3), jnp.float32)
+        >>> flow, variables = jax.eval_shape(
+        ...     LiteFlowNet().init_with_output, jax.random.key(0), frame, frame
+        ... )
+        >>> flow.shape  # half of the resolution
+        (1, 32, 48, 2)
+    """
 
     @nn.compact
     def __call__(self, current: jax.Array, previous: jax.Array) -> jax.Array:
@@ -296,6 +305,12 @@ def label_motion(
     The flow from each frame to the previous one is averaged over a cell, divided by the
     cell's side, clamped to the radius and rounded half to even. One pair of frames of
     each clip is processed at a time, which bounds the memory.
+
+    Examples:
+        >>> _, teacher = load_teacher("teacher.safetensors")
+        >>> sharp = jax.ShapeDtypeStruct((1, 3, 64, 96, 3), jnp.uint8)
+        >>> jax.eval_shape(label_motion, teacher, sharp)["motion"].shape
+        (1, 3, 16, 24)
 
     Args:
         params: of `LiteFlowNet`.

@@ -35,6 +35,10 @@ NETWORK = "LiteFlowNet"
 def save_teacher(path: str | os.PathLike, params: dict, **provenance) -> None:
     """Writes the parameters of a `LiteFlowNet`, all or nothing.
 
+    Examples:
+        >>> _, teacher = load_teacher("teacher.safetensors")
+        >>> save_teacher("tuned.safetensors", teacher, description="tuned on my videos")
+
     Args:
         path: file to write, ending in `.safetensors`; an existing one is replaced.
         params: its parameters, any float dtype.
@@ -53,6 +57,11 @@ def save_teacher(path: str | os.PathLike, params: dict, **provenance) -> None:
 
 def load_teacher(path: str | os.PathLike) -> tuple[LiteFlowNet, dict]:
     """Loads the flow teacher with its weights.
+
+    Examples:
+        >>> network, teacher = load_teacher("teacher.safetensors")
+        >>> parameter_count(teacher)
+        5381969
 
     Args:
         path: of a file that `mtujax convert --teacher` wrote, or "liteflownet", which
@@ -85,6 +94,11 @@ def load_teacher(path: str | os.PathLike) -> tuple[LiteFlowNet, dict]:
 
 def teacher_estimator(path: str | os.PathLike) -> tuple[str, Estimator]:
     """Loads the flow teacher as what `data.compute_motion` takes.
+
+    Examples:
+        >>> method, estimate = teacher_estimator("teacher.safetensors")
+        >>> method[:8]  # with the digest of the file
+        'teacher '
 
     Args:
         path: as for `load_teacher`.

@@ -27,6 +27,12 @@ def averaged(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Averages the frames of one shot into pairs of a blurry and a sharp frame.
 
+    Examples:
+        >>> pairs = averaged([np.full((2, 2, 3), level, np.uint8) for level in (0, 9, 255)], 3, 3)
+        >>> blurry, sharp = next(pairs)  # averaged as light, not as display values
+        >>> int(blurry[0, 0, 0]), int(sharp[0, 0, 0])
+        (156, 9)
+
     Args:
         frames: [H, W, 3] uint8 RGB, in order.
         average: N, odd: frames per exposure.

@@ -68,6 +68,11 @@ def read_photos(
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Reads the photographs of a folder that are at least as large as a frame.
 
+    Examples:
+        >>> photos, too_small = read_photos("photos", width=640, height=360)
+        >>> {name: photo.shape for name, photo in photos.items()}
+        {'arches': (720, 960, 3)}
+
     Args:
         folder: with PNG or JPEG files.
         width: W of a frame in pixels.
@@ -101,6 +106,10 @@ def read_photos(
 def read_cutouts(folder: str | os.PathLike | None) -> list[np.ndarray]:
     """Reads the cut-outs that objects are to look like.
 
+    Examples:
+        >>> read_cutouts(None)
+        []
+
     Args:
         folder: with PNG files that have an alpha channel; None for no cut-outs.
 
@@ -129,6 +138,11 @@ def scaled_down(photo: np.ndarray, max_side: int | None) -> np.ndarray:
 
 def read_photo(path: str, *, max_side: int | None = None) -> np.ndarray:
     """Reads a photograph into linear light.
+
+    Examples:
+        >>> photo = read_photo("photos/arches.jpg", max_side=96)
+        >>> photo.shape, photo.dtype
+        ((72, 96, 3), dtype('float32'))
 
     Args:
         path: an image file.

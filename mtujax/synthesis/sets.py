@@ -42,6 +42,10 @@ PLAINLY_BLURRY = BlurSettings(
 class Filming:
     """Settings of clips that are made from photographs.
 
+    Examples:
+        >>> Filming(clips=4, frames=5, blur=BlurSettings(Shake(speed=(4, 8)))).width
+        640
+
     Attributes:
         clips: number of clips.
         frames: T of each clip.
@@ -80,6 +84,12 @@ def filmed(
 ) -> Iterator[tuple[str, BlurredClip]]:
     """Makes clips from photographs, which take turns in the order of their names.
 
+    Examples:
+        >>> photos, _ = read_photos("photos", width=64, height=48)
+        >>> filming = Filming(clips=2, frames=2, width=64, height=48)
+        >>> [(name, clip.blurry.shape) for name, clip in filmed(photos, filming)]
+        [('0000_arches', (2, 48, 64, 3)), ('0001_arches', (2, 48, 64, 3))]
+
     Args:
         photos: [H', W', 3] uint8 RGB by name.
         filming: settings of the clips.
@@ -116,6 +126,12 @@ def write_set(
     total: int | None = None,
 ) -> int:
     """Writes the clips of a split, all or nothing; other splits stay as they are.
+
+    Examples:
+        >>> photos, _ = read_photos("photos", width=64, height=48)
+        >>> clips = filmed(photos, Filming(clips=2, frames=2, width=64, height=48))
+        >>> write_set(clips, "filmed", about={"photos": [*photos]}, flow=True)
+        2
 
     Args:
         clips: (name, clip) pairs; clips may differ in length.

@@ -7,6 +7,10 @@ import dataclasses
 class Shake:
     """How a hand-held camera moves; ranges are drawn from, once per clip.
 
+    Examples:
+        >>> Shake(speed=(4, 24), roll=0.1).focal
+        (0.8, 1.6)
+
     Attributes:
         speed: pixels per frame of the shake and pan together, log-uniform.
         pan: share of the speed that is a steady pan, the rest oscillates.
@@ -41,6 +45,10 @@ class Shake:
 class Objects:
     """What stands or moves in front of the background; ranges are drawn from.
 
+    Examples:
+        >>> Objects(count=(1, 4)).still
+        0.4
+
     Attributes:
         count: objects per clip, both bounds included.
         size: longer side as a share of the frame's height.
@@ -65,6 +73,10 @@ class Objects:
 @dataclasses.dataclass(frozen=True)
 class Exposure:
     """How frames are exposed; ranges are drawn from, once per clip.
+
+    Examples:
+        >>> Exposure(duty=(0.5, 1.0), averaged=0.5, compressed=0.3).crf
+        (18, 28)
 
     Attributes:
         duty: exposure time as a share of the frame interval.
@@ -116,6 +128,11 @@ PLAIN = Exposure(
 @dataclasses.dataclass(frozen=True)
 class BlurSettings:
     """How clips are blurred.
+
+    Examples:
+        >>> blur = BlurSettings(Shake(speed=(4, 8)), Objects(), Exposure(sharp=0.1))
+        >>> blur.objects.count
+        (0, 3)
 
     Attributes:
         shake: how the camera moves.

@@ -17,7 +17,14 @@ _REACH = 3  # displacements matched each way
 
 
 class TorchLiteFlowNet(nn.Module):
-    """The whole network; the coarsest level has index 4 in its lists."""
+    """The whole network; the coarsest level has index 4 in its lists.
+
+    Examples:
+        >>> network = TorchLiteFlowNet()
+        >>> frame = torch.zeros(1, 32, 64, 3)
+        >>> tuple(network(frame, frame).shape)  # half of the resolution
+        (1, 16, 32, 2)
+    """
 
     def __init__(self):
         """Makes the layers, with PyTorch's initial weights."""

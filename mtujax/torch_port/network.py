@@ -80,6 +80,13 @@ class TorchMTUNet(nn.Module):
 
     `.to(dtype)` sets the compute precision (`config.dtype` is not read); images are
     float32 and displacements are determined in float32 in any case.
+
+    Examples:
+        >>> network = TorchMTUNet(model.config)
+        >>> window = torch.rand(1, model.config.window, 24, 32, 3)
+        >>> state, outputs = network(network.initial_state(1, 24, 32), window)
+        >>> tuple(outputs["restored"].shape)
+        (1, 24, 32, 3)
     """
 
     def __init__(

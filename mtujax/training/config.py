@@ -366,7 +366,12 @@ RENAMED = {
     "data.see_before": "data.use_preceding_frames",
     "data.turn": "data.augment_probability",
 }
-"""Fields that had another name."""
+"""Fields that had another name.
+
+Examples:
+    >>> RENAMED["go_on_from"]
+    'resume_state_from'
+"""
 
 _FREE = frozenset(
     """run init_from resume_state_from save_every keep_latest keep_every log_every

@@ -12,6 +12,11 @@ from mtujax.training.config import RENAMED, RunConfig
 def to_config_dict(config: RunConfig) -> ConfigDict:
     """Converts a configuration to the dict that a configuration file changes.
 
+    Examples:
+        >>> values = to_config_dict(RunConfig(PRESETS["mtu2"], TrainConfig(steps=1000)))
+        >>> values.model.num_units
+        2
+
     Args:
         config: of a run, or a part of it.
 
@@ -33,6 +38,12 @@ def to_config_dict(config: RunConfig) -> ConfigDict:
 
 def from_config_dict(config: ConfigDict) -> RunConfig:
     """Converts the dict of a configuration file to a configuration.
+
+    Examples:
+        >>> values = to_config_dict(RunConfig(PRESETS["mtu2"], TrainConfig(steps=1000)))
+        >>> values.train.learning_rate = 1e-5
+        >>> from_config_dict(values).train.learning_rate
+        1e-05
 
     Args:
         config: of the structure of a `RunConfig`.

@@ -23,6 +23,11 @@ def learning_rate_schedule(
 ) -> optax.Schedule:
     """The learning rate after each number of updates.
 
+    Examples:
+        >>> rate = learning_rate_schedule(TrainConfig(steps=1000, warmup=10))
+        >>> round(float(rate(5)), 7), round(float(rate(10)), 7)
+        (5e-05, 0.0001)
+
     Args:
         config: how to train.
         end: [] int, updates when the time of a "timed" schedule is over, as far as
@@ -87,6 +92,10 @@ def make_optimizers(
 
     Adam, or for kernels Muon (Jordan et al. 2024; `optax.contrib.muon`): momentum,
     orthogonalised; biases get Adam's updates, with Nesterov's momentum.
+
+    Examples:
+        >>> sorted(make_optimizers(TrainConfig(steps=1000, scheme="release")))
+        ['deblur', 'motion']
 
     Args:
         config: how to train.
@@ -174,6 +183,11 @@ def adjusted_loss_scale(scale: LossScale, finite: jax.Array) -> LossScale:
 class TrainState:
     """Everything that an update changes.
 
+    Examples:
+        >>> config, run = read_run("runs/mine")
+        >>> int(run.state.step), sorted(run.state.opt_state)
+        (2, ['deblur', 'motion'])
+
     Attributes:
         step: int32 [] number of updates made.
         skipped: int32 [] number of updates skipped, as a loss or gradient was not
@@ -196,6 +210,11 @@ class TrainState:
 
 def init_train_state(config: TrainConfig, params: dict) -> TrainState:
     """Creates the state before the first update.
+
+    Examples:
+        >>> state = init_train_state(TrainConfig(steps=1000), init_params(model, jax.random.key(0)))
+        >>> int(state.step)
+        0
 
     Args:
         config: training settings.

@@ -136,6 +136,11 @@ CHECKPOINTS = "checkpoints"
 def read_run(run: str, *, which: str | int = "latest") -> tuple[RunConfig, Restored]:
     """Reads a run's configuration and one of its checkpoints.
 
+    Examples:
+        >>> config, checkpoint = read_run("runs/mine")
+        >>> config.train.scheme, checkpoint.step
+        ('release', 2)
+
     Args:
         run: its directory, local or remote.
         which: checkpoint: "latest", "best" or a number.
@@ -248,6 +253,11 @@ def export_weights(
     They load as a float32 network, unless a precision is chosen: that of the training
     need not suit the device they are used on, and is only recorded.
 
+    Examples:
+        >>> export_weights("runs/mine", "trained.safetensors", which="best").psnr
+        28.5
+        >>> model, params = load("trained.safetensors")
+
     Args:
         run: its directory, local or remote.
         output: a `.safetensors` file, which is replaced atomically.
@@ -288,6 +298,10 @@ def export_state(
     overwrite: bool = False,
 ) -> Exported:
     """Writes the whole state of a run as a file for `resume_state_from`.
+
+    Examples:
+        >>> export_state("runs/mine", "state.safetensors").updates
+        2
 
     Args:
         run: its directory, local or remote.

@@ -72,6 +72,15 @@ def clip_step(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Makes the updates from one batch of clips; pure, for `jax.jit` or `jax.pmap`.
 
+    Examples:
+        >>> config = TrainConfig(steps=9, motion_weight=0.0, frames_per_update=None)
+        >>> state = init_train_state(config, init_params(model, jax.random.key(0)))
+        >>> batch = {"blurry": jnp.zeros((2, 7, 16, 16, 3)), "sharp": jnp.zeros((2, 3, 16, 16, 3))}
+        >>> step = functools.partial(clip_step, model=model, config=config)
+        >>> state, scalars = jax.eval_shape(step, state, batch)  # jax.jit(step) runs it
+        >>> sorted(scalars)
+        ['deblur', ...]
+
     Args:
         state: from `init_train_state` or the previous step.
         batch: clips and labels, as `read_batch` takes them.
@@ -159,6 +168,11 @@ def make_step(
     """Builds the step of a run for all available devices.
 
     Calls with equal arguments return the same function, which is not compiled again.
+
+    Examples:
+        >>> config = TrainConfig(steps=9, motion_weight=0.0, frames_per_update=None)
+        >>> make_step(model, config) is make_step(model, config)  # compiled once
+        True
 
     Args:
         model: the network.

@@ -46,6 +46,13 @@ class ImageKind:
 class FolderReader(contextlib.AbstractContextManager):
     """The PNG and JPEG files of a folder in natural order; a context manager.
 
+    Examples:
+        >>> _ = deblur_video("shaky.mp4", "frames/", weights="mine.safetensors")
+        >>> with FolderReader(Path("frames")) as reader:
+        ...     frames = [frame for frame, kind in reader.frames()]
+        >>> reader.info.frames == len(frames)
+        True
+
     Attributes:
         info: what the frames have in common.
         name: the folder, for messages.
@@ -167,7 +174,18 @@ class FolderReader(contextlib.AbstractContextManager):
 
 
 class FolderWriter(contextlib.AbstractContextManager):
-    """Writes frames into a folder as their originals were stored; a context manager."""
+    """Writes frames into a folder as their originals were stored; a context manager.
+
+    Examples:
+        >>> source, target = Path("set/test"), Path("halved")
+        >>> target.mkdir()
+        >>> with FolderReader(next(source.glob("*/sharp"))) as reader:
+        ...     with FolderWriter(target) as writer:
+        ...         for frame, kind in reader.frames():
+        ...             writer.write(frame[::2, ::2], kind)
+        >>> len(list(target.iterdir()))
+        6
+    """
 
     notes = ()
 

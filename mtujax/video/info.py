@@ -97,6 +97,12 @@ class Colour:
 class VideoInfo:
     """What a video's frames have in common.
 
+    Examples:
+        >>> with VideoReader(Path("shaky.mp4")) as reader:
+        ...     info = reader.info
+        >>> info.frames, float(info.rate)
+        (4, 25.0)
+
     Attributes:
         width: columns W of the frame, in pixels.
         height: rows H of the frame, in pixels.

@@ -36,6 +36,13 @@ def standard_stream(name: str) -> BinaryIO:
 class RawReader(contextlib.AbstractContextManager):
     """Reads raw frames from a pipe, once; a context manager that closes nothing.
 
+    Examples:
+        >>> pipe = io.BytesIO(np.stack(camera).tobytes())  # or sys.stdin.buffer
+        >>> height, width, _ = camera[0].shape
+        >>> with RawReader(pipe, width, height, Fraction(24)) as reader:
+        ...     len(list(reader.frames()))
+        4
+
     Attributes:
         info: what the frames have in common.
         name: name of the file in messages.
@@ -145,6 +152,14 @@ class RawReader(contextlib.AbstractContextManager):
 
 class RawWriter(contextlib.AbstractContextManager):
     """Writes raw frames into a pipe, each at once; a context manager.
+
+    Examples:
+        >>> pipe = io.BytesIO()  # or sys.stdout.buffer
+        >>> with RawWriter(pipe) as writer:
+        ...     for number, frame in enumerate(camera):
+        ...         writer.write(frame, number)
+        >>> pipe.getvalue() == np.stack(camera).tobytes()
+        True
 
     Attributes:
         notes: always empty.

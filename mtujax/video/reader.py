@@ -45,6 +45,12 @@ _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
 class VideoReader(contextlib.AbstractContextManager):
     """The frames of a file's main video stream; a context manager.
 
+    Examples:
+        >>> with VideoReader(Path("shaky.mp4")) as reader:
+        ...     for frame, timestamp in reader.frames(start=0.05):
+        ...         print(frame.dtype, timestamp)
+        uint8 ...
+
     Attributes:
         info: what the frames have in common.
         name: the file, for messages.

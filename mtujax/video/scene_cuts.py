@@ -68,6 +68,10 @@ def shots(
     `patience + 1` earlier frames are read again (`MEMORY` by default), a second run
     that starts in the middle decides as the first did.
 
+    Examples:
+        >>> [frame.is_cut for frame in shots(zip(camera, range(4)), threshold=0.4)]
+        [False, False, False, False]
+
     Args:
         frames: [H, W, 3] RGB, uint8 in [0, 255] or float in [0, 1], each with a tag
             of any kind, which is returned with it.

@@ -40,6 +40,14 @@ class VideoWriter(contextlib.AbstractContextManager):
     Odd sizes are kept exactly; matrix, range, tags, pixel aspect and orientation are
     those of the input.
 
+    Examples:
+        >>> with VideoReader(Path("shaky.mp4")) as reader:
+        ...     with VideoWriter(Path("copy.mp4"), reader.info) as writer:
+        ...         for frame, timestamp in reader.frames():
+        ...             writer.write(frame, timestamp)
+        >>> Path("copy.mp4").stat().st_size > 0
+        True
+
     Attributes:
         notes: what a viewer should know, one sentence each.
         reorder: after `close`, by how many places the encoder moved frames forward.

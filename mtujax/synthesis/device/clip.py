@@ -144,6 +144,12 @@ def make_generator(
         resident, generate = make_generator(photos, batch=8, frames=13, size=256)
         batch = generate(resident, jax.random.key(step))
 
+    Examples:
+        >>> photos, _ = read_photos("photos", width=32, height=32)
+        >>> resident, generate = make_generator([*photos.values()], batch=2, frames=2, size=32)
+        >>> jax.eval_shape(generate, resident, jax.random.key(0))["flow"].shape
+        (2, 2, 32, 32, 2)
+
     Args:
         photos: [H', W', 3] uint8 each, sharp: scaled down, not up.
         cutouts: [h, w, 4] uint8 each: what objects look like; without any they are
@@ -190,6 +196,13 @@ def make_clips(
     subframes: int | None = None,
 ) -> tuple[Resident, Generator]:
     """As `make_generator`, for any number of clips, each with a key of its own.
+
+    Examples:
+        >>> photos, _ = read_photos("photos", width=32, height=32)
+        >>> resident, clips = make_clips([*photos.values()], frames=2, size=32)
+        >>> keys = jax.random.split(jax.random.key(0), 3)
+        >>> jax.eval_shape(clips, resident, keys)["blurry"].shape
+        (3, 2, 32, 32, 3)
 
     Args:
         photos: [H', W', 3] uint8 each, as all the others there.

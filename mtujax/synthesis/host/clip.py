@@ -31,6 +31,12 @@ JOINTS = 9  # points of the path at which an exposure's smear is measured
 class BlurredClip:
     """A blurry clip with its ground truth.
 
+    Examples:
+        >>> photo = read_photo("photos/arches.jpg")
+        >>> clip = synthesize(photo, np.random.default_rng(0), frames=2, height=48, width=64)
+        >>> clip.flow.shape, bool(clip.valid[0].any())  # no frame before the first
+        ((2, 48, 64, 2), False)
+
     Attributes:
         blurry: [T, H, W, 3] uint8 RGB.
         sharp: [T, H, W, 3] uint8 RGB.
@@ -59,6 +65,15 @@ def synthesize(
     cutouts: Sequence[np.ndarray] = (),
 ) -> BlurredClip:
     """Makes a blurry clip from a photograph; equal generators give equal clips.
+
+    Examples:
+        >>> photo = read_photo("photos/arches.jpg")
+        >>> blur = BlurSettings(Shake(speed=(4, 8)))
+        >>> clip = synthesize(
+        ...     photo, np.random.default_rng(0), frames=3, height=48, width=64, blur=blur
+        ... )
+        >>> clip.blurry.shape
+        (3, 48, 64, 3)
 
     Args:
         photo: [H', W', 3] sharp photograph: float32 linear light in [0, 1], or uint8
@@ -145,6 +160,13 @@ def _expose(scene, time, duty, longest):
 
 class PhotoSamples(Samples):
     """Clips made from photographs when they are drawn: every one is new.
+
+    Examples:
+        >>> samples = PhotoSamples(["photos/arches.jpg"], ClipSpec(frames=3))
+        >>> batches = training_batches(samples, spec=BatchSpec(crop=32, batch=2))
+        >>> batch = next(batches)
+        >>> batch["sharp"].shape, batch["motion"].shape
+        ((2, 3, 32, 32, 3), (2, 3, 8, 8))
 
     Attributes:
         name: description for messages.
