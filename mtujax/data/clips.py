@@ -65,7 +65,7 @@ class Clips:
     Examples:
         >>> frames = open_frames("pairs", "set", split="train")
         >>> clips = Clips(frames, ClipSpec(frames=3))
-        >>> len(clips), clips[0]["blurry"].shape  # three targets, two frames on either side
+        >>> len(clips), clips[0]["blurry"].shape  # two frames on either side
         (4, (7, 48, 64, 3))
 
     Attributes:

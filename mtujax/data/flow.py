@@ -273,7 +273,9 @@ class FlowFiles(MotionSource):
 
     Examples:
         >>> frames = open_frames("pairs", "set", split="train")
-        >>> folders = [Path("set/train") / video.name / "flow" for video in frames.videos]
+        >>> folders = [
+        ...     Path("set/train") / video.name / "flow" for video in frames.videos
+        ... ]
         >>> flow, valid = FlowFiles("exact", frames.videos, folders).motion(0, 1)
         >>> flow.shape
         (48, 64, 2)

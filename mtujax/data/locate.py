@@ -67,7 +67,7 @@ def open_motion(
 
     Examples:
         >>> frames = open_frames("pairs", "set", split="train")
-        >>> motion = open_motion("pairs", "set", frames, split="train")  # VIDEO/flow/*.npz
+        >>> motion = open_motion("pairs", "set", frames, split="train")
         >>> flow, valid = motion.motion(video=0, frame=1)
         >>> flow.shape
         (48, 64, 2)

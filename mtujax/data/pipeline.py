@@ -99,7 +99,8 @@ class Noise:
 
     Examples:
         >>> grey = np.full((2, 8, 8, 3), 128, np.uint8)
-        >>> noisy = Noise(0.01, 0.02, probability=1).add(grey, [0, 1], np.random.default_rng(0))
+        >>> noise, rng = Noise(0.01, 0.02, probability=1), np.random.default_rng(0)
+        >>> noisy = noise.add(grey, [0, 1], rng)
         >>> bool(2 < noisy.std() < 6)
         True
 
@@ -162,7 +163,7 @@ class MotionLabels:
 
     Examples:
         >>> flow = np.full((1, 4, 4, 2), 4.0)  # a cell to the right and down
-        >>> classes, valid = MotionLabels(radius=1, label_all_cells=True).of(flow, flow[..., 0] > 0)
+        >>> classes, _ = MotionLabels(radius=1).of(flow, np.ones((1, 4, 4), bool))
         >>> classes.tolist()
         [[[8]]]
 

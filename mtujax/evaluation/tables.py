@@ -19,7 +19,9 @@ def as_text(found: Evaluation) -> str:
     """Formats the evaluation as Markdown: a row per video, the total, and notes.
 
     Examples:
-        >>> found = evaluate("mine.safetensors", dataset="pairs", path="set", out="text")
+        >>> found = evaluate(
+        ...     "mine.safetensors", dataset="pairs", path="set", out="text"
+        ... )
         >>> "rt-paper" in as_text(found)
         True
 

@@ -28,7 +28,9 @@ def averaged(
     """Averages the frames of one shot into pairs of a blurry and a sharp frame.
 
     Examples:
-        >>> pairs = averaged([np.full((2, 2, 3), level, np.uint8) for level in (0, 9, 255)], 3, 3)
+        >>> pairs = averaged(
+        ...     [np.full((2, 2, 3), level, np.uint8) for level in (0, 9, 255)], 3, 3
+        ... )
         >>> blurry, sharp = next(pairs)  # averaged as light, not as display values
         >>> int(blurry[0, 0, 0]), int(sharp[0, 0, 0])
         (156, 9)

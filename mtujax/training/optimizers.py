@@ -212,7 +212,9 @@ def init_train_state(config: TrainConfig, params: dict) -> TrainState:
     """Creates the state before the first update.
 
     Examples:
-        >>> state = init_train_state(TrainConfig(steps=1000), init_params(model, jax.random.key(0)))
+        >>> state = init_train_state(
+        ...     TrainConfig(steps=1000), init_params(model, jax.random.key(0))
+        ... )
         >>> int(state.step)
         0
 

@@ -75,7 +75,10 @@ def clip_step(
     Examples:
         >>> config = TrainConfig(steps=9, motion_weight=0.0, frames_per_update=None)
         >>> state = init_train_state(config, init_params(model, jax.random.key(0)))
-        >>> batch = {"blurry": jnp.zeros((2, 7, 16, 16, 3)), "sharp": jnp.zeros((2, 3, 16, 16, 3))}
+        >>> batch = {
+        ...     "blurry": jnp.zeros((2, 7, 16, 16, 3)),
+        ...     "sharp": jnp.zeros((2, 3, 16, 16, 3)),
+        ... }
         >>> step = functools.partial(clip_step, model=model, config=config)
         >>> state, scalars = jax.eval_shape(step, state, batch)  # jax.jit(step) runs it
         >>> sorted(scalars)

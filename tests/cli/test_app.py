@@ -160,11 +160,11 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
             "deblur pyproject.toml --to out --batch many",
             "batch 'many': give a whole number, or auto",
         ),
-        ("deblur a b.mp4 --batch 2", "--batch 2: is of many videos; give --to"),
-        ("deblur a b.mp4 --shard 1/3", "--shard 1/3: is of many videos; give --to"),
-        ("deblur a b.mp4 --ray auto", "--ray auto: is of many videos; give --to"),
+        ("deblur a b.mp4 --batch 2", "--batch 2: is for many videos; give --to"),
+        ("deblur a b.mp4 --shard 1/3", "--shard 1/3: is for many videos; give --to"),
+        ("deblur a b.mp4 --ray auto", "--ray auto: is for many videos; give --to"),
         ("deblur pyproject.toml --to out --ray a:b", "ray 'a:b': give HOST:PORT"),
-        ("deblur a --to out --save-motion m.mp4", "--save-motion: is of one video"),
+        ("deblur a --to out --save-motion m.mp4", "--save-motion: is for one video"),
         ("deblur pyproject.toml --to out --crf 99", "crf 99: H.264 takes 0 to 51"),
         ("deblur a b --weight x", "--weights"),
         ("deblur a b --scene-threshold x", "--scene-threshold"),
@@ -353,7 +353,7 @@ def test_only_a_folder_of_frames_starts_at_a_number(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).touch()
     assert seconds("--start", "1:02", str(tmp_path / "clips")) == 62
-    with pytest.raises(UsageError, match="--start 1:02: of a folder, give a frame"):
+    with pytest.raises(UsageError, match="--start 1:02: for a folder, give a frame"):
         seconds("--start", "1:02", str(tmp_path / "frames"))
 
 

@@ -232,7 +232,8 @@ def test_the_help_lists_flags_protocols_and_configurations(command):
 
 def test_the_help_names_the_defaults(command):
     _, out, _ = command("--help", raising(AssertionError()))
-    assert f"else {','.join(DEFAULT)}." in out and f"{CACHE}." in out
+    assert f"default: {','.join(DEFAULT)}." in " ".join(out.split())
+    assert f"{CACHE}." in out
 
 
 def test_a_missing_library_is_named_with_the_extra(command, monkeypatch):

@@ -242,7 +242,7 @@ def test_bad_use_of_the_command_is_one_line(exported, tmp_path, capsys):
         (["fast", tmp_path / "no" / "step.onnx"], 1, "no such folder; create it"),
         (["mtu9", new], 2, "unknown weights 'mtu9'"),
         (["fast", new, "--stablehlo"], 2, "--stablehlo: writes a folder, and"),
-        (["fast", new, "--raw"], 2, "goes without --state, --raw"),
+        (["fast", new, "--raw"], 2, "not with --state, --raw"),
         (["fast", tmp_path / "step", "--size", "8x8"], 2, "--size 8x8: is for a .on"),
         (["fast", tmp_path / "step", "--opset", "20"], 2, "--opset 20: is for a .on"),
         (["fast", new, "--opset", "12"], 2, "opset 12: must be 18 to "),

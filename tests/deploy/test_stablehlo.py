@@ -145,7 +145,7 @@ def test_bad_use_of_the_command_is_one_line(step, capsys):
     for words, status, message in (
         (["fast", step, "--stablehlo"], 1, "exists already; --overwrite"),
         (["mtu9", step, "--stablehlo"], 2, "unknown weights 'mtu9'"),
-        (["fast", step, "--stablehlo", "--raw"], 2, "goes without --state, --raw"),
+        (["fast", step, "--stablehlo", "--raw"], 2, "not with --state, --raw"),
         (["fast", step, "--dtype", "bfloat16"], 2, "--dtype bfloat16: is for"),
         (["fast", step, "--stablehlo", "--dtype", "int8"], 2, "int8"),
         (["fast", "no.onnx", "--size", ""], 2, "size"),

@@ -91,7 +91,10 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_made(
     for changes, words in (
         ({}, "give either weights or results"),
         ({"weights": network, "results": made}, "give either weights or results"),
-        ({"results": made, "motion": True}, "motion: results have none"),
+        (
+            {"results": made, "motion": True},
+            "motion: frames of another method have none",
+        ),
         ({"results": made, "dtype": "bfloat16"}, "results are not computed"),
         ({"weights": network, "protocols": []}, "no protocol is given"),
         ({"weights": network, "protocols": ["psnr"]}, "no protocol 'psnr'"),

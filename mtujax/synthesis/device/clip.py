@@ -146,7 +146,9 @@ def make_generator(
 
     Examples:
         >>> photos, _ = read_photos("photos", width=32, height=32)
-        >>> resident, generate = make_generator([*photos.values()], batch=2, frames=2, size=32)
+        >>> resident, generate = make_generator(
+        ...     [*photos.values()], batch=2, frames=2, size=32
+        ... )
         >>> jax.eval_shape(generate, resident, jax.random.key(0))["flow"].shape
         (2, 2, 32, 32, 2)
 

@@ -33,7 +33,9 @@ class BlurredClip:
 
     Examples:
         >>> photo = read_photo("photos/arches.jpg")
-        >>> clip = synthesize(photo, np.random.default_rng(0), frames=2, height=48, width=64)
+        >>> clip = synthesize(
+        ...     photo, np.random.default_rng(0), frames=2, height=48, width=64
+        ... )
         >>> clip.flow.shape, bool(clip.valid[0].any())  # no frame before the first
         ((2, 48, 64, 2), False)
 
@@ -70,7 +72,12 @@ def synthesize(
         >>> photo = read_photo("photos/arches.jpg")
         >>> blur = BlurSettings(Shake(speed=(4, 8)))
         >>> clip = synthesize(
-        ...     photo, np.random.default_rng(0), frames=3, height=48, width=64, blur=blur
+        ...     photo,
+        ...     np.random.default_rng(0),
+        ...     frames=3,
+        ...     height=48,
+        ...     width=64,
+        ...     blur=blur,
         ... )
         >>> clip.blurry.shape
         (3, 48, 64, 3)
