@@ -122,7 +122,8 @@ def choose(
     container = CONTAINERS.get(suffix.lower())
     if container is None:
         raise UsageError(
-            f"{suffix}: not a video that can be written; one of {', '.join(CONTAINERS)}"
+            f"{suffix}: not a video format that can be written; one of "
+            f"{', '.join(CONTAINERS)}"
         )
     chosen = _codec(container, suffix, codec)
     options = _options(chosen, _quality(chosen, crf), _speed(chosen, preset))

@@ -96,7 +96,7 @@ def output_kind(output: str | os.PathLike) -> Kind:
         if isinstance(output, Path):  # which drops a slash
             how = "create it, or give its name as text with a slash at the end"
         raise UsageError(
-            f"{output}: {path.suffix} is not a video that can be written "
+            f"{output}: {path.suffix} is not a video format that can be written "
             f"({', '.join(CONTAINERS)}); for a folder of frames {how}"
         )
     return "folder"

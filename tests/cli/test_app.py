@@ -189,7 +189,7 @@ def test_a_pipe_that_nobody_reads_is_one_line(weights_file):
         ("deblur a b.png", "b.png: a single image"),
         (
             "deblur a b.mpeg4",
-            "b.mpeg4: .mpeg4 is not a video that can be written (.mp4, ",
+            "b.mpeg4: .mpeg4 is not a video format that can be written (.mp4, ",
         ),
         ("convert pyproject.toml b.pth", "b.pth: the name of such a file ends in"),
         ("bench --weights mtu2.pytorch", "a PyTorch checkpoint; run `mtujax convert"),

@@ -69,10 +69,8 @@ def _in_a_process(work, folder, number=None):
             work()
             status = 0
         except UserError as error:
-            done = "exists already", "exists already, and no report"
-            status = (
-                0 if any(text in str(error) for text in done) and number is None else 2
-            )
+            done = "exists already" in str(error) and number is None
+            status = 0 if done else 2
             print(error)
         except BaseException:
             traceback.print_exc()

@@ -232,9 +232,13 @@ def test_mpeg2_writes_all_rates_it_has(tmp_path, rate):
 
 REFUSED = {
     # settings, frame rate: words of the message
-    (".avi", (), 25): r"\.avi: not a video that can be written; one of \.mp4, .*\.mpg",
-    (".ts", (), 25): r"\.ts: not a video that can be written",
-    ("", (), 25): "not a video that can be written",
+    (
+        ".avi",
+        (),
+        25,
+    ): r"\.avi: not a video format that can be written; one of \.mp4, .*\.mpg",
+    (".ts", (), 25): r"\.ts: not a video format that can be written",
+    ("", (), 25): "not a video format that can be written",
     (".mp4", ("h265",), 25): "unknown codec 'h265': did you mean h264",
     (".mp4", ("xyz",), 25): "unknown codec 'xyz': there are h264, hevc",
     (".webm", ("h264",), 25): r"\.webm cannot hold H\.264; it can hold vp9, av1",

@@ -23,5 +23,5 @@ def test_a_folder_that_exists_is_one_whatever_its_suffix(tmp_path):
     [("exp1.0", "put a slash at the end"), (Path("exp1.0/"), "as text with a slash")],
 )
 def test_the_remedy_for_an_unknown_suffix_can_be_followed(name, remedy):
-    with pytest.raises(UserError, match=rf"exp1\.0: \.0 is no video .* {remedy}"):
+    with pytest.raises(UserError, match=rf"exp1\.0: \.0 is not a video .* {remedy}"):
         output_kind(name)
