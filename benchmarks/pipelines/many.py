@@ -1,15 +1,21 @@
 """Times many videos by one command, by a command each and on Ray; and the memory.
 
-    python -m benchmarks.pipelines.many [--quick] [--ray] [--batches N ...]
-        [--clips N] [--frames N] [--json FOLDER]
+    python -m benchmarks.pipelines.many [--quick] [--only NAME ...] [--clips N]
+        [--frames N] [--batches N ...] [--json FOLDER]
 
-The clips are a photograph under a moving camera, in H.264, all of one size. One command
-for all of them is timed against a command for each, in processes of their own, with the
-compiled programs on disk as a second start finds them. Then the peak memory of one
-process over ever more clips; it should not grow. `--batches` also times so many clips
-side by side on the device against one at a time, in turn and with all compiled. `--ray`
-adds a cluster on this machine of two nodes with a core each, and the same with one of
-them killed after the first video, which needs the extra `ray`.
+The clips are a photograph under a moving camera, in H.264, all of one size. What
+`--only` names is measured, else the first three:
+
+- `one`: one command for all of them, with the compiled programs on disk as a second
+  start finds them.
+- `each`: a command for each, in processes of their own.
+- `memory`: the peak of one process over ever more clips of 64x48; it should not grow.
+- `ray`: two workers with a core each, of a cluster on this machine (extra `ray`).
+- `lost`: the same, but a worker's node is killed after the first video, and another
+  takes its place.
+
+`--batches` also times so many clips side by side on the device against one at a time,
+in turn and with all compiled.
 """
 
 import argparse
@@ -28,6 +34,8 @@ from benchmarks.pipelines.video import write_clip
 from mtujax.config import DEFAULT_WEIGHTS
 
 _ROUNDS = 3
+_PARTS = ["one", "each", "memory", "ray", "lost"]
+_SMALL = {"width": 64, "height": 48, "frames": 8}  # clips of the memory's
 _DEBLUR = """
 import sys
 from mtujax import deblur_videos
@@ -41,7 +49,7 @@ def main():
     parser.add_argument("--clips", type=int, help="in place of 40")
     parser.add_argument("--frames", type=int, help="of each, in place of 150")
     parser.add_argument("--batches", type=int, nargs="*", default=(), metavar="N")
-    parser.add_argument("--ray", action="store_true", help="also on a Ray cluster")
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=_PARTS[:3])
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS)
     record.add_json(parser)
     args = parser.parse_args()
@@ -49,39 +57,35 @@ def main():
     count = args.clips or (3 if args.quick else 40)
     kind = *kind[:2], args.frames or kind[2]
     lengths = (1, 3) if args.quick else (count, 10 * count)
-    results = {"machine": record.machine_printed(), "clips": count, "frames": kind[2]}
-    results |= {"size": f"{kind[0]}x{kind[1]}", "weights": args.weights}
+    results = {"machine": record.machine_printed(), "weights": args.weights}
+    timed = {part: run for part, run in _TIMED.items() if part in args.only}
+    # Parts that are measured apart have files of their own.
+    parts = "" if args.only == _PARTS[:3] else "-".join(["", *args.only])
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
-        clips = write_clips(place / "in", count, *kind)
-        mtujax(
-            "deblur",
-            clips / "clip0.mp4",
-            place / "compiles.mp4",
-            "--weights",
-            args.weights,
-        )
-        timed = {"one command": one_command, "a command each": commands}
-        if args.ray:
-            timed |= {"Ray, two nodes": on_ray, "Ray, a node killed": on_dying_ray}
-        results["seconds"] = {}
-        for name, run in timed.items():
-            run_in = place / name.replace(" ", "-")
+        if timed or args.batches:
+            clips = write_clips(place / "in", count, *kind)
+            results |= {"clips": count, "frames": kind[2]}
+            results["size"] = f"{kind[0]}x{kind[1]}"
+        if timed:
+            first = write_clips(place / "first", 1, *kind[:2], 2)
+            one_command(first, place / "compiles", args.weights)
+            results["seconds"] = {}
+        for part, run in timed.items():
             begun = time.perf_counter()
-            run(clips, run_in, args.weights)
-            seconds = results["seconds"][name] = time.perf_counter() - begun
-            check(run_in, count)
-            print(f"{count} clips of {kind[2]} frames, {name}: {seconds:.1f} s")
+            run(clips, place / part, args.weights)
+            seconds = results["seconds"][part] = time.perf_counter() - begun
+            check(place / part, count)
+            print(f"{count} clips of {kind[2]} frames, {part}: {seconds:.1f} s")
+            record.keep(results, f"many{parts}", args.json)
         if args.batches:
             results["batches"] = batches(clips, place, args.weights, args.batches)
-        results["memory"] = []
-        for clips_now in lengths:
+        for clips_now in lengths if "memory" in args.only else ():
             peak = memory(place / f"memory-{clips_now}", clips_now, args.weights)
-            results["memory"].append({"clips": clips_now, "peak_mb": peak})
-            print(
-                f"peak memory of {clips_now} clips of 64x48: {peak:.0f} MB", flush=True
-            )
-    record.write(results, "many", args.json)
+            found = {"clips": clips_now, **_SMALL, "peak_mb": peak}
+            results.setdefault("memory", []).append(found)
+            print(f"peak memory of {clips_now} clips of 64x48: {peak:.0f} MB")
+    record.write(results, f"many{parts}", args.json)
 
 
 def write_clips(folder, count, width, height, frames):
@@ -109,8 +113,8 @@ def commands(clips, out, weights):
         mtujax("deblur", clip, out / clip.name, "--weights", weights)
 
 
-def on_ray(clips, out, weights, on_video=None):
-    """On two nodes with a core each; the start of the cluster is not counted apart."""
+def on_ray(clips, out, weights, on_video=lambda *_: None):
+    """On two nodes with a core each, with the start of the cluster."""
     from ray.cluster_utils import Cluster
 
     from mtujax import deblur_videos
@@ -124,20 +128,25 @@ def on_ray(clips, out, weights, on_video=None):
             out,
             weights=weights,
             ray=cluster.address,
-            on_video=on_video and (lambda _: on_video(cluster, nodes)),
+            on_video=lambda _: on_video(cluster, nodes),
         )
     finally:
         cluster.shutdown()
 
 
 def on_dying_ray(clips, out, weights):
-    """The same, but that a node is killed after the first video."""
+    """The same, but a node is killed after the first video, and replaced."""
 
-    def kill(cluster, nodes):
-        if len(nodes) == 2:
+    def replace(cluster, nodes):
+        if nodes:
             cluster.remove_node(nodes.pop(), allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+            nodes.clear()
 
-    on_ray(clips, out, weights, kill)
+    on_ray(clips, out, weights, replace)
+
+
+_TIMED = {"one": one_command, "each": commands, "ray": on_ray, "lost": on_dying_ray}
 
 
 def batches(clips, place, weights, sizes):
@@ -168,7 +177,7 @@ def check(out, count):
 
 def memory(place, count, weights):
     """Peak resident memory in MB of a process that deblurs so many clips."""
-    clips = write_clips(place / "in", count, 64, 48, 8)
+    clips = write_clips(place / "in", count, *_SMALL.values())
     return peak_memory(_DEBLUR, clips, place / "out", weights)
 
 

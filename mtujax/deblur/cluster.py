@@ -1,17 +1,19 @@
 """Work spread over a Ray cluster: one process for each GPU, or for each few cores.
 
-Ray places the processes and carries what they are given; work whose process or node
-died is tried again elsewhere. Files are not carried: they are on a path that all share.
+Ray places the processes and carries what they are given, a few tasks at a time; those
+whose process or node died are tried again elsewhere. Files are not carried: they are on
+a path that all share.
 """
 
 import contextlib
 import functools
+import math
 import os
 import re
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -98,8 +100,8 @@ class _Count:
         self._since, self._sent = 0, time.monotonic()
 
 
-def _do(work, task, packed, board, mtujax):
-    """In a process of the cluster: calls `work(task, network, progress)`."""
+def _do(work, tasks, packed, board, mtujax):
+    """In a process of the cluster: yields from `work(tasks, network, progress)`."""
     if mtujax != (here := version("mtujax")):
         host = socket.gethostname()
         raise UserError(
@@ -108,7 +110,7 @@ def _do(work, task, packed, board, mtujax):
     progress = _Count(board)
     try:
         _prepare()
-        return work(task, _loaded(packed), progress)
+        yield from work(tasks, _loaded(packed), progress)
     finally:
         progress.send()
 
@@ -141,57 +143,83 @@ def _read(data):
         return load(path)
 
 
-def _need(ray):
-    """What a process takes: a GPU, or cores where no node has one."""
+def _processes(ray):
+    """What each process takes, a GPU, or cores where no node has one; how many fit."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if any(node.get("GPU", 0) >= 1 for node in nodes):
-        return {"num_gpus": 1, "num_cpus": 1}
-    cores = max((int(node.get("CPU", 0)) for node in nodes), default=0)
-    if not cores:
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    if gpus := sum(int(node.get("GPU", 0)) for node in nodes):
+        return {"num_gpus": 1, "num_cpus": 1}, gpus
+    if not any(cores):
         raise UserError("ray: this cluster has no GPU and no core; add a node")
-    return {"num_cpus": min(_CORES, cores)}
+    each = min(_CORES, max(cores))
+    return {"num_cpus": each}, sum(count // each for count in cores)
 
 
 def spread(
     address: str,
-    tasks: Iterable[Hashable],
+    tasks: dict[str, object],
     work: Callable,
     weights: Path | tuple[MTUNet, dict],
     progress: Callable[[int, None], None] | None,
-    again: Callable[[Hashable], Hashable],
+    *,
+    again: Callable,
+    at_once: Callable[[bool], int],
 ) -> Iterator[tuple]:
-    """Yields (task, result, None) as they come, or (task, None, why there is none)."""
-    # `work(task, network, progress)` is a function of a module; `again` makes of a task
-    # the one to try when its process or node has died.
+    """Yields (name, result, None) as they come, or (name, None, why there is none)."""
+    # `work(tasks, network, progress)`, a function of a module, yields the name and the
+    # result of each of some tasks. `again` makes of a task the one to try when its
+    # process has died, `at_once` says how many one with a GPU, or without, is given.
     with _joined(address) as ray:
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
         board = ray.remote(num_cpus=0)(_Board).options(scheduling_strategy=here)
         board = board.remote()
+        need, processes = _processes(ray)
         # Tasks, not actors: those of an actor that is gone use up their tries before
         # the cluster knows it. A process stays for the next task, and keeps its GPU.
-        do = ray.remote(max_retries=0, max_calls=0, **_need(ray))(_do)
+        do = ray.remote(max_retries=0, max_calls=0, **need)(_do)
         given = ray.put(_packed(weights)), board, version("mtujax")
-        left, shown = {do.remote(work, task, *given): (task, 1) for task in tasks}, 0
+        tasks, tries, shown = dict(tasks), dict.fromkeys(tasks, 1), 0
+
+        def start(*names):
+            return do.remote(work, {name: tasks[name] for name in names}, *given)
+
+        size = min(at_once("num_gpus" in need), math.ceil(len(tasks) / processes))
+        left = {start(*names): {*names} for names in _batched(tasks, size)}
         while left:
             interrupts.check()
             ready, _ = ray.wait(list(left), num_returns=1, timeout=_WAIT)
             frames = ray.get(board.read.remote())
             if progress and frames > shown:
                 progress(shown := frames, None)
-            for done in ready:
-                task, tries = left.pop(done)
-                result, error = _result(ray, address, done)
-                if error is None or tries == _TRIES:
-                    yield task, result, error
-                else:
-                    left[do.remote(work, again(task), *given)] = task, tries + 1
+            for stream in ready:
+                found, error = _next(ray, address, stream)
+                if found is not None:
+                    name, result = found
+                    left[stream].remove(name)
+                    yield name, result, None
+                    continue
+                for name in left.pop(stream):  # those of a process that died
+                    if tries[name] == _TRIES:
+                        yield name, None, error
+                        continue
+                    tries[name] += 1
+                    tasks[name] = again(tasks[name])
+                    left[start(name)] = {name}  # alone: one may have killed the others
 
 
-def _result(ray, address, done):
+def _batched(names, size):
+    names = list(names)
+    return [names[i : i + size] for i in range(0, len(names), size)]
+
+
+def _next(ray, address, stream):
+    """What a stream of results has next, and why there is no more, if it broke off."""
     try:
-        return ray.get(done), None
+        return ray.get(next(stream)), None
+    except StopIteration:
+        return None, None
     except ray.exceptions.RayTaskError as error:
         said = str(error.cause)
         if isinstance(error.cause, ImportError) or "failed to import" in said:

@@ -98,15 +98,15 @@ def deblur_videos(
         tile: as for `deblur_video`.
         shard: "3/16" takes every 16th input from the third on, so that 16 processes
             share the work; its report is `report-3-of-16.json`.
-        ray: spreads the work over a Ray cluster, one video at a time on each GPU, or on
+        ray: spreads the work over a Ray cluster, with a process for each GPU, or for
             each few cores: "HOST:PORT", "auto" (the one that this machine belongs to)
             or "local" (one of its own). Inputs and the folder are on a path that all
             share, or behind URLs. A video whose process or node dies is tried three
             times. Needs the extra `ray`.
-        batch: how many videos advance together on one device: frames of one size are
-            restored in one step. "auto" takes one on a CPU, and up to 8 on an
-            accelerator; never more than fit in memory. An output is the same as made
-            alone, up to the rounding of the device.
+        batch: how many videos advance together on one device, or in each process of a
+            cluster: frames of one size are restored in one step. "auto" takes one on a
+            CPU, and up to 8 on an accelerator; never more than fit in memory. An output
+            is the same as made alone, up to the rounding of the device.
         segment_frames: frames per segment; work can be resumed at segment boundaries.
         progress: called after each frame with the number restored, of all videos
             together, and None.
@@ -134,7 +134,7 @@ def deblur_videos(
     check_least(1, segment_frames=segment_frames)
     if ray is not None:
         check_address(ray)
-    _check_batch(batch, ray, runtime)
+    _check_batch(batch, runtime)
     single, folder = isinstance(inputs, str | os.PathLike), os.fspath(folder)
     outputs = name_outputs(find_inputs([inputs] if single else inputs, folder), folder)
     how = overwrite, resume, segment_frames
@@ -250,28 +250,37 @@ def _refuse(taken, left, *, resume):
         )
 
 
-def _check_batch(batch, ray, runtime):
+def _check_batch(batch, runtime):
     if batch == "auto":
         return
     if not isinstance(batch, int):
         raise UsageError(f"batch {batch!r}: give a whole number, or auto")
     check_least(1, batch=batch)
-    what = "on Ray each process" if ray is not None else "OpenVINO"
-    if batch > 1 and (ray is not None or runtime != "jax"):
+    if batch > 1 and runtime != "jax":
         raise UsageError(
-            f"batch {batch}: {what} restores one video at a time; leave one of the two "
-            "out"
+            f"batch {batch}: OpenVINO restores one video at a time; leave one of the "
+            "two out"
         )
+
+
+def _at_once(batch, runtime, accelerated):
+    """How many videos one device has at a time."""
+    if batch == "auto":
+        return _ON_ACCELERATORS if accelerated and runtime == "jax" else 1
+    return batch
 
 
 def _results(ray, batch, tasks, *how):
     """A block in which the results of tasks are made, in any order."""
+    at_once = functools.partial(_at_once, batch, tasks[0].options.runtime)
     if ray is not None:
-        return contextlib.closing(_spread(ray, tasks, *how))
-    if batch == "auto":
-        alone = jax.default_backend() == "cpu" or tasks[0].options.runtime != "jax"
-        batch = 1 if alone else _ON_ACCELERATORS
-    lanes = min(batch, len(tasks))
+        return contextlib.closing(_spread(ray, at_once, tasks, *how))
+    return _made(at_once(jax.default_backend() != "cpu"), tasks, *how)
+
+
+def _made(most, tasks, *how):
+    """As `_results`, in this process, so many at a time."""
+    lanes = min(most, len(tasks))
     if lanes == 1:
         return contextlib.closing(_restored(tasks, *how))
     return _together(lanes, tasks, *how)
@@ -318,23 +327,40 @@ def _counter(progress):
     return count
 
 
-def _spread(address, tasks, weights, progress, on_note):
+def _spread(address, at_once, tasks, weights, progress, on_note):
     """As `_restored`, on a cluster and in any order."""
-    given = {}  # by the task whose paths mean the same in any folder
-    for task in tasks:
-        output = os.path.join(_absolute(task.output), *[""] * task.is_folder)
-        away = {"input": _absolute(task.input), "output": output}
-        given[dataclasses.replace(task, **away)] = task
+    given = {task.key: task for task in tasks}
     weights = weights if isinstance(weights, tuple) else locate(weights)
-    results = spread(address, given, restore, weights, progress, again)
+    results = spread(
+        address,
+        {name: _anywhere(task) for name, task in given.items()},
+        _restored_there,
+        weights,
+        progress,
+        again=again,
+        at_once=at_once,
+    )
     with contextlib.closing(results):
-        for task, video, error in results:
-            task = given[task]
+        for name, video, error in results:
+            task = given[name]
             if video is None:
                 video = VideoResult(task.input, task.key, error=error)
             for note in video.notes if on_note else ():
                 on_note(f"{task.input}: {note}")
             yield dataclasses.replace(video, input=task.input)
+
+
+def _restored_there(tasks, network, progress):
+    """In a process of a cluster: yields the name and the result of each task."""
+    with _made(len(tasks), [*tasks.values()], network, progress, None) as results:
+        for video in results:
+            yield video.output, video
+
+
+def _anywhere(task):
+    """A task whose paths mean the same in any folder."""
+    output = os.path.join(_absolute(task.output), *[""] * task.is_folder)
+    return dataclasses.replace(task, input=_absolute(task.input), output=output)
 
 
 def _absolute(name):

@@ -5,14 +5,16 @@ import sys
 import types
 from importlib.metadata import version
 
+import clusters
 import cv2
 import pytest
+from compared import assert_same_pictures
 from killing import tree
 from media_clip import scene
 
 import mtujax.deblur.cluster as cluster_module
 from mtujax import deblur_videos
-from mtujax.deblur.cluster import _result
+from mtujax.deblur.cluster import _next, spread
 from mtujax.errors import UsageError, UserError
 
 
@@ -90,7 +92,7 @@ def test_a_node_without_a_library_is_one_line():
     kinds = types.SimpleNamespace(RayTaskError=TaskError, RayError=TaskError)
     ray = types.SimpleNamespace(get=get, exceptions=kinds)
     with pytest.raises(UserError) as caught:
-        _result(ray, "auto", None)
+        _next(ray, "auto", iter([None]))
     assert str(caught.value) == (
         "ray auto: a node lacks a library (ModuleNotFoundError: No module named "
         "'mtujax'); install mtujax there"
@@ -105,45 +107,79 @@ def test_a_process_uses_the_cache_on_disk_whatever_the_weights_are(monkeypatch, 
     board, packed = types.SimpleNamespace(add=silent), cluster_module._packed(tiny)
     for task in range(2):
         done = cluster_module._do(
-            lambda task, network, progress: (task, network[0]),
-            task,
+            lambda tasks, network, progress: [(tasks, network[0])],
+            [task],
             packed,
             board,
             version("mtujax"),
         )
-        assert done == (task, tiny[0])
+        assert [*done] == [([task], tiny[0])]
     assert used == [None]
     cluster_module._prepare.cache_clear()
 
 
-@pytest.fixture
-def cluster():
+@pytest.fixture(scope="module")
+def of_two():
     """A cluster of three nodes on this machine, of which two work."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    made.workers = [made.add_node(num_cpus=1) for _ in range(2)]
-    yield made
-    made.shutdown()
+    with clusters.cluster() as made:
+        yield made
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_in_the_middle_costs_no_video(tmp_path, sets, tiny, cluster):
+def test_another_version_of_ray_is_refused_by_ray_itself(
+    sets, tiny, monkeypatch, of_two
+):
+    import ray
+
+    there = ray.__version__
+    monkeypatch.setattr(ray, "__version__", "2.9.3")
+    said = refused(sets, tiny, of_two.address)
+    assert said.startswith(f"ray {of_two.address}: Version mismatch: ")
+    assert said.endswith(f"; install ray=={there} and the same Python as there")
+
+
+@pytest.mark.slow
+def test_what_kills_its_process_is_tried_three_times_and_harms_no_other(
+    tmp_path, tiny, of_two
+):
+    def work(tasks, network, progress):
+        import os
+
+        for name, marks in tasks.items():
+            with open(marks, "a") as file:
+                file.write("x")
+            if name == "deadly":
+                os._exit(1)
+            yield name, name.upper()
+
+    names = ["deadly", "a", "b", "c"]  # two for each process
+    tasks = {name: str(tmp_path / name) for name in names}
+    how = {"again": lambda task: task, "at_once": lambda has_gpu: 2}
+    found = spread(of_two.address, tasks, work, tiny, None, **how)
+    by_name = {name: (result, error) for name, result, error in found}
+    result, error = by_name.pop("deadly")
+    assert result is None and error.startswith("its process or node died 3 times (")
+    assert by_name == {name: (name.upper(), None) for name in "abc"}
+    assert [len((tmp_path / n).read_text()) for n in names] == [3, 1, 1, 1]
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_in_the_middle_costs_no_video(tmp_path, sets, tiny, of_two):
     (sets / "6.mp4").write_bytes(b"no video")
     done, seen = [], []
 
     def kill(video):
         done.append(video.output)
         if len(done) == 1:
-            cluster.remove_node(cluster.workers[0], allow_graceful=False)
+            clusters.lose_a_node(of_two)
 
     out = tmp_path / "out"
     found = deblur_videos(
         sets,
         out,
         weights=tiny,
-        ray=cluster.address,
+        batch=2,
+        ray=of_two.address,
         on_video=kill,
         progress=lambda *now: seen.append(now),
     )
@@ -155,7 +191,6 @@ def test_a_node_that_dies_in_the_middle_costs_no_video(tmp_path, sets, tiny, clu
     assert len(done) == 7 and seen[-1][0] > 0
     alone = tmp_path / "alone"
     deblur_videos(sets, alone, weights=tiny)
-    for number in range(6):
-        assert tree(out / str(number)) == tree(alone / str(number))
+    assert_same_pictures(tree(out), tree(alone))
     found = deblur_videos(sets, out, weights=tiny, resume=True)
     assert [video.skipped for video in found] == [True] * 6 + [False]

@@ -8,6 +8,7 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from compared import assert_same_pictures
 from killing import tree
 from networks import slow
 
@@ -52,21 +53,6 @@ def alone(sets, tiny):
     return tree(sets.parent / "alone")
 
 
-def pictures(tree):
-    return {n: x for n, x in tree.items() if n.endswith(".png")}
-
-
-def assert_same(found, expected):
-    found, expected = pictures(found), pictures(expected)
-    assert found.keys() == expected.keys()
-    for name, content in found.items():
-        a, b = (
-            cv2.imdecode(np.frombuffer(x, np.uint8), cv2.IMREAD_UNCHANGED).astype(int)
-            for x in (content, expected[name])
-        )
-        assert np.abs(a - b).max() <= 1, name
-
-
 @pytest.mark.parametrize("batch", [4, slow(2), slow(16)])
 def test_each_comes_out_as_alone_whatever_its_length_shots_and_size(
     tmp_path, sets, tiny, alone, batch
@@ -89,7 +75,7 @@ def test_each_comes_out_as_alone_whatever_its_length_shots_and_size(
     assert len(done) == len(found) and {*done} == {*found}
     assert seen == [(n + 1, None) for n in range(sum((LENGTHS | LARGE).values()))]
     assert threads == {threading.main_thread()}
-    assert_same(tree(out), alone)
+    assert_same_pictures(tree(out), alone)
     assert "cannot be read" in next(v.error for v in found if v.error)
     found = deblur_videos(sets, out, weights=tiny, batch=batch, resume=True)
     assert [v.skipped for v in found] == [v.error is None for v in found]
@@ -115,7 +101,7 @@ def test_of_half_precision_too(tmp_path, sets, tiny, dtype):
     for name, batch in (("alone", 1), ("out", 2)):
         how = {"weights": tiny, "dtype": dtype, "batch": batch}
         deblur_videos([sets / "a", sets / "c"], tmp_path / name, **how)
-    assert_same(tree(tmp_path / "out"), tree(tmp_path / "alone"))
+    assert_same_pictures(tree(tmp_path / "out"), tree(tmp_path / "alone"))
 
 
 def test_an_interruption_keeps_all_segments_and_all_is_resumed(
@@ -139,7 +125,7 @@ def test_an_interruption_keeps_all_segments_and_all_is_resumed(
     found = deblur_videos(sets, out, **how, resume=True)
     resumed = [n for v in found for n in v.notes if "resumes after" in n]
     assert len(resumed) == len(kept)
-    assert_same(tree(out), alone)
+    assert_same_pictures(tree(out), alone)
 
 
 def test_a_full_disk_stops_all_and_loses_nothing(
@@ -159,7 +145,7 @@ def test_a_full_disk_stops_all_and_loses_nothing(
     monkeypatch.undo()
     found = deblur_videos(sets, out, **how, resume=True)
     assert sum(video.error is None for video in found) == 6
-    assert_same(tree(out), alone)
+    assert_same_pictures(tree(out), alone)
 
 
 def test_a_bug_in_one_stops_no_other(tmp_path, sets, tiny, alone, monkeypatch, capsys):
@@ -174,7 +160,7 @@ def test_a_bug_in_one_stops_no_other(tmp_path, sets, tiny, alone, monkeypatch, c
     assert {*errors} == {"b", "broken.mp4"} and "ZeroDivisionError" in errors["b"]
     assert "Traceback" in capsys.readouterr().err
     rest = {n: x for n, x in alone.items() if not n.startswith("b/")}
-    assert_same(tree(tmp_path / "out"), rest)
+    assert_same_pictures(tree(tmp_path / "out"), rest)
 
 
 def test_shards_may_run_side_by_side_too(tmp_path, sets, tiny, alone):
@@ -183,7 +169,7 @@ def test_shards_may_run_side_by_side_too(tmp_path, sets, tiny, alone):
         deblur_videos(sets, out, weights=tiny, shard=shard, batch=3)
     found = deblur_videos(sets, out, weights=tiny, resume=True)
     assert sum(video.skipped for video in found) == 6
-    assert_same(tree(out), alone)
+    assert_same_pictures(tree(out), alone)
 
 
 @pytest.mark.parametrize("batch", [0, -1, "many", 1.5])
@@ -191,11 +177,6 @@ def test_what_is_no_number_of_videos_is_bad_use(tmp_path, sets, tiny, batch):
     with pytest.raises(UsageError, match="batch .*: (give|must be)"):
         deblur_videos(sets, tmp_path / "out", weights=tiny, batch=batch)
     assert not (tmp_path / "out").exists()
-
-
-def test_on_ray_a_batch_is_refused(tmp_path, sets, tiny):
-    with pytest.raises(UsageError, match="batch 4: on Ray"):
-        deblur_videos(sets, tmp_path / "out", weights=tiny, batch=4, ray="local")
 
 
 def test_on_a_cpu_one_at_a_time_is_the_default(tmp_path, sets, tiny, monkeypatch):
