@@ -19,6 +19,7 @@ _READ_ONLY = (
     " .vob .wmv .y4m"
 )
 _VIDEOS = {*CONTAINERS, *_READ_ONLY.split()}
+_FOUND = {*_VIDEOS, ".gif"}  # among frames a picture, which their reader leaves out
 _KEPT_IN = ".mkv"  # what has a suffix that is read, but not written
 
 
@@ -84,7 +85,7 @@ def _within(name, output):
     found = [
         path
         for path in sorted(names, key=natural_key)
-        if (_is_frames(path) if remote.isdir(path) else _suffix(path) in _VIDEOS)
+        if (_is_frames(path) if remote.isdir(path) else _suffix(path) in _FOUND)
     ]
     return found or [name]  # its reader says what it lacks
 

@@ -7,29 +7,49 @@ import subprocess
 import sys
 import time
 
+import clusters
+import cv2
 import media
 import media_probe
 import numpy as np
 import pytest
+from compared import assert_same_pictures
 from killing import tree
 
-_KINDS = (
-    (".mp4", media.h264_mp4),
-    (".mov", media.hevc_mov),
-    (".webm", media.vp9_webm),
-    (".mpg", media.mpeg2_mpg),
-    (".ts", media.h264_ts),
-    (".avi", media.mjpeg_avi),
-)
+
+def animation(path, frames):
+    made = cv2.Animation()
+    made.frames = [frame[..., ::-1].copy() for frame in frames]
+    made.durations = np.full(len(frames), 40, np.int32)
+    assert cv2.imwriteanimation(str(path), made)
+
+
+def pictures(path, frames):
+    path.mkdir()
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(path / f"f{number}.png"), frame[..., ::-1])
+
+
+_KINDS = {
+    ".mp4": media.h264_mp4,
+    ".mov": media.hevc_mov,
+    ".webm": media.vp9_webm,
+    ".mpg": media.mpeg2_mpg,
+    ".ts": media.h264_ts,
+    ".avi": media.mjpeg_avi,
+    ".mkv": media.av1_mkv,
+    ".gif": animation,
+    "": pictures,
+}
 
 
 @pytest.fixture
 def mixed(tmp_path):
-    """18 videos, one that is none and one that is encrypted."""
+    """18 videos of nine kinds and two sizes, one that is none and an encrypted one."""
     (folder := tmp_path / "in").mkdir()
-    for number in range(18):
-        suffix, make = _KINDS[number % len(_KINDS)]
-        make(folder / f"{number}{suffix}", media.scene(8, speed=1 + number % 3))
+    for number, (suffix, make) in enumerate([*_KINDS.items()] * 2):
+        size = (64, 48) if number % 2 else (80, 64)
+        make(folder / f"{number}{suffix}", media.scene(8, *size, speed=1 + number % 3))
     (folder / "5x.mp4").write_bytes(b"no video")
     media.encrypted(folder / "11x.mp4", media.scene(8))
     return folder
@@ -41,12 +61,19 @@ def start(folder, *words):
     return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True)
 
 
-def videos(out):
+def outputs(out):
+    """What is made so far: of a file its content, of a folder all that it holds."""
     return {
-        name: content
-        for name, content in tree(out).items()
-        if not name.startswith((".", "report"))
+        path.name: path.read_bytes() if path.is_file() else tree(path)
+        for path in out.iterdir()
+        if not path.name.startswith((".", "report"))
     }
+
+
+def wait_for(out, least, process):
+    while len(list(out.glob("[0-9]*"))) < least:
+        assert process.poll() is None
+        time.sleep(0.02)
 
 
 @pytest.mark.slow
@@ -58,13 +85,11 @@ def test_mixed_videos_come_out_right_also_after_two_kills(
     out, error = process.communicate()
     assert process.returncode == 1 and "20 videos to restore" in out
     assert error.splitlines()[-1].startswith("mtujax: error: whole: 2 of 20 videos fa")
-    assert len(whole := videos(tmp_path / "whole")) == 18
+    assert len(whole := outputs(tmp_path / "whole")) == 18
     killed = tmp_path / "killed"
     for least in (4, 11):
         process = start(tmp_path, "--to", "killed", "--resume", *words)
-        while len(list(killed.glob("[0-9]*.*"))) < least:
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_for(killed, least, process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
     process = start(tmp_path, "--to", "killed", "--resume", *words)
@@ -72,7 +97,7 @@ def test_mixed_videos_come_out_right_also_after_two_kills(
     # Of the 11 names seen, one may be of a job, and one not be noted yet.
     assert process.returncode == 1
     assert int(re.search(r", (\d+) done", out)[1]) >= 9
-    assert videos(killed) == whole
+    assert outputs(killed) == whole
     assert sorted(os.listdir(killed)) == sorted([*whole, "report.json"])
 
 
@@ -86,9 +111,7 @@ def test_side_by_side_they_come_out_right_after_two_signals(
     out = tmp_path / "out"
     for number, least in ((signal.SIGINT, 3), (signal.SIGTERM, 9)):
         process = start(tmp_path, *words)
-        while len(list(out.glob("[0-9]*.*"))) < least:
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_for(out, least, process)
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
         assert process.returncode == 128 + number
@@ -97,10 +120,30 @@ def test_side_by_side_they_come_out_right_after_two_signals(
     process = start(tmp_path, *words)
     process.communicate()
     assert process.returncode == 1
-    whole = videos(tmp_path / "whole")
-    assert videos(out).keys() == whole.keys() and len(whole) == 18
-    for name in whole:
+    whole = outputs(tmp_path / "whole")
+    assert outputs(out).keys() == whole.keys() and len(whole) == 18
+    for name in ("8", "17"):
+        assert_same_pictures(outputs(out)[name], whole[name])
+    for name in {*whole} - {"8", "17"}:
         a, b = (media_probe.decode(tmp_path / at / name) for at in ("out", "whole"))
         assert np.shape(a) == np.shape(b)
         # Up to the encoder's own error on frames that differ by rounding.
         assert np.abs(np.float32(a) - np.float32(b)).mean() < 1, name
+
+
+@pytest.mark.slow
+def test_on_a_cluster_they_come_out_right_though_a_node_is_lost(
+    tmp_path, mixed, weights_file
+):
+    words = "--weights", str(weights_file)
+    with clusters.cluster() as made:
+        start(tmp_path, "--to", "whole", *words).communicate()
+        process = start(tmp_path, "--to", "out", "--ray", made.address, *words)
+        wait_for(tmp_path / "out", 4, process)
+        clusters.lose_a_node(made)
+        out, error = process.communicate()
+    assert process.returncode == 1 and "20 videos to restore" in out
+    assert error.splitlines()[-1].startswith("mtujax: error: out: 2 of 20 videos fa")
+    assert "Traceback" not in error
+    whole = outputs(tmp_path / "whole")
+    assert len(whole) == 18 and outputs(tmp_path / "out") == whole
