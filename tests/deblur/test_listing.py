@@ -39,6 +39,14 @@ def test_a_folder_without_frames_stands_for_the_videos_in_it(here):
     assert found("clips/shots") == ["clips/shots"]
 
 
+def test_a_gif_is_a_video_but_not_among_frames(here):
+    for folder in ("clips", "clips/shots"):
+        (here / folder / "a.gif").touch()
+    assert "clips/a.gif" in found("clips") and "clips/shots" in found("clips")
+    assert found("clips/shots") == ["clips/shots"]
+    assert outputs("clips/a.gif") == ["out/a.mkv"]
+
+
 def test_a_folder_of_videos_and_pictures_is_refused_not_guessed(here):
     (here / "clips" / "cover.jpg").touch()
     with pytest.raises(UserError, match=r"^clips: holds .*\(cover.jpg\); give 'clips/"):
