@@ -31,6 +31,10 @@ _POLL = 1.0  # seconds between reports of the progress
 _WAIT = 0.2  # seconds until the next look, well within `interrupts.GRACE`
 _REACHED = 5.0  # seconds in which a cluster must answer
 
+# How HTTP/2, which Ray speaks, begins (RFC 9113): each side sends its settings first.
+_SETTINGS = b"\4"  # the type of the frame, after three bytes of its length
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
+
 
 def check_address(address: str) -> None:
     """Refuses what can be no cluster (UsageError)."""
@@ -48,9 +52,8 @@ def _joined(address):
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
     try:
-        if ":" in address:  # which the library would wait for
-            host, port = address.rsplit(":", 1)
-            socket.create_connection((host, int(port)), _REACHED).close()
+        if ":" in address:
+            _look(address)
         options = {"include_dashboard": False} if address == "local" else {}
         ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
     except Exception as error:
@@ -64,6 +67,16 @@ def _joined(address):
         yield ray
     finally:
         ray.shutdown()
+
+
+def _look(address):
+    """Raises an error if no cluster is there, for which Ray would wait minutes."""
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), _REACHED) as there:
+        if os.environ.get("RAY_USE_TLS", "0") == "0":
+            there.sendall(_HELLO)
+            if there.recv(9)[3:4] != _SETTINGS:
+                raise OSError("what listens there is not Ray")
 
 
 def _version_in(text):

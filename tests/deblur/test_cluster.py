@@ -1,7 +1,9 @@
 """Work on a Ray cluster; most of it needs Ray, and minutes."""
 
 import socket
+import socketserver
 import sys
+import threading
 import types
 from importlib.metadata import version
 
@@ -54,6 +56,21 @@ def test_a_cluster_that_is_not_there_is_one_line(sets, tiny, monkeypatch, closed
     address = f"127.0.0.1:{closed_port}"
     said = refused(sets, tiny, address)
     assert said.startswith(f"ray {address}: ") and "Connection refused; start" in said
+
+
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.0 400 Bad"])
+def test_what_listens_but_is_not_ray_is_named(sets, tiny, monkeypatch, greeting):
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace())
+
+    class Other(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.sendall(greeting)
+            self.request.recv(99)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.handle_request).start()
+        said = refused(sets, tiny, f"127.0.0.1:{server.server_address[1]}")
+    assert ": what listens there is not Ray; start one there with" in said
 
 
 def test_a_cluster_of_another_version_is_named_with_what_to_install(
