@@ -27,14 +27,17 @@ def find_inputs(words: Iterable[str | os.PathLike], folder: str) -> list[str]:
     """Names of videos and folders of frames; UserError for what means none."""
     # A word is a name, a glob, @LIST (a file with a word on each line), or a folder
     # without frames, which stands for the videos in it. `folder` is of the outputs.
+    if not folder:
+        raise UsageError("folder '': give one for the outputs")
     named = []
     for word in map(os.fspath, words):
         if word.startswith("@"):
             lines = enumerate(_lines(word[1:]), 1)
             for number, line in lines:
-                named += _meant(line, f"{word[1:]}, line {number}: ") if line else []
+                where = f"{word[1:]}, line {number}: "
+                named += _meant(line, folder, where) if line else []
         else:
-            named += _meant(word)
+            named += _meant(word, folder)
     found = [one for name in named for one in _within(name, folder)]
     if not found:
         raise UsageError(
@@ -52,7 +55,7 @@ def _lines(path):
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def _meant(word, where=""):
+def _meant(word, output, where=""):
     """Inputs that a word means; `where` names its place in a list."""
     if word == "-":
         raise UsageError(f"{where}-: a pipe has no name; give it an output of its own")
@@ -62,7 +65,8 @@ def _meant(word, where=""):
         names = sorted(remote.glob(word), key=natural_key)
         if not names:
             raise UserError(f"{where}{word}: no file or folder has such a name")
-        return names
+        # The second time `*` also means where the outputs of the first are.
+        return [name for name in names if not _is_same(name, output)]
     raise UserError(f"{where}{printable(word)}: no such file or folder")
 
 
@@ -70,13 +74,11 @@ def _within(name, output):
     """The videos in a folder that has no frames; any other input itself."""
     if not remote.isdir(name):
         return [name]
-    real, final = os.path.realpath(name), os.path.realpath(output)
-    if real == final:
-        return []  # `*` also means it, the second time
-    if Path(final).is_relative_to(real):
-        raise UserError(
-            f"{output}: is in {name}, which is an input; choose another folder"
-        )
+    if Path(os.path.realpath(output)).is_relative_to(os.path.realpath(name)):
+        what = "is an input itself"
+        if not _is_same(name, output):
+            what = f"is in {name}, which is an input"
+        raise UserError(f"{output}: {what}; choose another folder")
     if _is_frames(name):
         return [name]
     names = (
@@ -88,6 +90,10 @@ def _within(name, output):
         if (_is_frames(path) if remote.isdir(path) else _suffix(path) in _FOUND)
     ]
     return found or [name]  # its reader says what it lacks
+
+
+def _is_same(name, other):
+    return os.path.realpath(name) == os.path.realpath(other)
 
 
 def _is_frames(folder):
@@ -137,7 +143,7 @@ def _output(name, folder):
 
 
 def _clash(first, second, output, of_first):
-    if os.path.realpath(first) == os.path.realpath(second):
+    if _is_same(first, second):
         return UserError(f"{second}: is given twice")
     case = ", as case makes no difference on many disks" * (output != of_first)
     return UserError(

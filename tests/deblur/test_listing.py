@@ -96,6 +96,8 @@ def test_names_are_kept_and_what_cannot_be_written_is_matroska(here):
         (["clips"], "clips/out", UserError, "clips/out: is in clips, which is an inp"),
         (["clips/shots"], "clips/shots/o", UserError, "is in clips/shots, which"),
         (["clips/a10.mp4", "c/A10.MP4"], "out", UserError, "MP4, as case makes no dif"),
+        (["x", "clips"], "clips/.", UserError, "^clips/.: is an input itself; choose"),
+        (["x"], "", UsageError, "folder '': give one for the outputs"),
         (["clips/a10.mp4"], "clips", UsageError, "a10.mp4: is an input itself"),
     ],
 )
