@@ -50,6 +50,7 @@ def _joined(address):
     with extra("ray"):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy cores
         import ray
     try:
         if ":" in address:

@@ -1,8 +1,12 @@
 """A Ray cluster of several nodes on this machine; tests without Ray are skipped."""
 
 import contextlib
+import os
 
 import pytest
+
+# Before Ray is imported, also by what is tested: on busy cores nodes start slowly.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
 
 
 @contextlib.contextmanager
