@@ -15,7 +15,8 @@ def cluster(workers=2):
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    head = {"num_cpus": 0, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
     made.workers = [made.add_node(num_cpus=1) for _ in range(workers)]
     try:
         yield made
