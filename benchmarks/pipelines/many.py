@@ -116,7 +116,6 @@ def commands(clips, out, weights):
 def on_ray(clips, out, weights, on_video=lambda *_: None):
     """On two nodes with a core each, with the start of the cluster."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy cores
     from ray.cluster_utils import Cluster
 
     from mtujax import deblur_videos

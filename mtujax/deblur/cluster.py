@@ -50,7 +50,6 @@ def _joined(address):
     with extra("ray"):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")  # busy cores
         import ray
     try:
         if ":" in address:
@@ -60,6 +59,8 @@ def _joined(address):
     except Exception as error:
         why = " ".join(str(error).split()).rstrip(".")
         remedy = "start one there with `ray start --head`, or give local"
+        if address == "local":  # Ray gives up soon where other work has the cores
+            remedy = "try again with less other work here, or without Ray"
         if "mismatch" in why.lower():
             remedy = f"install ray=={_version_in(why)} and the same Python as there"
         raise UserError(f"ray {address}: {why}; {remedy}") from None

@@ -89,6 +89,17 @@ def test_a_cluster_of_another_version_is_named_with_what_to_install(
     assert said.endswith("; install ray==2.9.3 and the same Python as there")
 
 
+def test_a_local_cluster_that_does_not_start_is_one_line(sets, tiny, monkeypatch):
+    def init(*_, **__):
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace(init=init))
+    assert refused(sets, tiny, "local") == (
+        "ray local: The current node timed out during startup; try again with less "
+        "other work here, or without Ray"
+    )
+
+
 @pytest.mark.parametrize("address", ["", "head", "head:port", "ray://head:1", "a b:1"])
 def test_what_is_no_address_is_bad_use(sets, tiny, address):
     with pytest.raises(UsageError, match="give HOST:PORT of a cluster, auto or local"):
