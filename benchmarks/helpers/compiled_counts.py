@@ -73,10 +73,10 @@ def _moved(body, given, made):
 
 def _called(line, *kinds):
     """Names of the computations that an instruction gives for these kinds."""
-    name = r"%?[\w.-]+"
-    lists = rf"(?:{'|'.join(kinds)})\w*=\{{?({name}(?:, {name})*)"
-    found = re.findall(lists, line)
-    return [name.strip("% ") for names in found for name in names.split(",")]
+    name = r"%[\w.-]+"
+    one_or_more = rf"\b(?:{'|'.join(kinds)})\w*=({name}|\{{{name}(?:, {name})*\}})"
+    found = re.findall(one_or_more, line)
+    return [each[1:] for names in found for each in re.findall(name, names)]
 
 
 def _size(shape):

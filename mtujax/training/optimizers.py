@@ -8,10 +8,12 @@ long without (Micikevicius et al., "Mixed Precision Training", ICLR 2018, Sec. 3
 """
 
 import functools
+import math
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
 
@@ -114,20 +116,63 @@ def make_optimizers(
 
 def _optimizer(config, rate):
     if config.optimizer == "muon":
-        # The same learning rate does for both: an update of Adam has an RMS of 0.2 to
-        # 0.4 of it (Liu et al., "Muon is Scalable for LLM Training", 2025, Sec. 2.2).
-        update = optax.contrib.muon(
-            rate, consistent_rms=0.4, muon_weight_dimension_numbers=_matrices
-        )
+        update = _muon(rate)
     else:
         update = optax.adam(rate, b1=0.9, b2=0.999, eps=1e-8)
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), update)
 
 
-def _matrices(params):
-    """How Muon sees each kernel [h, w, in, out]: as a matrix [h w in, out]."""
-    kernel = optax.contrib.MuonDimensionNumbers((0, 1, 2), (3,))
-    return jax.tree.map(lambda x: kernel if x.ndim == 4 else None, params)
+def _muon(rate):
+    """`optax.contrib.muon`, and its state, with all kernels orthogonalised at once."""
+    # The same learning rate does for both: an update of Adam has an RMS of 0.2 to 0.4
+    # of it (Liu et al., "Muon is Scalable for LLM Training", 2025, Sec. 2.2).
+    matrices = optax.contrib.MuonDimensionNumbers(1, 2)
+    kernels = optax.chain(
+        _stacked(optax.contrib.scale_by_muon(weight_dimension_numbers=matrices)),
+        optax.stateless(lambda updates, _: jax.tree.map(_of_equal_rms, updates)),
+        optax.identity(),  # optax's weight decay: its state is part of checkpoints
+        optax.scale_by_learning_rate(rate),
+    )
+    return optax.partition(
+        {"muon": kernels, "adam": optax.nadamw(rate, weight_decay=0.0)},
+        lambda params: jax.tree.map(lambda x: ("adam", "muon")[x.ndim == 4], params),
+    )
+
+
+def _of_equal_rms(kernel):
+    """Scales an orthogonal matrix [h, w, in, out] to an RMS of 0.4 at any size."""
+    columns = kernel.shape[-1]
+    return 0.4 * math.sqrt(max(kernel.size // columns, columns)) * kernel
+
+
+def _stacked(muon):
+    """Gives it all kernels [h, w, in, out] as one array of matrices [n, h w in, out].
+
+    A GPU would launch hundreds of kernels for the small products of each. Smaller
+    matrices are padded by zeros, which stay zeros and change nothing else.
+    """
+
+    def update(grads, state, params=None):
+        leaves, tree = jax.tree.flatten(grads)
+        if not leaves:
+            return grads, state
+        sizes = [(x.size // x.shape[-1], x.shape[-1]) for x in leaves]
+        largest = np.max(sizes, axis=0)
+
+        def stacked(tree):
+            matrices = map(jnp.reshape, jax.tree.leaves(tree), sizes)
+            margins = [[(0, n) for n in largest - size] for size in sizes]
+            return jnp.stack(list(map(jnp.pad, matrices, margins)))
+
+        def apart(stack):
+            matrices = [x[:m, :n] for x, (m, n) in zip(stack, sizes, strict=True)]
+            return tree.unflatten(map(jnp.reshape, matrices, [x.shape for x in leaves]))
+
+        state = state._replace(mu=stacked(state.mu))
+        updates, state = muon.update(stacked(grads), state)
+        return apart(updates), state._replace(mu=apart(state.mu))
+
+    return optax.GradientTransformation(muon.init, update)
 
 
 def _owned(optimizer, owned):

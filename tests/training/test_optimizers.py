@@ -3,9 +3,10 @@
 import dataclasses
 import math
 
+import chex
 import jax
 import numpy as np
-import optax
+import optax.contrib
 import pytest
 
 from mtujax.config import ModelConfig
@@ -98,6 +99,40 @@ def test_muon_makes_updates_of_kernels_orthogonal(scheme, rng):
     expected = -1e-4 * 0.4 * np.sqrt(36) * orthogonal(matrix)
     made = np.asarray(found["kernel"]).reshape(36, 8)
     np.testing.assert_allclose(made, expected, rtol=2e-3, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [[(3, 3, 4, 8), (1, 1, 4, 16), (8,), (3, 3, 4, 8), (4, 4, 8, 3)], [(8,)]],
+    ids=["kernels", "biases"],
+)
+def test_muon_updates_as_optax_does_and_has_its_state(shapes, rng):
+    def drawn():
+        draws = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+        return dict(enumerate(draws))
+
+    config = dataclasses.replace(
+        RELEASE, scheme="paper", optimizer="muon", schedule="constant", clip_norm=1e9
+    )
+    kernel = optax.contrib.MuonDimensionNumbers((0, 1, 2), (3,))
+    params = drawn()
+    expected = optax.contrib.muon(
+        learning_rate_schedule(config),
+        consistent_rms=0.4,
+        muon_weight_dimension_numbers={
+            n: kernel if x.ndim == 4 else None for n, x in params.items()
+        },
+    )
+    expected = optax.chain(optax.clip_by_global_norm(1e9), expected)
+    optimizers = expected, make_optimizers(config)["total"]
+    states = [optimizer.init(params) for optimizer in optimizers]
+    for _ in range(3):
+        grads, updates = drawn(), [None, None]
+        for n, optimizer in enumerate(optimizers):
+            update = jax.jit(optimizer.update)
+            updates[n], states[n] = update(grads, states[n], params)
+        chex.assert_trees_all_close(*updates, rtol=1e-4, atol=1e-8)
+        chex.assert_trees_all_equal_shapes_and_dtypes(*states)
 
 
 @pytest.mark.parametrize(
