@@ -1,105 +1,84 @@
-"""Times a frame under several XLA_FLAGS, each in a process of its own.
+"""Times a frame of 1280x720 in bfloat16 with and without XLA's command buffers.
 
     python -m benchmarks.gpu.flags [--quick] [--json FOLDER]
 
 Command buffers (CUDA graphs) launch many kernels at once: XLA makes them of straight
-code by itself; "loops" has whole loops launched so, as that over the matcher's rows of
-displacements is. `benchmarks.gpu.predict` counts the kernels. The same flags in the
-environment of `train.py` or `mtujax` choose for these.
+code by itself; "of loops" has whole loops launched so, as that over the matcher's rows
+of displacements is. `benchmarks.gpu.predict` counts the kernels. For `train.py` and
+`mtujax`, XLA_FLAGS=--xla_gpu_enable_command_buffer=KINDS in the environment chooses.
 """
 
 import argparse
 import dataclasses
-import functools
-import json
-import os
-import subprocess
-import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.helpers import record
-from benchmarks.helpers.runs import compare_calls, in_a_row
-from mtujax import PRESETS, MTUNet, init_params, initial_state
+from mtujax import PRESETS, MTUNet, init_params
+from mtujax.bench.timing import Network, measure, ratio, statistics
 from mtujax.common.text import Column, Table, markdown
 from mtujax.model.inference import inference_form
 
+OPTION = "xla_gpu_enable_command_buffer"
 KINDS = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION"
-COMMAND_BUFFER = "--xla_gpu_enable_command_buffer="
 FORMS = {
-    "as it is": "",
-    "no command buffers": COMMAND_BUFFER,
-    "command buffers of loops": f"{COMMAND_BUFFER}{KINDS},WHILE,CONDITIONAL",
+    "as it is": {},
+    "no command buffers": {OPTION: ""},
+    "command buffers of loops": {OPTION: f"{KINDS},WHILE,CONDITIONAL"},
 }
-PROGRAMS = "mtu2", "fast"
+PROGRAMS = "fast", "mtu2"
+WARM_UP = 4
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--quick", action="store_true", help="tiny: only to see it run")
-    add("--here", action="store_true", help="time in this process, and print JSON")
+    parser.add_argument("--quick", action="store_true", help="tiny: only to see it run")
     record.add_json(parser)
     args = parser.parse_args()
-    if args.here:
-        print(json.dumps(timed(args.quick)))
-        return
-    results = {"forms": {}}
-    rows, notes = [], []
-    for name, flags in FORMS.items():
-        found = elsewhere(flags, args.quick)
-        results["forms"][name] = {"flags": flags} | found
-        if why := found.get("refused"):
-            notes.append(f"{name}: {why}")
-            continue
-        rows.append((name, *(f"{found[p]['ms']:.2f}" for p in PROGRAMS)))
-        print(*rows[-1], sep=" | ", flush=True)
-    columns = Column("XLA_FLAGS", align="l"), *(Column(f"{p}, ms") for p in PROGRAMS)
-    print("\n" + markdown([Table("flags", "A frame", columns, rows, (), tuple(notes))]))
-    # Last: this process has no device while others are timed.
-    results["machine"] = record.machine_printed()
+    shape, rounds = ((1, 48, 64, 3), 1) if args.quick else ((1, 720, 1280, 3), 50)
+    programs = PROGRAMS[:1] if args.quick else PROGRAMS
+    results = {"machine": record.machine_printed(), "forms": FORMS, "programs": {}}
+    rows = []
+    for preset in programs:
+        networks, refused = compiled(preset, shape)
+        frames = [np.random.default_rng(0).integers(0, 256, shape, np.uint8)]
+        given = dict(rounds=rounds, warm_up=WARM_UP, at_a_stretch=False)
+        times = measure(networks, frames, **given) if networks else {}
+        steps = {name: of["step"] for name, of in times.items()}
+        found = results["programs"][preset] = {"refused": refused, "step_ms": steps}
+        rows += table_rows(preset, found)
+        record.keep(results, "flags", args.json)
+    names = Column("network", align="l"), Column("form", align="l")
+    columns = *names, Column("ms"), Column("ratio")
+    print(markdown([Table("flags", "A frame", columns, rows)]))
     record.write(results, "flags", args.json)
 
 
-def elsewhere(flags, quick):
-    """What a process with these flags has timed, or why it has not."""
-    words = [sys.executable, "-m", "benchmarks.gpu.flags", "--here"]
-    usual = os.environ.get("XLA_FLAGS", "")
-    environment = os.environ | {"XLA_FLAGS": f"{usual} {flags}".strip()}
-    done = subprocess.run(
-        words + ["--quick"] * quick, env=environment, capture_output=True, text=True
-    )
-    if done.returncode:
-        return {"refused": (done.stderr.strip().splitlines() or ["no reason"])[-1]}
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def timed(quick):
-    """{preset: milliseconds of a frame in bfloat16, in the inference form}."""
-    runners = {
-        name: runner(name, (48, 64) if quick else (720, 1280)) for name in PROGRAMS
-    }
-    return compare_calls(runners, 1 if quick else 7)
-
-
-def runner(name, size):
-    """A function that restores frames one after the other, and waits."""
-    model = MTUNet(dataclasses.replace(PRESETS[name], dtype="bfloat16"))
+def compiled(preset, shape):
+    """{form: network that has made a frame}, and {form: why not} of the others."""
+    model = MTUNet(dataclasses.replace(PRESETS[preset], dtype="bfloat16"))
     model, params = inference_form(model, init_params(model, jax.random.key(0)))
-    window = np.random.default_rng(0).random((1, model.config.window, *size, 3))
-    window = jnp.asarray(window, jnp.float32)
-    step = jax.jit(lambda p, s, w: model.apply({"params": p}, s, w))
-    first = functools.partial(initial_state, model, 1, *size)
+    able, refused = {}, {}
+    for name, options in FORMS.items():
+        try:
+            network = Network(model, params, shape, options=options)
+            network.wait(network.step(network.put(np.zeros(shape, np.uint8))))
+            able[name] = network
+        # No such option, too little memory: the others are still timed.
+        except Exception as error:
+            refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return able, refused
 
-    def run():
-        state = first()
-        for _ in in_a_row():
-            state, outputs = step(params, state, window)
-        jax.block_until_ready(outputs)
 
-    return run
+def table_rows(preset, found):
+    """Cells of each form: the median, and its ratio by rounds to the first."""
+    for name, samples in found["step_ms"].items():
+        first = next(iter(found["step_ms"].values()))
+        median = f"{statistics(samples).p50:.2f}"
+        yield preset, name, median, f"{ratio(samples, first):.2f}"
+    for name, why in found["refused"].items():
+        yield preset, f"{name}: {why}", "", ""
 
 
 if __name__ == "__main__":

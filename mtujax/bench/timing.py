@@ -77,6 +77,7 @@ class Network:
         params: dict,
         shape: tuple[int, int, int, int],
         clock: Clock = time.perf_counter,
+        options: Mapping[str, Any] | None = None,
     ):
         """Compiles the step.
 
@@ -85,10 +86,11 @@ class Network:
             params: its (inference) parameters.
             shape: (B, H, W, 3) of the frames, which are uint8.
             clock: returns seconds, never decreasing.
+            options: of the compiler, as XLA names them.
         """
         self._stream, self._params = Stream(model, params), jax.device_put(params)
         lowered, trace = timed(lambda: self._stream.lowered(shape, np.uint8), clock)
-        self.compiled, compile = timed(lowered.compile, clock)
+        self.compiled, compile = timed(lambda: lowered.compile(options), clock)
         self.preparation = Compiled(trace, compile)
         self._state = initial_state(model, *shape[:3])
         self._window = collections.deque(maxlen=model.config.window)
