@@ -10,11 +10,13 @@ of displacements is. `benchmarks.gpu.predict` counts the kernels. For `train.py`
 
 import argparse
 import dataclasses
+from functools import partial
 
 import jax
 import numpy as np
 
 from benchmarks.helpers import record
+from benchmarks.helpers.runs import attempted
 from mtujax import PRESETS, MTUNet, init_params
 from mtujax.bench.timing import Network, measure, ratio, statistics
 from mtujax.common.text import Column, Table, markdown
@@ -59,16 +61,13 @@ def compiled(preset, shape):
     """{form: network that has made a frame}, and {form: why not} of the others."""
     model = MTUNet(dataclasses.replace(PRESETS[preset], dtype="bfloat16"))
     model, params = inference_form(model, init_params(model, jax.random.key(0)))
-    able, refused = {}, {}
-    for name, options in FORMS.items():
-        try:
-            network = Network(model, params, shape, options=options)
-            network.wait(network.step(network.put(np.zeros(shape, np.uint8))))
-            able[name] = network
-        # No such option, too little memory: the others are still timed.
-        except Exception as error:
-            refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return able, refused
+
+    def make(options):
+        network = Network(model, params, shape, options=options)
+        network.wait(network.step(network.put(np.zeros(shape, np.uint8))))
+        return network
+
+    return attempted({name: partial(make, form) for name, form in FORMS.items()})
 
 
 def table_rows(preset, found):

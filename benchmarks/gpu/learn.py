@@ -28,6 +28,7 @@ from mtujax.errors import UserError
 MOST = 15 * 2**20  # bytes of a file
 STATE, WEIGHTS = "state.safetensors", "weights.safetensors"
 TINY = dict(frames=2, crop=64, max_side=320, subframes=5)
+TINY_NETWORK = dict(channels=8, num_blocks=1)
 
 
 def main():
@@ -50,7 +51,7 @@ def arguments():
     add("--minutes", type=float, help="of training, and what is imported for it")
     add("--recipe", default="bundled_fast", help="of configs/, perhaps with :cpu")
     add("--start", help="weights or a state to begin with")
-    add("--quick", action="store_true", help="tiny clips: only to see it run")
+    add("--quick", action="store_true", help="tiny: only to see it run")
     args = parser.parse_args()
     if not args.export and not (args.photos and args.minutes):
         parser.error("give --photos FOLDER and --minutes N, or --export FOLDER")
@@ -77,11 +78,13 @@ def settings(args, start):
     # Its clips would be filmed on the host, while the accelerator waits.
     config = read_recipe(args.recipe)
     tiny = TINY if args.quick else {}
+    small = TINY_NETWORK if args.quick and start is None else {}
     data = dict(path=args.photos, cutouts=args.cutouts, made_on="device", **tiny)
     kept = dict(save_every=20, log_every=2, batch=2) if args.quick else {}
     return dataclasses.replace(
         config,
         run=args.run,
+        model=dataclasses.replace(config.model, **small),
         train=dataclasses.replace(config.train, schedule="timed"),
         data=dataclasses.replace(config.data, **data),
         validation=dataclasses.replace(config.validation, every=0, path=None),
@@ -120,13 +123,17 @@ def joined(start, scratch):
     """The file to begin with; the parts of a state are joined in a scratch folder."""
     if start is None or (path := pathlib.Path(start)).exists():
         return start
-    parts = sorted(path.parent.glob(f"{path.name}.[0-9][0-9]"))
-    if not parts:
+    if not (parts := parts_of(path)):
         return start
     with open(scratch / STATE, "wb") as whole:
         for part in parts:
             whole.write(part.read_bytes())
     return str(scratch / STATE)
+
+
+def parts_of(path):
+    """Files that are its parts, by `write_parts` or by `split`, in their order."""
+    return sorted(path.parent.glob(f"{path.name}.[0-9a-z][0-9a-z]"))
 
 
 def export(args):
@@ -153,7 +160,7 @@ def write_parts(path, data):
         with whole_output(name, folder=False) as part:
             part.write_bytes(piece)
     # Of an earlier state, which `joined` would take.
-    for old in {path, *path.parent.glob(f"{path.name}.[0-9][0-9]")} - {*names}:
+    for old in {path, *parts_of(path)} - {*names}:
         old.unlink(missing_ok=True)
 
 

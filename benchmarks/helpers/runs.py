@@ -22,6 +22,18 @@ def torch_module():
     return torch
 
 
+def attempted(makers):
+    """{name: what it makes}, and {name: why not} of those that fail."""
+    made, refused = {}, {}
+    for name, make in makers.items():
+        try:
+            made[name] = make()
+        # Too little memory, no such kernel or option: the others are still timed.
+        except Exception as error:
+            refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return made, refused
+
+
 def compare(runners, rounds):
     """Median milliseconds of each, and the median of its ratio to the first."""
     for run in runners.values():

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.helpers import record
 from benchmarks.helpers.runs import (
+    attempted,
     compare,
     compare_calls,
     in_a_row,
@@ -50,7 +51,8 @@ def main():
             show(f"{preset} {size}", row)
         if "matcher" in args.only:
             runners = matcher_runners(height // 4, width // 4, names=IMPLEMENTATIONS)
-            runners, refused = working(runners)
+            able, refused = attempted(runners)
+            runners = {name: runners[name] for name in able}
             row = compare_calls(runners, rounds)
             results["matcher"].append({"size": size, "refused": refused, **row})
             print("\n" + matcher_table(size, row, refused), flush=True)
@@ -133,19 +135,6 @@ def matcher_runners(height, width, channels=52, names=()):
         ):
             runners[name] = lambda f=function: run_matcher(torch, f, pair)
     return runners
-
-
-def working(runners):
-    """Those that run here, and {name: why not} of the others."""
-    able, refused = {}, {}
-    for name, run in runners.items():
-        try:
-            run()
-            able[name] = run
-        # Too little memory, no such kernel: the others are still timed.
-        except Exception as error:
-            refused[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-    return able, refused
 
 
 def matcher_table(size, row, refused):

@@ -10,13 +10,14 @@ counts.
 """
 
 import argparse
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.helpers import record
-from benchmarks.helpers.runs import compare_calls, in_a_row
+from benchmarks.helpers.runs import attempted, compare_calls, in_a_row
 from mtujax import PRESETS
 from mtujax.common.text import Column, Table, markdown
 from mtujax.model.cost import compiled_bytes, compiled_flops
@@ -42,10 +43,12 @@ def main():
     for preset in args.models:
         places = side // PRESETS[preset].patch
         for name, shape in narrow_kernels(preset).items():
-            row = measured((batch, places, places, shape[2]), shape, rounds)
+            row, refused = measured((batch, places, places, shape[2]), shape, rounds)
             about = {"preset": preset, "layer": name, "kernel": shape}
-            results["convolutions"].append(about | {"forms": row})
+            about |= {"forms": row, "refused": refused}
+            results["convolutions"].append(about)
             cells += table_rows(preset, name, shape, row)
+            cells += [("", f"{n}: {why}", "", "", "", "") for n, why in refused.items()]
             record.keep(results, "narrow", args.json)
     columns = Column("layer", align="l"), Column("form", align="l")
     columns += tuple(map(Column, HEADS))
@@ -91,24 +94,27 @@ def with_gradients(convolve):
 
 
 def measured(shape, kernel_shape, rounds):
-    """{form: times, ratio and counts} of the convolution of [B, H, W, C]."""
+    """{form: times, ratio and counts} of a convolution, and {form: why not}."""
     rng = np.random.default_rng(0)
     shapes = shape, kernel_shape, (*shape[:3], kernel_shape[-1])
     arrays = [jnp.asarray(rng.standard_normal(s), jnp.bfloat16) for s in shapes]
     forms = {USUAL: plain} | {f"{n} channels": widened(n) for n in MULTIPLES}
-    compiled = {
-        name: jax.jit(with_gradients(form)).lower(*arrays).compile()
-        for name, form in forms.items()
-    }
+
+    def compiled(form):
+        program = jax.jit(with_gradients(form)).lower(*arrays).compile()
+        jax.block_until_ready(program(*arrays))
+        return program
+
+    programs, refused = attempted({n: partial(compiled, f) for n, f in forms.items()})
     runners = {
         name: lambda run=run: jax.block_until_ready([run(*arrays) for _ in in_a_row()])
-        for name, run in compiled.items()
+        for name, run in programs.items()
     }
-    row = compare_calls(runners, rounds)
-    for name, program in compiled.items():
+    row = compare_calls(runners, rounds) if runners else {}
+    for name, program in programs.items():
         row[name]["flops"] = compiled_flops(program)
         row[name]["bytes"] = compiled_bytes(program)
-    return row
+    return row, refused
 
 
 def table_rows(preset, name, shape, row):

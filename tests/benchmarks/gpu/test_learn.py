@@ -21,6 +21,15 @@ def test_parts_of_a_state_are_joined_again(tmp_path, monkeypatch, size, names):
         assert file.read() == data
 
 
+def test_what_split_has_cut_is_joined_too(tmp_path):
+    for end, data in (("aa", b"one"), ("ab", b"two")):
+        (tmp_path / f"state.safetensors.{end}").write_bytes(data)
+    (tmp_path / "scratch").mkdir()
+    start = learn.joined(str(tmp_path / learn.STATE), tmp_path / "scratch")
+    with open(start, "rb") as file:
+        assert file.read() == b"onetwo"
+
+
 def test_an_earlier_state_of_another_form_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(learn, "MOST", 10)
     (tmp_path / "scratch").mkdir()
