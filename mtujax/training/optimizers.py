@@ -140,7 +140,9 @@ def _muon(rate):
     )
     return optax.partition(
         {"muon": kernels, "adam": optax.nadamw(rate, weight_decay=0.0)},
-        lambda params: jax.tree.map(lambda x: ("adam", "muon")[x.ndim == 4], params),
+        lambda params: jax.tree.map(
+            lambda x: "muon" if x.ndim == 4 else "adam", params
+        ),
     )
 
 
