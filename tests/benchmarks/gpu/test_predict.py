@@ -18,7 +18,7 @@ HloModule jit_f
   ROOT %part = f32[1,4]{1,0} dynamic-slice(%all, %at, %zero), dynamic_slice_sizes={1,4}
 }
 
-%body (state: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
+%turn (state: (s32[], f32[8,4])) -> (s32[], f32[8,4]) {
   %state = (s32[], f32[8,4]{1,0}) parameter(0)
   %n = s32[] get-tuple-element(%state), index=0
   %x = f32[8,4]{1,0} get-tuple-element(%state), index=1
@@ -35,7 +35,7 @@ ENTRY %main (p: f32[8,4]) -> bf16[8,4] {
   %p = f32[8,4]{1,0} parameter(0)
   %start = s32[] constant(0)
   %both = (s32[], /*index=1*/f32[8,4]{1,0}) tuple(%start, %p)
-  %loop = (s32[], f32[8,4]{1,0}) while(%both), condition=%cond, body=%body, \
+  %loop = (s32[], f32[8,4]{1,0}) while(%both), condition=%cond, body=%turn, \
 backend_config={"known_trip_count":{"n":"3"}}
   %out = f32[8,4]{1,0} get-tuple-element(%loop), index=1
   ROOT %half = bf16[8,4]{1,0} copy(%out)
