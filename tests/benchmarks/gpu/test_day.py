@@ -53,7 +53,7 @@ def write_set(root):
 
 def test_the_rehearsal_ends_with_weights_that_load(tmp_path):
     out, sets = tmp_path / "out", write_set(tmp_path / "set")
-    words = "--quick", "--photos", PHOTOS, "--sets", sets, "--minutes", "3"
+    words = "--quick", "--photos", PHOTOS, "--sets", sets, "--minutes", "4"
     day(out, *words)
     parts = parts_of(out)
     assert list(parts) == list(PARTS)
