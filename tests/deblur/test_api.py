@@ -184,7 +184,7 @@ def test_outputs_that_cannot_or_should_not_be_written_are_refused(tmp_path, rng,
         (folder, "in.mp4/out", "not a folder"),
         (folder, "none/out", "no such folder"),
         (folder, "mixed", "letter.txt"),
-        (video, "out.gif", ".gif is no video"),
+        (video, "out.gif", ".gif is not a video"),
         (video, "out.png", "a single image"),
     ]
     for source, output, message in cases:
