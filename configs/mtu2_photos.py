@@ -8,9 +8,9 @@ On a GPU: bfloat16, blur made on the device. Without one, mtu2_photos.py:cpu tak
 small crops and float32. A third of the clips is compressed: by H.264 on the host, by
 what is like it on the device (synthesis/device/sensor.py). A fifth is sharp though it
 moves, or the network takes motion itself for blur and sharpens what is sharp.
-CUTOUTS may be left out. The run goes on where it stopped; another run, on another
-device or of the other form, by --config.resume_state_from=STATE.safetensors with what
-`mtujax export RUN STATE.safetensors --state` wrote.
+CUTOUTS may be left out. The same command resumes the run; another run, on another
+device or of the other form, resumes by --config.resume_state_from=STATE.safetensors
+what `mtujax export RUN STATE.safetensors --state` wrote.
 Expected: 18 minutes on an H100, at the 56 updates/s that it made there in six minutes,
 or with --config.train.schedule=timed what --config.max_minutes says; :cpu 80 minutes on
 2 CPU cores (docs/lab-notes/training-log.md). On the fixed validation set 26.96 dB

@@ -1,4 +1,4 @@
-"""What MkDocs is asked to do besides: generated pages, and links that leave docs/.
+"""What MkDocs does in addition: generated pages, and links that leave docs/.
 
 The pages of `reference.py` and `notebook_page.py` are added to the site without being
 written to docs/. A link such as ../benchmarks/results/x.json, which GitHub follows,

@@ -235,7 +235,7 @@ def faces() -> list[str]:
 
 
 def exported(face: str) -> list[tuple[str, str]]:
-    """(name, where it is defined) of what a face hands on, from its stub."""
+    """(name, where it is defined) of what a face exports, from its stub."""
     folder = PACKAGE.joinpath(*face.split(".")[1:])
     names = []
     for node in ast.parse((folder / "__init__.pyi").read_text("utf-8")).body:

@@ -68,7 +68,7 @@ def mark_of(run: Path) -> Path:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool):
-    """Holds a lock, which a program started by `exec` goes on holding.
+    """Holds a lock, which a program started by `exec` keeps.
 
     Raises:
         Refused: if another process holds it and `wait` is false.
@@ -196,7 +196,7 @@ def stop(args):
 
 
 def export(args):
-    """Writes the averaged weights of the latest run, which may be going on."""
+    """Writes the averaged weights of the latest run, which may be active."""
     folder = args.home / args.recipe.replace(":", "-")
     runs = saved_runs(folder)
     if not runs:

@@ -1,8 +1,8 @@
-"""Chooses how training goes on, and becomes train.py; `train_on.py` starts it.
+"""Chooses how training continues, and becomes train.py; `train_on.py` starts it.
 
 Runs where that has installed it: beside train.py and configs, by the environment's own
-Python. In this order: the latest run is gone on with, where the configuration still is
-its own; else a new run takes over its state, or its averaged weights, whichever this
+Python. In this order: the latest run resumes if the configuration is
+unchanged; else a new run takes over its state, or its averaged weights, whichever this
 version can read; else a new run starts from the bundled weights of its network. Old
 runs stay where they are.
 """
@@ -47,7 +47,7 @@ class Start:
 
 
 def choose(folder: Path, file: str, flags: list[str]) -> Start:
-    """Chooses how training goes on.
+    """Chooses how training continues.
 
     Args:
         folder: of the recipe's runs.
@@ -70,9 +70,9 @@ def choose(folder: Path, file: str, flags: list[str]) -> Start:
     last = saved[-1]
     reason = why_not(last, config(last))
     if reason is None:
-        return Start(last, (), (f"{last.name}: goes on",))
+        return Start(last, (), (f"{last.name}: resumes",))
     new = folder / f"run-{int(last.name.removeprefix('run-')) + 1:03}"
-    notes = [f"{last.name}: cannot go on as it is: {reason}"]
+    notes = [f"{last.name}: cannot resume: {reason}"]
     taken = folder / "taken-over"
     shutil.rmtree(taken, ignore_errors=True)
     taken.mkdir()
@@ -89,7 +89,7 @@ def choose(folder: Path, file: str, flags: list[str]) -> Start:
 
 
 def why_not(run: Path, config: RunConfig) -> str | None:
-    """What keeps a run from going on with a configuration; None for nothing."""
+    """Why a run cannot resume with a configuration; None if it can."""
     try:
         old, _ = read_run(str(run))
     except UserError as error:
@@ -125,13 +125,13 @@ def _use_weights(exported, config):
 def _afresh(run, config, notes):
     chosen = config(run)
     if given := chosen.init_from or chosen.resume_state_from:
-        return Start(run, (), (*notes, f"{run.name}: begins from {given}"))
+        return Start(run, (), (*notes, f"{run.name}: starts from {given}"))
     name = bundled_for(chosen.model)
     if name is None:
-        told = f"{run.name}: begins anew, as no bundled weights are of its network"
-        return Start(run, (), (*notes, told))
+        note = f"{run.name}: starts over, as no bundled weights are of its network"
+        return Start(run, (), (*notes, note))
     flags = (f"--config.init_from={name}",)
-    return Start(run, flags, (*notes, f"{run.name}: begins from the bundled {name}"))
+    return Start(run, flags, (*notes, f"{run.name}: starts from the bundled {name}"))
 
 
 def bundled_for(network: ModelConfig) -> str | None:

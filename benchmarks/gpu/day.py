@@ -138,9 +138,9 @@ def day(args):
         else:
             if name == "train" and last.get("status") == DONE:
                 put_aside(args.out / "run")
-            begun = time.monotonic()
+            started = time.monotonic()
             found = run_part(name, args, 60 * minutes)
-            found["seconds"] = round(time.monotonic() - begun, 1)
+            found["seconds"] = round(time.monotonic() - started, 1)
         record["parts"][name] = found | {"of": asked}
         save(record, args.out)
         say(name, *found.values())

@@ -60,11 +60,11 @@ def arguments():
 
 def learn(args):
     """Trains until the time is over, or on from where a run was stopped."""
-    begun = time.monotonic()
+    started = time.monotonic()
     import mtujax.training.run  # slow
 
     given = args.minutes
-    args.minutes -= (time.monotonic() - begun) / 60
+    args.minutes -= (time.monotonic() - started) / 60
     if args.minutes <= 0:
         raise UserError(f"--minutes {given:g}: were over before it began; give more")
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,10 +7,10 @@ r"""Compiles for an NVIDIA H100 that is not here, and counts what it would have 
 
 XLA's compiler for GPUs needs none. Of the program that it makes these are counted: the
 kernels that are launched, loops unrolled, and the bytes that these read and write.
-Neither is a time: what caches hold is not told apart, and without a device no algorithm
-is chosen by trial. Two bounds are given beside them, the bytes at the H100's bandwidth
-and so many launches at 2 microseconds; a program takes about the larger one if its
-kernels do nothing but move bytes, and up to their sum if they are short.
+Neither is a time: what caches hold is not distinguished, and without a device no
+algorithm is chosen by trial. Two bounds are given beside them, the bytes at the H100's
+bandwidth and so many launches at 2 microseconds; a program takes about the larger one
+if its kernels do nothing but move bytes, and up to their sum if they are short.
 """
 
 import argparse

@@ -13,7 +13,7 @@ class Limit:
     Attributes:
         what: is measured.
         measured: the number found.
-        limit: it is asked to keep.
+        limit: its goal.
         unit: of both, with a space before it.
         at_least: whether the limit is the least; else it is the most.
     """
@@ -46,7 +46,7 @@ def number(value):
 
 
 def limit_table(rows):
-    """A row for each thing that is asked."""
+    """A row for each goal."""
     columns = Column("goal", align="l"), Column("measured"), Column("limit")
     cells = (
         (

@@ -41,9 +41,9 @@ def compare(runners, rounds):
     times = {name: [] for name in runners}
     for _ in range(rounds):
         for name, run in runners.items():
-            begun = time.perf_counter()
+            started = time.perf_counter()
             run()
-            times[name].append(1e3 * (time.perf_counter() - begun))
+            times[name].append(1e3 * (time.perf_counter() - started))
     first = next(iter(times.values()))
     return {
         name: {

@@ -115,7 +115,7 @@ def filmed_on_device():
 def paces(ways, rounds):
     """Clips per second of each way: medians over the rounds.
 
-    Each round begins anew, after one batch, and takes so many that those made ahead in
+    Each round starts over, after one batch, and takes so many that those made ahead in
     threads meanwhile hardly count.
     """
     times = {name: [] for name in ways}
@@ -123,10 +123,10 @@ def paces(ways, rounds):
         for name, make in ways.items():
             source, count = make(), AHEAD.get(name, 1)
             next(source)
-            begun = time.perf_counter()
+            started = time.perf_counter()
             for _ in range(count):
                 next(source)
-            times[name].append((time.perf_counter() - begun) / count)
+            times[name].append((time.perf_counter() - started) / count)
             source.close()
     found = {name: BATCH / statistics.median(seen) for name, seen in times.items()}
     for name, pace in found.items():

@@ -57,9 +57,9 @@ def metric_times(height, width, *, rounds):
     for names in (DEFAULT, *((name,) for name in PROTOCOLS)):
         milliseconds = []
         for _ in range(rounds + 1):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             jax.block_until_ready([PROTOCOLS[name].score(*pair) for name in names])
-            milliseconds.append(1e3 * (time.perf_counter() - begun))
+            milliseconds.append(1e3 * (time.perf_counter() - started))
         times[" + ".join(names)] = milliseconds[0], statistics.median(milliseconds[1:])
     return times
 
@@ -80,12 +80,12 @@ def evaluation_times(height, width, frames):
             batch=1,
         )
         seconds = dict(found.seconds)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         source = open_frames("gopro", root / "set", split="test")
         for video in range(len(source.videos)):
             for number in range(frames):
                 source.read(video, {"blurry": [number], "sharp": [number]})
-        seconds["decoding alone"] = time.perf_counter() - begun
+        seconds["decoding alone"] = time.perf_counter() - started
     after_compiling = seconds["all"] - seconds["compile"]
     slowest = max(seconds["device"], seconds["decoding alone"])
     seconds["all but compiling"] = after_compiling

@@ -134,9 +134,9 @@ def fetching(archive, preset, rounds):
 @contextlib.contextmanager
 def timed():
     """A dict that has the seconds and CPU seconds of a block, once it has ended."""
-    took, begun, cpu = {}, time.perf_counter(), cpu_seconds()
+    took, started, cpu = {}, time.perf_counter(), cpu_seconds()
     yield took
-    took |= {"s": time.perf_counter() - begun, "CPU s": cpu_seconds() - cpu}
+    took |= {"s": time.perf_counter() - started, "CPU s": cpu_seconds() - cpu}
 
 
 def cpu_seconds():

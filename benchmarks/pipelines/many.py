@@ -72,9 +72,9 @@ def main():
             one_command(first, place / "compiles", args.weights)
             results["seconds"] = {}
         for part, run in timed.items():
-            begun = time.perf_counter()
+            started = time.perf_counter()
             run(clips, place / part, args.weights)
-            seconds = results["seconds"][part] = time.perf_counter() - begun
+            seconds = results["seconds"][part] = time.perf_counter() - started
             check(place / part, count)
             print(f"{count} clips of {kind[2]} frames, {part}: {seconds:.1f} s")
             record.keep(results, f"many{parts}", args.json)
@@ -157,10 +157,10 @@ def batches(clips, place, weights, sizes):
     network, seconds = load(weights), {size: [] for size in (1, *sizes)}
     for number in range(_ROUNDS + 1):  # the first compiles
         for size, of_size in seconds.items():
-            out, begun = place / f"round-{number}-{size}", time.perf_counter()
+            out, started = place / f"round-{number}-{size}", time.perf_counter()
             deblur_videos(clips, out, weights=network, batch=size)
             if number:
-                of_size.append(time.perf_counter() - begun)
+                of_size.append(time.perf_counter() - started)
     for size in sizes:
         ratios = [b / a for a, b in zip(seconds[1], seconds[size], strict=True)]
         print(

@@ -3,9 +3,9 @@
     python -m benchmarks.pipelines.start [--quick] [--json FOLDER]
 
 Each start is a process of its own. The first one finds no compiled programs on disk;
-the later ones find what it left. Seconds count from the moment the process is asked
-for: until the device is ready, until the first frame is restored, and until the whole
-clip is written. Programs compiled and programs taken from disk are counted.
+the later ones find what it left. Seconds count from the start of the
+process: until the device is ready, until the first frame is restored, and until the
+whole clip is written. Programs compiled and programs taken from disk are counted.
 """
 
 import argparse

@@ -89,9 +89,9 @@ def stages(width, height, count, rounds):
         times = {name: [] for name in work}
         for _ in range(rounds):
             for name, run in work.items():
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 run()
-                times[name].append(time.perf_counter() - begun)
+                times[name].append(time.perf_counter() - started)
     slowest = [max(t[:3]) for t in zip(*times.values(), strict=True)]
     overhead = [e / s - 1 for e, s in zip(times["end to end"], slowest, strict=True)]
     rates = {name: count / statistics.median(t) for name, t in times.items()}

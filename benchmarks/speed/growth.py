@@ -74,9 +74,9 @@ def main():
         "dtype": args.dtype,
         "series": [],
     }
-    begun = time.monotonic()
+    started = time.monotonic()
     for one in planned(args):
-        over = time.monotonic() - begun > 60 * args.minutes
+        over = time.monotonic() - started > 60 * args.minutes
         found = {**one, "points": [], "left_out": {}} if over else measured(one, args)
         if over:
             found["why"] = f"{args.minutes:g} minutes were over"

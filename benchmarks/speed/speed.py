@@ -5,12 +5,12 @@
     python -m benchmarks.speed.speed --table RESULTS.json ...
         [--page docs/lab-notes/speed.md]
 
-Every network, precision, size and batch that is asked for gets a row: times of the
+Every network, precision, size and batch requested gets a row: times of the
 step in both forms, frames per second, memory, compilation, the floor and the share of
 it that is reached, where the time goes, and the PyTorch twin in the same run. A row
 that does not fit, fails, or comes too late is named with its reason. The file is
-written anew after each row. The second form goes on with a file, or begins it: what is
-measured there stays. The third one makes the tables and the chart from files of
+rewritten after each row. The second form adds to a file, or creates it: what is
+measured there is kept. The third one makes the tables and the chart from files of
 results, one of each device at most.
 """
 
@@ -86,7 +86,7 @@ def earlier(path, now):
 
 def fill(results, args, file):
     """Measures what is missing, and saves after each row."""
-    begun = time.monotonic()
+    started = time.monotonic()
     best = results["rates"]
     of_dtypes = best.get("flops_per_s", {}).keys()
     if set(args.dtypes) - of_dtypes:
@@ -96,7 +96,7 @@ def fill(results, args, file):
     for case in cases(args):
         if known(case, results["rows"]):
             continue
-        left = 60 * args.minutes - (time.monotonic() - begun)
+        left = 60 * args.minutes - (time.monotonic() - started)
         row = one_row(case, args, left)
         row = case | row
         if row["status"] == "measured":
@@ -130,7 +130,7 @@ def arguments(words=None):
     add = parser.add_argument
     add("--quick", action="store_true", help="mtu1, tiny frames: only to see it run")
     record.add_json(parser)
-    add("--add-to", type=pathlib.Path, help="file of results to go on with, or begin")
+    add("--add-to", type=pathlib.Path, help="file of results to add to, or create")
     models = ["mtu1", "mtu2"] if slow else list(PRESETS)
     add("--models", nargs="+", choices=PRESETS, default=models)
     dtypes = ["float32"] if slow else ["bfloat16", "float16", "float32"]

@@ -11,7 +11,7 @@ from mtujax.common.files import whole_output
 from mtujax.report.style import COLOURS, TEXT_WIDTH, printed
 
 HEIGHT = 2.7  # inches of a row of panels
-NETWORKS = {  # colour and marker: either tells them apart
+NETWORKS = {  # colour and marker: either distinguishes them
     "mtu1": ("sky", "o"),
     "mtu2": ("black", "s"),
     "mtu4": ("green", "^"),

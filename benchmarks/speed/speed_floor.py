@@ -31,11 +31,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="tiny, to see it run")
     parser.add_argument("--out", help="file for the figures, else they are printed")
     args = parser.parse_args()
-    told = json.dumps(rates(args.dtypes, quick=args.quick), indent=1)
+    text = json.dumps(rates(args.dtypes, quick=args.quick), indent=1)
     if args.out is None:
-        return print(told)
+        return print(text)
     with open(args.out, "w") as file:
-        file.write(told)
+        file.write(text)
 
 
 def rates(dtypes, *, quick=False):
@@ -111,11 +111,11 @@ def _best(run, wait=jax.block_until_ready):
     wait(run())
     least = float("inf")
     for _ in range(REPEATS):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         for _ in range(calls):
             last = run()
         wait(last)
-        least = min(least, (time.perf_counter() - begun) / calls)
+        least = min(least, (time.perf_counter() - started) / calls)
     return least
 
 

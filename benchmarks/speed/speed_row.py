@@ -87,7 +87,7 @@ def measure_row(
     draw = np.random.default_rng(0).integers
     frames = [draw(0, 256, shape, np.uint8) for _ in range(4)]
     forms = both_forms(config)
-    # The optimized form first and alone: a device tells one peak for all that ran.
+    # The optimized form first and alone: a device reports one peak for all that ran.
     subjects, found, firsts = {}, {}, {}
     for name, (model, params) in forms.items():
         before = device_peak()
@@ -164,7 +164,7 @@ def about(network, model, params, shape, before):
     """What is known of a form without timing it."""
     memory = peak_memory(network.compiled)
     if memory.device is not None and memory.device == before:
-        # Another form took more: what the device tells is not this one's.
+        # Another form took more: what the device reports is not this one's.
         memory = memory._replace(
             bytes=memory.compiled, source="compiled.memory_analysis", device=None
         )
@@ -246,7 +246,7 @@ def try_parts(*of):
 
 
 def parts(network, form, shape):
-    """Milliseconds of each part of a step; why not, if that cannot be told."""
+    """Milliseconds of each part of a step; why not, if unknown."""
     if not hasattr(jax.profiler, "ProfileData"):
         return {"why": "this JAX cannot read its own traces"}
     frame, compiled = network.put(np.zeros(shape, np.uint8)), network.compiled

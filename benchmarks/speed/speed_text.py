@@ -137,14 +137,14 @@ def device_table(files):
         (*_case(key), *(c for rows in by_kind.values() for c in _short(rows.get(key))))
         for key in keys
     ]
-    told = [f"{kind_of(r)}: {device(r)}; {versions(r)}.{company(r)}" for r in files]
-    told.append(
+    remarks = [f"{kind_of(r)}: {device(r)}; {versions(r)}.{company(r)}" for r in files]
+    remarks.append(
         "ms: the median step of the network, optimized form, 8-bit frames in and out, "
         "everything on the device; frames/s by it. PyTorch: the faster one of its "
         "forms. Blank: not measured."
     )
     return Table(
-        "speed", "Speed of one step", tuple(columns), tuple(lines), notes=tuple(told)
+        "speed", "Speed of one step", tuple(columns), tuple(lines), notes=tuple(remarks)
     )
 
 

@@ -1,7 +1,7 @@
 """Where a step's time goes: a trace, and the part that each traced operation is of.
 
-A trace names compiled instructions. The compiled program's text tells, of each, the
-layer and the functions that asked for it. Every moment of a step counts once: shared
+A trace names compiled instructions. The compiled program's text gives, for each, the
+layer and the functions that it is from. Every moment of a step counts once: shared
 by what runs then, or as "idle" if nothing does, so that the parts sum to the whole.
 """
 
@@ -65,7 +65,7 @@ _RANKS = ("convolutions", "warp", "matcher", "convolutions", "rest")
 
 
 def _rank(opcode, line, functions):
-    """Place in `_RANKS` of an instruction by itself; None if nothing is said of it."""
+    """Place in `_RANKS` of an instruction by itself; None if unknown."""
     named, frame = _NAMED.search(line), _FRAME.search(line)
     scope = named[1] if named else ""
     asked = functions.get(int(frame[1]), ()) if frame else ()

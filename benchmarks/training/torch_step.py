@@ -27,7 +27,7 @@ POOL = 5
 class Twin(TorchMTUNet):
     """The twin with a cost volume that is made once a frame, and fast.
 
-    The one of `torch_ops` takes 441 small steps, and the arg-max makes its own anew:
+    The one of `torch_ops` takes 441 small steps, and the arg-max computes it again:
     plainly right, but no fair opponent.
     """
 

@@ -187,9 +187,9 @@ def random_batch(config, args):
 
 def compiled(lowered):
     """The program, how long it took to compile, and the memory that it needs."""
-    begun = time.perf_counter()
+    started = time.perf_counter()
     program = lowered.compile()
-    took, memory = time.perf_counter() - begun, compiled_memory(program)
+    took, memory = time.perf_counter() - started, compiled_memory(program)
     return program, {"compile_s": took, "memory_mb": memory.total / 1e6}
 
 
@@ -223,9 +223,9 @@ def compare(runners, args, config):
     wall, cpu = ({name: [] for name in runners} for _ in range(2))
     for _ in range(args.rounds):
         for name, run in runners.items():
-            begun, worked = time.perf_counter(), time.process_time()
+            started, worked = time.perf_counter(), time.process_time()
             run()
-            wall[name].append(time.perf_counter() - begun)
+            wall[name].append(time.perf_counter() - started)
             cpu[name].append(time.process_time() - worked)
     updates = args.frames // (config.frames_per_update or args.frames)
     for name in runners:

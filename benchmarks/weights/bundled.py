@@ -202,7 +202,7 @@ def bundled(args):
         both = clip_table(scores.found, scores.rest), method_table(scores.found)
         tables[:0] = both
     print(markdown(tables))
-    told = {
+    values = {
         "machine": about,
         "evaluations": {name: to_json(one) for name, one in scores.found.items()},
         "at_rest": scores.rest,
@@ -212,7 +212,7 @@ def bundled(args):
     method = (scores.found or scores.real)["restored"].method
     name = f"bundled-{method.name}-{method.sha256[:8]}"
     name += "-real" * (not scores.found) + "-quick" * args.quick
-    record.write(plain(told), name, args.json)
+    record.write(plain(values), name, args.json)
     return 0
 
 

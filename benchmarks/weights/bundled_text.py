@@ -149,8 +149,8 @@ def clip_table(found, rest):
         still = rest.get(clip, at_rest_all)
         cells += [f"{sharp[clip][0]:.2f}", *(f"{of[clip]:.3f}" for of in steady)]
         rows.append((clip, *cells, number(still["largest"]), number(still["mean"])))
-    told = tuple(notes(found))
-    return Table("clips", caption(found), tuple(columns), tuple(rows), notes=told)
+    remarks = tuple(notes(found))
+    return Table("clips", caption(found), tuple(columns), tuple(rows), notes=remarks)
 
 
 def caption(found):
@@ -222,13 +222,13 @@ def gain_table(scores):
         ]
     columns = Column("scene", align="l"), *map(Column, [*names, "gain"])
     method = scores.real["restored"].method
-    told = (
+    remarks = (
         f"{method.name}, weights {method.sha256[:12]}: PSNR in dB and gain over the "
         f"blurry frames, of the real scenes by {ALL_FRAMES}, all frames"
     )
     return Table(
         "gains",
-        told,
+        remarks,
         columns,
         tuple(rows),
         breaks=(len(scores.gains["real scenes"]) - 1,),

@@ -16,8 +16,8 @@ writes OUT/METHOD/{VIDEO/FRAME,chosen.json}. Methods, by scikit-image:
                             exposure's share of the frame interval
 
 Settings are chosen in the methods' favour: for each clip by itself those of the grid
-that bring its frames closest to the sharp ones, which nobody could do without these;
-one is to leave the clip as it is. What would be chosen for all clips alike is told as
+that bring its frames closest to the sharp ones, which needs these;
+one is to leave the clip as it is. What would be chosen for all clips alike is given as
 well. To save time, the search sees the middle half (by each side) of --searched frames
 of a clip: what is best for these may be slightly worse than nothing for all of it.
 """
@@ -96,7 +96,7 @@ def deconvolved_motion(view, *, exposure, iterations):
 
 
 def in_linear_light(frame, spread, iterations):
-    """Richardson-Lucy; beyond its edges a frame goes on as its mirror image."""
+    """Richardson-Lucy; beyond its edges a frame is mirrored."""
     reach = spread.shape[0]
     room = ((reach, reach), (reach, reach), (0, 0))
     light = np.pad(linear_from_srgb(frame), room, "symmetric").astype(np.float32)
@@ -247,7 +247,7 @@ def run_method(name, clips, out, searched):
             every += scores
             show(f"  {clip}", chosen)
             progress(done := done + clips.lengths[clip], sum(clips.lengths.values()))
-        told = {
+        summary = {
             "grid": method.grid,
             "searched_frames_of_a_clip": searched,
             "all_clips_alike": alike,
@@ -255,9 +255,11 @@ def run_method(name, clips, out, searched):
             "psnr": float(np.mean(every)),
             "scikit-image": skimage.__version__,
         }
-        (folder / "chosen.json").write_text(json.dumps(told, indent=1) + "\n")
-    print(f"{name}: {told['psnr']:.3f} dB, mean of frames; in {out / name}", flush=True)
-    return told
+        (folder / "chosen.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print(
+        f"{name}: {summary['psnr']:.3f} dB, mean of frames; in {out / name}", flush=True
+    )
+    return summary
 
 
 def show(title, chosen):

@@ -102,9 +102,9 @@ def steadiness(args):
     with tempfile.TemporaryDirectory() as folder:
         method, rows = measure(args, clips, pathlib.Path(folder))
     print(markdown([table(rows)]))
-    told = {"machine": about, "sha256": method.sha256, "shares": rows}
+    values = {"machine": about, "sha256": method.sha256, "shares": rows}
     record.write(
-        plain(told), f"steadiness-{method.name}-{method.sha256[:8]}", args.json
+        plain(values), f"steadiness-{method.name}-{method.sha256[:8]}", args.json
     )
     return 0
 

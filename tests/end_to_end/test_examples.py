@@ -1,4 +1,4 @@
-"""Examples in the docstrings of what the package hands on give what they show."""
+"""Examples in the docstrings of what the package exports give what they show."""
 
 import doctest
 import fractions

@@ -1,4 +1,4 @@
-"""`make train-on`: how training goes on, and the process that does it."""
+"""`make train-on`: how training continues, and the process that does it."""
 
 import dataclasses
 import importlib
@@ -298,4 +298,4 @@ def test_training_is_stopped_refused_exported_and_gone_on_with(
     finally:
         process.kill()
         out, _ = process.communicate()
-    assert "run-001: goes on" in out
+    assert "run-001: resumes" in out

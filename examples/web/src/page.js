@@ -18,7 +18,7 @@ function say(text, { problem = false } = {}) {
   at("message").classList.toggle("problem", problem);
 }
 
-/** Opens the step where it was asked for, or on the CPU if the GPU does not take it. */
+/** Opens the step on the chosen device, or on the CPU if the GPU does not take it. */
 async function open(provider) {
   try {
     return await Step.open(file.bytes, await load(provider), provider);
@@ -71,11 +71,11 @@ async function restore(name, source, signal) {
   say("Starting …");
   const network = await opened();
   const times = [];
-  let [frames, begun] = [0, null];
+  let [frames, started] = [0, null];
   for await (const { blurry, restored } of network.deblur(source(signal))) {
     if (signal.aborted) break;
-    begun ??= performance.now();
-    await until(begun + (blurry.time ?? 0)); // no clip runs faster than it was taken
+    started ??= performance.now();
+    await until(started + (blurry.time ?? 0)); // no clip runs faster than it was taken
     show(blurry, restored);
     const now = performance.now();
     times.push({ now, latency: now - blurry.captured });

@@ -16,11 +16,11 @@ export class Step {
   static async open(bytes, ort, provider) {
     const step = new Step();
     try {
-      const told = metadata(bytes);
-      step.before = count(told, "lookback");
-      step.after = count(told, "lookahead");
-      step.multiple = count(told, "multiple");
-      step.least = count(told, "least");
+      const about = metadata(bytes);
+      step.before = count(about, "lookback");
+      step.after = count(about, "lookahead");
+      step.multiple = count(about, "multiple");
+      step.least = count(about, "least");
     } catch (error) {
       throw new UserError(`no step of \`mtujax export\` (${error.message})`);
     }
@@ -167,21 +167,21 @@ function cut(rgb, columns, { width, height }) {
   return found;
 }
 
-function count(told, name) {
-  if (!/^\d+$/.test(told[name])) throw new Error(`says nothing of its ${name}`);
-  return Number(told[name]);
+function count(about, name) {
+  if (!/^\d+$/.test(about[name])) throw new Error(`says nothing of its ${name}`);
+  return Number(about[name]);
 }
 
 /** What a .onnx file says of itself, which onnxruntime-web does not hand on. */
 export function metadata(bytes) {
   const text = new TextDecoder();
-  const told = {};
+  const about = {};
   for (const [number, entry] of fields(bytes)) {
     if (number !== 14) continue; // ModelProto.metadata_props
     const { 1: key, 2: value } = Object.fromEntries(fields(entry));
-    told[text.decode(key)] = text.decode(value);
+    about[text.decode(key)] = text.decode(value);
   }
-  return told;
+  return about;
 }
 
 /** The number and the bytes of each field with a length, of a protocol buffer. */
