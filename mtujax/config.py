@@ -65,6 +65,9 @@ class ModelConfig:
         exposure_spectrum: the first layer also reads the spectrum of the whole frame's
             blur along its motion, which shows the exposure, and the deblur layers have
             a weight for each sample that depends on it alone (`ops.blur`).
+        blend_previous: the previous restored frame, moved along the motion, is a
+            further input, and the deblur layers give each pixel a share of it that is
+            mixed in where both agree (`ops.blending`). Needs motion_samples.
         last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
             not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's
@@ -89,6 +92,7 @@ class ModelConfig:
     first_kernel: int = 5
     motion_samples: int = 0
     exposure_spectrum: bool = False
+    blend_previous: bool = False
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -111,12 +115,10 @@ class ModelConfig:
             self.activation,
             f"one of {ACTIVATIONS}",
         )
-        _require(
-            not self.exposure_spectrum or self.motion_samples > 0,
-            "exposure_spectrum",
-            self.exposure_spectrum,
-            "False without motion_samples",
-        )
+        for name in ("exposure_spectrum", "blend_previous"):
+            wanted = getattr(self, name)
+            fits = not wanted or self.motion_samples > 0
+            _require(fits, name, wanted, "False without motion_samples")
         _require(self.lookahead in (0, 1, 2), "lookahead", self.lookahead, "0, 1 or 2")
         _require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {DTYPES}")
         _require(
@@ -139,6 +141,11 @@ class ModelConfig:
     def filter_taps(self) -> int:
         """Samples along the motion that the deblur layers weight for each pixel."""
         return 2 * self.motion_samples
+
+    @property
+    def blend_shares(self) -> int:
+        """Outputs of the deblur layers for the previous frame: one a pixel of a patch."""
+        return self.patch**2 if self.blend_previous else 0
 
     @property
     def window(self) -> int:

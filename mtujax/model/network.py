@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
-from mtujax.model.unit import Conv, MultiTaskUnit, Previous, kernel_init
+from mtujax.model.unit import Conv, MultiTaskUnit, Previous, Samples, kernel_init
 from mtujax.ops.blur import Blur, window_blur
 from mtujax.ops.motion_samples import steered_samples
 from mtujax.ops.resampling import (
@@ -131,44 +131,44 @@ class MTUNet(nn.Module):
         height, width = window.shape[2:4]
         window = pad_frames(window if train else finite(window), cfg.cell)
         blurry = window[:, cfg.lookback]
-        along, spectrum, steered = self._steered(window, blur)
-        structure, x = self._input_features(state, window, steered)
+        first = state.is_first.reshape(-1, 1, 1, 1)
+        restored = jnp.where(first, window[:, cfg.lookback - 1], state.restored)
+        samples, steered = self._steered(window, blur, restored, state.is_first)
+        structure, x = self._input_features(window, restored, steered)
         units, displacement = [], None
         for i in range(cfg.num_units):
             matched = i in cfg.matching_units
             motion = state.motion[cfg.matching_units.index(i)] if matched else None
             previous = Previous(motion, state.detail, state.is_first)
             unit = MultiTaskUnit(cfg, i, name=f"unit_{i}")(
-                x, structure, blurry, previous, displacement, train, along, spectrum
+                x, structure, blurry, previous, displacement, train, samples
             )
             x, displacement = unit.features, unit.displacement
             units.append(unit)
         return _next_state(state, units, train), _outputs(units, height, width, train)
 
-    def _steered(self, window, blur):
-        """Samples along the motion, the spectrum, and features of both, or None."""
+    def _steered(self, window, blur, restored, is_first):
+        """What is seen along the motion, and its features or None."""
         cfg = self.config
         if not cfg.motion_samples:
-            return None, None, None
+            return Samples(), None
         place = {"lookback": cfg.lookback, "patch": cfg.patch}
         if blur is None:
             blur = window_blur(window, with_spectrum=cfg.exposure_spectrum, **place)
-        along, features = steered_samples(
-            window, blur.motion, samples=cfg.motion_samples, **place
+        previous = restored if cfg.blend_previous else None
+        along, features, moved = steered_samples(
+            window, blur.motion, previous, samples=cfg.motion_samples, **place
         )
         if not cfg.exposure_spectrum:
-            return along, None, features
+            return Samples(along, None, moved, is_first), features
         shape = (*features.shape[:3], EXPOSURE_FREQUENCIES)
         everywhere = jnp.broadcast_to(blur.spectrum[:, None, None], shape)
         features = jnp.concatenate([features, everywhere], axis=-1)
-        return along, blur.spectrum, features
+        return Samples(along, blur.spectrum, moved, is_first), features
 
-    def _input_features(self, state, window, steered):
+    def _input_features(self, window, restored, steered):
         """Structure features [B, H' / p, W' / p, C], the first unit's input with 2C."""
         cfg = self.config
-        before = window[:, cfg.lookback - 1]
-        first = state.is_first.reshape(-1, 1, 1, 1)
-        restored = jnp.where(first, before, state.restored)
         past = [window[:, k] for k in range(cfg.lookback)]
         future = [window[:, cfg.lookback + 1 + k] for k in range(cfg.lookahead)]
         temporal = jnp.concatenate([*past, restored, *future], axis=-1)

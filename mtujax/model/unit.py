@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import LEAKY_SLOPE, ModelConfig
+from mtujax.ops.blending import blended
 from mtujax.ops.convolution import conv_general_dilated, conv_transpose2d
 from mtujax.ops.matching import best_displacement, cost_volume, displace, match
 from mtujax.ops.resampling import area_downsample, depth_to_space
@@ -139,6 +140,15 @@ class MotionLayer(nn.Module):
         )(features)
 
 
+class Samples(NamedTuple):
+    """What a frame shows along its motion; None for what the configuration leaves out."""
+
+    along: jax.Array | None = None  # grey samples [B, H, W, p p, S]
+    spectrum: jax.Array | None = None  # of the blur [B, F]
+    moved: jax.Array | None = None  # the previous restored frame [B, pH, pW, 3]
+    is_first: jax.Array | None = None  # bool [B]; True where it is none
+
+
 class DeblurLayer(nn.Module):
     """D^n: one convolution from features to a float32 image or its residual."""
 
@@ -151,20 +161,23 @@ class DeblurLayer(nn.Module):
         self,
         features: jax.Array,
         blurry: jax.Array,
-        along: jax.Array | None = None,
-        spectrum: jax.Array | None = None,
+        samples: Samples = Samples(),
     ) -> jax.Array:
         """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it."""
-        # With samples `along` the motion [B, H, W, p p, S] the layer also outputs a
-        # filter of S weights for each place, whose result at each of its pixels is
-        # added to all three colours. `spectrum` [B, F] of the blur adds to these
-        # weights what it alone suggests.
+        # With samples `along` the motion the layer also outputs a filter of S weights
+        # for each place, whose result at each of its pixels is added to all three
+        # colours. `spectrum` of the blur adds to these weights what it alone suggests.
+        # Of the frame before, `moved`, it outputs a share for each pixel.
+        along, spectrum, moved, is_first = samples
         count = 0 if along is None else along.shape[-1]
+        shares = 0 if moved is None else self.patch**2
         colours = 3 * self.patch**2
-        layer = Conv(colours + count, activation=None, dtype=self.dtype, name="layer")
+        wanted = colours + count + shares
+        layer = Conv(wanted, activation=None, dtype=self.dtype, name="layer")
         image = layer(features).astype(jnp.float32)
         if along is not None:
-            image, weights = jnp.split(image, [colours], axis=-1)
+            parts = jnp.split(image, [colours, colours + count], axis=-1)
+            image, weights, logits = parts
             if spectrum is not None:
                 shape = (spectrum.shape[-1], count)
                 kernel = self.param("exposure", nn.initializers.zeros, shape)
@@ -174,7 +187,8 @@ class DeblurLayer(nn.Module):
             filtered = jnp.sum(weights[..., None, :] * along, axis=-1)
             image = image + FILTER_SCALE * jnp.repeat(filtered, 3, axis=-1)
         image = depth_to_space(image, self.patch)
-        return blurry + image if self.residual_learning else image
+        image = blurry + image if self.residual_learning else image
+        return image if moved is None else blended(image, moved, logits, is_first)
 
 
 class Previous(NamedTuple):
@@ -212,14 +226,12 @@ class MultiTaskUnit(nn.Module):
         previous: Previous,
         displacement: jax.Array | None,
         train: bool,
-        along: jax.Array | None = None,
-        spectrum: jax.Array | None = None,
+        samples: Samples = Samples(),
     ) -> UnitOutputs:
         """Runs the unit on one frame; `train` adds the volume and the image."""
         # Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`
         # [B, pH, pW, 3] in [0, 1], `displacement` of an earlier unit [B, h, w, 2] int32
-        # or None, samples `along` the motion [B, H, W, p p, S] or None, `spectrum` of
-        # the blur [B, F] or None.
+        # or None.
         cfg = self.config
         last = self.index == cfg.num_units - 1
         detail = DetailNetwork(
@@ -243,9 +255,7 @@ class MultiTaskUnit(nn.Module):
             deblur = DeblurLayer(
                 cfg.residual_learning, cfg.patch, cfg.dtype, name="deblur"
             )
-            image = deblur(
-                detail if features is None else features, blurry, along, spectrum
-            )
+            image = deblur(detail if features is None else features, blurry, samples)
         return UnitOutputs(detail, features, motion, displacement, volume, image)
 
     def _motion_features(self, structure, detail):

@@ -17,7 +17,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.ops.resampling import any_byte_order, area_downsample, halved
+from mtujax.ops.resampling import (
+    any_byte_order,
+    area_downsample,
+    depth_to_space,
+    halved,
+)
 
 LARGEST_MOTION = 40.0  # pixels per frame, in x and in y, to which motion is clipped
 LEVELS = 4  # of the pyramid; the finest is at a quarter of the resolution
@@ -34,21 +39,31 @@ CONTRAST, FAR, SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its len
 
 
 def steered_samples(
-    window: jax.Array, motion: jax.Array, *, lookback: int, samples: int, patch: int
-) -> tuple[jax.Array, jax.Array]:
-    """Samples a frame and its neighbours along the motion of each patch: two arrays."""
+    window: jax.Array,
+    motion: jax.Array,
+    restored: jax.Array | None = None,
+    *,
+    lookback: int,
+    samples: int,
+    patch: int,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Samples a frame and its neighbours along the motion of each patch: three arrays."""
     # Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     # motion [B, H / p, W / p, 2] give, in float32 and without gradient, first `along`
     # [B, H / p, W / p, p p, 2S], of each patch's pixels: grey samples less the pixel's
     # own grey, S on either side, the outermost a frame's motion away. Then features [B,
     # H / p, W / p, (2S + 6) p p + 3] for a convolution, scaled to order 1: `along` and
     # the RGB differences to the previous and next frame where the motion leads; the
-    # motion (dx, dy) and its length.
+    # motion (dx, dy) and its length. Given the previous frame `restored` [B, H, W, 3],
+    # it is a third neighbour: there are 3 p p features more, and `moved` [B, H, W, 3]
+    # is that frame where the motion leads, otherwise None.
     before, current, after = middle(window, lookback)
     motion = lax.stop_gradient(motion)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     shades = grey(current)[..., None]
-    parts = (shades, steps, shades), (before, [-1.0], current), (after, [1.0], current)
+    parts = [(shades, steps, shades), (before, [-1.0], current), (after, [1.0], current)]
+    if restored is not None:
+        parts.append((lax.stop_gradient(restored), [-1.0], current))
     pixels = [
         along_patches(image, motion, places) - _by_patch(own, patch)
         for image, places, own in parts
@@ -60,7 +75,11 @@ def steered_samples(
         motion / FAR,
         jnp.minimum(length / SLOW, 1),
     ]
-    return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1)
+    moved = None
+    if restored is not None:
+        moved = einops.rearrange(pixels[..., -3:], "b h w s c -> b h w (s c)")
+        moved = current + depth_to_space(moved, patch)
+    return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1), moved
 
 
 # A call from outside a compiled function would compile the loop of each level again.
@@ -236,7 +255,7 @@ def _refined(motion, before, after):
     products = [across**2, down**2, across * down, across * change, down * change]
     # What one of them does not show, as it enters or leaves, is no measurement.
     products.append(change**2 + jnp.minimum(_beyond(motion), 1))
-    means = _mean(jnp.stack(products, -1), WINDOW)
+    means = window_mean(jnp.stack(products, -1), WINDOW)
     xx, yy, xy, xt, yt, unlike = jnp.moveaxis(means, -1, 0)
     # About the smaller eigenvalue: texture in both directions.
     texture = jnp.maximum(xx * yy - xy**2, 0) / (xx + yy + 1e-9)
@@ -248,7 +267,7 @@ def _refined(motion, before, after):
     motion = motion + jnp.clip(step, -STEP, STEP)
     # Where little is to be seen, the motion around counts.
     weighted = jnp.concatenate([motion, jnp.ones_like(motion[..., :1])], -1)
-    total = _mean(weight[..., None] * weighted, SMOOTH)
+    total = window_mean(weight[..., None] * weighted, SMOOTH)
     return total[..., :2] / total[..., 2:]
 
 
@@ -275,7 +294,7 @@ def _slopes(image):
     return across / 2, down / 2
 
 
-def _mean(x, side):
+def window_mean(x: jax.Array, side: int) -> jax.Array:
     """Average of [B, h, w, C] over windows of `side`, the edge repeated."""
     reach = side // 2
     pads = ((0, 0), (reach, reach), (reach, reach), (0, 0))

@@ -43,6 +43,7 @@ from mtujax.weights.files import is_run, load
 from mtujax.weights.safetensors_io import shape_findings
 
 _TEMPORAL = "temporal/conv/kernel"  # the only weights whose shape the window decides
+_STEERED = "steered/conv/kernel"
 
 
 def first_params(
@@ -55,10 +56,12 @@ def first_params(
     """Draws parameters, or takes those of `init_from` where it has them."""
     # `init_from` is a bundled name, a `.safetensors` file or a run directory. The
     # former two lack the training-only layers, which are drawn. Weights for another
-    # window serve as well: a causal network starts from one that looks ahead.
+    # window serve as well: a causal network starts from one that looks ahead. So do
+    # those without `blend_previous` for a network with it.
     params = init_params(model, jax.random.key(seed))
     if rescale_init:
-        params = rescaled_params(params, filter_taps=model.config.filter_taps)
+        mixed = model.config.filter_taps + model.config.blend_shares
+        params = rescaled_params(params, mixed=mixed)
     if init_from is None:
         return params
     if is_run(init_from):
@@ -69,8 +72,12 @@ def first_params(
         network = loaded.config
     given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
     given[_TEMPORAL] = _with_window(given[_TEMPORAL], network, model.config)
-    window = {name: getattr(model.config, name) for name in ("lookback", "lookahead")}
-    network = dataclasses.replace(network, **window)
+    fitted = ["lookback", "lookahead"]
+    if model.config.blend_previous and network.motion_samples and not network.blend_previous:
+        given |= _with_previous(given, network)
+        fitted.append("blend_previous")
+    here = {name: getattr(model.config, name) for name in fitted}
+    network = dataclasses.replace(network, **here)
     flat = flatten_dict(inference_params(unflatten_dict(given, sep="/")), sep="/")
     shapes = {name: value.shape for name, value in flat.items()}
     findings = shape_findings(shapes, expected_shapes(model.config))
@@ -94,21 +101,38 @@ def _with_window(kernel, there, here):
     return einops.rearrange(kept, "f h w s c o -> h w (s f c) o")
 
 
-def rescaled_params(params: dict, *, filter_taps: int = 0) -> dict:
+def _with_previous(given, there):
+    """The weights that change for `blend_previous`; what is new weighs nothing."""
+    side = there.patch**2
+    kernel = given[_STEERED]
+    count = side * (there.filter_taps + 6)
+    samples, rest = kernel[:, :, :count], kernel[:, :, count:]
+    samples = einops.rearrange(samples, "h w (s f) o -> h w s f o", s=side)
+    samples = jnp.pad(samples, [(0, 0)] * 3 + [(0, 3), (0, 0)])
+    samples = einops.rearrange(samples, "h w s f o -> h w (s f) o")
+    changed = {_STEERED: jnp.concatenate([samples, rest], axis=2)}
+    for name, value in given.items():
+        if "/deblur/layer/" in name:
+            pads = [(0, 0)] * (value.ndim - 1) + [(0, side)]
+            changed[name] = jnp.pad(value, pads)
+    return changed
+
+
+def rescaled_params(params: dict, *, mixed: int = 0) -> dict:
     """Rescales drawn weights, so that a few thousand updates are enough to learn."""
 
     # The published 0.03, which a million updates overcome, makes features fade from
     # layer to layer and leaves them to the image's brightness, though blur is in its
     # detail. Here kernels see differences only (their mean is 0), features keep their
-    # size, and the layers that give images or end a residual block start small. The
-    # filters that weight motion samples start at 0: the first frames would cost more
-    # than they gain.
+    # size, and the layers that give images or end a residual block start small. Their
+    # last `mixed` outputs, which weight motion samples and the frame before, start at
+    # 0: the first frames would cost more than they gain.
     def rescale(path, kernel):
         names = [part.key for part in path]
         if names[-1] != "kernel":
             return kernel
         if "deblur" in names:
-            colours = np.arange(kernel.shape[-1]) < kernel.shape[-1] - filter_taps
+            colours = np.arange(kernel.shape[-1]) < kernel.shape[-1] - mixed
             return 0.02 * kernel * colours.reshape(1, 1, 1, -1)
         first = names[0] in ("structure", "temporal")
         if names[0] != "steered":  # which reads differences, of order 1
