@@ -144,7 +144,7 @@ class ModelConfig:
 
     @property
     def blend_shares(self) -> int:
-        """Outputs of the deblur layers for the previous frame: one a pixel of a patch."""
+        """Shares of the previous frame that the deblur layers give, a pixel each."""
         return self.patch**2 if self.blend_previous else 0
 
     @property

@@ -1,4 +1,4 @@
-"""`ops.motion_samples` and `ops.blur` in ONNX operators, for one video, NCHW.
+"""`ops.motion_samples`, `blur` and `blending` in ONNX operators, for one video, NCHW.
 
 Imported late: needs onnx. Letters: H W pixels, h w motion grid (H / 4p, W / 4p), p side
 of a patch, K frames of the window, S samples.
@@ -10,6 +10,7 @@ from onnx import TensorProto
 from mtujax.config import MOTION_STRIDE
 from mtujax.deploy.onnx_graph import Graph, Size
 from mtujax.ops import blur as spectral, motion_samples as steering
+from mtujax.ops.blending import AGREEMENT, AROUND
 
 Grid = tuple[Size, Size]
 
@@ -64,9 +65,15 @@ def frame_motion(g: Graph, frames: Frames, grid: Grid, patch: int) -> str:
 
 
 def samples(
-    g: Graph, frames: Frames, motion: str, grid: Grid, patch: int, count: int
-) -> tuple[str, str]:
-    """`motion_samples.steered_samples`: [1, 2S, H, W] and features of patches."""
+    g: Graph,
+    frames: Frames,
+    motion: str,
+    restored: str | None,
+    grid: Grid,
+    patch: int,
+    count: int,
+) -> tuple[str, str, str | None]:
+    """`steered_samples`: [1, 2S, H, W], features of patches, the moved `restored`."""
     cell = patch * MOTION_STRIDE
     places = _Places(g, tuple(g.scaled(n, cell) for n in grid))
     flow = motion
@@ -85,15 +92,30 @@ def samples(
     steps = [k / count for k in range(-count, count + 1) if k]
     found = [places.sampled(frames.own, g.Mul(flow, step)) for step in steps]
     along = g.Sub(g.Concat(*found, axis=1), frames.own)
-    sides = [
-        g.Sub(places.sampled(image, g.Mul(flow, step)), frames.current)
-        for image, step in ((frames.before, -1.0), (frames.after, 1.0))
-    ]
+    neighbours = [(frames.before, -1.0), (frames.after, 1.0)]
+    neighbours += [] if restored is None else [(restored, -1.0)]
+    moved = [places.sampled(image, g.Mul(flow, step)) for image, step in neighbours]
+    sides = [g.Sub(image, frames.current) for image in moved]
     pixels = g.Mul(g.Concat(along, *sides, axis=1), steering.CONTRAST)
     if patch > 1:
         pixels = g.SpaceToDepth(pixels, blocksize=patch)
     length = g.Min(g.Div(g.ReduceL2(motion, [1]), steering.SLOW), 1.0)
-    return along, g.Concat(pixels, g.Div(motion, steering.FAR), length, axis=1)
+    features = g.Concat(pixels, g.Div(motion, steering.FAR), length, axis=1)
+    return along, features, None if restored is None else moved[-1]
+
+
+def blended(
+    g: Graph, current: str, moved: str, logits: str, first: str, patch: int
+) -> str:
+    """`blending.blended`: frames [1, 3, H, W], logits [1, p p, H / p, W / p]."""
+    change = g.Sub(moved, current)
+    unlike = g.ReduceMean(g.Mul(change, change), [1])
+    unlike = _mean(g, unlike if patch == 1 else _pooled(g, unlike, patch), AROUND)
+    lower = g.Log(g.Add(g.Mul(unlike, 2 / AGREEMENT**2), 1.0))
+    share = g.Where(first, 0.0, g.Sigmoid(g.Sub(logits, lower)))
+    if patch > 1:
+        share = g.DepthToSpace(share, blocksize=patch)
+    return g.Add(current, g.Mul(share, change))
 
 
 def blur_spectrum(g: Graph, own: str, motion: str, grid: Grid, patch: int) -> str:

@@ -10,7 +10,13 @@ from onnx import TensorProto
 
 from mtujax.config import LEAKY_SLOPE, MOTION_STRIDE, ModelConfig
 from mtujax.deploy.onnx_graph import Graph, Size
-from mtujax.deploy.onnx_motion import Frames, blur_spectrum, frame_motion, samples
+from mtujax.deploy.onnx_motion import (
+    Frames,
+    blended,
+    blur_spectrum,
+    frame_motion,
+    samples,
+)
 from mtujax.model.network import OVERFLOWN
 from mtujax.model.unit import FILTER_SCALE
 from mtujax.ops.matching import POOL, TILE
@@ -36,9 +42,9 @@ class Step:
         frames = g.Div(frames, 255.0)
         each = [g.cut(frames, 0, k, k + 1) for k in range(cfg.window)]
         blurry = each[cfg.lookback]
-        along, spectrum, steered = self._steered(frames, each)
         first = g.Reshape(state["is_first"], [1, 1, 1, 1])
         restored = g.Where(first, each[cfg.lookback - 1], state["restored"])
+        along, spectrum, moved, steered = self._steered(frames, each, restored)
         inputs = [*each[: cfg.lookback], restored, *each[cfg.lookback + 1 :]]
         structure = self._conv(self._patches(blurry), self.params["structure"])
         temporal = self._conv(
@@ -63,7 +69,8 @@ class Step:
                 if displacement is not None:
                     warped = self._displace(warped, displacement)
                 x = g.Concat(detail, warped, axis=1)
-        image = self._image(x, unit["deblur"], blurry, along, spectrum)
+        guides = along, spectrum, moved, first
+        image = self._image(x, unit["deblur"], blurry, guides)
         sound = g.Cast(g.Less(g.Abs(image), OVERFLOWN), to=TensorProto.FLOAT)
         sound = g.ReduceMin(g.Reshape(sound, [-1]), [0])
         out |= {"detail": detail, "restored": g.Clip(image, 0.0, 1.0)}
@@ -76,16 +83,17 @@ class Step:
             out["displacement"] = g.Cast(pairs, to=TensorProto.INT32)
         return out
 
-    def _steered(self, frames, each):
-        """Samples, spectrum, and features of both after their layer, or None."""
+    def _steered(self, frames, each, restored):
+        """Samples, spectrum, moved frame, and features of these after their layer."""
         g, cfg = self.g, self.config
         if not cfg.motion_samples:
-            return None, None, None
+            return None, None, None, None
         after = min(cfg.lookback + 1, cfg.window - 1)
         three = Frames(g, frames, each, (cfg.lookback - 1, cfg.lookback, after))
         motion = frame_motion(g, three, self.grid, cfg.patch)
-        along, features = samples(
-            g, three, motion, self.grid, cfg.patch, cfg.motion_samples
+        previous = restored if cfg.blend_previous else None
+        along, features, moved = samples(
+            g, three, motion, previous, self.grid, cfg.patch, cfg.motion_samples
         )
         spectrum = None
         if cfg.exposure_spectrum:
@@ -95,7 +103,8 @@ class Step:
             everywhere = g.Expand(everywhere, g.shape(1, 1, *size))
             features = g.Concat(features, everywhere, axis=1)
         layer = self.params["steered"]
-        return along, spectrum, self._conv(features, layer, padding=0, active=False)
+        features = self._conv(features, layer, padding=0, active=False)
+        return along, spectrum, moved, features
 
     def _conv(self, x, layer, more=None, *, stride=1, padding=None, active=True):
         g, layer = self.g, layer["conv"]
@@ -226,15 +235,18 @@ class Step:
         p = self.config.patch
         return x if p == 1 else self.g.SpaceToDepth(x, blocksize=p)
 
-    def _image(self, features, layers, blurry, along, spectrum):
+    def _image(self, features, layers, blurry, guides):
         """D^n: the image [1, 3, H, W] float32, not clamped."""
+        along, spectrum, moved, first = guides
         g, cfg, area = self.g, self.config, self.config.patch**2
         size = [g.scaled(n, MOTION_STRIDE) for n in self.grid]
         image = self._conv(features, layers["layer"], active=False)
         image = self._cast(image, np.float32)
         if along is not None:
-            taps = cfg.filter_taps
-            image, weights = g.Split(image, [3 * area, taps], axis=1, outputs=2)
+            taps, sizes = cfg.filter_taps, [3 * area, cfg.filter_taps]
+            sizes += [cfg.blend_shares] if cfg.blend_previous else []
+            parts = g.Split(image, sizes, axis=1, outputs=len(sizes))
+            image, weights, *logits = parts
             if spectrum is not None:
                 exposure = np.asarray(layers["exposure"], np.float32)
                 usual = g.MatMul(spectrum, exposure)
@@ -247,7 +259,10 @@ class Step:
             image = g.reshape(image, 1, 3 * area, *size)
         if cfg.patch > 1:
             image = g.DepthToSpace(image, blocksize=cfg.patch)
-        return g.Add(blurry, image) if cfg.residual_learning else image
+        image = g.Add(blurry, image) if cfg.residual_learning else image
+        if moved is None:
+            return image
+        return blended(g, image, moved, *logits, first, cfg.patch)
 
 
 def _from_end(count):

@@ -16,7 +16,14 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
-from mtujax.model.unit import Conv, MultiTaskUnit, Previous, Samples, kernel_init
+from mtujax.model.unit import (
+    NO_SAMPLES,
+    Conv,
+    MultiTaskUnit,
+    Previous,
+    Samples,
+    kernel_init,
+)
 from mtujax.ops.blur import Blur, window_blur
 from mtujax.ops.motion_samples import steered_samples
 from mtujax.ops.resampling import (
@@ -151,7 +158,7 @@ class MTUNet(nn.Module):
         """What is seen along the motion, and its features or None."""
         cfg = self.config
         if not cfg.motion_samples:
-            return Samples(), None
+            return NO_SAMPLES, None
         place = {"lookback": cfg.lookback, "patch": cfg.patch}
         if blur is None:
             blur = window_blur(window, with_spectrum=cfg.exposure_spectrum, **place)

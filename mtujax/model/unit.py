@@ -141,12 +141,15 @@ class MotionLayer(nn.Module):
 
 
 class Samples(NamedTuple):
-    """What a frame shows along its motion; None for what the configuration leaves out."""
+    """What is seen along the motion; None for what the configuration leaves out."""
 
     along: jax.Array | None = None  # grey samples [B, H, W, p p, S]
     spectrum: jax.Array | None = None  # of the blur [B, F]
     moved: jax.Array | None = None  # the previous restored frame [B, pH, pW, 3]
-    is_first: jax.Array | None = None  # bool [B]; True where it is none
+    is_first: jax.Array | None = None  # bool [B]; True where there is none
+
+
+NO_SAMPLES = Samples()
 
 
 class DeblurLayer(nn.Module):
@@ -161,7 +164,7 @@ class DeblurLayer(nn.Module):
         self,
         features: jax.Array,
         blurry: jax.Array,
-        samples: Samples = Samples(),
+        samples: Samples = NO_SAMPLES,
     ) -> jax.Array:
         """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it."""
         # With samples `along` the motion the layer also outputs a filter of S weights
@@ -226,7 +229,7 @@ class MultiTaskUnit(nn.Module):
         previous: Previous,
         displacement: jax.Array | None,
         train: bool,
-        samples: Samples = Samples(),
+        samples: Samples = NO_SAMPLES,
     ) -> UnitOutputs:
         """Runs the unit on one frame; `train` adds the volume and the image."""
         # Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`

@@ -23,9 +23,9 @@ def blended(
     current: jax.Array, moved: jax.Array, logits: jax.Array, is_first: jax.Array
 ) -> jax.Array:
     """Mixes the frame before, moved, into the current one: [B, H, W, 3] float32."""
-    # `current` and `moved` [B, H, W, 3] in [0, 1], `logits` [B, h, w, p p] of the share,
-    # which a logit of 0 makes a half where both are equal; bool [B], where there is no
-    # frame before. How far they agree is measured, not learnt: no gradient goes there.
+    # `current` and `moved`: [B, H, W, 3] in [0, 1]. `logits`: [B, h, w, p p], 0 is a
+    # share of a half if both are equal. `is_first`: bool [B], True where no frame is
+    # before. How far both agree is measured: no gradient goes there.
     side = current.shape[1] // logits.shape[1]
     change = moved - current
     shape = "b (h y) (w x) c -> b h w 1"

@@ -47,7 +47,7 @@ def steered_samples(
     samples: int,
     patch: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Samples a frame and its neighbours along the motion of each patch: three arrays."""
+    """Samples a frame and its neighbours along the motion of each patch."""
     # Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     # motion [B, H / p, W / p, 2] give, in float32 and without gradient, first `along`
     # [B, H / p, W / p, p p, 2S], of each patch's pixels: grey samples less the pixel's
@@ -61,7 +61,11 @@ def steered_samples(
     motion = lax.stop_gradient(motion)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     shades = grey(current)[..., None]
-    parts = [(shades, steps, shades), (before, [-1.0], current), (after, [1.0], current)]
+    parts = [
+        (shades, steps, shades),
+        (before, [-1.0], current),
+        (after, [1.0], current),
+    ]
     if restored is not None:
         parts.append((lax.stop_gradient(restored), [-1.0], current))
     pixels = [

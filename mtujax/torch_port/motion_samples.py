@@ -26,54 +26,80 @@ def steered_channels(config: ModelConfig) -> int:
     if not config.motion_samples:
         return 0
     spectrum = EXPOSURE_FREQUENCIES if config.exposure_spectrum else 0
-    return (config.filter_taps + 6) * config.patch**2 + 3 + spectrum
+    neighbours = 9 if config.blend_previous else 6
+    return (config.filter_taps + neighbours) * config.patch**2 + 3 + spectrum
 
 
 def steered_input(
-    window: torch.Tensor, config: ModelConfig
-) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """What a network takes of samples along the motion: `along`, spectrum, features."""
-    # Window [B, K, 3, H, W], spectrum [B, F]; None for what is not taken.
+    window: torch.Tensor, restored: torch.Tensor, config: ModelConfig
+) -> tuple[torch.Tensor | None, ...]:
+    """What a network takes along the motion: `along`, spectrum, `moved`, features."""
+    # Window [B, K, 3, H, W], previous frame [B, 3, H, W], spectrum [B, F]; None for
+    # what is not taken.
     if not config.motion_samples:
-        return None, None, None
+        return None, None, None, None
     before, current, after = middle(window, config.lookback)
     motion = frame_motion(before, current, after, patch=config.patch)
-    along, features = steered_samples(
+    along, features, moved = steered_samples(
         window,
         motion,
+        restored if config.blend_previous else None,
         lookback=config.lookback,
         samples=config.motion_samples,
         patch=config.patch,
     )
     if not config.exposure_spectrum:
-        return along, None, features
+        return along, None, moved, features
     spectrum = blur_spectrum(current, motion)
     everywhere = spectrum[..., None, None].expand(-1, -1, *features.shape[2:])
-    return along, spectrum, torch.cat([features, everywhere], dim=1)
+    return along, spectrum, moved, torch.cat([features, everywhere], dim=1)
 
 
 @torch.no_grad()
 def steered_samples(
     window: torch.Tensor,
     motion: torch.Tensor,
+    restored: torch.Tensor | None = None,
     *,
     lookback: int,
     samples: int,
     patch: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples a frame and its neighbours along the motion of each patch: two arrays."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Samples a frame and its neighbours along the motion of each patch."""
     # Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p, and
     # motion [B, 2, H / p, W / p] -> `along` [B, 2S, H, W], grey samples less the
     # pixel's own grey, and features [B, (2S + 6) p p + 3, H / p, W / p]; both float32.
+    # Given the previous frame `restored`, 3 p p features more, and `moved` like it.
     before, current, after = middle(window, lookback)
     flow = F.interpolate(motion, scale_factor=patch, mode="nearest")
     grey = _grey(current)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     along = torch.cat([_moved(grey, s * flow) for s in steps], dim=1) - grey
     sides = [_moved(before, -flow) - current, _moved(after, flow) - current]
+    moved = None
+    if restored is not None:
+        moved = _moved(restored, -flow)
+        sides.append(moved - current)
     pixels = space_to_depth(4 * torch.cat([along, *sides], dim=1), patch)
     length = (motion.norm(dim=1, keepdim=True) / 4).clamp(max=1)
-    return along, torch.cat([pixels, motion / 10, length], dim=1)
+    return along, torch.cat([pixels, motion / 10, length], dim=1), moved
+
+
+def blended(
+    current: torch.Tensor,
+    moved: torch.Tensor,
+    logits: torch.Tensor,
+    is_first: torch.Tensor,
+) -> torch.Tensor:
+    """`ops.blending.blended`: frames [B, 3, H, W], logits [B, p p, h, w]."""
+    side = current.shape[2] // logits.shape[2]
+    with torch.no_grad():
+        unlike = (moved - current).square().mean(dim=1, keepdim=True)
+        unlike = _mean(F.avg_pool2d(unlike, side), 3)
+    odds = logits.exp() / (1 + 2 * unlike / 0.02**2)
+    share = F.pixel_shuffle(odds / (1 + odds), side)
+    share = share * ~is_first.reshape(-1, 1, 1, 1)
+    return (1 - share) * current + share * moved
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from mtujax.torch_port.layers import (
 )
 from mtujax.torch_port.motion_samples import (
     FILTER_SCALE,
+    blended,
     steered_channels,
     steered_input,
 )
@@ -114,7 +115,7 @@ class TorchMTUNet(nn.Module):
         c, units, image = config.channels, config.num_units, 3 * config.patch**2
         conv = functools.partial(_conv, config.activation)
         steered = steered_channels(config)
-        out = image + config.filter_taps
+        out = image + config.filter_taps + config.blend_shares
         self.config = config
         self.match = match_banded if implementation == "banded" else match_loop
         self.base_conv = conv(image, c, 3)
@@ -174,8 +175,10 @@ class TorchMTUNet(nn.Module):
         height, width = window.shape[2:4]
         window = pad_frames(window, self.config.cell)
         blurry = window[:, self.config.lookback]
-        along, spectrum, steered = steered_input(window, self.config)
-        structure, x = self._input_features(state, window, steered)
+        restored = self._restored_before(state, window)
+        along, spectrum, moved, steered = steered_input(window, restored, self.config)
+        structure, x = self._input_features(window, restored, steered)
+        guides = along, moved, state.is_first
         motions, volumes, images, displacement = [], [], [], None
         for i, network in enumerate(self.HGs):
             detail = network(x)
@@ -188,9 +191,9 @@ class TorchMTUNet(nn.Module):
             if not last or self.config.last_unit_reads_warped:
                 x = self._with_warped(state, detail, displacement)
             if train and not last:
-                images.append(self._image(self.deblur_layer[i], x, blurry, along))
+                images.append(self._image(self.deblur_layer[i], x, blurry, guides))
         usual = None if spectrum is None else self.out_exposure(spectrum)
-        images.append(self._image(self.out, x, blurry, along, usual))
+        images.append(self._image(self.out, x, blurry, guides, usual))
         outputs = _outputs(images, displacement, volumes, (height, width), train)
         return _next_state(state, motions, detail, images[-1], train), outputs
 
@@ -220,12 +223,14 @@ class TorchMTUNet(nn.Module):
             return restored, None
         return restored, torch.stack([s["displacement"] for s in steps], dim=1)
 
-    def _input_features(self, state, window, steered):
+    def _restored_before(self, state, window):
+        """The previous restored frame; where a video starts, the blurry one."""
+        blurry = window[:, self.config.lookback - 1]
+        return torch.where(_per_video(state.is_first), blurry, state.restored)
+
+    def _input_features(self, window, restored, steered):
         """Structure features [B, C, H' / p, W' / p], the first unit's input with 2C."""
         back, dtype = self.config.lookback, self.out.weight.dtype
-        restored = torch.where(
-            _per_video(state.is_first), window[:, back - 1], state.restored
-        )
         past, future = window[:, :back].unbind(1), window[:, back + 1 :].unbind(1)
         images = torch.cat([*past, restored, *future], dim=1)
         patch = self.config.patch
@@ -268,9 +273,11 @@ class TorchMTUNet(nn.Module):
         start = own if own_start else torch.zeros_like(own)
         return torch.where(_per_video(state.is_first), start, stored)
 
-    def _image(self, layer, features, blurry, along, usual=None):
+    def _image(self, layer, features, blurry, guides, usual=None):
+        along, moved, is_first = guides
         p, pattern = self.config.patch, "b (p q c) h w -> b c (h p) (w q)"
-        image, weights = layer(features).float().tensor_split([3 * p**2], dim=1)
+        sizes = [3 * p**2, self.config.filter_taps, self.config.blend_shares]
+        image, weights, logits = layer(features).float().split(sizes, dim=1)
         image = einops.rearrange(image, pattern, p=p, q=p)
         if along is not None:
             if usual is not None:
@@ -278,7 +285,8 @@ class TorchMTUNet(nn.Module):
             weights = weights.repeat_interleave(p, 2).repeat_interleave(p, 3)
             filtered = (weights * along).sum(dim=1, keepdim=True)
             image = image + FILTER_SCALE * filtered
-        return blurry + image if self.config.residual_learning else image
+        image = blurry + image if self.config.residual_learning else image
+        return image if moved is None else blended(image, moved, logits, is_first)
 
 
 def _conv(activation, *features, padding=1, layer=nn.Conv2d, **options):

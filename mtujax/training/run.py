@@ -73,7 +73,7 @@ def first_params(
     given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
     given[_TEMPORAL] = _with_window(given[_TEMPORAL], network, model.config)
     fitted = ["lookback", "lookahead"]
-    if model.config.blend_previous and network.motion_samples and not network.blend_previous:
+    if network.motion_samples and model.config.blend_shares > network.blend_shares:
         given |= _with_previous(given, network)
         fitted.append("blend_previous")
     here = {name: getattr(model.config, name) for name in fitted}

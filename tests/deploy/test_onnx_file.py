@@ -23,7 +23,11 @@ from mtujax.deploy import onnx_file  # noqa: E402
 
 LARGER = dataclasses.replace(TINY, search_radius=10)
 SAMPLES = dataclasses.replace(
-    SMALLEST, **STEERED, exposure_spectrum=True, last_unit_reads_warped=True
+    SMALLEST,
+    **STEERED,
+    exposure_spectrum=True,
+    blend_previous=True,
+    last_unit_reads_warped=True,
 )
 NETWORKS = {
     "as released": LARGER,

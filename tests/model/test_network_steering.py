@@ -28,6 +28,7 @@ from mtujax.ops.motion_samples import PYRAMID_SIDE
 from mtujax.weights.files import load, save_weights
 
 FORM = dataclasses.replace(TINY, **STEERED)
+WHOLE = {"exposure_spectrum": True, "blend_previous": True}  # all that there is
 
 
 @functools.cache
@@ -76,6 +77,33 @@ def test_the_form_has_the_layers_and_multiply_adds_that_it_says():
     assert found.convolutions == grey + sum(np.prod(layer) for layer in layers)
 
 
+def test_the_frame_before_adds_its_samples_and_a_share_for_each_pixel():
+    (_, without), (model, params) = network(), network(blend_previous=True)
+    shapes = [jax.tree.map(np.shape, tree) for tree in (without, params)]
+    taken = [s["steered"]["conv"]["kernel"][2] for s in shapes]
+    given = [s["unit_1"]["deblur"]["layer"]["conv"]["bias"][0] for s in shapes]
+    assert taken[1] - taken[0] == 3 * 4 and given[1] - given[0] == 4
+    assert model.config.blend_shares == 4 and ModelConfig().blend_shares == 0
+
+
+def test_a_share_of_one_repeats_the_frame_before_where_its_motion_leads():
+    model, params = network(num_units=1, blend_previous=True)
+    params = jax.tree.map(jnp.zeros_like, params)
+    bias = jnp.zeros(12 + 4 + 4).at[-4:].set(40.0)  # whether they agree or not
+    params["unit_0"]["deblur"]["layer"]["conv"]["bias"] = bias
+    frames = panned(5, 24, 32)[None].astype(np.float32) / 255
+    blur = Blur(jnp.full((1, 12, 16, 2), jnp.array([3.0, 0.0])), None)
+    state = initial_state(model, 1, 24, 32)
+    first, outputs = apply(model, params, state, frames, blur=blur)
+    np.testing.assert_array_equal(outputs["restored"], frames[:, 2])
+    before = jax.random.uniform(jax.random.key(0), (1, 24, 32, 3))
+    state = first.replace(restored=before)
+    _, outputs = apply(model, params, state, frames, blur=blur)
+    np.testing.assert_allclose(
+        outputs["restored"][:, :, 3:], before[:, :, :-3], atol=1e-5
+    )
+
+
 def test_each_pixel_weighs_its_own_samples():
     """With weights that are all one, what is added is the same sum in all colours."""
     model, params = network(num_units=1, patch=1)
@@ -99,7 +127,7 @@ def test_each_pixel_weighs_its_own_samples():
 
 @pytest.mark.parametrize("patch", [2, slow(1), slow(3)])
 def test_a_clip_is_its_stream_and_its_chunks(patch):
-    model, params = network(patch=patch, num_units=1)
+    model, params = network(patch=patch, num_units=1, blend_previous=True)
     clip = panned(6, 21, 35)[None].astype(np.float32) / 255
     _, whole = restore_clip(model, params, clip)
     found = restored_by(Stream(model, params), clip[0])
@@ -113,7 +141,7 @@ def test_a_clip_is_its_stream_and_its_chunks(patch):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"exposure_spectrum": True, "num_units": 1}, slow({"exposure_spectrum": True})]
+    [WHOLE | {"num_units": 1}, slow(WHOLE)]
     + [slow(fields) for fields in ({}, {"patch": 1}, {"search_radius": 0})],
 )
 def test_tiles_cannot_be_told_from_whole_frames(fields):
@@ -131,7 +159,7 @@ def test_tiles_cannot_be_told_from_whole_frames(fields):
 def test_its_streams_bear_values_that_are_not_finite_and_frames_that_overflow(
     tile, size
 ):
-    model, params = network(exposure_spectrum=True)
+    model, params = network(**WHOLE)
     clip = panned(10, *size).astype(np.float32) / 255
     bad, mended, huge = clip.copy(), clip.copy(), clip.copy()
     bad[2, 3, 3:6, 1], mended[2, 3, 3:6, 1] = (np.nan, np.inf, -np.inf), (0, 1, 0)
@@ -148,7 +176,7 @@ def test_its_streams_bear_values_that_are_not_finite_and_frames_that_overflow(
 
 
 def test_a_clip_bears_values_that_are_not_finite():
-    model, params = network(exposure_spectrum=True, num_units=1)
+    model, params = network(**WHOLE, num_units=1)
     mended = panned(6, 21, 35)[None].astype(np.float32) / 255
     bad = mended.copy()
     bad[0, 2, 3, 3:6, 1], mended[0, 2, 3, 3:6, 1] = (np.nan, np.inf, -np.inf), (0, 1, 0)
@@ -213,14 +241,13 @@ def test_half_precision_is_near_and_its_samples_are_not_rounded(dtype, monkeypat
 
     seen, steered = [], module.steered_samples
 
-    def noted(window, motion, **place):
-        seen.extend(
-            x.dtype for x in (window, motion, *steered(window, motion, **place))
-        )
-        return steered(window, motion, **place)
+    def noted(window, motion, restored, **place):
+        found = steered(window, motion, restored, **place)
+        seen.extend(x.dtype for x in (window, motion, restored, *found))
+        return found
 
     monkeypatch.setattr(module, "steered_samples", noted)
-    model, params = network()
+    model, params = network(blend_previous=True)
     frames = panned(4, 21, 35)
     whole = restored_by(Stream(model, params), frames)
     half = MTUNet(dataclasses.replace(model.config, dtype=dtype))
@@ -230,8 +257,7 @@ def test_half_precision_is_near_and_its_samples_are_not_rounded(dtype, monkeypat
 
 @pytest.mark.parametrize(
     "fields",
-    [{"exposure_spectrum": True}]
-    + [slow({"last_unit_reads_warped": True, "num_units": 1})],
+    [WHOLE] + [slow({"last_unit_reads_warped": True, "num_units": 1})],
 )
 def test_channels_of_zeros_change_nothing(fields):
     model, params = network(**fields)
@@ -275,6 +301,7 @@ def test_a_weights_file_keeps_the_form(tmp_path):
     [
         ({"motion_samples": -1}, "motion_samples=-1: must be >= 0"),
         ({"exposure_spectrum": True}, "exposure_spectrum=True: must be False without"),
+        ({"blend_previous": True}, "blend_previous=True: must be False without"),
         ({"first_kernel": 4}, "first_kernel=4: must be odd"),
         ({"first_kernel": -1}, "first_kernel=-1: must be odd, and >= 1"),
     ],

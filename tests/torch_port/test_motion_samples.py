@@ -57,15 +57,17 @@ def test_both_find_the_same_motion_and_samples(size, patch):
     assert np.median(error) < 2e-5 and error.max() < 1e-2
     place |= {"samples": 2}
     steered = functools.partial(steering.steered_samples, **place)
-    found = jax.jit(steered)(frames, channels_last(wanted))
+    before = np.random.default_rng(0).random((2, *size, 3), np.float32)
+    found = jax.jit(steered)(frames, channels_last(wanted), before)
     flow = wanted
-    wanted = torch_steering.steered_samples(there, flow, **place)
+    restored = torch.from_numpy(before).permute(0, 3, 1, 2)
+    wanted = torch_steering.steered_samples(there, flow, restored, **place)
     along = einops.rearrange(
         found[0], "b h w (y x) s -> b (h y) (w x) s", y=patch, x=patch
     )
-    for a, b in zip((along, found[1]), wanted, strict=True):
+    for a, b in zip((along, *found[1:]), wanted, strict=True):
         np.testing.assert_allclose(a, channels_last(b), atol=2e-4)
-    config = ModelConfig(patch=patch, motion_samples=2)
+    config = ModelConfig(patch=patch, motion_samples=2, blend_previous=True)
     assert found[0].shape[-1] == config.filter_taps
     count = torch_steering.steered_channels(config)
     assert found[1].shape[-1] == wanted[1].shape[1] == count
@@ -89,11 +91,12 @@ FORMS = {
     "no patches": {"first_kernel": 3},
     "the first layer as published": {"patch": 2, "last_unit_reads_warped": True},
     "with the spectrum": {"patch": 2, "first_kernel": 3, "exposure_spectrum": True},
+    "with the frame before": {"patch": 2, "first_kernel": 3, "blend_previous": True},
     "causal": {"patch": 2, "lookback": 1, "lookahead": 0, "first_kernel": 1},
     "no samples": {"patch": 2, "first_kernel": 3, "motion_samples": 0},
     "an image, not a residual": {"residual_learning": False, "num_units": 1},
 }
-QUICK = "with the spectrum", "no patches"
+QUICK = "with the spectrum", "no patches", "with the frame before"
 
 
 @pytest.mark.parametrize("form", [n if n in QUICK else slow(n) for n in FORMS])

@@ -7,11 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from networks import TINY
+from moving import panned
+from networks import SMALLEST, STEERED, TINY, apply, lively_params
 
 from mtujax import restore_clip
 from mtujax.errors import UserError
-from mtujax.model.network import MTUNet, inference_params, init_params
+from mtujax.model.network import (
+    MTUNet,
+    inference_params,
+    init_params,
+    initial_state,
+)
+from mtujax.ops.blending import blended
+from mtujax.ops.blur import window_blur
+from mtujax.ops.motion_samples import along_motion
 from mtujax.training.run import first_params, rescaled_params
 from mtujax.weights.files import save_weights
 
@@ -74,6 +83,29 @@ def test_a_network_starts_from_one_of_another_window_and_restores_as_it_did(tmp_
     back = flat(started(tmp_path, AHEAD, ahead, CAUSAL))
     for name, value in flat(inference_params(causal)).items():
         np.testing.assert_array_equal(back[name], value, err_msg=name)
+
+
+def test_a_network_that_blends_starts_from_one_that_does_not(tmp_path):
+    """And mixes in the frame before where it agrees: nothing else changes."""
+    form = {**STEERED, "exposure_spectrum": True, "lookback": 1, "lookahead": 0}
+    plain = dataclasses.replace(SMALLEST, **form)
+    blending = dataclasses.replace(plain, blend_previous=True)
+    params = lively_params(MTUNet(plain))
+    wide = started(tmp_path, plain, params, blending)
+    clip = panned(3, 32, 48)[None].astype(np.float32) / 255
+    model, state = MTUNet(plain), initial_state(MTUNet(plain), 1, 32, 48)
+    first, one = apply(model, inference_params(params), state, clip[:, :2])
+    later, other = apply(MTUNet(blending), wide, state, clip[:, :2])
+    np.testing.assert_allclose(other["restored"], one["restored"], atol=1e-5)
+    window = clip[:, 1:]
+    _, one = apply(model, inference_params(params), first, window)
+    _, other = apply(MTUNet(blending), wide, later, window)
+    motion = window_blur(window, lookback=1, patch=2).motion
+    moved = along_motion(later.restored, motion, jnp.array([-1.0]))[0]
+    logits, is_first = jnp.zeros((1, 16, 24, 4)), jnp.array([False])
+    wanted = blended(one["restored"], moved, logits, is_first)
+    assert np.abs(wanted - one["restored"]).max() > 1e-3
+    np.testing.assert_allclose(other["restored"], wanted, atol=1e-5)
 
 
 def test_the_frames_that_both_see_keep_their_weights_and_what_else_is_read(tmp_path):

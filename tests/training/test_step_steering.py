@@ -17,7 +17,7 @@ from mtujax.training.run import first_params
 from mtujax.training.step import make_step
 from mtujax.weights.files import save_weights
 
-CONFIG = dataclasses.replace(SMALLEST, **STEERED)
+CONFIG = dataclasses.replace(SMALLEST, **STEERED, blend_previous=True)
 MODEL = MTUNet(CONFIG)
 
 
@@ -41,8 +41,11 @@ def test_both_schemes_lower_the_loss(scheme):
     assert loss(state.params) < 0.99 * loss(start)
     kernels = (p["unit_0"]["deblur"]["layer"]["conv"] for p in (state.params, start))
     change = [x - y for x, y in zip(*map(jax.tree.leaves, kernels), strict=True)]
-    # The weights of the samples learn as well: they are last.
-    assert all(np.abs(c[..., -CONFIG.filter_taps :]).max() > 0 for c in change)
+    # The weights of the samples learn as well, and the shares of the frame before.
+    taps, shares = CONFIG.filter_taps, CONFIG.blend_shares
+    for mixed in (c[..., -taps - shares :] for c in change):
+        assert np.abs(mixed[..., :taps]).max() > 0
+        assert np.abs(mixed[..., taps:]).max() > 0
 
 
 @pytest.mark.slow
