@@ -181,6 +181,7 @@ _FAST = ModelConfig(
     first_kernel=3,
     motion_samples=8,
     exposure_spectrum=True,
+    blend_previous=True,
     last_unit_reads_warped=True,
 )
 
