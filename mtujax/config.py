@@ -67,7 +67,7 @@ class ModelConfig:
             a weight for each sample that depends on it alone (`ops.blur`).
         blend_previous: the previous restored frame, moved along the motion, is a
             further input, and the deblur layers give each pixel a share of it that is
-            mixed in where both agree (`ops.blending`). Needs motion_samples.
+            mixed in where both agree (`ops.motion_samples`). Needs motion_samples.
         last_unit_reads_warped: the last deblur layer reads [detail, warped] (paper),
             not detail alone (release).
         initial_features: previous features on a video's first frame: the frame's

@@ -1,4 +1,4 @@
-"""`ops.motion_samples`, `blur` and `blending` in ONNX operators, for one video, NCHW.
+"""`ops.motion_samples` and `ops.blur` in ONNX operators, for one video, NCHW.
 
 Imported late: needs onnx. Letters: H W pixels, h w motion grid (H / 4p, W / 4p), p side
 of a patch, K frames of the window, S samples.
@@ -10,7 +10,6 @@ from onnx import TensorProto
 from mtujax.config import MOTION_STRIDE
 from mtujax.deploy.onnx_graph import Graph, Size
 from mtujax.ops import blur as spectral, motion_samples as steering
-from mtujax.ops.blending import AGREEMENT, AROUND
 
 Grid = tuple[Size, Size]
 
@@ -107,11 +106,13 @@ def samples(
 def blended(
     g: Graph, current: str, moved: str, logits: str, first: str, patch: int
 ) -> str:
-    """`blending.blended`: frames [1, 3, H, W], logits [1, p p, H / p, W / p]."""
+    """`motion_samples.blended`: frames [1, 3, H, W], logits [1, p p, H / p, W / p]."""
     change = g.Sub(moved, current)
     unlike = g.ReduceMean(g.Mul(change, change), [1])
-    unlike = _mean(g, unlike if patch == 1 else _pooled(g, unlike, patch), AROUND)
-    lower = g.Log(g.Add(g.Mul(unlike, 2 / AGREEMENT**2), 1.0))
+    unlike = _mean(
+        g, unlike if patch == 1 else _pooled(g, unlike, patch), steering.AROUND
+    )
+    lower = g.Log(g.Add(g.Mul(unlike, 2 / steering.AGREEMENT**2), 1.0))
     share = g.Where(first, 0.0, g.Sigmoid(g.Sub(logits, lower)))
     if patch > 1:
         share = g.DepthToSpace(share, blocksize=patch)

@@ -34,6 +34,8 @@ FIT = 3e4  # how fast a motion loses weight in it that leaves squared difference
 PLAIN = 1e-5  # texture as much as which one without any weighs
 DAMPING = 1e-4  # squared gradient below which there is no texture to track
 STEP = 1.0  # largest step of an iteration in pixels of a level
+AGREEMENT = 0.02  # root mean square difference, of [0, 1], that halves a frame's share
+AROUND = 3  # side in patches of the square over which differences are averaged
 GREY = (0.299, 0.587, 0.114)
 CONTRAST, FAR, SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its length
 
@@ -84,6 +86,23 @@ def steered_samples(
         moved = einops.rearrange(pixels[..., -3:], "b h w s c -> b h w (s c)")
         moved = current + depth_to_space(moved, patch)
     return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1), moved
+
+
+def blended(
+    current: jax.Array, moved: jax.Array, logits: jax.Array, is_first: jax.Array
+) -> jax.Array:
+    """Mixes the frame before, moved, into the current one: [B, H, W, 3] float32."""
+    # `current` and `moved`: [B, H, W, 3] in [0, 1]. `logits`: [B, h, w, p p], 0 is a
+    # share of a half if both are equal. `is_first`: bool [B], True where no frame is
+    # before. How far both agree is measured: no gradient goes there.
+    side = current.shape[1] // logits.shape[1]
+    change = moved - current
+    shape = "b (h y) (w x) c -> b h w 1"
+    unlike = einops.reduce(change**2, shape, "mean", y=side, x=side)
+    unlike = lax.stop_gradient(_mean(unlike, AROUND))
+    share = jax.nn.sigmoid(logits - jnp.log1p(2 * unlike / AGREEMENT**2))
+    share = jnp.where(is_first.reshape(-1, 1, 1, 1), 0, share)
+    return current + depth_to_space(share, side) * change
 
 
 # A call from outside a compiled function would compile the loop of each level again.
@@ -259,7 +278,7 @@ def _refined(motion, before, after):
     products = [across**2, down**2, across * down, across * change, down * change]
     # What one of them does not show, as it enters or leaves, is no measurement.
     products.append(change**2 + jnp.minimum(_beyond(motion), 1))
-    means = window_mean(jnp.stack(products, -1), WINDOW)
+    means = _mean(jnp.stack(products, -1), WINDOW)
     xx, yy, xy, xt, yt, unlike = jnp.moveaxis(means, -1, 0)
     # About the smaller eigenvalue: texture in both directions.
     texture = jnp.maximum(xx * yy - xy**2, 0) / (xx + yy + 1e-9)
@@ -271,7 +290,7 @@ def _refined(motion, before, after):
     motion = motion + jnp.clip(step, -STEP, STEP)
     # Where little is to be seen, the motion around counts.
     weighted = jnp.concatenate([motion, jnp.ones_like(motion[..., :1])], -1)
-    total = window_mean(weight[..., None] * weighted, SMOOTH)
+    total = _mean(weight[..., None] * weighted, SMOOTH)
     return total[..., :2] / total[..., 2:]
 
 
@@ -298,7 +317,7 @@ def _slopes(image):
     return across / 2, down / 2
 
 
-def window_mean(x: jax.Array, side: int) -> jax.Array:
+def _mean(x, side):
     """Average of [B, h, w, C] over windows of `side`, the edge repeated."""
     reach = side // 2
     pads = ((0, 0), (reach, reach), (reach, reach), (0, 0))

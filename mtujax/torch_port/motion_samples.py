@@ -91,7 +91,7 @@ def blended(
     logits: torch.Tensor,
     is_first: torch.Tensor,
 ) -> torch.Tensor:
-    """`ops.blending.blended`: frames [B, 3, H, W], logits [B, p p, h, w]."""
+    """`ops.motion_samples.blended`: frames [B, 3, H, W], logits [B, p p, h, w]."""
     side = current.shape[2] // logits.shape[2]
     with torch.no_grad():
         unlike = (moved - current).square().mean(dim=1, keepdim=True)

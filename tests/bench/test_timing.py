@@ -173,7 +173,8 @@ def test_compiling_is_timed_apart(tiny):
     clock = FakeClock()
 
     class Lowered:
-        def compile(self):
+        def compile(self, options):
+            assert options is None
             clock.now += 8.0
             return "compiled"
 

@@ -200,7 +200,7 @@ def test_a_window_that_cannot_be_made_says_what_to_do(live, monkeypatch):
         ("{py} --headless", UserError, "gives no frame; is it a video"),
         ("987 --headless", UserError, "camera 987: gives no frame; is it there"),
         ("{v} --headless --output {v}", UserError, "output and input are the same"),
-        ("{v} --headless --output {t}/x.gif", UserError, ".gif: no video"),
+        ("{v} --headless --output {t}/x.gif", UserError, ".gif: not a video format"),
         ("0 --output {t}/none/x.mp4", UserError, "none: no such folder"),
     ],
 )

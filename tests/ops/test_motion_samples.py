@@ -264,7 +264,7 @@ def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead):
     alone = frame_motion(frames[0], frames[1], after, patch=patch)
     np.testing.assert_array_equal(motion, alone)
     steered = functools.partial(steered_samples, samples=2, **place)
-    along, features = jax.jit(steered)(window, motion)
+    along, features, _ = jax.jit(steered)(window, motion)
     grey = frames[1] @ np.float32([0.299, 0.587, 0.114])
     wanted = [
         found_samples(grey[..., None], motion, jnp.asarray([step]))[0, ..., 0] - grey
@@ -297,9 +297,11 @@ def test_no_gradient_passes():
 
     def total(window):
         motion = window_blur(window, lookback=1, patch=2).motion
-        along, features = steered_samples(
-            window, motion, lookback=1, samples=1, patch=2
+        before = 0.5 * window[:, 0]
+        along, features, moved = steered_samples(
+            window, motion, before, lookback=1, samples=1, patch=2
         )
-        return along.sum() + features.sum()
+        frame = jax.lax.stop_gradient(window[:, 1])
+        return along.sum() + features.sum() + (moved - window[:, 1] + frame).sum()
 
     assert not np.asarray(jax.jit(jax.grad(total))(window)).any()

@@ -18,9 +18,8 @@ from mtujax.model.network import (
     init_params,
     initial_state,
 )
-from mtujax.ops.blending import blended
 from mtujax.ops.blur import window_blur
-from mtujax.ops.motion_samples import along_motion
+from mtujax.ops.motion_samples import along_motion, blended
 from mtujax.training.run import first_params, rescaled_params
 from mtujax.weights.files import save_weights
 

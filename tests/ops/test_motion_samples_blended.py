@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtujax.ops.blending import blended
+from mtujax.ops.motion_samples import blended
 
 
 def mixed(current, moved, logits, side):
