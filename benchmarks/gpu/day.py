@@ -291,7 +291,7 @@ def run_export(args):
 def run(words, log, seconds, regularly=None, **environment):
     """Exit status of a process, which may be asked to end, and whether it was."""
     # Set to nothing, the flags are not chosen by tests/conftest.py: compiled as usual.
-    # Unfiltered, JAX's tracebacks end with the error, which is the reason that is told.
+    # Unfiltered, JAX's tracebacks end with the error, which is the reason reported.
     usual = {"XLA_FLAGS": "", "JAX_TRACEBACK_FILTERING": "off"}
     environment = usual | os.environ | environment
     with (

@@ -243,8 +243,8 @@ class Step:
         image = self._conv(features, layers["layer"], active=False)
         image = self._cast(image, np.float32)
         if along is not None:
-            taps, sizes = cfg.filter_taps, [3 * area, cfg.filter_taps]
-            sizes += [cfg.blend_shares] if cfg.blend_previous else []
+            taps = cfg.filter_taps
+            sizes = [n for n in (3 * area, taps, cfg.blend_shares) if n]
             parts = g.Split(image, sizes, axis=1, outputs=len(sizes))
             image, weights, *logits = parts
             if spectrum is not None:

@@ -17,11 +17,10 @@ import jax.numpy as jnp
 
 from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
 from mtujax.model.unit import (
-    NO_SAMPLES,
     Conv,
+    MotionSamples,
     MultiTaskUnit,
     Previous,
-    Samples,
     kernel_init,
 )
 from mtujax.ops.blur import Blur, window_blur
@@ -140,7 +139,7 @@ class MTUNet(nn.Module):
         blurry = window[:, cfg.lookback]
         first = state.is_first.reshape(-1, 1, 1, 1)
         restored = jnp.where(first, window[:, cfg.lookback - 1], state.restored)
-        samples, steered = self._steered(window, blur, restored, state.is_first)
+        samples, steered = self._steered(window, blur, restored)
         structure, x = self._input_features(window, restored, steered)
         units, displacement = [], None
         for i in range(cfg.num_units):
@@ -154,11 +153,11 @@ class MTUNet(nn.Module):
             units.append(unit)
         return _next_state(state, units, train), _outputs(units, height, width, train)
 
-    def _steered(self, window, blur, restored, is_first):
+    def _steered(self, window, blur, restored):
         """What is seen along the motion, and its features or None."""
         cfg = self.config
         if not cfg.motion_samples:
-            return NO_SAMPLES, None
+            return MotionSamples(), None
         place = {"lookback": cfg.lookback, "patch": cfg.patch}
         if blur is None:
             blur = window_blur(window, with_spectrum=cfg.exposure_spectrum, **place)
@@ -167,11 +166,11 @@ class MTUNet(nn.Module):
             window, blur.motion, previous, samples=cfg.motion_samples, **place
         )
         if not cfg.exposure_spectrum:
-            return Samples(along, None, moved, is_first), features
+            return MotionSamples(along, None, moved), features
         shape = (*features.shape[:3], EXPOSURE_FREQUENCIES)
         everywhere = jnp.broadcast_to(blur.spectrum[:, None, None], shape)
         features = jnp.concatenate([features, everywhere], axis=-1)
-        return Samples(along, blur.spectrum, moved, is_first), features
+        return MotionSamples(along, blur.spectrum, moved), features
 
     def _input_features(self, window, restored, steered):
         """Structure features [B, H' / p, W' / p, C], the first unit's input with 2C."""

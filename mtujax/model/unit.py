@@ -140,16 +140,12 @@ class MotionLayer(nn.Module):
         )(features)
 
 
-class Samples(NamedTuple):
+class MotionSamples(NamedTuple):
     """What is seen along the motion; None for what the configuration leaves out."""
 
     along: jax.Array | None = None  # grey samples [B, H, W, p p, S]
     spectrum: jax.Array | None = None  # of the blur [B, F]
     moved: jax.Array | None = None  # the previous restored frame [B, pH, pW, 3]
-    is_first: jax.Array | None = None  # bool [B]; True where there is none
-
-
-NO_SAMPLES = Samples()
 
 
 class DeblurLayer(nn.Module):
@@ -164,14 +160,16 @@ class DeblurLayer(nn.Module):
         self,
         features: jax.Array,
         blurry: jax.Array,
-        samples: Samples = NO_SAMPLES,
+        is_first: jax.Array,
+        samples: MotionSamples,
     ) -> jax.Array:
         """Maps features [B, H, W, C] and blurry [B, pH, pW, 3] to an image like it."""
         # With samples `along` the motion the layer also outputs a filter of S weights
         # for each place, whose result at each of its pixels is added to all three
         # colours. `spectrum` of the blur adds to these weights what it alone suggests.
-        # Of the frame before, `moved`, it outputs a share for each pixel.
-        along, spectrum, moved, is_first = samples
+        # Of the frame before, `moved`, it outputs a share for each pixel, which does
+        # not count where `is_first` [B] says that there is none.
+        along, spectrum, moved = samples
         count = 0 if along is None else along.shape[-1]
         shares = 0 if moved is None else self.patch**2
         colours = 3 * self.patch**2
@@ -229,7 +227,7 @@ class MultiTaskUnit(nn.Module):
         previous: Previous,
         displacement: jax.Array | None,
         train: bool,
-        samples: Samples = NO_SAMPLES,
+        samples: MotionSamples,
     ) -> UnitOutputs:
         """Runs the unit on one frame; `train` adds the volume and the image."""
         # Features `x` [B, H, W, 2C] and `structure` f^b_t [B, H, W, C], frame `blurry`
@@ -258,7 +256,8 @@ class MultiTaskUnit(nn.Module):
             deblur = DeblurLayer(
                 cfg.residual_learning, cfg.patch, cfg.dtype, name="deblur"
             )
-            image = deblur(detail if features is None else features, blurry, samples)
+            read = detail if features is None else features
+            image = deblur(read, blurry, previous.is_first, samples)
         return UnitOutputs(detail, features, motion, displacement, volume, image)
 
     def _motion_features(self, structure, detail):

@@ -83,8 +83,8 @@ def steered_samples(
     ]
     moved = None
     if restored is not None:
-        moved = einops.rearrange(pixels[..., -3:], "b h w s c -> b h w (s c)")
-        moved = current + depth_to_space(moved, patch)
+        shape = "b h w (y x) c -> b (h y) (w x) c"
+        moved = current + einops.rearrange(pixels[..., -3:], shape, y=patch)
     return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1), moved
 
 

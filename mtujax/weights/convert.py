@@ -208,8 +208,10 @@ def _nearest_preset(tensors):
 
 def _own_form(config):
     """The settings in which a network differs from all published ones."""
-    names = "patch activation first_kernel motion_samples exposure_spectrum"
-    given = {n: getattr(config, n) for n in (*names.split(), "blend_previous")}
+    names = (
+        "patch activation first_kernel motion_samples exposure_spectrum blend_previous"
+    )
+    given = {name: getattr(config, name) for name in names.split()}
     return {n: v for n, v in given.items() if v != getattr(ModelConfig, n)}
 
 
