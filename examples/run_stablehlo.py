@@ -142,12 +142,15 @@ def first_state(manifest, height, width):
     """What stands before the first frame of a video: arrays by name."""
     multiple = manifest["frames"]["multiple"]
     sizes = {"b": 1, "h": height // multiple, "w": width // multiple}
-    sizes |= {f"{multiple}{n}": multiple * sizes[n] for n in "hw"}
+
+    def length(text):  # "32", "b", "w", or "8h": eight times h
+        if text[-1] not in sizes:
+            return int(text)
+        return int(text[:-1] or 1) * sizes[text[-1]]
+
     return {
         name: np.full(
-            [sizes[n] if n in sizes else int(n) for n in array["shape"].split()],
-            array["start"],
-            array["dtype"],
+            [*map(length, array["shape"].split())], array["start"], array["dtype"]
         )
         for name, array in manifest["state"].items()
     }

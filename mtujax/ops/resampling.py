@@ -173,9 +173,11 @@ class Replaced:
 
     def add(self, frames: jax.Array) -> None:
         """Starts counting in frames of any shape; integers need none."""
-        traced = isinstance(frames, jax.core.Tracer)
-        if jnp.issubdtype(frames.dtype, jnp.floating) and not traced:
-            self._counting.append(_count(frames))
+        if jnp.issubdtype(frames.dtype, jnp.floating):
+            count = _count(frames)
+            # Within a transformation nothing can be read back, not even of constants.
+            if not isinstance(count, jax.core.Tracer):
+                self._counting.append(count)
 
     def look(self, *, wait: bool = False) -> None:
         """Warns if a count that is there, or with `wait` any, is the first not 0."""

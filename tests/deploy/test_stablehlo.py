@@ -1,5 +1,6 @@
 """The exported step: alone in its folder it does what a stream does."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import sets
-from networks import SMALLEST, slow
+from networks import SMALLEST, STEERED, lively_params, slow
 from places import ROOT
 
 from mtujax.cli.app import main
@@ -55,13 +56,24 @@ def step(weights_file, tmp_path_factory):
 def test_an_exported_step_does_what_a_stream_does_without_mtujax(
     step, tiny, tmp_path, size
 ):
+    _same_as_a_stream(step, tiny, tmp_path, size)
+
+
+def test_so_does_one_on_patches(tmp_path):
+    model = MTUNet(dataclasses.replace(SMALLEST, **STEERED))
+    network = model, inference_params(lively_params(model))
+    write_step(*network, tmp_path / "step")
+    _same_as_a_stream(tmp_path / "step", network, tmp_path, (40, 70))
+
+
+def _same_as_a_stream(step, network, tmp_path, size):
     frames = np.random.default_rng(0).integers(0, 256, (4, *size, 3), np.uint8)
     (tmp_path / "in").mkdir()
     for number, frame in enumerate(frames):
         sets.write(tmp_path / "in" / f"{number}.png", frame[..., ::-1])
     done = alone(step, tmp_path / "in", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    stream = Stream(*tiny)
+    stream = Stream(*network)
     expected = [f for frame in frames for f in stream.push(frame)] + stream.flush()
     for number, frame in enumerate(expected):
         found = sets.rgb(tmp_path / "out" / f"{number}.png").astype(int)

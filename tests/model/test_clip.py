@@ -230,6 +230,11 @@ def test_one_compile_per_shape(model, params, clip):
     assert module._step._cache_size() == before + 1
 
 
+def test_a_clip_at_hand_is_a_constant_of_a_traced_function(model, params, clip):
+    shape = jax.eval_shape(lambda p: restore_clip(model, p, clip)[1], params)
+    assert shape.shape == clip.shape
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_stays_near_float32(clip, dtype, record_property):
     """With weights of trained size; drift and agreement are printed by `pytest -s`."""
