@@ -48,7 +48,7 @@ from mtujax.bench.timing import (
 from mtujax.common.dataclass_json import write_json
 from mtujax.common.hardware import load_average, machine
 from mtujax.common.text import counted, readable
-from mtujax.config import DEFAULT_WEIGHTS, DTYPES, MOTION_STRIDE, PRESETS, ModelConfig
+from mtujax.config import DEFAULT_WEIGHTS, DTYPES, PRESETS, ModelConfig
 from mtujax.errors import UsageError, check_least, extra
 from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import BENCH, VERSION
@@ -96,7 +96,6 @@ class BenchOptions:
             raise UsageError(
                 f"size {width}x{height}: at least {_LEAST}x{_LEAST} pixels"
             )
-        _check_size(self.size, MOTION_STRIDE)
         if self.dtype is not None and self.dtype not in DTYPES:
             raise UsageError(
                 f"unknown dtype {self.dtype!r}; one of {', '.join(DTYPES)}"

@@ -28,7 +28,10 @@ def bench(
         typer.Option(help="Time this network with random weights: mtu1, mtu2, ..."),
     ] = None,
     size: Annotated[
-        str, typer.Option(help="Frame size; sides are multiples of 4.")
+        str,
+        typer.Option(
+            help="Frame size; sides are multiples of the network's cell, 4 or 8."
+        ),
     ] = "1280x720",
     dtype: Annotated[
         str | None, typer.Option(help="float32, bfloat16 or float16.")

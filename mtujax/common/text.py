@@ -77,7 +77,8 @@ def _line(cells):
 
 
 def _plain(text):
-    return re.sub(r"([*_<`])", r"\\\1", text)
+    # Between letters or digits an underscore is one.
+    return re.sub(r"([*<`]|(?<!\w)_|_(?!\w))", r"\\\1", text)
 
 
 def latex(table: Table) -> str:

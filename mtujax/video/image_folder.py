@@ -18,6 +18,7 @@ import numpy as np
 from mtujax.common.files import irregular, is_frame_name, natural_key
 from mtujax.common.text import listed
 from mtujax.errors import UserError
+from mtujax.video.codecs import CONTAINERS
 from mtujax.video.image_files import (
     PNG_SIGNATURE,
     Metadata,
@@ -82,7 +83,10 @@ class FolderReader(contextlib.AbstractContextManager):
                 what = irregular(file) or "folder or a link to no file"
                 raise UserError(f"{file}: is a {what}, not a frame; move it away")
         if not self._names:
-            raise UserError(f"{path}: this folder has no PNG or JPEG frames")
+            hint = ""
+            if any(Path(name).suffix.lower() in CONTAINERS for name in names):
+                hint = ", but videos: --to FOLDER restores all of them"
+            raise UserError(f"{path}: this folder has no PNG or JPEG frames{hint}")
         first, kind = self._read(self._names[0])
         self._size = first.shape[:2]
         headers = {name: _header(path / name) for name in self._names}

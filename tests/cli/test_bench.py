@@ -192,7 +192,7 @@ def test_a_network_of_patches_is_timed_on_whole_cells(monkeypatch, tiny):
         ("--preset mtu3", "unknown preset 'mtu3'; one of mtu1"),
         ("--preset mtu1 --weights fast", "--preset mtu1: not with --weights"),
         ("--size big", "size 'big'"),
-        ("--size 854x480", "multiples of 4, to which frames are padded; give 856x480"),
+        ("--size 854x480", "multiples of 8, to which frames are padded; give 856x480"),
         ("--size 8x16", "size 8x16: at least 16x16"),
         ("--dtype float8", "unknown dtype 'float8'; one of float32"),
         ("--frames 0", "frames 0: must be 1 or more"),

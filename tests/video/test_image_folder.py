@@ -88,7 +88,10 @@ def test_the_first_frame_of_another_size_is_named(tmp_path, suffix):
 
 def test_folders_without_readable_frames_are_refused(tmp_path):
     empty = folder(tmp_path / "empty")
-    with pytest.raises(UserError, match="no PNG or JPEG"):
+    with pytest.raises(UserError, match="no PNG or JPEG frames$"):
+        FolderReader(empty)
+    (empty / "a.MP4").touch()
+    with pytest.raises(UserError, match="frames, but videos: --to FOLDER restores"):
         FolderReader(empty)
     (empty / "a.png").write_text("text")
     with pytest.raises(UserError, match="a.png: cannot be read as an image"):
