@@ -1,6 +1,7 @@
 """Progress of long work: a bar in a terminal, elsewhere an occasional line."""
 
 import contextlib
+import math
 import time
 
 from mtujax.common.interrupts import check
@@ -14,9 +15,9 @@ class FrameProgress(contextlib.AbstractContextManager):
     def __init__(self, label: str, *, stderr: bool = False, unit: str = "frames"):
         """Shows nothing yet; `stderr` is for output whose stdout carries frames."""
         self._label, self._unit = label, unit
-        self._begun = self._shown = time.monotonic()
+        self._shown = time.monotonic()
         self._bar, self._file = _bar(stderr)
-        self._task = None
+        self._first = self._task = None
 
     def __exit__(self, *_):
         """Stops the bar and leaves it as it stands."""
@@ -27,16 +28,22 @@ class FrameProgress(contextlib.AbstractContextManager):
         """Shows the number of frames done and expected (None if unknown)."""
         check()
         now = time.monotonic()
-        speed = done / max(now - self._begun, 1e-9)
+        # From the first call on: until then programs are compiled, and a job that is
+        # resumed counts what was done before.
+        begun, before = self._first = self._first or (now, done)
+        speed = (done - before) / (now - begun) if done > before else None
+        left = (total - done) / speed if speed and total else None
         if self._bar:
             if self._task is None:
                 self._bar.start()
                 self._task = self._bar.add_task(self._label, total=total, speed="")
-            text = f"{speed:.1f} {self._unit}/s"
+            text = pace_text(speed, None, self._unit)
             self._bar.update(self._task, completed=done, total=total, speed=text)
         elif now - self._shown >= _SECONDS_BETWEEN_LINES:
             self._shown = now
-            line = _line(self._label, done, total, speed, self._unit)
+            count = f"{done}/{total}" if total else f"{done}"
+            parts = f"{count} {self._unit}", pace_text(speed, left, self._unit)
+            line = f"{self._label}: {', '.join(filter(None, parts))}"
             print(line, file=self._file, flush=True)
 
 
@@ -57,8 +64,14 @@ def _bar(stderr):
     return progress.Progress(*columns, console=console), console.file
 
 
-def _line(label, done, total, speed, unit):
-    if total is None or not done:
-        return f"{label}: {done} {unit}, {speed:.1f} {unit}/s"
-    left = max(total - done, 0) / speed
-    return f"{label}: {done}/{total} {unit}, {speed:.1f} {unit}/s, {left:.0f} s left"
+def pace_text(speed: float | None, left: float | None, unit: str) -> str:
+    """As "148.2 updates/s, 0:33 h left", rounded up, or "34 s left"."""
+    parts = []
+    if speed is not None:
+        parts.append(f"{speed:.{1 if speed >= 1 else 3}f} {unit}/s")
+    if left and 0 < left <= 60:
+        parts.append(f"{math.ceil(left)} s left")
+    elif left and left > 0:
+        hours, minutes = divmod(math.ceil(left / 60), 60)
+        parts.append(f"{hours}:{minutes:02d} h left")
+    return ", ".join(parts)
