@@ -111,7 +111,7 @@ def open_source(name):
     first = capture.read()[1] if capture.isOpened() else None
     if first is None:
         capture.release()
-        what = "is it there, and free?" if live else "is it a video?"
+        what = "is it there, and free?" if live else "is it a video file?"
         raise UserError(f"{'camera ' * camera}{name}: gives no frame; {what}")
     rate = capture.get(cv2.CAP_PROP_FPS)
     rate = Fraction(rate if 1 <= rate <= 1000 else 30).limit_denominator(1001)

@@ -94,7 +94,7 @@ class Clips:
             longest = max((v.frames for v in source.videos), default=0)
             raise UserError(
                 f"{source.name}: no clip of {least} frames, as the longest video has "
-                f"{longest}; ask for shorter clips (data.frames of a run)"
+                f"{longest}; ask for shorter clips (data.frames, validation.frames)"
             )
 
     @property

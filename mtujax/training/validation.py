@@ -77,7 +77,7 @@ def _of_set(config):
         clips = Clips(source, spec)
     except UserError as error:
         raise UserError(
-            f"validation: {error} (validation.frames), or validation.every=0"
+            f"validation: {error}; validation.every=0 disables it"
         ) from None
     chosen = np.linspace(0, len(clips) - 1, min(wanted.clips, len(clips)))
     read = []
