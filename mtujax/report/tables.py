@@ -203,8 +203,8 @@ def _caption(paper: PaperTable | None, dataset, protocol):
     name = DATASETS.get(dataset, dataset)
     if paper is None:
         return (
-            f"{name}, protocol {protocol}. The paper has no numbers of this dataset "
-            "under this protocol; none of its numbers may be compared with these."
+            f"{name}, protocol {protocol}. The paper has no numbers of just these "
+            "frames under this protocol; none of its numbers may be compared with these."
         )
     where = name if paper.stated else f"{name} (the paper does not name the dataset)"
     return (
