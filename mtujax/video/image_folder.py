@@ -6,6 +6,7 @@ Letters: H W pixels. Frames are RGB; 16-bit ones are float in [0, 1].
 import contextlib
 import dataclasses
 import itertools
+import mimetypes
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,7 +19,6 @@ import numpy as np
 from mtujax.common.files import irregular, is_frame_name, natural_key
 from mtujax.common.text import listed
 from mtujax.errors import UserError
-from mtujax.video.codecs import CONTAINERS
 from mtujax.video.image_files import (
     PNG_SIGNATURE,
     Metadata,
@@ -84,7 +84,8 @@ class FolderReader(contextlib.AbstractContextManager):
                 raise UserError(f"{file}: is a {what}, not a frame; move it away")
         if not self._names:
             hint = ""
-            if any(Path(name).suffix.lower() in CONTAINERS for name in names):
+            kinds = (mimetypes.guess_type(name)[0] or "" for name in names)
+            if any(kind.startswith("video/") for kind in kinds):
                 hint = ", but videos: --to FOLDER restores all of them"
             raise UserError(f"{path}: this folder has no PNG or JPEG frames{hint}")
         first, kind = self._read(self._names[0])
