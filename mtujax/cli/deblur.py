@@ -1,5 +1,6 @@
 """The commands `mtujax deblur` and `mtujax demo`."""
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -144,8 +145,6 @@ def deblur(
     ] = None,
 ):
     """Restore a blurry video, or many. An output appears only once it is complete."""
-    from mtujax.common import hardware
-
     # The options are the functions', by the same names.
     options = {k: v for k, v in context.params.items() if k not in _READ_HERE}
     given = inputs if to is not None else inputs[:1]
@@ -155,7 +154,6 @@ def deblur(
         "end": seconds("--end", end, source),
         "tile": tile_size(tile),
     }
-    hardware.use_cache(None)
     if to is not None:
         _deblur_many(inputs, to, options)
         return
@@ -177,6 +175,12 @@ _OF_MANY = {"shard": None, "ray": None, "batch": "auto"}
 _OF_ONE = "save_motion", "size", "rate"  # not of many videos
 
 
+def _use_cache():
+    from mtujax.common import hardware
+
+    hardware.use_cache(None)
+
+
 def _device(options):
     from mtujax.common import hardware
 
@@ -186,6 +190,14 @@ def _device(options):
 
 
 def _deblur_one(input, output, options):
+    from mtujax.deblur.output import Options
+    from mtujax.video.inputs import check_input, output_kind
+
+    # What follows loads JAX, which takes seconds: mistakes are reported before.
+    chosen = {field.name: options[field.name] for field in dataclasses.fields(Options)}
+    Options(**chosen).check(input, output, output_kind(output))
+    check_input(input)
+    _use_cache()
     say = to_stderr if output == "-" else functools.partial(print, flush=True)
     with FrameProgress("deblurring", stderr=output == "-") as progress:
         report = mtujax.deblur_video(
@@ -207,10 +219,16 @@ def _deblur_one(input, output, options):
 
 
 def _deblur_many(inputs, folder, options):
+    from mtujax.deblur import listing, remote
+
     for name in _OF_ONE:
         if options.pop(name) is not None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: is for one video; give OUTPUT, not --to")
+    # Before JAX is loaded, as far as no server is asked twice.
+    if words := [w for w in inputs if not (w.startswith("@") or remote.is_url(w))]:
+        listing.find_inputs(words, folder)
+    _use_cache()
     batch = options["batch"]
     options["batch"] = int(batch) if batch.isdecimal() else batch
 

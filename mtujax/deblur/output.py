@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +27,6 @@ from mtujax.common.files import (
 from mtujax.common.text import nearest
 from mtujax.config import DTYPES, MOTION_STRIDE, SCENE_THRESHOLD
 from mtujax.deblur.comparison import VIEWS, compare, motion_picture, view_size
-from mtujax.deblur.restorer import Restored, stream_class
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CONTAINERS, Encoding, check_settings, choose
 from mtujax.video.image_folder import FolderWriter, ImageKind
@@ -35,6 +35,9 @@ from mtujax.video.inputs import Kind
 from mtujax.video.pipe import RawWriter, standard_stream
 from mtujax.video.side_streams import Extras
 from mtujax.video.writer import Part, VideoWriter, join
+
+if TYPE_CHECKING:
+    from mtujax.deblur.restorer import Restored
 
 _AGAIN = "--overwrite starts over"
 RUNTIMES = "jax", "openvino"
@@ -111,9 +114,11 @@ class Options:
 
     def _check_runtime(self):
         """Refuses what another runtime than JAX does not do."""
-        stream_class(self.runtime)
         if self.runtime == "jax":
             return
+        from mtujax.deblur.restorer import stream_class  # loads JAX
+
+        stream_class(self.runtime)
         others = {"dtype": ("float32", None), "tile": ("auto", None)}
         for name, known in (others | {"save_motion": (None,)}).items():
             if getattr(self, name) not in known:
@@ -308,7 +313,7 @@ class Target:
             encoding = self._encoding(suffix, info)
             self._motion = VideoSink(folder, "motion", info, encoding)
 
-    def write(self, frame: Restored) -> None:
+    def write(self, frame: "Restored") -> None:
         """Writes the next frame."""
         picture = self._turn.upright(frame.step.restored)
         if self._options.compare:

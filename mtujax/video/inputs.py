@@ -102,6 +102,16 @@ def output_kind(output: str | os.PathLike) -> Kind:
     return "folder"
 
 
+def check_input(input: str | os.PathLike) -> None:
+    """Refuses an input that is no file, folder or pipe (UserError); opens nothing."""
+    path = Path(input)
+    if what := irregular(path):
+        instead = "; save it to one, or give raw frames to -, with --size and --rate"
+        raise UserError(f"{input}: is a {what}, not a file{instead * (what == 'pipe')}")
+    if input_kind(input) != "pipe" and not path.exists():
+        raise UserError(f"{input}: no such file or folder")
+
+
 def open_reader(
     input: str | os.PathLike, size: str | None = None, rate: str | float | None = None
 ) -> VideoReader | FolderReader | RawReader:
@@ -124,10 +134,8 @@ def open_reader(
         UsageError: if `size` or `rate` is missing, invalid, or not used by this input.
         UserError: if there is no such input or it cannot be read.
     """
+    check_input(input)
     path, kind = Path(input), input_kind(input)
-    if what := irregular(path):
-        instead = "; save it to one, or give raw frames to -, with --size and --rate"
-        raise UserError(f"{input}: is a {what}, not a file{instead * (what == 'pipe')}")
     if kind == "pipe":
         if size is None or rate is None:
             raise UsageError(
@@ -135,8 +143,6 @@ def open_reader(
             )
         file = standard_stream("stdin")
         return RawReader(file, *parse_size(size), parse_rate(str(rate)))
-    if not path.exists():
-        raise UserError(f"{input}: no such file or folder")
     if size is not None:
         raise UsageError(f"--size {size}: only raw frames from a pipe need a size")
     if kind == "folder":
