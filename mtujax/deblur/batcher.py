@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterator
 import jax
 
 from mtujax.common import interrupts
-from mtujax.deblur.memory import Plan
+from mtujax.deblur.restorer import Plan
 from mtujax.model.lanes import LaneStream, run_together
 from mtujax.model.network import MTUNet, RecurrentState
 from mtujax.model.stream import Stream

@@ -13,8 +13,7 @@ from restoring import assert_near, decoded, streamed
 from mtujax.common.interrupts import Interrupted, stopped_by
 from mtujax.deblur import batcher as module, restorer
 from mtujax.deblur.batcher import Batcher
-from mtujax.deblur.memory import Plan
-from mtujax.deblur.restorer import Restorer
+from mtujax.deblur.restorer import Plan, Restorer
 
 network = restoring.network
 
