@@ -26,9 +26,9 @@ from mtujax.common.files import (
 )
 from mtujax.common.text import nearest
 from mtujax.config import DTYPES, MOTION_STRIDE, SCENE_THRESHOLD
-from mtujax.deblur.comparison import VIEWS, compare, motion_picture, view_size
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CONTAINERS, Encoding, check_settings, choose
+from mtujax.video.comparison import VIEWS, compare, motion_picture, view_size
 from mtujax.video.image_folder import FolderWriter, ImageKind
 from mtujax.video.info import Colour, Orientation, VideoInfo
 from mtujax.video.inputs import Kind

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtujax.config import MOTION_STRIDE
-from mtujax.deblur.comparison import (
+from mtujax.video.comparison import (
     DIFF_GAIN,
     VIEWS,
     compare,
