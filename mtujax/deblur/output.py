@@ -31,8 +31,7 @@ from mtujax.video.codecs import CONTAINERS, Encoding, check_settings, choose
 from mtujax.video.comparison import VIEWS, compare, motion_picture, view_size
 from mtujax.video.image_folder import FolderWriter, ImageKind
 from mtujax.video.info import Colour, Orientation, VideoInfo
-from mtujax.video.inputs import Kind
-from mtujax.video.pipe import RawWriter, standard_stream
+from mtujax.video.inputs import Kind, RawWriter, standard_stream
 from mtujax.video.side_streams import Extras
 from mtujax.video.writer import Part, VideoWriter, join
 

@@ -97,7 +97,7 @@ def test_no_imports_go_in_circles():
 @pytest.mark.parametrize(
     "entry, most",
     [
-        ("deblur_video", 48),  # six of them for `runtime="openvino"` alone
+        ("deblur_video", 43),  # four of them for `runtime="openvino"` alone
         ("train", 67),
         ("evaluate", 53),
     ],
