@@ -47,8 +47,6 @@ class FrameFeatures:
         # "injected" are those of the motion layer, or without one the average of detail
         # plus structure. The other two are averages over 4x4 places, as in the paper's
         # models without that layer.
-        if kind not in KINDS:
-            raise ValueError(f"features {kind!r}: must be one of {', '.join(KINDS)}")
         if kind == "injected" and self.motion is not None:
             return self.motion
         features = {
@@ -73,8 +71,6 @@ def clip_features(
     model: MTUNet, params: dict, clip: np.ndarray, at: int
 ) -> list[FrameFeatures]:
     """Features of frames `at` - 1 and `at`, at > 0, of a blurry clip [T, H, W, 3]."""
-    if not 0 < at < len(clip):
-        raise ValueError(f"at={at}: not in 1 to {len(clip) - 1}")
     scale = 255 if clip.dtype == np.uint8 else 1
     frames = jnp.asarray(clip, jnp.float32)[None] / scale
     state = initial_state(model, 1, *frames.shape[2:4])
