@@ -63,9 +63,8 @@ def report(
 
     measured, draw = inputs.read_measured(results), []
     if figures:
-        draw = _figures(
-            measured, (weights, without, photo, size), (folders, frame, part)
-        )
+        shown = {"without": without, "photo": photo, "size": video.parse_size(size)}
+        draw = _figures(measured, weights, shown, (folders, frame, part))
     files = tables.write_tables(measured, out)
     for one in draw:
         files += one(out)
@@ -73,16 +72,14 @@ def report(
         print(file)
 
 
-def _figures(measured, shown, cut):
+def _figures(measured, weights, shown, cut):
     """Functions that draw the figures into a folder; all mistakes are found before."""
     from mtujax.report import crops, efficiency
 
-    (weights, without, photo, size), (folders, number, box) = shown, cut
-    weights, size = tuple(weights or (DEFAULT_WEIGHTS,)), video.parse_size(size)
+    folders, number, box = cut
     box = box and crops.Box(*box)
     strips = crops.read_folders(folders, number, box) if folders else None
-    settings = crops.FigureSettings(weights, without, photo, size)
-    seen = crops.compute_views(settings, to_stderr)
+    seen = crops.compute_views(weights or (DEFAULT_WEIGHTS,), to_stderr, **shown)
     draw = [
         lambda out: efficiency.draw_efficiency(measured, out / "efficiency"),
         lambda out: crops.draw_pictures(seen, out),
