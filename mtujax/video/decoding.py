@@ -19,7 +19,6 @@ from av.error import BlockingIOError, EOFError, FFmpegError
 from mtujax.common.text import counted
 from mtujax.video.media import Clock, open_media
 
-_STEADY = Clock()
 _EARLY = 8  # frames after which an absent field means damage
 _LOOK = 32  # packets by which it is found out what their times are
 _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut short
@@ -28,9 +27,7 @@ _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut
 class Decoder:
     """Decodes one stream's frames in display order, replacing damaged ones."""
 
-    def __init__(
-        self, container, stream, clock: Clock = _STEADY, *, by_decoding: bool = False
-    ):
+    def __init__(self, container, stream, clock: Clock, *, by_decoding: bool):
         """Takes PyAV's input container and its video stream; decodes nothing yet."""
         # `by_decoding` as `has_times_of_decoding` finds it.
         # How many frames were replaced by the one before, each under its own timestamp
@@ -39,7 +36,7 @@ class Decoder:
         self._container, self._stream, self._clock = container, stream, clock
         self._due = []  # timestamps of packets whose frames have not come, a heap
         # Whether packets without a frame are normal, so that none can be missed.
-        self._gaps = by_decoding or _has_hidden_frames(stream)
+        self._gaps = by_decoding or stream.codec_context.name == "vp8"
         self._given, self._last = 0, None  # how many frames, and when the last one was
         self._failures = 0  # packets that failed and whose frames are still due
         self._previous = None
@@ -114,11 +111,6 @@ class Decoder:
         for pts in times:
             self.damaged += 1
             yield self._previous, pts
-
-
-def _has_hidden_frames(stream):
-    context = getattr(stream, "codec_context", None)
-    return context is None or context.name == "vp8"
 
 
 def has_times_of_decoding(path: Path, index: int) -> bool:
