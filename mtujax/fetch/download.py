@@ -182,9 +182,9 @@ class _Part:
 
     def take(self, answer):
         """Adds the content of a response: the whole file, or its missing end."""
-        status = answer.status_code
-        if status == 416 and self._is_end(answer):
-            self._total = self.size
+        status, place = answer.status_code, answer.headers.get("Content-Range")
+        if status == 416 and place == f"bytes */{self.size}":
+            self._total = self.size  # everything is there
             return
         self._check(answer)
         kept = self.size if status == 206 else 0
@@ -208,10 +208,6 @@ class _Part:
             self._total = self.size
         if not self.whole:
             raise _Passing("the connection was cut")
-
-    def _is_end(self, answer):
-        """Whether a refused range began where the file ends."""
-        return answer.headers.get("Content-Range") == f"bytes */{self.size}"
 
     def _check(self, answer):
         """Refuses a response without the requested content."""

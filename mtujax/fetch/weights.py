@@ -161,14 +161,10 @@ def _origin(path, names):
             yield functools.partial(_unpacked, path, archive), file_digest(path)
 
 
-def _is_older_checkpoint(path):
-    with open(path, "rb") as file:
-        return file.read(1) == b"\x80"
-
-
 def _is_checkpoint(path):
-    if _is_older_checkpoint(path):
-        return True
+    with open(path, "rb") as file:
+        if file.read(1) == b"\x80":  # of an older PyTorch
+            return True
     try:
         with opened(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
