@@ -408,12 +408,6 @@ def file_digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def size_of(path: str | os.PathLike) -> int | None:
-    """Bytes of a file, or of the frames of a folder; None if there is none."""
-    state = state_of(path)
-    return state and state[0]
-
-
 def state_of(path: str | os.PathLike) -> tuple[int, ...] | None:
     """What changes when a file or frames are written again; None if there is none."""
     # Bytes and time (ns); of a folder the sums over its frames, and their number: its
