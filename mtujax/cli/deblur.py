@@ -225,9 +225,9 @@ def _deblur_many(inputs, folder, options):
         if options.pop(name) is not None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: is for one video; give OUTPUT, not --to")
-    # Before JAX is loaded, as far as no server is asked twice.
-    if words := [w for w in inputs if not (w.startswith("@") or remote.is_url(w))]:
-        listing.find_inputs(words, folder)
+    # Before JAX is loaded, where that does not ask a server twice.
+    if not any(word.startswith("@") or remote.is_url(word) for word in inputs):
+        listing.find_inputs(inputs, folder)
     _use_cache()
     batch = options["batch"]
     options["batch"] = int(batch) if batch.isdecimal() else batch
