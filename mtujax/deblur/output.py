@@ -292,7 +292,7 @@ class Target:
         # the side of a cell of the motion grid in pixels.
         self._reader, self._output, self._kind = reader, output, kind
         self._options, self._cell = options, cell
-        self._extras = self._motion = None
+        self._extras = None
         self.notes = []  # what will not be as in the input, one sentence each
         self._turn, info = Orientation(), reader.info
         self._suffix = output.suffix.lower()
@@ -305,12 +305,12 @@ class Target:
             width, height = view_size(options.compare, info.width, info.height)
             info = dataclasses.replace(info, width=width, height=height)
         self.size = info.width, info.height  # of what is written, in pixels
-        self._picture = self._sink(info, folder)
+        self._sinks = {"picture": self._sink(info, folder)}
         if options.save_motion is not None:
             suffix, info = Path(options.save_motion).suffix, reader.info.upright
             info = dataclasses.replace(info, colour=Colour(), full_range=False)
             encoding = self._encoding(suffix, info)
-            self._motion = VideoSink(folder, "motion", info, encoding)
+            self._sinks["motion"] = VideoSink(folder, "motion", info, encoding)
 
     def write(self, frame: "Restored") -> None:
         """Writes the next frame."""
@@ -326,8 +326,9 @@ class Target:
         time, image = frame.source.tag, ImageKind(f"frame_{frame.number:06d}.png")
         if self._reader.kind == "folder":
             time, image = frame.number, frame.source.tag
-        self._picture.write(picture, image if self._kind == "folder" else time)
-        if self._motion:
+        shown = image if self._kind == "folder" else time
+        self._sinks["picture"].write(picture, shown)
+        if motion := self._sinks.get("motion"):
             info = self._reader.info
             moved = motion_picture(
                 info.orientation.turn_vectors(frame.step.displacement),
@@ -335,20 +336,16 @@ class Target:
                 radius=_FULL_COLOUR / self._cell,
                 cell=self._cell,
             )
-            self._motion.write(info.orientation.upright(moved), time)
+            motion.write(info.orientation.upright(moved), time)
 
     def end_segment(self) -> dict:
         """Closes what can be closed and returns what `resume` needs, as JSON."""
-        segment = {"picture": self._picture.end_segment()}
-        if self._motion:
-            segment["motion"] = self._motion.end_segment()
-        return segment
+        return {name: sink.end_segment() for name, sink in self._sinks.items()}
 
     def resume(self, segments: list[dict]) -> None:
         """Resumes after finished segments, as `end_segment` returned them."""
-        self._picture.resume([s["picture"] for s in segments])
-        if self._motion:
-            self._motion.resume([s["motion"] for s in segments])
+        for name, sink in self._sinks.items():
+            sink.resume([segment[name] for segment in segments])
 
     def publish(
         self,
@@ -364,19 +361,19 @@ class Target:
             extras = dataclasses.replace(extras, shift=shift, start=start, end=end)
         with contextlib.ExitStack() as stack:
             made = []
-            if self._motion:
-                motion = Path(self._options.save_motion)
-                made.append(stack.enter_context(self._motion.made(motion)))
-            picture = self._picture.made(self._output, extras=extras, on_note=on_note)
+            if motion := self._sinks.get("motion"):
+                output = Path(self._options.save_motion)
+                made.append(stack.enter_context(motion.made(output)))
+            picture = self._sinks["picture"]
+            picture = picture.made(self._output, extras=extras, on_note=on_note)
             if (picture := stack.enter_context(picture)) is not None:
                 made.append(picture)
             publish(*made, overwrite=overwrite, commit=lambda: commit(made))
 
     def close(self) -> None:
         """Abandons what is unfinished."""
-        self._picture.close()
-        if self._motion:
-            self._motion.close()
+        for sink in self._sinks.values():
+            sink.close()
 
     def _sink(self, info, folder):
         if self._kind == "pipe":
