@@ -7,6 +7,7 @@ import typer
 
 from mtujax import video
 from mtujax.cli.entry import to_stderr
+from mtujax.common.files import check_there
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
@@ -58,6 +59,8 @@ def report(
             raise UsageError(f"--{option}: only with --figures")
     if box and not crop:
         raise UsageError(f"--box {box}: only with --crop")
+    for path in results:
+        check_there(path)
     folders, part = [_labelled(text) for text in crop or ()], _box(box)
     from mtujax.report import inputs, tables
 

@@ -80,6 +80,16 @@ def irregular(path: Path) -> str | None:
     return next((kind for is_it, kind in _KINDS if is_it(mode)), None)
 
 
+def check_there(
+    name: str | os.PathLike, remedy: str = "", *, of_pipe: str = ""
+) -> None:
+    """Refuses an input that is no file or folder, before anything slow is imported."""
+    if what := irregular(Path(name)):
+        raise UserError(f"{name}: is a {what}, not a file{of_pipe * (what == 'pipe')}")
+    if not Path(name).exists():
+        raise UserError(f"{name}: no such file or folder{remedy}")
+
+
 def _check_regular(output):
     if kind := irregular(output):
         raise UserError(f"{output}: is a {kind}, and is not replaced; name another")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtujax.common.files import (
+    check_there,
     digest,
     file_digest,
-    irregular,
     make_folder,
     staged,
     sweep,
@@ -103,14 +103,9 @@ def fetch_weights(
         kept = source is not None and not is_url(source)
         if kept:
             path = Path(source)
-            if what := irregular(path):
-                raise UserError(f"{path}: is a {what}, not a file")
+            remedy = "a file, a folder, or a URL that begins with http:// or https://"
+            check_there(path, f"; --from takes {remedy}")
             origin = path.name
-            if not path.exists():
-                raise UserError(
-                    f"{path}: no such file; --from takes a file, a folder, or a URL "
-                    "that begins with http:// or https://"
-                )
         else:
             origin = url = str(source or WEIGHTS.url)
             path = cache / "downloads" / f"{digest(url.encode())[:16]}.zip"

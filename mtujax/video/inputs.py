@@ -20,7 +20,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from mtujax.common.files import FRAME_SUFFIXES, irregular
+from mtujax.common.files import FRAME_SUFFIXES, check_there, irregular
 from mtujax.common.interrupts import due
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CONTAINERS
@@ -117,13 +117,10 @@ def output_kind(output: str | os.PathLike) -> Kind:
 
 
 def check_input(input: str | os.PathLike) -> None:
-    """Refuses an input that is no file, folder or pipe (UserError); opens nothing."""
-    path = Path(input)
-    if what := irregular(path):
+    """Refuses an input that does not exist, or is a special file; opens nothing."""
+    if input_kind(input) != "pipe":
         instead = "; save it to one, or give raw frames to -, with --size and --rate"
-        raise UserError(f"{input}: is a {what}, not a file{instead * (what == 'pipe')}")
-    if input_kind(input) != "pipe" and not path.exists():
-        raise UserError(f"{input}: no such file or folder")
+        check_there(input, of_pipe=instead)
 
 
 def standard_stream(name: str) -> BinaryIO:
