@@ -162,10 +162,7 @@ def start_jax(
     cache: str | None,
     batch: int | None = None,
 ) -> Callable[[], bool]:
-    """Joins the other processes, or else lets the cores of a CPU share a batch.
-
-    Returns what says whether this is the first process, `parallel.is_first`.
-    """
+    """Joins other processes, or lets cores share a batch; gives `parallel.is_first`."""
     _check_processes(coordinator, processes, process)
     from mtujax import parallel
     from mtujax.common.hardware import use_cache

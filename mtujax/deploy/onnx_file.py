@@ -178,11 +178,9 @@ class _Step:
         self.dtype = np.dtype(config.dtype)
 
     def __call__(self, state: dict[str, str], window: str) -> dict[str, str]:
-        """From a state's arrays and uint8 [K, H, W, 3] to the next state's, by name.
-
-        Besides these the result has `image` uint8 [H, W, 3] and, with motion
-        compensation, `displacement` int32 [h, w, 2].
-        """
+        """From a state's arrays and uint8 [K, H, W, 3] to the next state's, by name."""
+        # Besides these the result has `image` uint8 [H, W, 3] and, with motion
+        # compensation, `displacement` int32 [h, w, 2].
         g, cfg = self.g, self.config
         frames = g.Cast(g.Transpose(window, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
         frames = g.Div(frames, 255.0)

@@ -55,10 +55,8 @@ def download(
     on_note: Note = lambda note: None,
     option: str = "--to",
 ) -> None:
-    """Downloads a file; UserError with the remedy if it fails.
-
-    `option` is the one that chose the folder of the output, for a message.
-    """
+    """Downloads a file; UserError with the remedy if it fails."""
+    # `option` is the one that chose the folder of the output, for a message.
     on_note(f"downloading {url}")
     part = _Part(url, output, progress, option)
     with naming(output, part.path):

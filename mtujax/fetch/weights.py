@@ -137,11 +137,8 @@ def _finish(name, path, records):
 
 @contextlib.contextmanager
 def _origin(path, names):
-    """A function from a released file to a context, and a digest.
-
-    The context has the checkpoint, and its name for messages. The digest is of the
-    archive, or "" where there is none.
-    """
+    """A function from a released file to a context, and the archive's digest or ""."""
+    # The context has the checkpoint, and its name for messages.
     if path.is_dir():
         yield functools.partial(_in_folder, path), ""
     elif _is_checkpoint(path):
