@@ -64,7 +64,6 @@ class Alignment:
     aligned: np.ndarray  # [H, W, 3] in [0, 1], black where its source is outside
     error: np.ndarray  # [ph, pw] mean absolute, at 1/4 scale; NaN likewise
     psnr: float  # at 1/4 scale, dB (`alignment_accuracy`)
-    displacement: np.ndarray  # [h, w, 2] int32 (dx, dy) in cells
 
 
 def clip_features(
@@ -132,12 +131,7 @@ def align(
     """Moves a sharp frame [H, W, 3] uint8 by [h, w, 2] int (dx, dy) in cells."""
     moves = np.asarray(displacement, np.int32)[None]
     aligned, error, psnr = _align(moves, previous[None], current[None], patch)
-    return Alignment(
-        aligned=np.asarray(aligned[0]),
-        error=np.asarray(error[0]),
-        psnr=float(psnr[0]),
-        displacement=np.asarray(displacement),
-    )
+    return Alignment(np.asarray(aligned[0]), np.asarray(error[0]), float(psnr[0]))
 
 
 @functools.partial(jax.jit, static_argnames="patch")

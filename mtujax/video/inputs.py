@@ -308,9 +308,12 @@ class RawWriter(contextlib.AbstractContextManager):
         """Does nothing: every frame is written at once."""
 
 
+Reader = VideoReader | FolderReader | RawReader
+
+
 def open_reader(
     input: str | os.PathLike, size: str | None = None, rate: str | float | None = None
-) -> VideoReader | FolderReader | RawReader:
+) -> Reader:
     """Opens an input for reading.
 
     Examples:
