@@ -10,7 +10,7 @@ import typer
 
 import mtujax
 from mtujax import deblur as deblurring, video
-from mtujax.cli.entry import Weights, on_out_of_memory, to_stderr
+from mtujax.cli.entry import Overwrite, Weights, on_out_of_memory, to_stderr
 from mtujax.common.files import is_frame_name
 from mtujax.common.progress import FrameProgress
 from mtujax.common.text import counted, printable
@@ -95,9 +95,7 @@ def deblur(
         str,
         typer.Option(help="jax, or openvino: quicker on CPU cores (extra openvino)."),
     ] = "jax",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output.")
-    ] = False,
+    overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an interrupted run.")
     ] = False,

@@ -28,6 +28,9 @@ _ParserError = typer.BadParameter.__base__
 Weights = Annotated[
     str, typer.Option(help="Name (see `mtujax weights`) or .safetensors.")
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing output.")
+]
 Coordinator = Annotated[
     str | None,
     typer.Option(
