@@ -73,8 +73,11 @@ class Options:
         check_settings(self.codec, self.crf, self.preset, self.pix_fmt)
         if self.compare is not None and self.compare not in VIEWS:
             raise UsageError(f"compare {self.compare!r}: one of {', '.join(VIEWS)}")
-        if kind != "file":
-            self._check_no_encoder(output)
+        for name in ENCODING if kind != "file" else ():
+            if (value := getattr(self, name)) is not None:
+                raise UsageError(
+                    f"{name} {value}: {output} is no video file, and not encoded"
+                )
         if self.save_motion is not None:
             self._check_motion(input, output)
 
@@ -123,13 +126,6 @@ class Options:
             if getattr(self, name) not in known:
                 raise UsageError(
                     f"{name}: needs the runtime jax, not {self.runtime}; leave one out"
-                )
-
-    def _check_no_encoder(self, output):
-        for name in ENCODING:
-            if (value := getattr(self, name)) is not None:
-                raise UsageError(
-                    f"{name} {value}: {output} is no video file, and not encoded"
                 )
 
     def _check_motion(self, input, output):
