@@ -57,19 +57,12 @@ Cache = Annotated[
 ]
 
 
-_EXTRAS = {
-    "absl": "train",
-    "array_record": "train",
-    "etils": "train",
-    "grain": "train",
-    "matplotlib": "plots",
-    "ml_collections": "train",
-    "optax": "train",
-    "orbax": "train",
-    "tensorboardX": "train",
-    "tensorflow_datasets": "train",
-    "torch": "torch",
-}
+_OF_TRAINING = (
+    "absl array_record etils grain ml_collections optax orbax tensorboardX "
+    "tensorflow_datasets"
+).split()
+_EXTRAS = {"matplotlib": "plots", "torch": "torch"}
+_EXTRAS |= dict.fromkeys(_OF_TRAINING, "train")
 """Libraries of extras, by what they are imported as."""
 
 
