@@ -3,7 +3,6 @@
 Letters: H W pixels of the coded frame. A timestamp (pts) counts `time_base` seconds.
 """
 
-import collections
 import contextlib
 import dataclasses
 import itertools
@@ -205,7 +204,8 @@ class VideoReader(contextlib.AbstractContextManager):
         start, base = start or 0.0, self.info.time_base
         origin = None if start else self._origin
         last, before, damaged = None, 0, 0
-        for frame, pts in self._timed(self._progressive(self._decode_from(start))):
+        frames = deinterlaced(self._decode_from(start), time_base=base)
+        for frame, pts in self._timed(frames):
             seconds = self._seconds(pts) + TOLERANCE
             if end is not None and seconds >= end:
                 self.span = (*self.span[:2], pts * base)
@@ -259,18 +259,6 @@ class VideoReader(contextlib.AbstractContextManager):
         if head is None or head[1] is None or self._seconds(head[1]) > start:
             return None
         return head
-
-    def _progressive(self, frames):
-        """Deinterlaces; progressive frames pass unchanged."""
-        times = collections.deque()
-
-        def pictures():
-            for frame, pts in frames:
-                times.append(pts)
-                yield frame
-
-        for frame in deinterlaced(pictures(), time_base=self.info.time_base):
-            yield frame, times.popleft()
 
     def _timed(self, frames):
         """Makes timestamps ascend: where missing or broken, by the mean rate."""
