@@ -62,12 +62,7 @@ def check_place(output: Path, *, folder: bool) -> None:
     sweep(output)
 
 
-_KINDS = (
-    (stat.S_ISFIFO, "pipe"),
-    (stat.S_ISSOCK, "socket"),
-    (stat.S_ISCHR, "device"),
-    (stat.S_ISBLK, "device"),
-)
+_KINDS = {"p": "pipe", "s": "socket", "c": "device", "b": "device"}  # as `ls -l` has it
 
 
 def irregular(path: Path) -> str | None:
@@ -77,7 +72,7 @@ def irregular(path: Path) -> str | None:
         mode = os.stat(path).st_mode
     except OSError as error:
         return "link that leads to itself" if error.errno == errno.ELOOP else None
-    return next((kind for is_it, kind in _KINDS if is_it(mode)), None)
+    return _KINDS.get(stat.filemode(mode)[0])
 
 
 def check_there(
