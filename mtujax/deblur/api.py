@@ -299,8 +299,7 @@ class Restoration:
         self._notes = [*self.reader.info.notes]  # until there is a frame to restore
         # Frames written so far; those of an interrupted run; scene cuts found.
         self.frames = self.resumed = self.cuts = 0
-        self._segment_cuts, self._job = 0, None
-        self._total = expected(self.reader, self.options)
+        self._job, self._total = None, expected(self.reader, self.options)
         self._cell = self.network[0].config.cell
         self.options.check_tile(self._cell)
         if self.options.save_motion and not self.network[0].config.matching_units:
@@ -409,12 +408,11 @@ class Restoration:
         target.write(frame)
         self.frames += 1
         self.cuts += frame.source.is_cut
-        self._segment_cuts += frame.source.is_cut
         if frame.snapshot is not None:
-            segment = {"frames": self.frames - self._job.frames}
-            segment |= {"cuts": self._segment_cuts, "target": target.end_segment()}
+            cuts = self.cuts - sum(segment.cuts for segment in self._job.segments)
+            segment = {"frames": self.frames - self._job.frames, "cuts": cuts}
+            segment["target"] = target.end_segment()
             self._job.finish(segment, frame.snapshot)
-            self._segment_cuts = 0
 
     def _decoded(self, done) -> Iterator[Decoded]:
         """In the decoder's thread: yields frames from `done` on, marking cuts."""
