@@ -34,8 +34,8 @@ from mtujax.cli.entry import explain
 from mtujax.common.files import check_output, whole_output
 from mtujax.common.hardware import use_cache
 from mtujax.config import LIVE_WEIGHTS
-from mtujax.deblur.comparison import compare, view_size
 from mtujax.errors import UsageError, UserError
+from mtujax.video.comparison import compare, view_size
 from mtujax.video.info import VideoInfo
 from mtujax.video.writer import VideoWriter
 

@@ -23,7 +23,7 @@ from mtujax.bench.timing import Network, measure, peak_memory, ratio, statistics
 from mtujax.common.files import whole_output
 from mtujax.common.hardware import load_average
 from mtujax.common.text import readable
-from mtujax.deblur.memory import available_bytes, compiled_memory
+from mtujax.deblur.restorer import available_bytes, compiled_memory
 from mtujax.errors import out_of_memory
 from mtujax.model.cost import (
     compiled_bytes,

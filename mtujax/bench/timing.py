@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax.deblur.memory import compiled_memory
+from mtujax.deblur.restorer import compiled_memory
 from mtujax.model.network import MTUNet, initial_state
 from mtujax.model.stream import Stream
 

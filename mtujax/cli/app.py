@@ -37,10 +37,8 @@ app = typer.Typer(
 
 
 def main(args: list[str] | None = None, *, script: str | None = None) -> None:
-    """Runs the command line, by default the process's, and exits (SystemExit).
-
-    `script` is the one command that a script of the clone runs: "train" or "eval".
-    """
+    """Runs the command line, by default the process's, and exits (SystemExit)."""
+    # `script` is the one command that a script of the clone runs: "train" or "eval".
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our line says it
     args = sys.argv[1:] if args is None else args
     command, name, typed = typer.main.get_command(app), "mtujax", "mtujax"

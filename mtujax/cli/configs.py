@@ -53,11 +53,8 @@ _BOOLEANS = dict.fromkeys(("true", "t", "1"), True) | dict.fromkeys(
 def read_config(
     files: Sequence[str] | None, rest: Sequence[str], params: Iterable = ()
 ) -> "training.RunConfig | None":
-    """Reads the values of --config and the words that no option takes; None for none.
-
-    `params` are the command's, of which a mistyped one may be. Any mistake in the words
-    or in the file is a UsageError.
-    """
+    """Reads --config and the words that no option takes; None without any."""
+    # `params` are the command's, of which a mistyped one may be.
     options = ["--config.FIELD=VALUE", *(name for one in params for name in one.opts)]
     fields = _fields(list(rest), options) if rest else {}
     if not any(files or ()):

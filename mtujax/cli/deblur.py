@@ -1,5 +1,6 @@
 """The commands `mtujax deblur` and `mtujax demo`."""
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 
 import mtujax
 from mtujax import deblur as deblurring, video
-from mtujax.cli.entry import Weights, on_out_of_memory, to_stderr
+from mtujax.cli.entry import Overwrite, Weights, on_out_of_memory, to_stderr
 from mtujax.common.files import is_frame_name
 from mtujax.common.progress import FrameProgress
 from mtujax.common.text import counted, printable
@@ -94,9 +95,7 @@ def deblur(
         str,
         typer.Option(help="jax, or openvino: quicker on CPU cores (extra openvino)."),
     ] = "jax",
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output.")
-    ] = False,
+    overwrite: Overwrite = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume an interrupted run.")
     ] = False,
@@ -144,8 +143,6 @@ def deblur(
     ] = None,
 ):
     """Restore a blurry video, or many. An output appears only once it is complete."""
-    from mtujax.common import hardware
-
     # The options are the functions', by the same names.
     options = {k: v for k, v in context.params.items() if k not in _READ_HERE}
     given = inputs if to is not None else inputs[:1]
@@ -155,7 +152,6 @@ def deblur(
         "end": seconds("--end", end, source),
         "tile": tile_size(tile),
     }
-    hardware.use_cache(None)
     if to is not None:
         _deblur_many(inputs, to, options)
         return
@@ -177,6 +173,12 @@ _OF_MANY = {"shard": None, "ray": None, "batch": "auto"}
 _OF_ONE = "save_motion", "size", "rate"  # not of many videos
 
 
+def _use_cache():
+    from mtujax.common import hardware
+
+    hardware.use_cache(None)
+
+
 def _device(options):
     from mtujax.common import hardware
 
@@ -186,6 +188,14 @@ def _device(options):
 
 
 def _deblur_one(input, output, options):
+    from mtujax.deblur.output import Options
+    from mtujax.video.inputs import check_input, output_kind
+
+    # What follows loads JAX, which takes seconds: mistakes are reported before.
+    chosen = {field.name: options[field.name] for field in dataclasses.fields(Options)}
+    Options(**chosen).check(input, output, output_kind(output))
+    check_input(input)
+    _use_cache()
     say = to_stderr if output == "-" else functools.partial(print, flush=True)
     with FrameProgress("deblurring", stderr=output == "-") as progress:
         report = mtujax.deblur_video(
@@ -207,10 +217,16 @@ def _deblur_one(input, output, options):
 
 
 def _deblur_many(inputs, folder, options):
+    from mtujax.deblur import listing, remote
+
     for name in _OF_ONE:
         if options.pop(name) is not None:
             option = name.replace("_", "-")
             raise UsageError(f"--{option}: is for one video; give OUTPUT, not --to")
+    # Before JAX is loaded, where that does not ask a server twice.
+    if not any(word.startswith("@") or remote.is_url(word) for word in inputs):
+        listing.find_inputs(inputs, folder)
+    _use_cache()
     batch = options["batch"]
     options["batch"] = int(batch) if batch.isdecimal() else batch
 

@@ -28,6 +28,9 @@ _ParserError = typer.BadParameter.__base__
 Weights = Annotated[
     str, typer.Option(help="Name (see `mtujax weights`) or .safetensors.")
 ]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace an existing output.")
+]
 Coordinator = Annotated[
     str | None,
     typer.Option(
@@ -54,19 +57,12 @@ Cache = Annotated[
 ]
 
 
-_EXTRAS = {
-    "absl": "train",
-    "array_record": "train",
-    "etils": "train",
-    "grain": "train",
-    "matplotlib": "plots",
-    "ml_collections": "train",
-    "optax": "train",
-    "orbax": "train",
-    "tensorboardX": "train",
-    "tensorflow_datasets": "train",
-    "torch": "torch",
-}
+_OF_TRAINING = (
+    "absl array_record etils grain ml_collections optax orbax tensorboardX "
+    "tensorflow_datasets"
+).split()
+_EXTRAS = {"matplotlib": "plots", "torch": "torch"}
+_EXTRAS |= dict.fromkeys(_OF_TRAINING, "train")
 """Libraries of extras, by what they are imported as."""
 
 
@@ -162,10 +158,7 @@ def start_jax(
     cache: str | None,
     batch: int | None = None,
 ) -> Callable[[], bool]:
-    """Joins the other processes, or else lets the cores of a CPU share a batch.
-
-    Returns what says whether this is the first process, `parallel.is_first`.
-    """
+    """Joins other processes, or lets cores share a batch; gives `parallel.is_first`."""
     _check_processes(coordinator, processes, process)
     from mtujax import parallel
     from mtujax.common.hardware import use_cache

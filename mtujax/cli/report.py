@@ -7,6 +7,7 @@ import typer
 
 from mtujax import video
 from mtujax.cli.entry import to_stderr
+from mtujax.common.files import check_there
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError
 
@@ -58,14 +59,15 @@ def report(
             raise UsageError(f"--{option}: only with --figures")
     if box and not crop:
         raise UsageError(f"--box {box}: only with --crop")
+    for path in results:
+        check_there(path)
     folders, part = [_labelled(text) for text in crop or ()], _box(box)
     from mtujax.report import inputs, tables
 
     measured, draw = inputs.read_measured(results), []
     if figures:
-        draw = _figures(
-            measured, (weights, without, photo, size), (folders, frame, part)
-        )
+        shown = {"without": without, "photo": photo, "size": video.parse_size(size)}
+        draw = _figures(measured, weights, shown, (folders, frame, part))
     files = tables.write_tables(measured, out)
     for one in draw:
         files += one(out)
@@ -73,16 +75,14 @@ def report(
         print(file)
 
 
-def _figures(measured, shown, cut):
+def _figures(measured, weights, shown, cut):
     """Functions that draw the figures into a folder; all mistakes are found before."""
     from mtujax.report import crops, efficiency
 
-    (weights, without, photo, size), (folders, number, box) = shown, cut
-    weights, size = tuple(weights or (DEFAULT_WEIGHTS,)), video.parse_size(size)
+    folders, number, box = cut
     box = box and crops.Box(*box)
     strips = crops.read_folders(folders, number, box) if folders else None
-    settings = crops.FigureSettings(weights, without, photo, size)
-    seen = crops.compute_views(settings, to_stderr)
+    seen = crops.compute_views(weights or (DEFAULT_WEIGHTS,), to_stderr, **shown)
     draw = [
         lambda out: efficiency.draw_efficiency(measured, out / "efficiency"),
         lambda out: crops.draw_pictures(seen, out),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mtujax import evaluation, liteflownet, training, video, weights
+from mtujax.cli.entry import Overwrite
 from mtujax.common.files import check_output, whole_output
 from mtujax.common.text import counted
 from mtujax.config import PRESETS
@@ -27,9 +28,7 @@ def convert(
     check: Annotated[
         bool, typer.Option("--check", help="Compare with PyTorch on a short clip.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output.")
-    ] = False,
+    overwrite: Overwrite = False,
 ):
     """Convert a released PyTorch checkpoint to weights for mtujax."""
     from mtujax.weights.safetensors_io import check_suffix
@@ -109,9 +108,7 @@ def export(
         list[str] | None,
         typer.Option(help="KEY=TEXT to keep in the weights, as licence=MIT; repeated."),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an existing output.")
-    ] = False,
+    overwrite: Overwrite = False,
 ):
     """Export a run's weights, its full training state, or the inference step.
 

@@ -62,12 +62,7 @@ def check_place(output: Path, *, folder: bool) -> None:
     sweep(output)
 
 
-_KINDS = (
-    (stat.S_ISFIFO, "pipe"),
-    (stat.S_ISSOCK, "socket"),
-    (stat.S_ISCHR, "device"),
-    (stat.S_ISBLK, "device"),
-)
+_KINDS = {"p": "pipe", "s": "socket", "c": "device", "b": "device"}  # as `ls -l` has it
 
 
 def irregular(path: Path) -> str | None:
@@ -77,7 +72,17 @@ def irregular(path: Path) -> str | None:
         mode = os.stat(path).st_mode
     except OSError as error:
         return "link that leads to itself" if error.errno == errno.ELOOP else None
-    return next((kind for is_it, kind in _KINDS if is_it(mode)), None)
+    return _KINDS.get(stat.filemode(mode)[0])
+
+
+def check_there(
+    name: str | os.PathLike, remedy: str = "", *, of_pipe: str = ""
+) -> None:
+    """Refuses an input that is no file or folder, before anything slow is imported."""
+    if what := irregular(Path(name)):
+        raise UserError(f"{name}: is a {what}, not a file{of_pipe * (what == 'pipe')}")
+    if not Path(name).exists():
+        raise UserError(f"{name}: no such file or folder{remedy}")
 
 
 def _check_regular(output):
@@ -406,12 +411,6 @@ def file_digest(path: str | os.PathLike) -> str:
     """Hexadecimal SHA-256 digest of a file, of any size."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def size_of(path: str | os.PathLike) -> int | None:
-    """Bytes of a file, or of the frames of a folder; None if there is none."""
-    state = state_of(path)
-    return state and state[0]
 
 
 def state_of(path: str | os.PathLike) -> tuple[int, ...] | None:

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from mtujax.common.files import FRAME_SUFFIXES, check_place, whole_output
-from mtujax.common.flow_color import flow_colours
 from mtujax.data.clips import Clips, ClipSpec
 from mtujax.data.flow import ComputedMotion, dis_flow, no_motion
 from mtujax.data.locate import NoMotion, open_frames, open_motion
 from mtujax.errors import UsageError, UserError, check_least, extra
+from mtujax.video.comparison import flow_colours
 
 COLUMNS = ("blurry", "sharp", "motion", "warped difference")
 """The columns of `contact_sheet`."""

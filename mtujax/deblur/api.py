@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -33,7 +34,7 @@ from mtujax.deblur.resume import Job, is_publishing
 from mtujax.errors import UsageError, UserError, check_least
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet
-from mtujax.video.inputs import Kind, input_kind, open_reader, output_kind
+from mtujax.video.inputs import Kind, Reader, input_kind, open_reader, output_kind
 from mtujax.video.scene_cuts import MEMORY, Decoded, shots
 from mtujax.weights.files import load
 
@@ -279,40 +280,37 @@ def network_digest(network: tuple[MTUNet, dict]) -> str:
 _WAITING = 4  # frames that may wait between two threads
 
 
+@dataclasses.dataclass
 class Restoration:
     """Restores one video."""
 
-    def __init__(
-        self,
-        reader,
-        output: Path,
-        kind: Kind,
-        options: Options,
-        network: tuple[MTUNet, dict],
-        on_start: Callable[[], None],
-        on_note: Callable[[str], None],
-        progress: Callable[[int, int | None], None] | None,
-        lane=None,
-    ):
+    reader: Reader
+    output: Path
+    kind: Kind
+    options: Options
+    network: tuple[MTUNet, dict]
+    on_start: Callable[[], None]
+    on_note: Callable[[str], None]
+    progress: Callable[[int, int | None], None] | None
+    lane: Any = None  # of `batcher`
+
+    def __post_init__(self):
         """Checks the options that depend on the network; restores nothing yet."""
-        self._reader, self._output, self._kind = reader, output, kind
-        self._options = options
-        self._network, self._progress = network, progress
-        self._on_start, self._on_note, self._lane = on_start, on_note, lane
-        self._notes = [*reader.info.notes]  # until there is a frame to restore
+        self._notes = [*self.reader.info.notes]  # until there is a frame to restore
         # Frames written so far; those of an interrupted run; scene cuts found.
         self.frames = self.resumed = self.cuts = 0
-        self._segment_cuts, self._job, self._total = 0, None, expected(reader, options)
-        self._cell = network[0].config.cell
-        options.check_tile(self._cell)
-        if options.save_motion is not None and not network[0].config.matching_units:
+        self._job, self._total = None, expected(self.reader, self.options)
+        self._cell = self.network[0].config.cell
+        self.options.check_tile(self._cell)
+        if self.options.save_motion and not self.network[0].config.matching_units:
             raise UsageError(
-                f"save_motion {options.save_motion}: this network matches no motion"
+                f"save_motion {self.options.save_motion}: this network matches no "
+                "motion"
             )
 
     def to_pipe(self, *, overwrite: bool) -> None:
         """Restores everything to standard output, and the motion to a file if asked."""
-        motion = self._options.save_motion
+        motion = self.options.save_motion
         if motion is None:
             self._restore(None, None, overwrite)
             return
@@ -327,9 +325,9 @@ class Restoration:
         # `settings` must be equal for an interrupted run to be resumed; `keep` keeps
         # finished segments when this run is interrupted.
         job = Job(
-            self._output, settings, resume=resume, start_over=overwrite, resumable=keep
+            self.output, settings, resume=resume, start_over=overwrite, resumable=keep
         )
-        with job, naming(self._output, job.folder):
+        with job, naming(self.output, job.folder):
             if resume:
                 done = f"resumes after {job.frames} frames"
                 where = done if job.frames else "starts over: nothing is left"
@@ -348,29 +346,29 @@ class Restoration:
         if self._notes is None:
             return
         notes, self._notes = self._notes, None
-        self._on_start()
+        self.on_start()
         for note in notes:
-            self._on_note(note)
+            self.on_note(note)
 
     def _restore(self, folder, every, overwrite):
-        where = self._output, self._kind, self._options, folder
-        target = Target(self._reader, *where, self._cell)
+        where = self.output, self.kind, self.options, folder
+        target = Target(self.reader, *where, self._cell)
         self.size = target.size  # of what is written, in pixels
         self._notes += target.notes
         with contextlib.closing(target):
             self._run(target, every)
             if not self.frames:
-                start, end = self._options.start, self._options.end
+                start, end = self.options.start, self.options.end
                 until = "the end" if end is None else f"{end:g}"
                 raise UserError(
-                    f"{self._reader.name}: no frame between {start or 0:g} and {until}"
+                    f"{self.reader.name}: no frame between {start or 0:g} and {until}"
                 )
             self._begin()  # where all was restored by an interrupted run
             target.publish(
-                overwrite=overwrite, on_note=self._on_note, commit=self._commit
+                overwrite=overwrite, on_note=self.on_note, commit=self._commit
             )
-        for note in self._reader.late_notes:
-            self._on_note(note)
+        for note in self.reader.late_notes:
+            self.on_note(note)
 
     def _commit(self, made):
         if self._job is not None:
@@ -378,12 +376,12 @@ class Restoration:
 
     def _run(self, target, every):
         restorer = Restorer(
-            *self._network,
-            on_note=self._on_note,
+            *self.network,
+            on_note=self.on_note,
             snapshot_every=every,
-            tile=self._options.tile,
-            lane=self._lane,
-            whole=stream_class(self._options.runtime),
+            tile=self.options.tile,
+            lane=self.lane,
+            whole=stream_class(self.options.runtime),
         )
         done = self.resumed
         if done:
@@ -397,8 +395,8 @@ class Restoration:
         ):
             for frame in restorer.restore(self._announced(frames)):
                 behind.put(frame)
-                if self._progress:
-                    self._progress(frame.number + 1, self._total)
+                if self.progress:
+                    self.progress(frame.number + 1, self._total)
 
     def _announced(self, frames):
         for frame in frames:
@@ -410,19 +408,18 @@ class Restoration:
         target.write(frame)
         self.frames += 1
         self.cuts += frame.source.is_cut
-        self._segment_cuts += frame.source.is_cut
         if frame.snapshot is not None:
-            segment = {"frames": self.frames - self._job.frames}
-            segment |= {"cuts": self._segment_cuts, "target": target.end_segment()}
+            cuts = self.cuts - sum(segment.cuts for segment in self._job.segments)
+            segment = {"frames": self.frames - self._job.frames, "cuts": cuts}
+            segment["target"] = target.end_segment()
             self._job.finish(segment, frame.snapshot)
-            self._segment_cuts = 0
 
     def _decoded(self, done) -> Iterator[Decoded]:
         """In the decoder's thread: yields frames from `done` on, marking cuts."""
-        start, end = self._options.start, self._options.end
+        start, end = self.options.start, self.options.end
         again = min(done, MEMORY)  # read once more, to find the same cuts
-        frames = self._reader.frames(start=start, end=end, skip=done - again)
-        found = shots(frames, self._options.scene_threshold)
+        frames = self.reader.frames(start=start, end=end, skip=done - again)
+        found = shots(frames, self.options.scene_threshold)
         yield from itertools.islice(found, again, None)
 
 

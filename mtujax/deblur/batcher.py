@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Iterator
 import jax
 
 from mtujax.common import interrupts
-from mtujax.deblur.memory import Plan
+from mtujax.deblur.restorer import Plan
 from mtujax.model.lanes import LaneStream, run_together
 from mtujax.model.network import MTUNet, RecurrentState
 from mtujax.model.stream import Stream
@@ -27,138 +27,32 @@ _TILED = "tiled"  # in place of a kind: whatever is restored in tiles
 
 
 class Batcher:
-    """Runs the steps of up to `lanes` videos at once."""
+    """The videos in progress on one device, up to `lanes` at once."""
 
     def __init__(self, lanes: int):
         """Starts with no video."""
-        self._most = lanes
-        self._changed = threading.Condition()
-        self._lanes = set()  # of the videos in progress
-        self._groups = {}  # by kind
+        self.changed = threading.Condition()  # held by whoever uses what follows
+        self.lanes = set()  # of the videos in progress
+        self._most, self._groups = lanes, {}
 
     @contextlib.contextmanager
     def lane(self) -> Iterator["Lane"]:
         """A place for one video, of whatever sizes, while the block runs."""
         lane = Lane(self)
-        with self._changed:
-            self._lanes.add(lane)
+        with self.changed:
+            self.lanes.add(lane)
         try:
             yield lane
         finally:
-            with self._changed:
-                self._lanes.remove(lane)
-                self._leave(lane)
+            with self.changed:
+                self.lanes.remove(lane)
+                lane.leave()
 
-    def planned(
-        self, kind: Hashable, plan: Callable[[], Plan], free: int | None
-    ) -> Plan:
-        """The plan for frames of a kind, by which memory limits how many there are."""
-        with self._changed:
-            group = self._group(kind)
-        with group.planning:  # it compiles
-            if group.plan is None:
-                group.plan = plan()
-                if free is not None and (needed := group.plan.needed):
-                    group.most = max(1, min(group.most, free // needed))
-        return group.plan
-
-    def _group(self, kind):
+    def group(self, kind: Hashable) -> "_Group":
+        """The videos whose frames have this kind."""
         if kind not in self._groups:
             self._groups[kind] = _Group(1 if kind == _TILED else self._most)
         return self._groups[kind]
-
-    def enter(self, lane: "Lane", kind: Hashable) -> None:
-        """Waits for a place among the videos whose frames have this kind."""
-        with self._changed:
-            group = self._group(kind)
-            if lane.group is not group or group.inside > group.most:
-                self._leave(lane)
-                while group.inside >= group.most:
-                    self._changed.wait(_POLL)
-                    interrupts.check()
-                group.inside += 1
-            lane.group, lane.seen, lane.awaited = group, group.most, True
-
-    def leave(self, lane: "Lane") -> None:
-        """Frees the place for others; no step waits for the lane any more."""
-        with self._changed:
-            self._leave(lane)
-
-    def _leave(self, lane):
-        if lane.group is not None:
-            lane.group.inside -= 1
-        lane.group, lane.awaited = None, False
-        self._changed.notify_all()
-
-    def step(
-        self,
-        lane: "Lane",
-        model: MTUNet,
-        params: dict,
-        state: RecurrentState,
-        window: tuple[jax.Array, ...],
-    ) -> tuple:
-        """Does one step of a stream, together with those that others have due."""
-        group, wanted = lane.group, _Step(lane, state, window)
-        with self._changed:
-            group.due.append(wanted)
-            lane.awaited = True
-            self._changed.notify_all()
-            try:
-                while not wanted.started:
-                    left = self._time_left(group)
-                    if left <= 0:
-                        self._run(group, model, params)
-                    else:
-                        self._changed.wait(min(left, _POLL))
-                    interrupts.check()
-                while not wanted.done:
-                    self._changed.wait(_POLL)
-                    interrupts.check()
-            finally:
-                if wanted in group.due:
-                    group.due.remove(wanted)
-        if wanted.error is not None:
-            # A copy, as each lane adds to its own.
-            raise copy.copy(wanted.error) from wanted.error
-        return wanted.found
-
-    def _time_left(self, group):
-        """Seconds until a group should run; 0 if now."""
-        if group.running:
-            return _POLL
-        if len(group.due) >= group.most or not self._missing(group):
-            return 0
-        return group.due[0].since + group.patience - time.monotonic()
-
-    def _missing(self, group):
-        """Lanes that may soon have a step due in a group."""
-        there = {step.lane for step in group.due}
-        return [
-            lane
-            for lane in self._lanes - there
-            if lane.awaited and lane.group in (group, None)
-        ]
-
-    def _run(self, group, model, params):
-        """Runs the oldest steps that are due, without the lock."""
-        for lane in self._missing(group):
-            lane.awaited = False
-        steps = group.take()
-        group.running = True
-        self._changed.release()
-        found, error = [None] * len(steps), None
-        try:
-            states, windows = [s.state for s in steps], [s.window for s in steps]
-            found = run_together(model, params, states, windows)
-        except Exception as raised:
-            error = raised
-        finally:
-            self._changed.acquire()
-            group.ran(len(steps))
-            for step, result in zip(steps, found, strict=True):
-                step.found, step.error, step.done = result, error, True
-            self._changed.notify_all()
 
 
 @dataclasses.dataclass(eq=False)
@@ -216,41 +110,129 @@ class _Group:
 
 
 class Lane:
-    """The place of one video."""
+    """The place of one video; made by `Batcher.lane`."""
 
-    def __init__(self, batcher):
-        """Made by `Batcher.lane`."""
-        self._batcher = batcher
+    def __init__(self, batcher: Batcher):
+        """Starts in no group."""
+        self._batcher, self._changed = batcher, batcher.changed
         self.group = None  # of the size that its frames have now
-        self.seen = 1  # how many could be in that group when this one came
         self.awaited = True  # whether the others wait for its next step
+        self._seen = 1  # how many could be in that group when this one came
 
     def planned(
         self, kind: Hashable, plan: Callable[[], Plan], free: int | None
     ) -> Plan:
-        """How to restore frames of a kind: planned once for all videos."""
-        return self._batcher.planned(kind, plan, free)
+        """The plan for frames of a kind, by which memory limits how many there are."""
+        with self._changed:
+            group = self._batcher.group(kind)
+        with group.planning:  # it compiles, once for all videos
+            if group.plan is None:
+                group.plan = plan()
+                if free is not None and (needed := group.plan.needed):
+                    group.most = max(1, min(group.most, free // needed))
+        return group.plan
 
     def stream(self, model: MTUNet, params: dict, kind: Hashable) -> Stream:
         """A stream for frames of a kind, once there is a place for it."""
-        self._batcher.enter(self, kind)
-
-        def run(*step):
-            return self._batcher.step(self, *step)
-
-        return LaneStream(model, params, run)
+        self.enter(kind)
+        return LaneStream(model, params, self.step)
 
     def alone(self) -> None:
         """Waits until no other video is restored in tiles: these fill the memory."""
-        self._batcher.enter(self, _TILED)
+        self.enter(_TILED)
+
+    def enter(self, kind: Hashable) -> None:
+        """Waits for a place among the videos whose frames have this kind."""
+        with self._changed:
+            group = self._batcher.group(kind)
+            if self.group is not group or group.inside > group.most:
+                self.leave()
+                while group.inside >= group.most:
+                    self._changed.wait(_POLL)
+                    interrupts.check()
+                group.inside += 1
+            self.group, self._seen, self.awaited = group, group.most, True
 
     def leave(self) -> None:
-        """Gives its place to others, as there is no frame left to restore."""
-        self._batcher.leave(self)
+        """Frees its place for others; no step waits for this one any more."""
+        with self._changed:
+            if self.group is not None:
+                self.group.inside -= 1
+            self.group, self.awaited = None, False
+            self._changed.notify_all()
 
     def fewer(self) -> int | None:
         """After memory ran out: to how many at once it goes down; None from one."""
-        if self.group is None or self.seen == 1:
+        if self.group is None or self._seen == 1:
             return None
-        self.group.most = min(self.group.most, self.seen // 2)
-        return self.seen // 2
+        self.group.most = min(self.group.most, self._seen // 2)
+        return self._seen // 2
+
+    def step(
+        self,
+        model: MTUNet,
+        params: dict,
+        state: RecurrentState,
+        window: tuple[jax.Array, ...],
+    ) -> tuple:
+        """Does one step of a stream, together with those that others have due."""
+        group, wanted = self.group, _Step(self, state, window)
+        with self._changed:
+            group.due.append(wanted)
+            self.awaited = True
+            self._changed.notify_all()
+            try:
+                while not wanted.started:
+                    left = self._time_left(group)
+                    if left <= 0:
+                        self._run(group, model, params)
+                    else:
+                        self._changed.wait(min(left, _POLL))
+                    interrupts.check()
+                while not wanted.done:
+                    self._changed.wait(_POLL)
+                    interrupts.check()
+            finally:
+                if wanted in group.due:
+                    group.due.remove(wanted)
+        if wanted.error is not None:
+            # A copy, as each lane adds to its own.
+            raise copy.copy(wanted.error) from wanted.error
+        return wanted.found
+
+    def _time_left(self, group):
+        """Seconds until a group should run; 0 if now."""
+        if group.running:
+            return _POLL
+        if len(group.due) >= group.most or not self._missing(group):
+            return 0
+        return group.due[0].since + group.patience - time.monotonic()
+
+    def _missing(self, group):
+        """Lanes that may soon have a step due in a group."""
+        there = {step.lane for step in group.due}
+        return [
+            lane
+            for lane in self._batcher.lanes - there
+            if lane.awaited and lane.group in (group, None)
+        ]
+
+    def _run(self, group, model, params):
+        """Runs the oldest steps that are due, without the lock."""
+        for lane in self._missing(group):
+            lane.awaited = False
+        steps = group.take()
+        group.running = True
+        self._changed.release()
+        found, error = [None] * len(steps), None
+        try:
+            states, windows = [s.state for s in steps], [s.window for s in steps]
+            found = run_together(model, params, states, windows)
+        except Exception as raised:
+            error = raised
+        finally:
+            self._changed.acquire()
+            group.ran(len(steps))
+            for step, result in zip(steps, found, strict=True):
+                step.found, step.error, step.done = result, error, True
+            self._changed.notify_all()

@@ -62,7 +62,9 @@ def _joined(address):
         if address == "local":  # Ray gives up soon where other work has the cores
             remedy = "try again with less other work here, or without Ray"
         if "mismatch" in why.lower():
-            remedy = f"install ray=={_version_in(why)} and the same Python as there"
+            theirs = re.search(r"Ray: *([\w.]+)", why)
+            theirs = theirs[1] if theirs else "THEIRS"
+            remedy = f"install ray=={theirs} and the same Python as there"
         raise UserError(f"ray {address}: {why}; {remedy}") from None
     interrupts.install()  # Ray takes SIGTERM for itself
     try:
@@ -79,11 +81,6 @@ def _look(address):
             there.sendall(_HELLO)
             if there.recv(9)[3:4] != _SETTINGS:
                 raise OSError("what listens there is not Ray")
-
-
-def _version_in(text):
-    found = re.search(r"Ray: *([\w.]+)", text)
-    return found[1] if found else "THEIRS"
 
 
 class _Board:
@@ -201,7 +198,9 @@ def spread(
             return do.remote(work, {name: tasks[name] for name in names}, *given)
 
         size = min(at_once("num_gpus" in need), math.ceil(len(tasks) / processes))
-        left = {start(*names): {*names} for names in _batched(tasks, size)}
+        names = list(tasks)
+        several = (names[i : i + size] for i in range(0, len(names), size))
+        left = {start(*some): {*some} for some in several}
         while left:
             interrupts.check()
             ready, _ = ray.wait(list(left), num_returns=1, timeout=_WAIT)
@@ -222,11 +221,6 @@ def spread(
                     tries[name] += 1
                     tasks[name] = again(tasks[name])
                     left[start(name)] = {name}  # alone: one may have killed the others
-
-
-def _batched(names, size):
-    names = list(names)
-    return [names[i : i + size] for i in range(0, len(names), size)]
 
 
 def _next(ray, address, stream):

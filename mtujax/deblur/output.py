@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,16 +26,17 @@ from mtujax.common.files import (
 )
 from mtujax.common.text import nearest
 from mtujax.config import DTYPES, MOTION_STRIDE, SCENE_THRESHOLD
-from mtujax.deblur.comparison import VIEWS, compare, motion_picture, view_size
-from mtujax.deblur.restorer import Restored, stream_class
 from mtujax.errors import UsageError, UserError
 from mtujax.video.codecs import CONTAINERS, Encoding, check_settings, choose
+from mtujax.video.comparison import VIEWS, compare, motion_picture, view_size
 from mtujax.video.image_folder import FolderWriter, ImageKind
 from mtujax.video.info import Colour, Orientation, VideoInfo
-from mtujax.video.inputs import Kind
-from mtujax.video.pipe import RawWriter, standard_stream
+from mtujax.video.inputs import Kind, RawWriter, standard_stream
 from mtujax.video.side_streams import Extras
 from mtujax.video.writer import Part, VideoWriter, join
+
+if TYPE_CHECKING:
+    from mtujax.deblur.restorer import Restored
 
 _AGAIN = "--overwrite starts over"
 RUNTIMES = "jax", "openvino"
@@ -71,8 +73,11 @@ class Options:
         check_settings(self.codec, self.crf, self.preset, self.pix_fmt)
         if self.compare is not None and self.compare not in VIEWS:
             raise UsageError(f"compare {self.compare!r}: one of {', '.join(VIEWS)}")
-        if kind != "file":
-            self._check_no_encoder(output)
+        for name in ENCODING if kind != "file" else ():
+            if (value := getattr(self, name)) is not None:
+                raise UsageError(
+                    f"{name} {value}: {output} is no video file, and not encoded"
+                )
         if self.save_motion is not None:
             self._check_motion(input, output)
 
@@ -111,21 +116,16 @@ class Options:
 
     def _check_runtime(self):
         """Refuses what another runtime than JAX does not do."""
-        stream_class(self.runtime)
         if self.runtime == "jax":
             return
+        from mtujax.deblur.restorer import stream_class  # loads JAX
+
+        stream_class(self.runtime)
         others = {"dtype": ("float32", None), "tile": ("auto", None)}
         for name, known in (others | {"save_motion": (None,)}).items():
             if getattr(self, name) not in known:
                 raise UsageError(
                     f"{name}: needs the runtime jax, not {self.runtime}; leave one out"
-                )
-
-    def _check_no_encoder(self, output):
-        for name in ENCODING:
-            if (value := getattr(self, name)) is not None:
-                raise UsageError(
-                    f"{name} {value}: {output} is no video file, and not encoded"
                 )
 
     def _check_motion(self, input, output):
@@ -288,7 +288,7 @@ class Target:
         # the side of a cell of the motion grid in pixels.
         self._reader, self._output, self._kind = reader, output, kind
         self._options, self._cell = options, cell
-        self._extras = self._motion = None
+        self._extras = None
         self.notes = []  # what will not be as in the input, one sentence each
         self._turn, info = Orientation(), reader.info
         self._suffix = output.suffix.lower()
@@ -301,14 +301,14 @@ class Target:
             width, height = view_size(options.compare, info.width, info.height)
             info = dataclasses.replace(info, width=width, height=height)
         self.size = info.width, info.height  # of what is written, in pixels
-        self._picture = self._sink(info, folder)
+        self._sinks = {"picture": self._sink(info, folder)}
         if options.save_motion is not None:
             suffix, info = Path(options.save_motion).suffix, reader.info.upright
             info = dataclasses.replace(info, colour=Colour(), full_range=False)
             encoding = self._encoding(suffix, info)
-            self._motion = VideoSink(folder, "motion", info, encoding)
+            self._sinks["motion"] = VideoSink(folder, "motion", info, encoding)
 
-    def write(self, frame: Restored) -> None:
+    def write(self, frame: "Restored") -> None:
         """Writes the next frame."""
         picture = self._turn.upright(frame.step.restored)
         if self._options.compare:
@@ -322,8 +322,9 @@ class Target:
         time, image = frame.source.tag, ImageKind(f"frame_{frame.number:06d}.png")
         if self._reader.kind == "folder":
             time, image = frame.number, frame.source.tag
-        self._picture.write(picture, image if self._kind == "folder" else time)
-        if self._motion:
+        shown = image if self._kind == "folder" else time
+        self._sinks["picture"].write(picture, shown)
+        if motion := self._sinks.get("motion"):
             info = self._reader.info
             moved = motion_picture(
                 info.orientation.turn_vectors(frame.step.displacement),
@@ -331,20 +332,16 @@ class Target:
                 radius=_FULL_COLOUR / self._cell,
                 cell=self._cell,
             )
-            self._motion.write(info.orientation.upright(moved), time)
+            motion.write(info.orientation.upright(moved), time)
 
     def end_segment(self) -> dict:
         """Closes what can be closed and returns what `resume` needs, as JSON."""
-        segment = {"picture": self._picture.end_segment()}
-        if self._motion:
-            segment["motion"] = self._motion.end_segment()
-        return segment
+        return {name: sink.end_segment() for name, sink in self._sinks.items()}
 
     def resume(self, segments: list[dict]) -> None:
         """Resumes after finished segments, as `end_segment` returned them."""
-        self._picture.resume([s["picture"] for s in segments])
-        if self._motion:
-            self._motion.resume([s["motion"] for s in segments])
+        for name, sink in self._sinks.items():
+            sink.resume([segment[name] for segment in segments])
 
     def publish(
         self,
@@ -360,19 +357,19 @@ class Target:
             extras = dataclasses.replace(extras, shift=shift, start=start, end=end)
         with contextlib.ExitStack() as stack:
             made = []
-            if self._motion:
-                motion = Path(self._options.save_motion)
-                made.append(stack.enter_context(self._motion.made(motion)))
-            picture = self._picture.made(self._output, extras=extras, on_note=on_note)
+            if motion := self._sinks.get("motion"):
+                output = Path(self._options.save_motion)
+                made.append(stack.enter_context(motion.made(output)))
+            picture = self._sinks["picture"]
+            picture = picture.made(self._output, extras=extras, on_note=on_note)
             if (picture := stack.enter_context(picture)) is not None:
                 made.append(picture)
             publish(*made, overwrite=overwrite, commit=lambda: commit(made))
 
     def close(self) -> None:
         """Abandons what is unfinished."""
-        self._picture.close()
-        if self._motion:
-            self._motion.close()
+        for sink in self._sinks.values():
+            sink.close()
 
     def _sink(self, info, folder):
         if self._kind == "pipe":

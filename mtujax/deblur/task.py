@@ -41,11 +41,6 @@ class Task:
         return cls(input, output, options, *how)
 
     @property
-    def is_folder(self) -> bool:
-        """Whether the output is a folder of frames."""
-        return self.output.endswith("/")
-
-    @property
     def key(self) -> str:
         """Name of the output in its folder."""
         return os.path.basename(self.output.rstrip("/"))

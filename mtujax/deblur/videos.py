@@ -359,7 +359,7 @@ def _restored_there(tasks, network, progress):
 
 def _anywhere(task):
     """A task whose paths mean the same in any folder."""
-    output = os.path.join(_absolute(task.output), *[""] * task.is_folder)
+    output = _absolute(task.output).rstrip("/") + "/" * task.output.endswith("/")
     return dataclasses.replace(task, input=_absolute(task.input), output=output)
 
 

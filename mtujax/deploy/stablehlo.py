@@ -69,10 +69,10 @@ def write_step(
         MODULE: exported.mlir_module_serialized,
         MANIFEST: _manifest(model.config, about or {}),
     }
-    with unwritable_named(output):
-        with whole_output(output, folder=True, overwrite=overwrite) as folder:
-            for name, content in contents.items():
-                (folder / name).write_bytes(content)
+    whole = whole_output(output, folder=True, overwrite=overwrite)
+    with unwritable_named(output), whole as folder:
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
     return [output / name for name in contents]
 
 

@@ -101,10 +101,7 @@ def find_member(
 def files_below(
     path: Path, archive: zipfile.ZipFile, folder: str
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """All files in the folder of a name, by their path from its parent.
-
-    ArchiveError if two files have one path.
-    """
+    """All files in the folder of a name, by their path from its parent."""
     found = {}
     for info in archive.infolist():
         name = _plain(info)

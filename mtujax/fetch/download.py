@@ -55,10 +55,8 @@ def download(
     on_note: Note = lambda note: None,
     option: str = "--to",
 ) -> None:
-    """Downloads a file; UserError with the remedy if it fails.
-
-    `option` is the one that chose the folder of the output, for a message.
-    """
+    """Downloads a file; UserError with the remedy if it fails."""
+    # `option` is the one that chose the folder of the output, for a message.
     on_note(f"downloading {url}")
     part = _Part(url, output, progress, option)
     with naming(output, part.path):
@@ -182,9 +180,9 @@ class _Part:
 
     def take(self, answer):
         """Adds the content of a response: the whole file, or its missing end."""
-        status = answer.status_code
-        if status == 416 and self._is_end(answer):
-            self._total = self.size
+        status, place = answer.status_code, answer.headers.get("Content-Range")
+        if status == 416 and place == f"bytes */{self.size}":
+            self._total = self.size  # everything is there
             return
         self._check(answer)
         kept = self.size if status == 206 else 0
@@ -208,10 +206,6 @@ class _Part:
             self._total = self.size
         if not self.whole:
             raise _Passing("the connection was cut")
-
-    def _is_end(self, answer):
-        """Whether a refused range began where the file ends."""
-        return answer.headers.get("Content-Range") == f"bytes */{self.size}"
 
     def _check(self, answer):
         """Refuses a response without the requested content."""

@@ -18,10 +18,7 @@ Ask = Callable[[str], bool]
 
 
 class Records:
-    """The digest that each name had when it was first fetched, and accepted licences.
-
-    They are in the cache, in `fetched.json`.
-    """
+    """The digest that each name had when first fetched, and accepted licences."""
 
     def __init__(self, folder: Path):
         """Reads them; UserError if the file is damaged."""

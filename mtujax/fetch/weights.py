@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtujax.common.files import (
+    check_there,
     digest,
     file_digest,
-    irregular,
     make_folder,
     staged,
     sweep,
@@ -103,14 +103,9 @@ def fetch_weights(
         kept = source is not None and not is_url(source)
         if kept:
             path = Path(source)
-            if what := irregular(path):
-                raise UserError(f"{path}: is a {what}, not a file")
+            remedy = "a file, a folder, or a URL that begins with http:// or https://"
+            check_there(path, f"; --from takes {remedy}")
             origin = path.name
-            if not path.exists():
-                raise UserError(
-                    f"{path}: no such file; --from takes a file, a folder, or a URL "
-                    "that begins with http:// or https://"
-                )
         else:
             origin = url = str(source or WEIGHTS.url)
             path = cache / "downloads" / f"{digest(url.encode())[:16]}.zip"
@@ -142,11 +137,8 @@ def _finish(name, path, records):
 
 @contextlib.contextmanager
 def _origin(path, names):
-    """A function from a released file to a context, and a digest.
-
-    The context has the checkpoint, and its name for messages. The digest is of the
-    archive, or "" where there is none.
-    """
+    """A function from a released file to a context, and the archive's digest or ""."""
+    # The context has the checkpoint, and its name for messages.
     if path.is_dir():
         yield functools.partial(_in_folder, path), ""
     elif _is_checkpoint(path):
@@ -161,14 +153,10 @@ def _origin(path, names):
             yield functools.partial(_unpacked, path, archive), file_digest(path)
 
 
-def _is_older_checkpoint(path):
-    with open(path, "rb") as file:
-        return file.read(1) == b"\x80"
-
-
 def _is_checkpoint(path):
-    if _is_older_checkpoint(path):
-        return True
+    with open(path, "rb") as file:
+        if file.read(1) == b"\x80":  # of an older PyTorch
+            return True
     try:
         with opened(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.patches import Rectangle
 
-from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.errors import UsageError, UserError
 from mtujax.ops.resampling import from_unit_range
 from mtujax.report.motion import (
@@ -141,16 +140,6 @@ _FRAMES, _AT = 7, 4  # frames of a clip, and the one shown, with all its look-ah
 
 
 @dataclasses.dataclass(frozen=True)
-class FigureSettings:
-    """Settings of the figures."""
-
-    weights: tuple[str, ...] = (DEFAULT_WEIGHTS,)  # the first for motion
-    without: str | None = None  # weights without structure injection
-    photo: Path | None = None  # to film; None takes the bundled one
-    size: tuple[int, int] = (640, 360)  # (W, H) in pixels
-
-
-@dataclasses.dataclass(frozen=True)
 class FrameViews:
     """Content of the figures, all computed."""
 
@@ -160,19 +149,28 @@ class FrameViews:
     strips: list[Strip]  # of the crops, the input first
 
 
-def compute_views(shown: FigureSettings, say: Callable[[str], None]) -> FrameViews:
+def compute_views(
+    weights: Sequence[str],
+    say: Callable[[str], None],
+    *,
+    without: str | None = None,
+    photo: Path | None = None,
+    size: tuple[int, int] = (640, 360),
+) -> FrameViews:
     """Makes clips and runs the networks; calls `say` with a line before slow steps."""
-    photo = _read(shown)
-    model, params = _network(shown.weights[0])
-    without = _without(shown)
-    others = {name: load(name) for name in shown.weights[1:]}
-    photo_name = shown.photo.name if shown.photo else "the bundled photograph"
-    about = f"Filmed from {photo_name}, {shown.size[0]}x{shown.size[1]}"
-    network = f"network: {_label(shown.weights[0])}"
+    # The first weights are also for motion, those of `without` have no structure
+    # injection. The photograph to film is by default the bundled one; `size` is (W, H).
+    picture = _read(photo, size)
+    model, params = _network(weights[0])
+    plain = without and _without_injection(without)
+    others = {name: load(name) for name in weights[1:]}
+    photo_name = photo.name if photo else "the bundled photograph"
+    about = f"Filmed from {photo_name}, {size[0]}x{size[1]}"
+    network = f"network: {_label(weights[0])}"
     pairs, clips = {}, {}
     for speed in (SLOW, _HANDS, FAST):
         say(f"filming at {speed:g} pixels per frame")
-        clips[speed] = clip = _film(photo, shown.size, speed)
+        clips[speed] = clip = _film(picture, size, speed)
         seen = clip_features(model, params, clip.blurry, _AT)
         motion = np.median(np.linalg.norm(clip.flow[_AT], axis=-1))
         title = f"{about}, moving {motion:.1f} pixels per frame; {network}."
@@ -180,9 +178,9 @@ def compute_views(shown: FigureSettings, say: Callable[[str], None]) -> FrameVie
             title, *seen, (clip.sharp[_AT - 1], clip.sharp[_AT]), clip.flow[_AT]
         )
     clip, pair = clips[_HANDS], pairs[_HANDS]
-    other = without and clip_features(*without, clip.blurry, _AT)[1]
+    other = plain and clip_features(*plain, clip.blurry, _AT)[1]
     strips = [Strip("blurry", tuple(clip.blurry[_AT - 1 : _AT + 1]))]
-    strips.append(_strip(shown.weights[0], (pair.before, pair.now)))
+    strips.append(_strip(weights[0], (pair.before, pair.now)))
     for name, loaded in others.items():
         say(f"restoring with {name}")
         strips.append(_strip(name, clip_features(*loaded, clip.blurry, _AT)))
@@ -237,15 +235,14 @@ def _as_bytes(frame):
     return np.asarray(from_unit_range(jnp.asarray(frame), jnp.uint8))
 
 
-def _read(shown):
-    path = shown.photo
+def _read(path, size):
     if path is None:
         path = importlib.resources.files("mtujax") / "assets" / "arches.jpg"
     try:
         photo = read_photo(str(path))
     except ValueError as error:
         raise UserError(str(error)) from None
-    width, height = shown.size
+    width, height = size
     if photo.shape[0] < height or photo.shape[1] < width:
         raise UserError(
             f"{path}: {photo.shape[1]}x{photo.shape[0]} is smaller than the frames, "
@@ -277,14 +274,12 @@ def _network(name):
     return model, params
 
 
-def _without(shown):
-    """The network to compare features with, or None."""
-    if shown.without is None:
-        return None
-    model, params = load(shown.without)
+def _without_injection(name):
+    """The network to compare features with."""
+    model, params = load(name)
     if model.config.structure_injection and model.config.matching_units:
         raise UserError(
-            f"{shown.without}: is a network with structure injection; --without takes "
+            f"{name}: is a network with structure injection; --without takes "
             "one without"
         )
     return model, params

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-from mtujax.errors import UserError
 from mtujax.report.paper import HARDWARE, table_of
 from mtujax.report.style import COLOURS, TEXT_WIDTH, figure_files, printed
 from mtujax.report.tables import DATASETS, Measured
@@ -47,10 +46,6 @@ class Point:
 def efficiency_points(dataset: str, measured: Sequence[Measured]) -> list[Point]:
     """Gives the points of a dataset's figure, the reported ones first."""
     paper = table_of(dataset)
-    if paper is None:
-        raise UserError(
-            f"{dataset}: no PSNR and run times are reported; there are dvd and gopro"
-        )
     points = [Point(r.label, r.family, r.milliseconds, r.psnr) for r in paper.rows]
     labels = {row.key: row.label for row in paper.rows}
     shown = [

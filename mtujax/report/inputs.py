@@ -28,6 +28,9 @@ from mtujax.metrics.protocols import PROTOCOLS
 from mtujax.report.paper import TABLES, table_of
 from mtujax.report.tables import ABLATIONS, Measured
 
+SIZE = (1280, 720)
+"""Width and height in pixels of the frames whose times the paper reports."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
@@ -39,6 +42,19 @@ class Timing:
     batch: int  # batch size
     milliseconds: float  # of a median step, for the whole batch
     form: str | None = None  # "plain" or "inference"; None if unknown
+    file: str = ""  # name of its file
+
+    @property
+    def fits(self) -> bool:
+        """Whether the time can be compared with the paper's."""
+        return self.size == SIZE and self.batch == 1
+
+    def __str__(self):
+        """Describes the measurement, as in notes of tables."""
+        width, height = self.size
+        frames = f", {self.batch} frames at once" if self.batch != 1 else ""
+        form = f", {self.form} form" if self.form else ""
+        return f"{width}x{height}{frames} on {self.device}{form} ({self.file})"
 
 
 def timing_of(values: dict) -> Timing:
@@ -46,10 +62,6 @@ def timing_of(values: dict) -> Timing:
     given = {name: values[name] for name in ("method", "device", "size")}
     given |= {"batch": values.get("batch", 1), "form": values.get("form")}
     return from_dict({**given, "milliseconds": values["step_ms"]["p50"]}, Timing)
-
-
-SIZE = (1280, 720)
-"""Width and height in pixels of the frames whose times the paper reports."""
 
 
 def _inside(path):
@@ -72,27 +84,7 @@ def _inside(path):
     return found
 
 
-class Timed(NamedTuple):
-    """A time and the name of its file."""
-
-    timing: Timing
-    file: str
-
-    @property
-    def fits(self) -> bool:
-        """Whether the time can be compared with the paper's."""
-        return self.timing.size == SIZE and self.timing.batch == 1
-
-    def __str__(self):
-        """Describes the measurement, as in notes of tables."""
-        one = self.timing
-        width, height = one.size
-        frames = f", {one.batch} frames at once" if one.batch != 1 else ""
-        form = f", {one.form} form" if one.form else ""
-        return f"{width}x{height}{frames} on {one.device}{form} ({self.file})"
-
-
-def with_time(one: Measured, times: Sequence[Timed]) -> Measured:
+def with_time(one: Measured, times: Sequence[Timing]) -> Measured:
     """Enters the first time that fits, and notes all times with their files."""
     entered = next((timed for timed in times if timed.fits), None)
     notes = []
@@ -109,7 +101,7 @@ def with_time(one: Measured, times: Sequence[Timed]) -> Measured:
         notes.append(f"Timed at {other}: not entered, {why}.")
     return dataclasses.replace(
         one,
-        milliseconds=entered and entered.timing.milliseconds,
+        milliseconds=entered and entered.milliseconds,
         notes=(*one.notes, *notes),
     )
 
@@ -197,7 +189,7 @@ def read_measured(paths: Sequence[Path]) -> list[Measured]:
             evaluations.append((found, method, place))
         else:
             key = method, *_weights(found.method)[1:]
-            times.setdefault(key, []).append(Timed(found, path.name))
+            times.setdefault(key, []).append(dataclasses.replace(found, file=path.name))
     measured, scored = [], set()
     sets = _distinct_sets([(found, place) for found, _, place in evaluations])
     for found, method, place in evaluations:
@@ -313,7 +305,7 @@ def _origin(about: Method, device):
 
 def _times_alone(method, times):
     """Entries of a method that has times and no scores."""
-    first = times[0].timing
+    first = times[0]
     for dataset in _KNOWN:
         one = Measured(
             key=method.key,

@@ -47,8 +47,6 @@ class FrameFeatures:
         # "injected" are those of the motion layer, or without one the average of detail
         # plus structure. The other two are averages over 4x4 places, as in the paper's
         # models without that layer.
-        if kind not in KINDS:
-            raise ValueError(f"features {kind!r}: must be one of {', '.join(KINDS)}")
         if kind == "injected" and self.motion is not None:
             return self.motion
         features = {
@@ -66,15 +64,12 @@ class Alignment:
     aligned: np.ndarray  # [H, W, 3] in [0, 1], black where its source is outside
     error: np.ndarray  # [ph, pw] mean absolute, at 1/4 scale; NaN likewise
     psnr: float  # at 1/4 scale, dB (`alignment_accuracy`)
-    displacement: np.ndarray  # [h, w, 2] int32 (dx, dy) in cells
 
 
 def clip_features(
     model: MTUNet, params: dict, clip: np.ndarray, at: int
 ) -> list[FrameFeatures]:
     """Features of frames `at` - 1 and `at`, at > 0, of a blurry clip [T, H, W, 3]."""
-    if not 0 < at < len(clip):
-        raise ValueError(f"at={at}: not in 1 to {len(clip) - 1}")
     scale = 255 if clip.dtype == np.uint8 else 1
     frames = jnp.asarray(clip, jnp.float32)[None] / scale
     state = initial_state(model, 1, *frames.shape[2:4])
@@ -136,12 +131,7 @@ def align(
     """Moves a sharp frame [H, W, 3] uint8 by [h, w, 2] int (dx, dy) in cells."""
     moves = np.asarray(displacement, np.int32)[None]
     aligned, error, psnr = _align(moves, previous[None], current[None], patch)
-    return Alignment(
-        aligned=np.asarray(aligned[0]),
-        error=np.asarray(error[0]),
-        psnr=float(psnr[0]),
-        displacement=np.asarray(displacement),
-    )
+    return Alignment(np.asarray(aligned[0]), np.asarray(error[0]), float(psnr[0]))
 
 
 @functools.partial(jax.jit, static_argnames="patch")

@@ -92,14 +92,9 @@ def comparison(
     paper = table_of(dataset)
     if paper is not None and paper.protocol != protocol:
         paper = None
-    if not found and paper is None:
-        raise UserError(
-            f"no table for {dataset} under {protocol}: the paper has dvd and gopro "
-            "under rt-paper, and no result is of it"
-        )
     rows = paper.rows if paper else ()
     shown = [m for m in found if m.key not in ABLATIONS]
-    if found and not shown:
+    if not shown:
         return None
     matched, added = _matched(rows, shown)
     return Table(

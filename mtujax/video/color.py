@@ -83,7 +83,13 @@ class ToneMapper:
         self._luminance = to_xyz[1:2] if transfer == HLG else None
         light = pq_to_light(signal) if transfer == PQ else _hlg_to_scene(signal)
         self._light = light.astype(np.float32)
-        self._tabulate_roll_off(peak)
+        # The roll-off is tabulated over the root of light, to be fine in the shadows;
+        # up to the most that one channel can have after the change of primaries.
+        limit = self._matrix.clip(0).sum(axis=1).max() * _PQ_PEAK / REFERENCE_WHITE
+        self._scale = np.float32((_SIZE - 2) / np.sqrt(limit))  # one entry to spare
+        light = (np.arange(_SIZE) / self._scale) ** 2
+        # The result and not the gain: rounding may not make a ramp descend.
+        self._rolled = roll_off(light, peak).astype(np.float32)
 
     def __call__(self, rgb: np.ndarray) -> np.ndarray:
         """Maps HDR [H, W, 3] uint16, full range, to SDR uint8 of BT.709 primaries."""
@@ -104,15 +110,6 @@ class ToneMapper:
         gain = self._rolled[index] / np.maximum(brightest, np.float32(1e-9))
         light *= gain[..., None]
         return cv2.convertScaleAbs(cv2.pow(light, 1 / 2.4), alpha=255)
-
-    def _tabulate_roll_off(self, peak):
-        """Tabulates the roll-off over the root of light, to be fine in the shadows."""
-        # The most that one channel can have after the change of primaries.
-        limit = self._matrix.clip(0).sum(axis=1).max() * _PQ_PEAK / REFERENCE_WHITE
-        self._scale = np.float32((_SIZE - 2) / np.sqrt(limit))  # one entry to spare
-        light = (np.arange(_SIZE) / self._scale) ** 2
-        # The result and not the gain: rounding may not make a ramp descend.
-        self._rolled = roll_off(light, peak).astype(np.float32)
 
 
 def pq_to_light(signal: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ from av.error import BlockingIOError, EOFError, FFmpegError
 from mtujax.common.text import counted
 from mtujax.video.media import Clock, open_media
 
-_STEADY = Clock()
 _EARLY = 8  # frames after which an absent field means damage
 _LOOK = 32  # packets by which it is found out what their times are
 _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut short
@@ -28,9 +27,7 @@ _CUT_PACKETS = ("mov,mp4,m4a,3gp,3g2,mj2",)  # where a corrupt packet is one cut
 class Decoder:
     """Decodes one stream's frames in display order, replacing damaged ones."""
 
-    def __init__(
-        self, container, stream, clock: Clock = _STEADY, *, by_decoding: bool = False
-    ):
+    def __init__(self, container, stream, clock: Clock, *, by_decoding: bool):
         """Takes PyAV's input container and its video stream; decodes nothing yet."""
         # `by_decoding` as `has_times_of_decoding` finds it.
         # How many frames were replaced by the one before, each under its own timestamp
@@ -39,7 +36,7 @@ class Decoder:
         self._container, self._stream, self._clock = container, stream, clock
         self._due = []  # timestamps of packets whose frames have not come, a heap
         # Whether packets without a frame are normal, so that none can be missed.
-        self._gaps = by_decoding or _has_hidden_frames(stream)
+        self._gaps = by_decoding or stream.codec_context.name == "vp8"
         self._given, self._last = 0, None  # how many frames, and when the last one was
         self._failures = 0  # packets that failed and whose frames are still due
         self._previous = None
@@ -116,11 +113,6 @@ class Decoder:
             yield self._previous, pts
 
 
-def _has_hidden_frames(stream):
-    context = getattr(stream, "codec_context", None)
-    return context is None or context.name == "vp8"
-
-
 def has_times_of_decoding(path: Path, index: int) -> bool:
     """Whether the times of a stream with B-frames are those of decoding."""
     # So it is in ASF, in some MXF, and in MP4 and FLV whose writer forgot the times of
@@ -180,23 +172,24 @@ def is_interlaced(frame: av.VideoFrame) -> bool:
 
 
 def deinterlaced(
-    frames: Iterator[av.VideoFrame], *, time_base: Fraction
-) -> Iterator[av.VideoFrame]:
+    frames: Iterator[tuple[av.VideoFrame, int | None]], *, time_base: Fraction
+) -> Iterator[tuple[av.VideoFrame, int | None]]:
     """Makes interlaced frames progressive, one for one; progressive ones pass."""
-    # The rows of the first field stay; those of the second are interpolated from the
-    # rows around them and the frames before and after. At most two frames are held.
-    # Where size, pixel format or colour coding change, a new graph starts.
+    # Each comes with its timestamp, and keeps it. The rows of the first field stay;
+    # those of the second are interpolated from the rows around them and the frames
+    # before and after. At most two frames are held. Where size, pixel format or colour
+    # coding change, a new graph starts.
     stage, coding = None, None
-    for frame in frames:
+    for frame, pts in frames:
         if stage is not None and _coding(frame) != coding:
             yield from stage.push(None)
             stage = None
         if stage is None and is_interlaced(frame):
             stage, coding = _Stage(frame, time_base), _coding(frame)
         if stage is None:
-            yield frame  # no graph, and no delay, for a video that does not need it
+            yield frame, pts  # no graph, and no delay, where it is not needed
         else:
-            yield from stage.push(frame)
+            yield from stage.push(frame, pts)
     if stage is not None:
         yield from stage.push(None)
 
@@ -229,28 +222,28 @@ class _Stage:
         steps = self._graph.add("bwdif", _BWDIF), self._graph.add("format", name)
         self._graph.link_nodes(source, *steps, self._graph.add("buffersink"))
         self._graph.configure()
-        self._inside = deque()  # the frames pushed and not yet yielded, one or two
+        self._inside = deque()  # those pushed and not yet yielded, one or two
         self._pushed = 0
 
-    def push(self, frame):
+    def push(self, frame, pts=None):
         """Takes a frame, or None at the end; yields those that are ready."""
         if frame is not None:
-            self._inside.append(frame)
+            self._inside.append((frame, pts))
             # The filter changes timestamps, and wants every frame to have one.
-            pts, frame.pts = frame.pts, self._pushed
+            own, frame.pts = frame.pts, self._pushed
             self._pushed += 1
         try:
             self._graph.vpush(frame)
         finally:
             if frame is not None:
-                frame.pts = pts
+                frame.pts = own
         while True:
             try:
                 ready = self._graph.vpull()
             except (BlockingIOError, EOFError):
                 return
-            original = self._inside.popleft()
+            original, pts = self._inside.popleft()
             # The filter may have changed more than the picture.
             for name in ("pts", "dts", "time_base", "colorspace", "color_range"):
                 setattr(ready, name, getattr(original, name))
-            yield ready if is_interlaced(original) else original
+            yield (ready if is_interlaced(original) else original), pts

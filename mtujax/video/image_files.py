@@ -7,6 +7,7 @@ the picture. Letters: H W pixels, C channels.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import re
@@ -18,7 +19,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -256,16 +256,6 @@ _OF_LIBRARY = re.compile(
     re.M,
 )
 
-Result = TypeVar("Result")
-
-
-def noting(work: Callable[[], Result]) -> tuple[Result, bool]:
-    """Calls work that prints as libraries do: its result, and whether it did."""
-    # They print to the process's standard error, which all threads share. So while
-    # several decode, a line may be of any of them: each decodes once more, alone.
-    result, printed = _STDERR.call(work, alone=False)
-    return _STDERR.call(work, alone=True) if printed else (result, False)
-
 
 class _Stderr:
     """Standard error, caught while any thread calls work."""
@@ -364,7 +354,11 @@ def decode_image(data: bytes, flags: int) -> np.ndarray | None:
 
 def decode_noting(data: bytes, flags: int) -> tuple[np.ndarray | None, bool]:
     """`decode_image` without the lines it prints, and whether it has found damage."""
-    return noting(lambda: decode_image(data, flags))
+    # Libraries print to the process's standard error, which all threads share. So while
+    # several decode, a line may be of any of them: each decodes once more, alone.
+    work = functools.partial(decode_image, data, flags)
+    image, printed = _STDERR.call(work, alone=False)
+    return _STDERR.call(work, alone=True) if printed else (image, False)
 
 
 _DAMAGED = itertools.count()  # images of datasets that were passed over in this process

@@ -188,14 +188,9 @@ def missing_end(path: Path, index: int, last: float, rate: Fraction) -> float | 
     if end - last <= least:
         return None
     # The container's duration is that of its longest stream, which may be the sound.
-    return end if own or end - _end(path) > least else None
-
-
-def _end(path):
-    """Seconds at which the last packet of any stream ends."""
     timed = (p for p in _packets(path) if p.pts is not None)
     ends = (float((p.pts + (p.duration or 0)) * p.time_base) for p in timed)
-    return max(ends, default=0.0)
+    return end if own or end - max(ends, default=0.0) > least else None
 
 
 def before_first_key(path: Path, index: int) -> tuple[int, Fraction]:

@@ -3,7 +3,6 @@
 Letters: H W pixels of the coded frame. A timestamp (pts) counts `time_base` seconds.
 """
 
-import collections
 import contextlib
 import dataclasses
 import itertools
@@ -28,15 +27,7 @@ from mtujax.video.decoding import (
     is_interlaced,
 )
 from mtujax.video.info import TOLERANCE, Colour, Orientation, VideoInfo
-from mtujax.video.media import (
-    ARBITRARY,
-    Clock,
-    is_tile,
-    main_video,
-    open_media,
-    read_clock,
-    side_data,
-)
+from mtujax.video.media import is_tile, main_video, open_media, side_data
 
 _BY_DECODING = ("avi", "asf")  # formats that hold no others, which libav guesses
 _INDEXED = ("mov", "matroska", "avi")  # libav seeks in others only roughly
@@ -72,10 +63,12 @@ class VideoReader(contextlib.AbstractContextManager):
             UserError: if it is no video, or no frame of it can be decoded.
         """
         self._path, self.name, self.late_notes = path, str(path), ()
-        self._clock, self._by_decoding = None, False
         self.span = Fraction(0), None, None
         self._open()
         try:
+            self._choose_stream()
+            self._look_at_clock()
+            self._start_decoding()
             self._look_at_first()
         except BaseException:
             self.close()
@@ -152,29 +145,9 @@ class VideoReader(contextlib.AbstractContextManager):
                 f"{self._path}: cannot be read as a video ({error.strerror}); "
                 "is it complete?"
             ) from error
+
+    def _choose_stream(self):
         self._stream = main_video(self._container)
-        if self._stream is not None and self._stream.codec_context is not None:
-            self._stream.thread_type = "AUTO"
-            if self._clock is None:
-                format = self._container.format.name
-                index = self._stream.index
-                self._clock = read_clock(self._path, format, index)
-                self._by_decoding = bool(self._stream.codec_context.has_b_frames) and (
-                    format in _BY_DECODING or has_times_of_decoding(self._path, index)
-                )
-        self._clock = self._clock or Clock()
-        self._start_decoding()
-
-    def _start_decoding(self):
-        self._decoder = Decoder(
-            self._container,
-            self._stream,
-            self._clock,
-            by_decoding=self._by_decoding,
-        )
-        self._decoded = self._decoder.frames()
-
-    def _look_at_first(self):
         if self._container.format.name == "tty":  # libav would render the text
             raise UserError(f"{self._path}: is a text, not a video")
         if self._stream is None:
@@ -189,9 +162,24 @@ class VideoReader(contextlib.AbstractContextManager):
         if self._stream.codec_context is None:
             codec = media.unknown_codec(self._path)
             raise UserError(f"{self._path}: its video codec ({codec}) is not known")
-        tag = self._stream.codec_tag
-        if media.is_encrypted(self._path, self._stream.index, tag):
-            raise UserError(f"{self._path}: its video is encrypted, and cannot be read")
+        self._stream.thread_type = "AUTO"
+
+    def _look_at_clock(self):
+        path, index = self._path, self._stream.index
+        if media.is_encrypted(path, index, self._stream.codec_tag):
+            raise UserError(f"{path}: its video is encrypted, and cannot be read")
+        format = self._container.format.name
+        self._clock = media.read_clock(path, format, index)
+        self._by_decoding = bool(self._stream.codec_context.has_b_frames) and (
+            format in _BY_DECODING or has_times_of_decoding(path, index)
+        )
+
+    def _start_decoding(self):
+        given = self._container, self._stream, self._clock
+        self._decoder = Decoder(*given, by_decoding=self._by_decoding)
+        self._decoded = self._decoder.frames()
+
+    def _look_at_first(self):
         head = next(self._decoded, None)
         if head is None:
             raise UserError(f"{self._path}: has no frame that can be decoded")
@@ -206,7 +194,7 @@ class VideoReader(contextlib.AbstractContextManager):
         self._fresh = True  # nothing but the first frame has been taken yet
         # Where the time line starts: at its own zero, or where the file starts.
         self._origin, start = 0, self._container.start_time
-        if self._container.format.name in ARBITRARY and start is not None:
+        if self._container.format.name in media.ARBITRARY and start is not None:
             start = Fraction(start, av.time_base)
             self._origin = round(start / self._stream.time_base)
         self.info = self._describe()
@@ -216,7 +204,8 @@ class VideoReader(contextlib.AbstractContextManager):
         start, base = start or 0.0, self.info.time_base
         origin = None if start else self._origin
         last, before, damaged = None, 0, 0
-        for frame, pts in self._timed(self._progressive(self._decode_from(start))):
+        frames = deinterlaced(self._decode_from(start), time_base=base)
+        for frame, pts in self._timed(frames):
             seconds = self._seconds(pts) + TOLERANCE
             if end is not None and seconds >= end:
                 self.span = (*self.span[:2], pts * base)
@@ -252,6 +241,8 @@ class VideoReader(contextlib.AbstractContextManager):
         if head is None:
             self.close()
             self._open()
+            self._choose_stream()
+            self._start_decoding()
             return self._decoded
         return itertools.chain([head], self._decoded)
 
@@ -268,18 +259,6 @@ class VideoReader(contextlib.AbstractContextManager):
         if head is None or head[1] is None or self._seconds(head[1]) > start:
             return None
         return head
-
-    def _progressive(self, frames):
-        """Deinterlaces; progressive frames pass unchanged."""
-        times = collections.deque()
-
-        def pictures():
-            for frame, pts in frames:
-                times.append(pts)
-                yield frame
-
-        for frame in deinterlaced(pictures(), time_base=self.info.time_base):
-            yield frame, times.popleft()
 
     def _timed(self, frames):
         """Makes timestamps ascend: where missing or broken, by the mean rate."""

@@ -14,10 +14,10 @@ from av.error import FFmpegError
 from av.stream import Disposition
 
 from mtujax.common.text import printable
-from mtujax.video import media
 from mtujax.video.media import (
     ANY_BYTES,
     Clock,
+    first_payload,
     is_cover,
     open_media,
     readable,
@@ -153,7 +153,7 @@ class Copier:
             template = self._source.streams[index]
             if is_cover(template) and container.format.name == "matroska":
                 kind = "png" if template.codec_context.name == "png" else "jpeg"
-                data = media.first_payload(self._extras.path, index)
+                data = first_payload(self._extras.path, index)
                 container.add_attachment(f"cover.{kind[-3:]}", f"image/{kind}", data)
                 continue
             stream = container.add_stream_from_template(template, opaque=True)
@@ -231,7 +231,7 @@ def _is_made_anew(path, stream, chapters):
     if stream.type != "data":
         return False
     if "timecode" in stream.metadata:  # which libav reads from Sony's metadata, too
-        return len(media.first_payload(path, stream.index)) <= 4
+        return len(first_payload(path, stream.index)) <= 4
     return chapters and stream.name == "bin_data"
 
 

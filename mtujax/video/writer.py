@@ -314,8 +314,10 @@ def _pictures(parts, stream, info) -> Iterator[tuple[Fraction, object]]:
     due = collections.deque(first - (delay - k) * step for k in range(delay))
     for number, part in enumerate(parts):
         with open_media(part.path) as source:
+            # A part has a time base of its own.
+            scale = source.streams.video[0].time_base / info.time_base
             order = sorted(p.pts for p in source.demux(video=0) if p.size)
-        times = _times(order, part, info)
+        times = {p: part.first + round((p - order[0]) * scale) for p in order}
         after = parts[number + 1].first if number + 1 < len(parts) else None
         following = [times[p] for p in order][1:]
         following.append(times[order[-1]] + step if after is None else after)
@@ -329,11 +331,3 @@ def _pictures(parts, stream, info) -> Iterator[tuple[Fraction, object]]:
                     packet.pts, packet.dts = times[own], due.popleft()
                     packet.duration = until[own] - times[own]
                     yield packet.dts * info.time_base, packet
-
-
-def _times(order, part, info):
-    """Maps timestamps of a part, which has its own time base, to the video's."""
-    with open_media(part.path) as source:
-        base = source.streams.video[0].time_base
-    scale = base / info.time_base
-    return {p: part.first + round((p - order[0]) * scale) for p in order}

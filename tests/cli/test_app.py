@@ -308,6 +308,26 @@ def test_help_and_version_load_nothing_heavy():
     assert done.stdout.startswith("mtujax 0.") and "set()" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("deblur gone.mp4 out.mp4", "gone.mp4: no such file or folder"),
+        ("deblur gone.mp4 out.mp4 --crf 99", "crf 99: H.264 takes 0 to 51"),
+        ("deblur gone.mp4 --to out", "gone.mp4: no such file or folder"),
+        ("report gone.json --out out", "gone.json: no such file or folder"),
+    ],
+)
+def test_mistakes_in_names_and_options_are_reported_before_jax_is_loaded(words, said):
+    code = (
+        "import sys, mtujax.__main__ as m\n"
+        f"try: m.main({words.split()!r})\n"
+        "finally: print({'jax', 'flax'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert one_line(done.stderr) and said in done.stderr
+    assert done.stdout == "set()\n"
+
+
 def test_a_process_ends_without_looking_for_garbage():
     """Which takes longer than many a command, and delays signals at the end."""
     code = (

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 
 from mtujax.cli import data as data_command
 from mtujax.cli.app import app
-from mtujax.common.flow_color import flow_colours
 from mtujax.data import contact_sheet as contact_sheet_module
 from mtujax.data.contact_sheet import (
     SheetClip,
@@ -29,6 +28,7 @@ from mtujax.data.locate import flow_folder, open_frames
 from mtujax.data.prepare import prepare_dataset
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.sets import Filming, clips_of_photos
+from mtujax.video.comparison import flow_colours
 
 
 def shifted(step, frames=3, height=24, width=40, duty=None, title="clip"):

@@ -13,8 +13,7 @@ from restoring import assert_near, decoded, streamed
 from mtujax.common.interrupts import Interrupted, stopped_by
 from mtujax.deblur import batcher as module, restorer
 from mtujax.deblur.batcher import Batcher
-from mtujax.deblur.memory import Plan
-from mtujax.deblur.restorer import Restorer
+from mtujax.deblur.restorer import Plan, Restorer
 
 network = restoring.network
 
@@ -44,10 +43,10 @@ def video(batcher, name, count, kind="small", pause=0.0, begin=lambda: None):
     """Does the steps of a video; returns the time when it ends."""
     with batcher.lane() as lane:
         begin()
-        batcher.enter(lane, kind)
+        lane.enter(kind)
         for number in range(count):
             time.sleep(pause)
-            found = batcher.step(lane, None, None, number, (name, number))
+            found = lane.step(None, None, number, (name, number))
             assert found == (number + 1, (name, number))
     return time.monotonic()
 
@@ -97,15 +96,16 @@ def test_an_error_of_a_step_is_everybodys_own(device):
 def test_no_more_videos_than_memory_holds_are_under_way(device):
     batcher, inside, most = Batcher(4), [], []
     for _ in range(2):
-        plan = batcher.planned("small", lambda: Plan(None, 40), 100)
+        with batcher.lane() as lane:
+            plan = lane.planned("small", lambda: Plan(None, 40), 100)
         assert plan == Plan(None, 40)
 
     def counted(name):
         with batcher.lane() as lane:
-            batcher.enter(lane, "small")
+            lane.enter("small")
             inside.append(name)
             most.append(len(inside))
-            batcher.step(lane, None, None, 0, ())
+            lane.step(None, None, 0, ())
             inside.remove(name)
 
     with ThreadPoolExecutor(4) as pool:
@@ -118,10 +118,10 @@ def test_who_waits_for_a_place_or_a_step_can_be_stopped():
 
     def wait():
         with stopped_by(stop), batcher.lane() as lane:
-            batcher.enter(lane, "small")
+            lane.enter("small")
 
     with batcher.lane() as first, ThreadPoolExecutor(1) as pool:
-        batcher.enter(first, "small")
+        first.enter("small")
         waiting = pool.submit(wait)
         time.sleep(0.1)
         assert not waiting.done()

@@ -9,8 +9,7 @@ from networks import slow
 from restoring import CUT, assert_near, drive, streamed
 
 from mtujax.deblur import restorer as module
-from mtujax.deblur.memory import Plan
-from mtujax.deblur.restorer import Restorer
+from mtujax.deblur.restorer import Plan, Restorer
 from mtujax.errors import UserError
 from mtujax.model import stream, tiling as tiles
 

@@ -280,7 +280,7 @@ def test_weights_beyond_half_precision_are_refused(tmp_path):
 
 
 def test_a_missing_library_is_one_line(monkeypatch, capsys, tmp_path):
-    for name in ("onnx_file", "onnx_network", "onnx_motion", "onnx_graph"):
+    for name in ("onnx_file", "onnx_ops"):
         monkeypatch.delitem(__import__("sys").modules, f"mtujax.deploy.{name}")
     monkeypatch.delattr("mtujax.deploy.onnx_file")
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)

@@ -14,9 +14,9 @@ import pytest
 from camera import EXAMPLES, Camera, frame
 
 from mtujax.config import PRESETS
-from mtujax.deblur.comparison import compare
 from mtujax.errors import UsageError, UserError
 from mtujax.model.stream import Stream
+from mtujax.video.comparison import compare
 
 source = camera.source
 

@@ -9,7 +9,6 @@ from mtujax.config import ModelConfig
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params
 from mtujax.report.crops import (
-    FigureSettings,
     compute_views,
     draw_folders,
     read_folders,
@@ -54,15 +53,14 @@ def test_frames_that_are_not_there_are_one_line(folders):
 def test_pictures_need_a_photograph_that_is_large_enough(folders):
     small = folders / "in" / "0.png"
     with pytest.raises(UserError, match="0.png: 32x24 is smaller than the frames"):
-        compute_views(FigureSettings(photo=small), print)
+        compute_views(["fast"], print, photo=small)
     with pytest.raises(UserError, match="x.png: not an image that can be read"):
-        compute_views(FigureSettings(photo=folders / "x.png"), print)
+        compute_views(["fast"], print, photo=folders / "x.png")
 
 
 def test_without_takes_a_network_without_injection(folders):
-    shown = FigureSettings(without="fast", size=(64, 48))
     with pytest.raises(UserError, match="fast: is a network with structure injection"):
-        compute_views(shown, print)
+        compute_views(["fast"], print, without="fast", size=(64, 48))
 
 
 def test_a_network_without_motion_cannot_show_it(tmp_path):
@@ -70,4 +68,4 @@ def test_a_network_without_motion_cannot_show_it(tmp_path):
     config = ModelConfig(num_units=1, channels=4, motion_compensation=False)
     save_weights(still, config, init_params(MTUNet(config), jax.random.key(0)))
     with pytest.raises(UserError, match="estimates no motion"):
-        compute_views(FigureSettings((str(still),), size=(64, 48)), print)
+        compute_views([str(still)], print, size=(64, 48))

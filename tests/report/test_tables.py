@@ -164,8 +164,6 @@ def test_reported_numbers_stand_beside_their_own_protocol_and_dataset_only():
         assert [head.name for head in table.columns] == ["", "mtu2"]
         assert "31.00" not in markdown([table]) and "may be compared" in table.caption
     assert table_of("my set") is None
-    with pytest.raises(UserError, match="no table for reds under rt-paper"):
-        comparison("reds", "rt-paper", [MTU2])
 
 
 def test_an_ablation_goes_to_its_row_of_both_tables():

@@ -6,6 +6,7 @@ import av
 import pytest
 
 from mtujax.video.decoding import Decoder
+from mtujax.video.media import Clock
 
 
 def decoded(script, *, name="h264", container="mov"):
@@ -28,6 +29,8 @@ def decoded(script, *, name="h264", container="mov"):
             format=SimpleNamespace(name=container), demux=lambda _: iter(packets)
         ),
         stream,
+        Clock(),
+        by_decoding=False,
     )
     return [pts for _, pts in decoder.frames()], decoder.damaged
 

@@ -53,7 +53,10 @@ def flagged(grey, mode, *, pts=0, pixels="yuv420p"):
 
 
 def deinterlaced(frames):
-    return deinterlace.deinterlaced(iter(frames), time_base=TICK)
+    timed = ((frame, frame.pts) for frame in frames)
+    for frame, pts in deinterlace.deinterlaced(timed, time_base=TICK):
+        assert pts == frame.pts
+        yield frame
 
 
 def luma(frame):

@@ -185,7 +185,7 @@ def test_reading_that_breaks_off_is_said(tmp_path, monkeypatch):
 
     class BreakingOff(Decoder):
         def __init__(self, container, stream, clock, **options):
-            super().__init__(Failing(container), stream, **options)
+            super().__init__(Failing(container), stream, clock, **options)
 
     monkeypatch.setattr(reader_module, "Decoder", BreakingOff)
     frames, _, notes = read(media.h264_mp4(tmp_path / "a.mp4"))

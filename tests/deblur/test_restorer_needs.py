@@ -9,7 +9,7 @@ import pytest
 from needs import step_bytes
 from networks import TINY
 
-from mtujax.deblur.memory import (
+from mtujax.deblur.restorer import (
     available_bytes,
     compiled_memory,
     host_bytes,

@@ -3,12 +3,12 @@
 NumPy and OpenCV only. Letters: H W pixels, h w motion grid. Pictures are RGB.
 """
 
+import functools
 import math
 
 import cv2
 import numpy as np
 
-from mtujax.common.flow_color import flow_colours
 from mtujax.config import MOTION_STRIDE
 
 VIEWS = ("side", "wipe", "diff")
@@ -29,6 +29,9 @@ _GREY = 200  # of the divider: visible on black and on white
 _PERIOD = 4.0  # seconds that a wipe takes there and back
 _REACH = 0.45  # how far it goes from the middle, as a share of the width
 
+# Steps of hue from red over yellow, green, cyan, blue and magenta back to red.
+_STEPS = (15, 6, 4, 11, 13, 6)
+
 
 def compare(
     blurry: np.ndarray,
@@ -38,13 +41,7 @@ def compare(
     number: int = 0,
     rate: float = 30.0,
 ) -> np.ndarray:
-    """One picture, of `view_size`, of [H, W, 3] before and after, uint8 or float."""
-    _check_kind(kind)
-    if blurry.shape != restored.shape or blurry.dtype != restored.dtype:
-        raise ValueError(
-            f"blurry is {list(blurry.shape)} {blurry.dtype}, but restored is "
-            f"{list(restored.shape)} {restored.dtype}"
-        )
+    """One of `VIEWS`, of `view_size`, of [H, W, 3] before and after, uint8 or float."""
     if kind == "diff":
         return _difference(blurry, restored)
     height, width, _ = blurry.shape
@@ -64,7 +61,6 @@ def compare(
 
 def view_size(kind: str, width: int, height: int) -> tuple[int, int]:
     """Width and height in pixels of the picture from `compare`."""
-    _check_kind(kind)
     return (2 * width + _thickness(height) if kind == "side" else width), height
 
 
@@ -76,20 +72,9 @@ def motion_picture(
     cell: int = MOTION_STRIDE,
 ) -> np.ndarray:
     """Colours displacements [h, w, 2] int, in cells, in [H, W, 3] uint8."""
-    # The displacement points back to where things were; the colour shows where they
-    # went since: red to the right, yellow down, cyan to the left, violet up, white for
-    # those that stayed. Saturation grows with speed up to `radius` cells, which is one
-    # value per video, as a varying one would make it flicker. Reference: Baker et al.
-    # 2011, "A Database and Evaluation Methodology for Optical Flow".
+    # Saturation grows with speed up to `radius` cells, which is one value per video, as
+    # a varying one would make it flicker.
     width, height = size
-    grid = tuple(-(-side // cell) for side in (height, width))
-    if displacement.shape != (*grid, 2):
-        raise ValueError(
-            f"displacement of {list(displacement.shape)}: {width}x{height} pixels have "
-            f"a motion grid of {[*grid, 2]}"
-        )
-    if radius <= 0:
-        raise ValueError(f"radius={radius}: must be > 0")
     # Few displacements are possible: the colour of each is found once.
     reach = int(np.abs(displacement).max())
     every = np.arange(-reach, reach + 1, dtype=np.float32) / np.float32(radius)
@@ -100,9 +85,34 @@ def motion_picture(
     return np.ascontiguousarray(pixels[:height, :width])
 
 
-def _check_kind(kind):
-    if kind not in VIEWS:
-        raise ValueError(f"view {kind!r}: must be one of {', '.join(VIEWS)}")
+def flow_colours(backward: np.ndarray) -> np.ndarray:
+    """Colours backward flow [H, W, 2] (dx, dy), in [H, W, 3] uint8 RGB."""
+    # Reference: Baker et al. 2011, "A Database and Evaluation Methodology for Optical
+    # Flow". Hue is the direction and saturation the length, full from 1 on. The flow
+    # points to where things were; the colour shows where they went: red to the right,
+    # yellow down, cyan to the left, violet up, white for those that stayed.
+    wheel = _wheel()
+    # The reference takes atan2(-v, -u) of the motion; that is the backward one.
+    angle = np.arctan2(backward[..., 1], backward[..., 0]) / np.pi  # -1 and 1: right
+    place = (angle + 1) % 2 / 2 * (len(wheel) - 1)
+    low = np.floor(place).astype(int)
+    share = (place - low)[..., None]
+    hue = (1 - share) * wheel[low] + share * wheel[(low + 1) % len(wheel)]
+    length = np.minimum(np.hypot(backward[..., 0], backward[..., 1]), 1)[..., None]
+    return np.rint(255 * (1 - length * (1 - hue))).astype(np.uint8)
+
+
+@functools.cache
+def _wheel():
+    """The fully saturated colours [55, 3], in [0, 1]."""
+    corners = np.array(
+        [(1, 0, 0), (1, 1, 0), (0, 1, 0), (0, 1, 1), (0, 0, 1), (1, 0, 1), (1, 0, 0)]
+    )
+    parts = [
+        255 * one + (other - one) * (255 * np.arange(steps)[:, None] // steps)
+        for steps, one, other in zip(_STEPS, corners[:-1], corners[1:], strict=True)
+    ]
+    return np.concatenate(parts) / 255
 
 
 def _thickness(height):

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from mtujax.errors import UsageError, UserError
-from mtujax.video.inputs import parse_rate, parse_size
-from mtujax.video.pipe import RawReader, RawWriter
+from mtujax.video.inputs import RawReader, RawWriter, parse_rate, parse_size
 
 RATE = Fraction(25)
 
@@ -175,7 +174,7 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(rng):
 _COPY = """
 import sys
 from fractions import Fraction
-from mtujax.video.pipe import RawReader, RawWriter
+from mtujax.video.inputs import RawReader, RawWriter
 with RawReader(sys.stdin.buffer, 320, 180, Fraction(30)) as reader:
     with RawWriter(sys.stdout.buffer) as writer:
         try:
