@@ -42,6 +42,12 @@ EXPORT_EVERY = 300  # seconds
 EXPORT_TAKES = 120  # seconds at most
 STARTS_IN = 300  # seconds at most
 GRACE = 60  # seconds to save in, after a part's time
+# Ends the process group named in the first line, as `stop` does, if no second line
+# comes: who named it was killed, and cannot stop it any more.
+GUARD = f"""read -r group && ! read -r _ || exit
+kill -INT $group
+for _ in $(seq {GRACE}); do kill -0 $group || break; sleep 1; done
+kill -KILL -$group"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,6 +302,7 @@ def run(words, log, seconds, regularly=None, **environment):
     environment = usual | os.environ | environment
     with (
         log.open("w") as out,
+        guarded() as name_group,
         subprocess.Popen(
             words,
             cwd=ROOT,
@@ -307,6 +314,7 @@ def run(words, log, seconds, regularly=None, **environment):
     ):
         end = time.monotonic() + seconds
         try:
+            name_group(process.pid)
             while (left := end - time.monotonic()) > 0:
                 wait = min(left, EXPORT_EVERY) if regularly else left
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -316,6 +324,23 @@ def run(words, log, seconds, regularly=None, **environment):
         finally:
             stop(process)
         return process.wait(), True
+
+
+@contextlib.contextmanager
+def guarded():
+    """A block in which a process group, once it is named, ends with this process."""
+    nowhere = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    given = dict(stdin=subprocess.PIPE, text=True, **nowhere)
+    guard = subprocess.Popen(["sh", "-c", GUARD], start_new_session=True, **given)
+
+    def name(group):
+        guard.stdin.write(f"{group}\n")
+        guard.stdin.flush()
+
+    try:
+        yield name
+    finally:
+        guard.communicate("over\n")
 
 
 def stop(process):

@@ -3,6 +3,8 @@
 import argparse
 import dataclasses
 import json
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -153,6 +155,30 @@ def test_what_is_interrupted_goes_on(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait() == 130
     assert parts_of(tmp_path) == {}
+
+
+LASTING = """
+import subprocess, sys, time
+sys.stdout = open(sys.argv[1], "w")
+subprocess.Popen(["sleep", "600"], pass_fds=[sys.stdout.fileno()])
+print("started", flush=True)
+time.sleep(600)
+"""
+STARTING = """
+import pathlib, sys
+from benchmarks.gpu.day import run
+run([sys.executable, "-c", *sys.argv[1:]], pathlib.Path(sys.argv[2] + ".txt"), 600)
+"""
+
+
+def test_a_part_and_what_it_started_end_with_a_day_that_is_killed(tmp_path):
+    os.mkfifo(held := tmp_path / "held")
+    words = [sys.executable, "-c", STARTING, LASTING, str(held)]
+    with subprocess.Popen(words, cwd=ROOT) as process, held.open() as read:
+        assert read.readline() == "started\n"
+        process.kill()
+        ready, _, _ = select.select([read], [], [], 30)
+        assert ready and read.read() == ""  # no process has it open any more
 
 
 def test_a_full_disk_leaves_what_is_finished(tmp_path):
