@@ -37,20 +37,27 @@ _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
 
 
 def check_address(address: str) -> None:
-    """Refuses what can be no cluster (UsageError)."""
+    """Refuses what can be no cluster (UsageError), and a machine without Ray."""
     if address not in ("auto", "local") and not re.fullmatch(
         r"[^:/\s]+:\d{1,5}", address
     ):
         raise UsageError(f"ray {address!r}: give HOST:PORT of a cluster, auto or local")
+    _ray()
+
+
+def _ray():
+    """The library; a UserError if it is not installed."""
+    with extra("ray"):
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+    return ray
 
 
 @contextlib.contextmanager
 def _joined(address):
     """The library, connected to a cluster or to one of its own on this machine."""
-    with extra("ray"):
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
+    ray = _ray()
     try:
         if ":" in address:
             _look(address)

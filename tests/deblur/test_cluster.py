@@ -49,6 +49,7 @@ def test_without_ray_the_extra_is_named(sets, tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     said = "ray is not installed; pip install 'mtujax[ray]'"
     assert refused(sets, tiny, "local") == said
+    assert not (sets.parent / "out").exists()
 
 
 def test_a_cluster_that_is_not_there_is_one_line(sets, tiny, monkeypatch, closed_port):
