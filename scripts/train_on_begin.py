@@ -24,9 +24,8 @@ from mtujax.cli.entry import run_script
 from mtujax.common.dataclass_json import differing_fields, to_dict
 from mtujax.config import ModelConfig
 from mtujax.errors import UserError
-from mtujax.model.network import MTUNet
 from mtujax.training.config import RunConfig, fixed_fields
-from mtujax.training.run import first_params, state_of_another
+from mtujax.training.run import first_state
 from mtujax.training.run_folder import read_run
 from mtujax.weights.files import bundled
 
@@ -112,13 +111,13 @@ def _export(run, folder, kind):
 
 def _use_state(exported, config):
     flags = f"--config.resume_state_from={exported}", "--config.init_from=None"
-    state_of_another(config(*flags))
+    first_state(config(*flags))
     return flags
 
 
 def _use_weights(exported, config):
     flags = f"--config.init_from={exported}", "--config.resume_state_from=None"
-    first_params(MTUNet(config(*flags).model), init_from=str(exported))
+    first_state(config(*flags))
     return flags
 
 

@@ -125,6 +125,8 @@ def day(args):
     args.out.mkdir(parents=True, exist_ok=True)
     record = read_record(args.out)
     record["machine"] = machine(args)
+    if "train" in args.only:
+        check_training(args)
     save(record, args.out)
     names = [name for name in PARTS if name in args.only]
     for at, name in enumerate(names):
@@ -205,22 +207,39 @@ def machine(args):
         "import json, jax; from mtujax.common.hardware import machine; "
         "print(json.dumps([jax.default_backend(), machine()]))"
     )
-    given = dict(cwd=ROOT, capture_output=True, text=True, timeout=STARTS_IN)
-    try:
-        done = subprocess.run([sys.executable, "-c", code], **given)
-    except subprocess.TimeoutExpired:
-        raise Refused(
-            f"JAX does not start in {STARTS_IN} s: is the device busy?"
-        ) from None
+    done = asked([sys.executable, "-c", code])
     if done.returncode:
-        why = last_line(done.stderr)
-        more = "; put its wheel into --wheels" * ("No module named" in why)
-        raise Refused(f"mtujax cannot be imported: {why}{more}")
+        raise Refused(f"mtujax cannot be imported: {why_not(done)}")
     backend, found = json.loads(done.stdout.splitlines()[-1])
     if backend == "cpu" and not args.quick:
         raise Refused("JAX finds no accelerator here; --quick rehearses without one")
     print(" | ".join(f"{k} {v}" for k, v in found.items()), flush=True)
     return found
+
+
+def check_training(args):
+    """Refuses a recipe or a start that the training would refuse, before any part."""
+    done = asked([*words_of("train", args, 0), "--check"], JAX_PLATFORMS="cpu")
+    if done.returncode:
+        raise Refused(f"train: {why_not(done)}")
+
+
+def asked(words, **environment):
+    """A process that answers soon, or not at all."""
+    given = dict(cwd=ROOT, capture_output=True, text=True, timeout=STARTS_IN)
+    try:
+        return subprocess.run(words, env=os.environ | environment, **given)
+    except subprocess.TimeoutExpired:
+        raise Refused(
+            f"JAX does not start in {STARTS_IN} s: is the device busy?"
+        ) from None
+
+
+def why_not(done):
+    """What a process that failed said last, and what helps."""
+    why = last_line(done.stderr)
+    lacking = "No module named" in why and "'configs." not in why
+    return why + "; put its wheel into --wheels" * lacking
 
 
 def run_part(name, args, seconds):
@@ -260,19 +279,15 @@ def words_of(name, args, seconds):
         return [*python, "benchmarks.gpu.flags", "--json", out, *quick]
     if name == "train":
         minutes = (seconds - min(60, seconds / 5)) / 60
-        words = ["--photos", str(args.photos.resolve()), "--minutes", f"{minutes:.3f}"]
-        words += ["--recipe", args.recipe, *quick]
+        words = [*python, "benchmarks.gpu.learn", f"{out}/run", "--recipe", args.recipe]
+        words += ["--photos", str(args.photos.resolve()), "--minutes", f"{minutes:.3f}"]
+        words += quick
         if args.cutouts:
             words += ["--cutouts", str(args.cutouts.resolve())]
         if args.start:
             start = pathlib.Path(args.start)  # or a bundled name, which has no suffix
             words += ["--start", str(start.resolve() if start.suffix else start)]
-        return [
-            *python,
-            "benchmarks.gpu.learn",
-            str(args.out.resolve() / "run"),
-            *words,
-        ]
+        return words
     if name == "scores":
         made = args.out.resolve() / "weights.safetensors"
         weights = str(made) if made.exists() else "fast"
@@ -284,13 +299,11 @@ def words_of(name, args, seconds):
 
 def run_export(args):
     """Writes weights and state of the run beside what is running; why not, or None."""
-    run_folder = str(args.out.resolve() / "run")
-    words = [sys.executable, "-m", "benchmarks.gpu.learn", run_folder, "--export"]
-    log = args.out / "export.txt"
+    out, log = str(args.out.resolve()), args.out / "export.txt"
+    words = [sys.executable, "-m", "benchmarks.gpu.learn", f"{out}/run"]
     # On the CPU: the memory of the accelerator is the training's.
-    code, _ = run(
-        [*words, str(args.out.resolve())], log, EXPORT_TAKES, JAX_PLATFORMS="cpu"
-    )
+    words, environment = [*words, "--export", out], {"JAX_PLATFORMS": "cpu"}
+    code, _ = run(words, log, EXPORT_TAKES, **environment)
     return None if code == 0 else last_line(log.read_text(errors="replace"))
 
 

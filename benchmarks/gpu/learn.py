@@ -5,10 +5,12 @@
     python -m benchmarks.gpu.learn RUN --export FOLDER
 
 The first form trains by a configuration of `configs/`, with the schedule "timed", from
-what --start names: weights (a file, or a bundled name) or an exported state. The
-second one writes weights.safetensors and state.safetensors from the last checkpoint,
-also while the first one works; a large state is cut into state.safetensors.00 and so
-on, which --start, given the name without a number, joins again.
+what --start names: weights (a file, or a bundled name) or an exported state; with
+--check it does not, and only says what is wrong with the two. The second one writes
+weights.safetensors and state.safetensors from the last checkpoint, also while the first
+one works; a large state is cut into state.safetensors.00 and so on, which --start,
+given the name without a number, joins again. --quick trains a small network, or one of
+the size of what it starts from.
 """
 
 import argparse
@@ -52,8 +54,9 @@ def arguments():
     add("--recipe", default="bundled_fast", help="of configs/, perhaps with :cpu")
     add("--start", help="weights or a state to begin with")
     add("--quick", action="store_true", help="tiny: only to see it run")
+    add("--check", action="store_true", help="do not train")
     args = parser.parse_args()
-    if not args.export and not (args.photos and args.minutes):
+    if not args.export and (args.photos is None or args.minutes is None):
         parser.error("give --photos FOLDER and --minutes N, or --export FOLDER")
     return args
 
@@ -64,12 +67,15 @@ def learn(args):
     import mtujax.training.run  # slow
 
     given = args.minutes
-    args.minutes -= (time.monotonic() - started) / 60
-    if args.minutes <= 0:
+    args.minutes = max(given - (time.monotonic() - started) / 60, 0)
+    if not (args.minutes or args.check):
         raise UserError(f"--minutes {given:g}: were over before it began; give more")
     with tempfile.TemporaryDirectory() as scratch:
-        start = joined(args.start, pathlib.Path(scratch))
-        finished = mtujax.training.run.train(settings(args, start))
+        config = settings(args, joined(args.start, pathlib.Path(scratch)))
+        if args.check:
+            mtujax.training.run.first_state(config)
+            return
+        finished = mtujax.training.run.train(config)
     print(f"{args.run}: {finished.updates} updates, {finished.skipped} left out")
 
 
@@ -78,7 +84,7 @@ def settings(args, start):
     # Its clips would be filmed on the host, while the accelerator waits.
     config = read_recipe(args.recipe)
     tiny = TINY if args.quick else {}
-    small = TINY_NETWORK if args.quick and start is None else {}
+    small = size_of(start) if args.quick else {}
     data = dict(path=args.photos, cutouts=args.cutouts, made_on="device", **tiny)
     kept = dict(save_every=20, log_every=2, batch=2) if args.quick else {}
     return dataclasses.replace(
@@ -105,6 +111,22 @@ def beginning(start):
             read_extra(start)
             return {"resume_state_from": start}
     return {"init_from": start}
+
+
+def size_of(start):
+    """The size of a rehearsal's network: that of what it begins with."""
+    from mtujax.training.config import config_of
+    from mtujax.training.run_folder import read_extra
+    from mtujax.weights.files import describe, locate
+
+    match beginning(start):
+        case {"resume_state_from": state}:
+            model = config_of(read_extra(state)["config"], state).model
+        case {"init_from": weights}:
+            model = describe(locate(weights)).config
+        case _:
+            return TINY_NETWORK
+    return {name: getattr(model, name) for name in TINY_NETWORK}
 
 
 def read_recipe(name):

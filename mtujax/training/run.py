@@ -145,8 +145,8 @@ def rescaled_params(params: dict, *, mixed: int = 0) -> dict:
     return jax.tree_util.tree_map_with_path(rescale, params)
 
 
-def state_of_another(config: RunConfig) -> tuple[TrainState, int, list[str]]:
-    """The state of `resume_state_from`, how many batches it has seen, and notes."""
+def _state_of_another(config):
+    """As `first_state`, by `resume_state_from`."""
     given = config.resume_state_from
     old = config_of(read_extra(given)["config"], given)
     what = f"{given}: is of another configuration"
@@ -284,8 +284,13 @@ def _first_state(
         going = [] if over else [f"resuming from update {restored.step}"]
         notes = [*restored.notes, *going]
         return restored.state, restored.extra["batches"], notes
+    return first_state(config)
+
+
+def first_state(config: RunConfig) -> tuple[TrainState, int, list[str]]:
+    """The state that a run begins with, how many batches it has seen, and notes."""
     if config.resume_state_from:
-        return state_of_another(config)
+        return _state_of_another(config)
     given = config.init_from
     params = first_params(
         MTUNet(config.model),

@@ -131,13 +131,31 @@ def test_a_state_to_start_from_is_found_from_elsewhere(tmp_path, monkeypatch):
 
 
 def test_a_part_that_fails_is_named_and_the_rest_goes_on(tmp_path):
-    words = "--quick", "--recipe", "nix", "--photos", PHOTOS, "--minutes", "3"
-    done = day(tmp_path, *words, "--only", "train", "tests")
+    (photos := tmp_path / "photos").mkdir()
+    words = "--quick", "--photos", photos, "--minutes", "3"
+    done = day(tmp_path / "out", *words, "--only", "train", "tests")
     assert done.returncode == 1
-    parts = parts_of(tmp_path)
+    parts = parts_of(tmp_path / "out")
     assert parts["train"]["status"] == "failed"
-    assert "learn.py: error: --recipe nix: No module" in parts["train"]["why"]
+    assert f"learn.py: error: {photos}: " in parts["train"]["why"]
     assert list(parts) == ["tests", "train"]
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["--recipe", "nix"], "--recipe nix: No module named 'configs.nix'"),
+        (["--start", "nix"], "unknown weights 'nix'; bundled: fast, fast_live;"),
+        (["--recipe", "smoke", "--start", "fast"], "init_from fast: not weights"),
+    ],
+)
+def test_a_training_that_cannot_begin_is_refused_before_any_part(tmp_path, words, line):
+    parts = "--only", "tests", "train"
+    done = day(tmp_path, "--quick", "--photos", PHOTOS, *parts, *words)
+    assert done.returncode == 1
+    said = done.stderr.splitlines()
+    assert len(said) == 1 and f"error: train: learn.py: error: {line}" in said[0]
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_part_without_enough_time_is_left_out(tmp_path):

@@ -3,8 +3,13 @@
 import os
 
 import pytest
+from networks import SMALLEST
 
+import mtujax
 from benchmarks.gpu import learn
+from mtujax.common.dataclass_json import to_dict
+from mtujax.training import run_folder
+from mtujax.training.config import RunConfig, TrainConfig
 
 
 @pytest.mark.parametrize("size, names", [(10, [""]), (25, [".00", ".01", ".02"])])
@@ -46,3 +51,15 @@ def test_other_beginnings_stay_what_they_are(tmp_path):
         assert learn.joined(start, tmp_path) == start
     assert learn.beginning("fast") == {"init_from": "fast"}
     assert learn.beginning(None) == {}
+
+
+def test_a_rehearsal_has_the_size_of_what_it_starts_from(tmp_path, monkeypatch):
+    def size(model):
+        return dict(channels=model.channels, num_blocks=model.num_blocks)
+
+    assert learn.size_of(None) == learn.TINY_NETWORK
+    assert learn.size_of("fast") == size(mtujax.PRESETS["fast"])
+    config = to_dict(RunConfig(SMALLEST, TrainConfig(steps=1), run="any"))
+    monkeypatch.setattr(run_folder, "read_extra", lambda path: {"config": config})
+    (state := tmp_path / learn.STATE).touch()
+    assert learn.size_of(str(state)) == size(SMALLEST)
