@@ -18,7 +18,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import jax
@@ -279,7 +279,7 @@ def export_weights(
         "updates": updates,
         "moving_average": not raw,
         "precision": config.model.dtype,
-        "versions": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
+        "versions": ", ".join(_versions()),
     }
     psnr = None if raw else found.psnr  # it is of the moving average
     if psnr is not None:
@@ -288,6 +288,12 @@ def export_weights(
     network = dataclasses.replace(config.model, dtype="float32")
     save_weights(output, network, params, **(provenance | (about or {})))
     return Exported(updates, psnr, found.notes)
+
+
+def _versions():
+    for name in _LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):  # a clone that is not installed
+            yield f"{name} {version(name)}"
 
 
 def export_state(
