@@ -31,6 +31,14 @@ _POLL = 1.0  # seconds between reports of the progress
 _WAIT = 0.2  # seconds until the next look, well within `interrupts.GRACE`
 _REACHED = 5.0  # seconds in which a cluster must answer
 
+_SETTINGS_OF_RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A cluster of its own starts within its usual 30 s only on cores that are free.
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_agent_register_timeout_ms": "180000",
+}
+
 # How HTTP/2, which Ray speaks, begins (RFC 9113): each side sends its settings first.
 _SETTINGS = b"\4"  # the type of the frame, after three bytes of its length
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
@@ -48,8 +56,8 @@ def check_address(address: str) -> None:
 def _ray():
     """The library; a UserError if it is not installed."""
     with extra("ray"):
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for name, value in _SETTINGS_OF_RAY.items():
+            os.environ.setdefault(name, value)
         import ray
     return ray
 
@@ -66,7 +74,7 @@ def _joined(address):
     except Exception as error:
         why = " ".join(str(error).split()).rstrip(".")
         remedy = "start one there with `ray start --head`, or give local"
-        if address == "local":  # Ray gives up soon where other work has the cores
+        if address == "local":  # Ray gives up where other work has the cores
             remedy = "try again with less other work here, or without Ray"
         if "mismatch" in why.lower():
             theirs = re.search(r"Ray: *([\w.]+)", why)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+from mtujax.common import interrupts
 from mtujax.common.dataclass_json import check_same, read_json, write_json
 from mtujax.common.files import BUSY, one_at_a_time
 from mtujax.common.text import Column, Table, counted, markdown, printable
@@ -124,6 +125,10 @@ class Report:
     @contextlib.contextmanager
     def writing(self, videos: dict[str, VideoResult]) -> Iterator[None]:
         """Lists videos, in a block in which no other process writes this report."""
+
+        def unlock():
+            self.lock.unlink(missing_ok=True)
+
         with one_at_a_time(self.lock, self.path, busy=BUSY):
             try:
                 if _read(self.path) != self._found.get(self.path):
@@ -136,9 +141,10 @@ class Report:
                     for name, video in videos.items()
                 }
                 self._write()
-                yield
+                with interrupts.tidied(unlock):
+                    yield
             finally:
-                self.lock.unlink(missing_ok=True)
+                unlock()
 
     def add(self, video: VideoResult) -> None:
         """Notes what became of a listed video."""

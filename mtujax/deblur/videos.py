@@ -370,9 +370,14 @@ def _absolute(name):
 @contextlib.contextmanager
 def _saying(done, count):
     """Adds to what ends the work how many videos are finished."""
-    try:
-        yield
-    except (OSError, KeyboardInterrupt, interrupts.Interrupted) as error:
+
+    def note():
         finished = sum(video.error is None for video in done.values())
-        error.add_note(f"{finished} of {count} videos are finished; --resume continues")
+        return f"{finished} of {count} videos are finished; --resume continues"
+
+    try:
+        with interrupts.tidied(note):  # a cluster may take too long to end
+            yield
+    except (OSError, KeyboardInterrupt, interrupts.Interrupted) as error:
+        error.add_note(note())
         raise

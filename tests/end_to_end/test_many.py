@@ -1,11 +1,13 @@
 """A folder of mixed videos by one command, through the real process."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import clusters
 import cv2
@@ -55,10 +57,10 @@ def mixed(tmp_path):
     return folder
 
 
-def start(folder, *words):
+def start(folder, *words, **more):
     command = [sys.executable, "-m", "mtujax", "deblur", "in", *words]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, stdout=pipe, stderr=pipe, text=True)
+    given = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE) | more
+    return subprocess.Popen(command, cwd=folder, text=True, **given)
 
 
 def outputs(out):
@@ -147,3 +149,54 @@ def test_on_a_cluster_they_come_out_right_though_a_node_is_lost(
     assert "Traceback" not in error
     whole = outputs(tmp_path / "whole")
     assert len(whole) == 18 and outputs(tmp_path / "out") == whole
+
+
+MARK = "MTUJAX_TEST_OF"
+
+
+def marked(mark):
+    """Command lines of the processes whose environment has a mark."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
+                found[process.name] = (process / "cmdline").read_bytes()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_local_cluster_ends_with_an_interruption_and_the_rest_resumes(
+    tmp_path, weights_file, signals
+):
+    pytest.importorskip("ray")
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        media.h264_mp4(tmp_path / f"in/{number}.mp4", media.scene(120, speed=number))
+    words = "--weights", str(weights_file), "--to", "out", "--resume"
+    environment = os.environ | {MARK: str(tmp_path)}
+    process = start(tmp_path, "--ray", "local", *words, env=environment)
+    out = tmp_path / "out"
+    while len(finished := {path.name for path in out.glob("*.mp4")}) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    assert len(marked(tmp_path)) > 2
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in error
+    if signals == 1:
+        assert error.endswith(" of 6 videos are finished; --resume continues\n")
+    assert len(error.splitlines()) <= 1, error
+    end = time.monotonic() + 120  # of busy cores
+    while (left := marked(tmp_path)) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert left == {}
+    kept = {path: path.read_bytes() for path in out.glob("*.mp4")}
+    assert finished <= {path.name for path in kept} and len(kept) < 6
+    said, _ = start(tmp_path, *words).communicate()
+    done = int(re.search(r", (\d+) done", said)[1])
+    assert len(kept) - 1 <= done <= len(kept)  # one may not have been noted yet
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert sorted(os.listdir(out)) == [*(f"{n}.mp4" for n in range(6)), "report.json"]
