@@ -2,7 +2,7 @@ r"""Compiles for an NVIDIA H100 that is not here, and counts what it would have 
 
     python -m pip install --no-deps --target PLUGIN nvidia-cuda-nvcc-cu12 \
         jax-cuda12-pjrt==VERSION        # that of the jax here
-    python -m benchmarks.gpu.predict PLUGIN [--only loss matcher frame update]
+    python -m benchmarks.gpu.predict PLUGIN [--only loss matcher frame update film]
         [--json FOLDER]
 
 XLA's compiler for GPUs needs none. Of the program that it makes these are counted: the
@@ -23,6 +23,7 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import SingleDeviceSharding
 
 from benchmarks.gpu.learn import read_recipe
@@ -33,7 +34,10 @@ from mtujax.common.text import Column, Table, markdown
 from mtujax.model.inference import inference_form, wider
 from mtujax.model.network import inference_params
 from mtujax.ops.matching import IMPLEMENTATIONS, best_displacement, cost_volume
-from mtujax.training.config import RELEASE
+from mtujax.synthesis.device.clip import draw_shots, make_clips, most_subframes
+from mtujax.synthesis.device.film import TOGETHER
+from mtujax.synthesis.device.scene import Recipe
+from mtujax.training.config import RELEASE, blur_settings
 from mtujax.training.losses import motion_loss
 from mtujax.training.optimizers import init_train_state
 from mtujax.training.step import clip_step
@@ -55,6 +59,8 @@ gpu_device_info {
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
 }
 """
+# Without a device to try on, no tiles are found for the chroma's change of size.
+OPTIONS = {"film": {"xla_gpu_enable_triton_gemm": False}}
 CLIPS, FRAME = 16, (720, 1280)
 
 
@@ -70,8 +76,9 @@ def main():
     rows = []
     with mock.patch.object(jax, "default_backend", lambda: "gpu"):
         for part in args.only:
-            for name, share, lowered in PARTS[part](device):
-                found = counted(lowered.compile().as_text())
+            for name, share, lowered, *turns in PARTS[part](device):
+                compiled = lowered.compile(OPTIONS.get(part))
+                found = counted(compiled.as_text(), *turns)
                 results["programs"][name] = found | {"of": share}
                 rows.append(table_row(name, found, share))
                 print(*rows[-1], sep=" | ", flush=True)
@@ -187,6 +194,36 @@ def updates(device):
         yield f"update of {name}", 2, found
 
 
+def filming(device):
+    """The clips of a batch, a share for each update; sub-frames as many as it has."""
+    photos = [np.zeros((848, 1280, 3), np.uint8)] * 2
+    for name, file in (("fast", "bundled_fast"), ("mtu2", "mtu2_photos")):
+        config = read_recipe(file)
+        data, blur = config.data, blur_settings(config.data)
+        frames = data.frames + config.model.lookahead
+        recipe = Recipe(frames, data.crop, blur)
+        given = dict(frames=frames, size=data.crop, blur=blur)
+        resident, film = make_clips(photos, **given)
+        most = most_subframes(blur.exposure.longest)
+
+        def numbered(resident, clips, make=film):
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), clips)
+            return make(resident, keys)
+
+        def used(resident, keys, recipe=recipe, most=most):
+            def weights(key):
+                return draw_shots(resident, key, recipe, most)[0].weights
+
+            return (jax.vmap(weights)(keys) != 0).sum(axis=-1)
+
+        clips = np.arange(config.batch, dtype=np.uint32)
+        counts = jax.jit(functools.partial(numbered, make=used))(resident, clips)
+        # As `film` has them: of a group of frames the longest exposure counts.
+        groups = np.sort(counts, axis=None)[::-1][:: TOGETHER[True]]
+        found = lowered(device, numbered, resident, clips)
+        yield f"film for {name}", data.frames, found, float(groups.mean())
+
+
 def state_and_batch(config, train, time, side):
     """Shapes of what a training step takes."""
 
@@ -205,7 +242,13 @@ def state_and_batch(config, train, time, side):
     }
 
 
-PARTS = {"loss": losses, "matcher": matchers, "frame": frames, "update": updates}
+PARTS = {
+    "loss": losses,
+    "matcher": matchers,
+    "frame": frames,
+    "update": updates,
+    "film": filming,
+}
 
 
 if __name__ == "__main__":

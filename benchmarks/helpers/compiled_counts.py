@@ -12,12 +12,12 @@ _NO_KERNEL = {
 _PARTS = {"slice", "dynamic-slice", "gather"}
 
 
-def counted(text: str) -> dict[str, int]:
+def counted(text: str, turns: float = 1) -> dict[str, float]:
     """Counts "kernels" and the "bytes" that they read and write; loops unrolled.
 
     Of an array of which a kernel takes a part, the part counts. A loop counts as often
-    as XLA knows that it runs; one of unknown length, and each branch of a condition,
-    once.
+    as XLA knows that it runs, one of unknown length `turns` times, and each branch of a
+    condition once.
     """
     computations, name = {}, None
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
@@ -27,22 +27,23 @@ def counted(text: str) -> dict[str, int]:
             computations[name] = []
         elif name and (found := _LINE.match(line)):
             computations[name].append((*found.groups(), line))
-    kernels, moved = _of(computations, "ENTRY")
+    kernels, moved = _of(computations, "ENTRY", turns)
     return {"kernels": kernels, "bytes": moved}
 
 
-def _of(computations, name):
+def _of(computations, name, turns):
     kernels = moved = 0
     sizes = {}
     for _, result, shape, operation, rest, line in computations[name]:
         sizes[result] = _size(shape)
         inner = _called(line, "body", "condition", "to_apply", "calls", "branch")
         if operation in ("while", "call", "conditional", "async-start"):
-            times = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
+            known = re.search(r'known_trip_count":\{"n":"(\d+)"', line)
+            times = int(known[1]) if known else turns if operation == "while" else 1
             for other in inner:
-                more = _of(computations, other)
-                kernels += more[0] * int(times[1] if times else 1)
-                moved += more[1] * int(times[1] if times else 1)
+                more = _of(computations, other, turns)
+                kernels += more[0] * times
+                moved += more[1] * times
         elif operation not in _NO_KERNEL:
             kernels += 1
             operands = re.findall(r"%([\w.-]+)", rest.split("), ")[0])

@@ -238,17 +238,7 @@ def clips(
     """As the function of `make_generator`, a clip for each of [B] keys by itself."""
 
     def draw(key):
-        keys = jax.random.split(key, 3)
-        sensor = draw_sensor(keys[0], recipe.frames, recipe.blur.exposure)
-        scene = draw_scene(keys[1], *resident, sensor, recipe)
-        poses, weights, middles = expose(scene, sensor.duty, recipe, subframes)
-        objects = jnp.zeros((0, 2, 2, 4))
-        if scene.things is not None:
-            objects = scene.things.texture
-        # In half precision light has 11 bits, and half the bytes to be gathered.
-        light = (scene.background.texture, objects)
-        light = (x.astype(jnp.float16) for x in light)
-        return Shots(*light, poses, weights, middles), sensor, keys[2]
+        return draw_shots(resident, key, recipe, subframes)
 
     shots, sensors, noise = jax.vmap(draw)(rng_keys)
     filmed = film(shots, height=recipe.size, width=recipe.size)
@@ -262,6 +252,23 @@ def clips(
 
     blurry, sharp = jax.vmap(finish)(sensors, filmed.blurry, filmed.sharp, noise)
     return dict(blurry=blurry, sharp=sharp, flow=filmed.flow, valid=filmed.valid)
+
+
+def draw_shots(
+    resident: Resident, rng_key: jax.Array, recipe: Recipe, subframes: int
+) -> tuple[Shots, Sensor, jax.Array]:
+    """Draws what a clip shows, its sensor, and the key of its noise."""
+    keys = jax.random.split(rng_key, 3)
+    sensor = draw_sensor(keys[0], recipe.frames, recipe.blur.exposure)
+    scene = draw_scene(keys[1], *resident, sensor, recipe)
+    poses, weights, middles = expose(scene, sensor.duty, recipe, subframes)
+    objects = jnp.zeros((0, 2, 2, 4))
+    if scene.things is not None:
+        objects = scene.things.texture
+    # In half precision light has 11 bits, and half the bytes to be gathered.
+    light = (scene.background.texture, objects)
+    light = (x.astype(jnp.float16) for x in light)
+    return Shots(*light, poses, weights, middles), sensor, keys[2]
 
 
 def _check(photos, recipe, subframes):

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from mtujax.synthesis.device.camera import inverse, product
 from mtujax.synthesis.host.scene import MIXED, SOLID, displacements, visible
 
-_TOGETHER = 8, 32  # frames K on a CPU, and on an accelerator, where steps cost more
+TOGETHER = 8, 32
+"""Frames at once on a CPU, and on an accelerator, where steps cost more."""
 
 
 class Shots(NamedTuple):
@@ -60,7 +61,7 @@ def film(shots: Shots, *, height: int, width: int) -> Film:
     counts = used.max(axis=1)
     # Groups frames of similar exposure length, so that few wait for others.
     order = jnp.argsort(-counts)
-    together = min(_TOGETHER[jax.default_backend() != "cpu"], len(order))
+    together = min(TOGETHER[jax.default_backend() != "cpu"], len(order))
     lacking = -len(order) % together
     groups = jnp.concatenate([order, order[:lacking]])
     groups = groups.reshape(-1, together)

@@ -49,6 +49,11 @@ def test_loops_are_unrolled_and_parts_of_arrays_counted():
     assert counted(PROGRAM) == {"kernels": turn + 1, "bytes": expected}
 
 
+def test_a_loop_of_unknown_length_counts_as_often_as_is_said():
+    unknown = PROGRAM.replace("known_trip_count", "nothing")
+    assert counted(unknown, 3) == counted(PROGRAM) != counted(unknown)
+
+
 def test_without_the_compiler_one_line_says_what_is_missing(tmp_path):
     words = [sys.executable, "-m", "benchmarks.gpu.predict", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
