@@ -199,7 +199,7 @@ def _caption(paper: PaperTable | None, dataset, protocol):
     if paper is None:
         return (
             f"{name}, protocol {protocol}. The paper has no numbers of just these "
-            "frames under this protocol; none of its numbers may be compared with these."
+            "frames by this protocol; none of its numbers may be compared with them."
         )
     where = name if paper.stated else f"{name} (the paper does not name the dataset)"
     return (
