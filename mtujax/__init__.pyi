@@ -17,11 +17,8 @@ from .model.network import (
     initial_state as initial_state,
 )
 from .model.stream import Stream as Stream
-from .ops.matching import (
-    backward_warp as backward_warp,
-    cost_volume as cost_volume,
-    match as match,
-)
+from .ops.matching import cost_volume as cost_volume, match as match
+from .ops.resampling import backward_warp as backward_warp
 from .training.config import (
     DataConfig as DataConfig,
     RunConfig as RunConfig,

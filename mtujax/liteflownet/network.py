@@ -17,8 +17,7 @@ from jax import lax
 
 from mtujax.config import MOTION_STRIDE
 from mtujax.ops.labels import motion_labels, returns
-from mtujax.ops.matching import backward_warp
-from mtujax.ops.resampling import area_resize, halved, to_unit_range
+from mtujax.ops.resampling import area_resize, backward_warp, halved, to_unit_range
 
 LEVELS = (2, 3, 4, 5, 6)
 FLOW_UNIT = 20.0  # the internal flow times this is in pixels of full resolution

@@ -17,8 +17,13 @@ import jax.numpy as jnp
 from mtujax.config import MOTION_STRIDE
 from mtujax.metrics.image import GAUSSIAN_SIDE, psnr, ssim
 from mtujax.ops.labels import inside
-from mtujax.ops.matching import backward_warp, upsampled_flow
-from mtujax.ops.resampling import any_byte_order, area_downsample, to_unit_range
+from mtujax.ops.resampling import (
+    any_byte_order,
+    area_downsample,
+    backward_warp,
+    to_unit_range,
+    upsampled_flow,
+)
 
 
 @any_byte_order

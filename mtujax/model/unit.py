@@ -15,9 +15,9 @@ from jax import lax
 
 from mtujax.config import LEAKY_SLOPE, ModelConfig
 from mtujax.ops.convolution import conv_general_dilated, conv_transpose2d
-from mtujax.ops.matching import best_displacement, cost_volume, displace, match
+from mtujax.ops.matching import best_displacement, cost_volume, match
 from mtujax.ops.motion_samples import blended
-from mtujax.ops.resampling import area_downsample, depth_to_space
+from mtujax.ops.resampling import area_downsample, depth_to_space, displace
 
 kernel_init = nn.initializers.normal(0.03)
 

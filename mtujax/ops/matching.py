@@ -1,16 +1,14 @@
-"""Motion compensation: matching (cosine cost volume, 5x5 pooling, arg-max) and warping.
+"""Motion compensation: matching by cosine cost volume, 5x5 pooling and arg-max.
 
 Reference: Sec. 3.4. Class (dy + r)(2r + 1) + (dx + r) is displacement (dx, dy); cells
 outside the grid score 0. Scores are sums in float32 of products that are not rounded,
-whatever the input: a rounded score can flip the arg-max. Flow is (dx, dy) in pixels and
-backward: `warped[y, x] = source[y + dy, x + dx]`, zero where that is outside. Letters:
-B batch, H W pixels, h w motion grid, C channels, r search radius, D = (2r + 1)**2
-displacements; of one product, R rows of displacements, n bands of t columns, u columns
-of keys.
+whatever the input: a rounded score can flip the arg-max. Letters: B batch, h w motion
+grid, C channels, r search radius, D = (2r + 1)**2 displacements; of one product, R rows
+of displacements, n bands of t columns, u columns of keys.
 """
 
 import functools
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import chex
 import einops
@@ -18,8 +16,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mtujax.config import MOTION_STRIDE
-from mtujax.ops.matching_products import products, unit_norm, unit_vectors
 from mtujax.ops.resampling import any_byte_order
 
 Implementation = Literal[
@@ -294,91 +290,90 @@ def _box(x, axis):
     return functools.reduce(jnp.add, parts)
 
 
-@any_byte_order
-def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
-    """Samples `source` bilinearly at each pixel plus its flow.
+_HALF = jnp.dtype("float16"), jnp.dtype("bfloat16")
 
-    Examples:
-        >>> row = jnp.array([0.0, 10.0, 20.0, 30.0]).reshape(1, 1, 4, 1)
-        >>> flow = jnp.full((1, 1, 4, 2), jnp.array([0.5, 0.0]))  # half a pixel
-        >>> backward_warp(row, flow).ravel().tolist()
-        [5.0, 15.0, 25.0, 15.0]
 
-    Args:
-        source: [B, H, W, C] float.
-        flow: [B, H, W, 2] (dx, dy) in pixels.
+def unit_norm(features: jax.Array) -> jax.Array:
+    """Scales vectors [..., C] to float32 of length 1; zeros stay, with gradient 0."""
+    features = features.astype(jnp.float32)
+    square = jnp.sum(features**2, axis=-1, keepdims=True)
+    alive = square > 1e-24
+    scale = jnp.where(alive, lax.rsqrt(jnp.where(alive, square, 1.0)), 0.0)
+    return features * scale
 
-    Returns:
-        [B, H, W, C] in the dtype of `source`. Each of the four corners that is outside
-        counts as zero. Differentiable in both arguments.
+
+class Vectors(NamedTuple):
+    """What is multiplied: float32 vectors [B, h, w, C] that a dtype holds exactly."""
+
+    features: jax.Array
+    scale: jax.Array | None  # [B, h, w, 1] makes them unit vectors; None: they are
+
+    def map(self, function):
+        """The same after a function of arrays [B, h, w, any]."""
+        return Vectors(*jax.tree.map(function, tuple(self)))
+
+
+def unit_vectors(features: jax.Array) -> Vectors:
+    """Unit vectors, or features in half precision with the scale that makes them so.
+
+    The product of two numbers of half precision is exact in float32, so that a matrix
+    unit for these scores as well as float32 does, in a fraction of its time.
     """
-    chex.assert_rank([source, flow], 4)
-    chex.assert_equal_shape_prefix([source, flow], 3)
-    _, height, width, _ = source.shape
-    flow = flow.astype(jnp.float32)
-    # Whole pixels are of the flow alone. Of its sum with the place, which a compiler
-    # may round in two ways if the flow is a product, they could be others for the
-    # corners than for the weights: a pixel off next to a whole one.
-    whole = jnp.floor(flow)
-    across, down = jnp.moveaxis(flow - whole, -1, 0)
-    left = jnp.arange(width, dtype=jnp.float32)[None, None, :] + whole[..., 0]
-    top = jnp.arange(height, dtype=jnp.float32)[None, :, None] + whole[..., 1]
-    out = jnp.zeros(source.shape, jnp.float32)
-    for row, wy in ((0, 1 - down), (1, down)):
-        for column, wx in ((0, 1 - across), (1, across)):
-            corner = _gather(
-                source,
-                (top + row).astype(jnp.int32),
-                (left + column).astype(jnp.int32),
-            )
-            out += (wy * wx)[..., None] * corner
-    return out.astype(source.dtype)
+    if features.dtype not in _HALF:
+        return Vectors(unit_norm(features), None)
+    features = _without_radial(features.astype(jnp.float32))
+    square = jnp.sum(lax.stop_gradient(features) ** 2, axis=-1, keepdims=True)
+    scale = jnp.where(square > 1e-24, lax.rsqrt(jnp.maximum(square, 1e-24)), 0.0)
+    return Vectors(features, scale)
 
 
-@any_byte_order
-def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
-    """Moves `source` by whole grid cells; equals `backward_warp` of the upsampled flow.
-
-    The displacement is nearest-upsampled and scaled by 4, so every 4x4 block of pixels
-    moves as one, onto the same grid: a gather of blocks, without interpolation.
-
-    Examples:
-        >>> source = jnp.arange(64.0).reshape(1, 8, 8, 1)
-        >>> moved = displace(source, jnp.array([[[[1, 0]] * 2] * 2]))  # one cell
-        >>> bool((moved[:, :, :4] == source[:, :, 4:]).all())
-        True
-
-    Args:
-        source: [B, 4h, 4w, C] features, any dtype.
-        displacement: [B, h, w, 2] int32 (dx, dy) in grid cells.
-
-    Returns:
-        [B, 4h, 4w, C], zero where a block comes from outside the source.
-    """
-    size = {"p": MOTION_STRIDE, "q": MOTION_STRIDE}
-    blocks = einops.rearrange(source, "b (h p) (w q) c -> b h w (p q c)", **size)
-    _, height, width, _ = blocks.shape
-    x = jnp.arange(width, dtype=jnp.int32)[None, None, :] + displacement[..., 0]
-    y = jnp.arange(height, dtype=jnp.int32)[None, :, None] + displacement[..., 1]
-    moved = _gather(blocks, y, x)
-    return einops.rearrange(moved, "b h w (p q c) -> b (h p) (w q) c", **size)
+@jax.custom_vjp
+def _without_radial(features):
+    """Vectors [..., C] themselves; their gradient less its part along each vector."""
+    # A score depends on the directions alone, so that this is its whole gradient if the
+    # lengths are taken for constants elsewhere.
+    return features
 
 
-def upsampled_flow(displacement: jax.Array, side: int = MOTION_STRIDE) -> jax.Array:
-    """Upsamples displacements to a flow: nearest neighbour, values times `side`."""
-    # [B, h, w, 2] in cells -> [B, sh, sw, 2] float32 (dx, dy) in places of the finer
-    # grid, s = `side` to a cell; `ModelConfig.cell` gives pixels.
-    flow = displacement.astype(jnp.float32) * side
-    return einops.repeat(flow, "b h w d -> b (h p) (w q) d", p=side, q=side)
+def _less_radial(features, grad):
+    square = jnp.sum(features**2, axis=-1, keepdims=True)
+    along = jnp.sum(features * grad, axis=-1, keepdims=True)
+    return (grad - features * along / jnp.maximum(square, 1e-24),)
 
 
-def _gather(source, y, x):
-    """Rows `source[b, y, x]` for integer y, x [B, h, w]; zeros outside."""
-    _, height, width, _ = source.shape
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    index = jnp.where(inside, y * width + x, 0)
-    flat = einops.rearrange(source, "b h w c -> b (h w) c")
-    index = einops.rearrange(index, "b h w -> b (h w) 1")
-    rows = jnp.take_along_axis(flat, index, axis=1)
-    rows = einops.rearrange(rows, "b (h w) c -> b h w c", w=x.shape[-1])
-    return jnp.where(inside[..., None], rows, jnp.zeros((), source.dtype))
+_without_radial.defvjp(lambda features: (features, features), _less_radial)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def products(query: jax.Array, keys: jax.Array, dtype: jnp.dtype) -> jax.Array:
+    """Scores [R, B, h, n, t, u] of float32 vectors that `dtype` holds exactly."""
+    scores = _einsum("bhntc,rbhncu->bhntru", query, keys, dtype)
+    return einops.rearrange(scores, "b h n t r u -> r b h n t u")
+
+
+def _products_kept(query, keys, dtype):
+    return products(query, keys, dtype), (query, keys)
+
+
+def _products_back(dtype, kept, grad):
+    query, keys = kept
+    # The features get it in their own precision, but the range must be float32's.
+    dtype = jnp.bfloat16 if dtype in _HALF else dtype
+    # All in the order in which matrix products leave them: a GPU need not copy any.
+    grad = einops.rearrange(grad, "r b h n t u -> b h n t r u")
+    of_keys = _einsum("bhntru,bhntc->bhnruc", grad, query, dtype)
+    return (
+        _einsum("bhntru,rbhncu->bhntc", grad, keys, dtype),
+        einops.rearrange(of_keys, "b h n r u c -> r b h n c u"),
+    )
+
+
+products.defvjp(_products_kept, _products_back)
+
+
+def _einsum(form, x, y, dtype):
+    """A sum of products of `dtype`, itself in float32."""
+    settings: dict[str, Any] = {"precision": "highest"}
+    if dtype in _HALF:
+        settings = {"preferred_element_type": jnp.float32}
+    return jnp.einsum(form, x.astype(dtype), y.astype(dtype), **settings)

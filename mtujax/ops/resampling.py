@@ -1,4 +1,8 @@
-"""Sizes, value ranges and byte order of frames. Letters: B H W C."""
+"""Sizes, value ranges and byte order of frames, and frames moved along a flow.
+
+Flow is (dx, dy) in pixels and backward: `warped[y, x] = source[y + dy, x + dx]`, zero
+where that is outside. Letters: B batch, H W pixels, h w motion grid, C channels.
+"""
 
 import collections
 import functools
@@ -211,3 +215,93 @@ def from_unit_range(frames: jax.Array, dtype) -> jax.Array:
         # Rounded half to even, as the release saves its frames.
         return jnp.round(frames * 255.0).astype(jnp.uint8)
     return frames.astype(dtype)
+
+
+@any_byte_order
+def backward_warp(source: jax.Array, flow: jax.Array) -> jax.Array:
+    """Samples `source` bilinearly at each pixel plus its flow.
+
+    Examples:
+        >>> row = jnp.array([0.0, 10.0, 20.0, 30.0]).reshape(1, 1, 4, 1)
+        >>> flow = jnp.full((1, 1, 4, 2), jnp.array([0.5, 0.0]))  # half a pixel
+        >>> backward_warp(row, flow).ravel().tolist()
+        [5.0, 15.0, 25.0, 15.0]
+
+    Args:
+        source: [B, H, W, C] float.
+        flow: [B, H, W, 2] (dx, dy) in pixels.
+
+    Returns:
+        [B, H, W, C] in the dtype of `source`. Each of the four corners that is outside
+        counts as zero. Differentiable in both arguments.
+    """
+    chex.assert_rank([source, flow], 4)
+    chex.assert_equal_shape_prefix([source, flow], 3)
+    _, height, width, _ = source.shape
+    flow = flow.astype(jnp.float32)
+    # Whole pixels are of the flow alone. Of its sum with the place, which a compiler
+    # may round in two ways if the flow is a product, they could be others for the
+    # corners than for the weights: a pixel off next to a whole one.
+    whole = jnp.floor(flow)
+    across, down = jnp.moveaxis(flow - whole, -1, 0)
+    left = jnp.arange(width, dtype=jnp.float32)[None, None, :] + whole[..., 0]
+    top = jnp.arange(height, dtype=jnp.float32)[None, :, None] + whole[..., 1]
+    out = jnp.zeros(source.shape, jnp.float32)
+    for row, wy in ((0, 1 - down), (1, down)):
+        for column, wx in ((0, 1 - across), (1, across)):
+            corner = _gather(
+                source,
+                (top + row).astype(jnp.int32),
+                (left + column).astype(jnp.int32),
+            )
+            out += (wy * wx)[..., None] * corner
+    return out.astype(source.dtype)
+
+
+@any_byte_order
+def displace(source: jax.Array, displacement: jax.Array) -> jax.Array:
+    """Moves `source` by whole grid cells; equals `backward_warp` of the upsampled flow.
+
+    The displacement is nearest-upsampled and scaled by 4, so every 4x4 block of pixels
+    moves as one, onto the same grid: a gather of blocks, without interpolation.
+
+    Examples:
+        >>> source = jnp.arange(64.0).reshape(1, 8, 8, 1)
+        >>> moved = displace(source, jnp.array([[[[1, 0]] * 2] * 2]))  # one cell
+        >>> bool((moved[:, :, :4] == source[:, :, 4:]).all())
+        True
+
+    Args:
+        source: [B, 4h, 4w, C] features, any dtype.
+        displacement: [B, h, w, 2] int32 (dx, dy) in grid cells.
+
+    Returns:
+        [B, 4h, 4w, C], zero where a block comes from outside the source.
+    """
+    size = {"p": MOTION_STRIDE, "q": MOTION_STRIDE}
+    blocks = einops.rearrange(source, "b (h p) (w q) c -> b h w (p q c)", **size)
+    _, height, width, _ = blocks.shape
+    x = jnp.arange(width, dtype=jnp.int32)[None, None, :] + displacement[..., 0]
+    y = jnp.arange(height, dtype=jnp.int32)[None, :, None] + displacement[..., 1]
+    moved = _gather(blocks, y, x)
+    return einops.rearrange(moved, "b h w (p q c) -> b (h p) (w q) c", **size)
+
+
+def upsampled_flow(displacement: jax.Array, side: int = MOTION_STRIDE) -> jax.Array:
+    """Upsamples displacements to a flow: nearest neighbour, values times `side`."""
+    # [B, h, w, 2] in cells -> [B, sh, sw, 2] float32 (dx, dy) in places of the finer
+    # grid, s = `side` to a cell; `ModelConfig.cell` gives pixels.
+    flow = displacement.astype(jnp.float32) * side
+    return einops.repeat(flow, "b h w d -> b (h p) (w q) d", p=side, q=side)
+
+
+def _gather(source, y, x):
+    """Rows `source[b, y, x]` for integer y, x [B, h, w]; zeros outside."""
+    _, height, width, _ = source.shape
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    index = jnp.where(inside, y * width + x, 0)
+    flat = einops.rearrange(source, "b h w c -> b (h w) c")
+    index = einops.rearrange(index, "b h w -> b (h w) 1")
+    rows = jnp.take_along_axis(flat, index, axis=1)
+    rows = einops.rearrange(rows, "b (h w) c -> b h w c", w=x.shape[-1])
+    return jnp.where(inside[..., None], rows, jnp.zeros((), source.dtype))

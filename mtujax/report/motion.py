@@ -20,8 +20,14 @@ from mtujax.metrics.motion import alignment_accuracy
 from mtujax.model.clip import clip_windows, window_at
 from mtujax.model.network import MTUNet, initial_state
 from mtujax.ops.labels import inside, motion_labels
-from mtujax.ops.matching import displace, displacement_from_class, match, upsampled_flow
-from mtujax.ops.resampling import area_downsample, pad_frames, to_unit_range
+from mtujax.ops.matching import displacement_from_class, match
+from mtujax.ops.resampling import (
+    area_downsample,
+    displace,
+    pad_frames,
+    to_unit_range,
+    upsampled_flow,
+)
 from mtujax.report.style import TEXT_WIDTH, figure_files, printed, show
 
 KINDS = ("detail", "structure", "injected")

@@ -14,8 +14,7 @@ from mtujax.liteflownet import network as teacher
 from mtujax.liteflownet.convert import teacher_params
 from mtujax.liteflownet.network import LiteFlowNet, label_motion
 from mtujax.ops.labels import motion_labels, returns
-from mtujax.ops.matching import backward_warp
-from mtujax.ops.resampling import area_resize
+from mtujax.ops.resampling import area_resize, backward_warp
 
 
 @pytest.fixture(scope="module")

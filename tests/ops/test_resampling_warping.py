@@ -5,11 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtujax.ops import matching
-from mtujax.ops.matching import upsampled_flow
-from mtujax.ops.resampling import area_downsample, pad_frames, padded_size
+from mtujax.ops import resampling
+from mtujax.ops.resampling import (
+    area_downsample,
+    pad_frames,
+    padded_size,
+    upsampled_flow,
+)
 
-backward_warp, displace = map(jax.jit, (matching.backward_warp, matching.displace))
+backward_warp, displace = map(jax.jit, (resampling.backward_warp, resampling.displace))
 
 
 def naive_warp(source, flow):
