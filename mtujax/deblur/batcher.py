@@ -16,9 +16,8 @@ import jax
 
 from mtujax.common import interrupts
 from mtujax.deblur.restorer import Plan
-from mtujax.model.lanes import LaneStream, run_together
 from mtujax.model.network import MTUNet, RecurrentState
-from mtujax.model.stream import Stream
+from mtujax.model.stream import LaneStream, Stream, run_together
 
 _LONGEST = 1.0  # seconds that others are waited for, before a program is compiled too
 _SHORTEST = 0.01

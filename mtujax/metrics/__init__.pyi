@@ -1,4 +1,3 @@
-from .alignment import align as align
 from .image import (
     psnr as psnr,
     ssim as ssim,
@@ -14,5 +13,6 @@ from .motion import (
 from .protocols import (
     PROTOCOLS as PROTOCOLS,
     Protocol as Protocol,
+    align as align,
     find_protocol as find_protocol,
 )

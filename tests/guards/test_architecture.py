@@ -97,9 +97,9 @@ def test_no_imports_go_in_circles():
 @pytest.mark.parametrize(
     "entry, most",
     [
-        ("deblur_video", 43),  # four of them for `runtime="openvino"` alone
-        ("train", 67),
-        ("evaluate", 53),
+        ("deblur_video", 42),  # four of them for `runtime="openvino"` alone
+        ("train", 64),
+        ("evaluate", 52),
     ],
 )
 def test_few_modules_are_to_be_opened_for(entry, most):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import recordings
 
-from mtujax.metrics.alignment import align, best_shift
+from mtujax.metrics.protocols import align, best_shift
 
 
 def photo():

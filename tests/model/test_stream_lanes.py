@@ -3,8 +3,7 @@
 import jax
 import numpy as np
 
-from mtujax.model.lanes import LaneStream, run_together
-from mtujax.model.stream import Stream
+from mtujax.model.stream import LaneStream, Stream, run_together
 
 
 def steps_of(stream, frames):
