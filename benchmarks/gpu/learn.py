@@ -102,7 +102,7 @@ def settings(args, start):
 
 def beginning(start):
     """The setting that a state or weights begin with."""
-    from mtujax.training.run_folder import read_extra
+    from mtujax.training.state_files import read_extra
 
     if start is None:
         return {}
@@ -116,7 +116,7 @@ def beginning(start):
 def size_of(start):
     """The size of a rehearsal's network: that of what it begins with."""
     from mtujax.training.config import config_of
-    from mtujax.training.run_folder import read_extra
+    from mtujax.training.state_files import read_extra
     from mtujax.weights.files import describe, locate
 
     match beginning(start):

@@ -1,19 +1,37 @@
-"""Checkpoints of a run: saved in the background, restored bit for bit."""
+"""Checkpoints of a run: saved in the background, restored bit for bit.
 
+Each is a plain Orbax tree in a managed folder, which
+`ocp.StandardCheckpointer().restore(f"{folder}/{step}/state")` opens without mtujax, as
+nested dictionaries of arrays. A step appears when it is complete, also on object
+storage and if the process is killed. Beside the tree are JSON values with its digest,
+as Orbax alone does not report flipped bits.
+"""
+
+import asyncio
 import contextlib
 import dataclasses
+import errno
+import functools
+import logging
 import math
+import os
+import re
+import types
+from collections.abc import Iterator
+from pathlib import Path
 
-from mtujax.errors import UserError
-from mtujax.training.checkpoint_store import (
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from mtujax.errors import UserError, extra as installed
+from mtujax.training.optimizers import TrainState
+from mtujax.training.state_files import (
     Damaged,
-    Store,
     arrays_of,
     check_about,
     describe,
     state_of,
 )
-from mtujax.training.optimizers import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +43,35 @@ class Restored:
     extra: dict  # JSON values saved with it
     psnr: float | None  # of the validation at that time in dB
     notes: tuple[str, ...] = ()  # on damaged or unfinished ones that were skipped
+
+
+_UNFINISHED = ".orbax-checkpoint-tmp"
+
+# Errors of a storage that cannot be reached; any other error means damage.
+_OUT_OF_REACH = (PermissionError, ConnectionError, TimeoutError, MemoryError)
+_OF_CONTENT = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL)
+_CODES = tuple(
+    """PERMISSION_DENIED UNAUTHENTICATED UNAVAILABLE DEADLINE_EXCEEDED ABORTED CANCELLED
+    RESOURCE_EXHAUSTED""".split()
+)
+
+
+class _Steps:
+    """Orbax's names of steps, all of which it lists, whatever is damaged in one."""
+
+    def __init__(self, names):
+        self._names = names
+
+    def __getattr__(self, name):
+        return getattr(self._names, name)
+
+    def find_all(self, folder) -> Iterator:
+        for step in self._names.find_all(folder):
+            try:
+                _ = step.commit_timestamp
+            except Exception:  # of any kind, for all of them: it parses garbage
+                vars(step)["_checkpoint_metadata"] = None  # as of a file not there
+            yield step
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -63,12 +110,34 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
             UserError: if the folder cannot be used.
         """
+        with installed("train"):
+            import orbax.checkpoint as ocp
         self._latest, self._every, self._best = latest, every, best
         self._psnr: dict[int, float] = {}
         self._damaged: set[int] = set()
-        self._store = Store(folder, kept=self._kept, read_only=read_only)
+        self._args = ocp.args
+        self._folder = folder if "://" in folder else os.path.abspath(folder)
+        options = ocp.CheckpointManagerOptions(
+            create=not read_only,
+            read_only=read_only,
+            save_interval_steps=0 if read_only else 1,
+            cleanup_tmp_directories=not read_only,
+            preservation_policy=types.SimpleNamespace(should_preserve=self._preserved),
+            step_name_format=_Steps(ocp.path.step.standard_name_format()),
+            # In the background, a folder that cannot be made leaves threads behind that
+            # wait for it for minutes.
+            async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+        )
+        _silence()
+        with self._explaining("cannot be used"):
+            # Steps that an earlier process started but did not finish writing.
+            self._unfinished = _unfinished(self._folder)
+            self._manager = ocp.CheckpointManager(
+                self._folder, options=options, item_names=("state", "about")
+            )
+            self._reader = _tree_reader(ocp)
         with contextlib.ExitStack() as opened:
-            opened.callback(self._store.close)
+            opened.callback(self.close)
             # One out of reach may be the best, and must not be deleted as unrated.
             unread = (Damaged, UserError) if read_only else Damaged
             for step in self.steps():
@@ -91,7 +160,11 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
             UserError: if it could not be saved.
         """
-        self._store.close()
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+            self._reader.close()
 
     def wait(self) -> None:
         """Waits for the checkpoint being saved.
@@ -99,11 +172,12 @@ class Checkpoints(contextlib.AbstractContextManager):
         Raises:
             UserError: if it could not be saved.
         """
-        self._store.wait()
+        with self._explaining("the last checkpoint could not be saved"):
+            self._manager.wait_until_finished()
 
     def steps(self) -> list[int]:
-        """Lists the numbers of all checkpoints, ascending."""
-        return self._store.steps()
+        """Lists the numbers of all checkpoints, ascending, with the one being saved."""
+        return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
         """Returns the number of the one with the highest PSNR, or None."""
@@ -130,12 +204,13 @@ class Checkpoints(contextlib.AbstractContextManager):
         """
         for damaged in sorted(self._damaged):
             if damaged >= step:
-                self._store.delete(damaged)
+                with self._explaining(f"{damaged} is damaged and cannot be deleted"):
+                    self._manager.delete(damaged)
                 self._damaged.remove(damaged)
         newest = max(self.steps(), default=-1)
         if newest > step:
             raise UserError(
-                f"{self._store.folder}: has a newer checkpoint, {newest}, than {step}: "
+                f"{self._folder}: has a newer checkpoint, {newest}, than {step}: "
                 "resume from that, delete it, or use a new run directory"
             )
         if newest == step:
@@ -143,7 +218,13 @@ class Checkpoints(contextlib.AbstractContextManager):
         psnr = None if psnr is None or not math.isfinite(psnr) else float(psnr)
         arrays = arrays_of(state)
         self._note_psnr(step, psnr)
-        self._store.write(step, arrays, describe(arrays, extra=extra, psnr=psnr))
+        # Of arrays on the host, Orbax writes those of the first process only.
+        items = self._args.Composite(
+            state=self._args.StandardSave(unflatten_dict(arrays, sep="/")),
+            about=self._args.JsonSave(describe(arrays, extra=extra, psnr=psnr)),
+        )
+        with self._explaining("checkpoints cannot be saved"):
+            self._manager.save(step, args=items, force=True)
 
     def restore(self, like: TrainState, which: str | int = "latest") -> Restored | None:
         """Reads a checkpoint.
@@ -166,11 +247,11 @@ class Checkpoints(contextlib.AbstractContextManager):
                 return self._read(step, like)
             except Damaged as damage:
                 raise UserError(
-                    f"{self._store.name(step)}: damaged ({damage}); {self._list()}"
+                    f"{self._name(step)}: damaged ({damage}); {self._list()}"
                 ) from None
         notes = [
-            f"{self._store.name(step)}: is incomplete, skipped"
-            for step in self._store.unfinished
+            f"{self._name(step)}: is incomplete, skipped"
+            for step in self._unfinished
             if step > max(self.steps(), default=-1)
         ]
         for step in reversed(self.steps()):
@@ -179,17 +260,17 @@ class Checkpoints(contextlib.AbstractContextManager):
                 return dataclasses.replace(found, notes=tuple(notes))
             except Damaged as damage:
                 self._damaged.add(step)
-                name = self._store.name(step)
+                name = self._name(step)
                 notes.append(f"{name}: is damaged ({damage}), skipped")
         if self.steps():
             raise UserError(
-                f"{self._store.folder}: no checkpoint in it can be read: {notes[0]}; "
+                f"{self._folder}: no checkpoint in it can be read: {notes[0]}; "
                 "delete the folder, or use a new run directory, to start over"
             )
         return None
 
     def _step_of(self, which):
-        steps, folder = self.steps(), self._store.folder
+        steps, folder = self.steps(), self._folder
         step = self.best_step() if which == "best" else which
         if step is None and steps:
             raise UserError(
@@ -205,12 +286,45 @@ class Checkpoints(contextlib.AbstractContextManager):
 
     def _read(self, step, like):
         about = self._about(step)
-        arrays = self._store.read_arrays(step)
-        state = state_of(arrays, about, like, self._store.name(step))
+        with self._reading(step):
+            tree = self._reader.restore(f"{self._name(step)}/state")
+            arrays = flatten_dict(tree, sep="/")
+        state = state_of(arrays, about, like, self._name(step))
         return Restored(step, state, about["extra"], about["psnr"])
 
     def _about(self, step):
-        return check_about(self._store.read_about(step), self._store.name(step))
+        args = self._args.Composite(about=self._args.JsonRestore())
+        with self._reading(step):
+            about = self._manager.restore(step, args=args).about
+        return check_about(about, self._name(step))
+
+    def _name(self, step):
+        return f"{self._folder}/{step}"
+
+    @contextlib.contextmanager
+    def _reading(self, step) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # of any kind: it parses what may be garbage
+            if _is_out_of_reach(error):
+                raise UserError(
+                    f"{self._name(step)}: cannot be read ({_reason(error)})"
+                ) from error
+            raise Damaged(_reason(error)) from error
+
+    @contextlib.contextmanager
+    def _explaining(self, what) -> Iterator[None]:
+        """Turns whatever a storage or Orbax raises into a `UserError` of one line."""
+        try:
+            yield
+        except Exception as error:
+            # Orbax has already unlisted the steps that the failed one would replace.
+            with contextlib.suppress(Exception):
+                self._manager.reload()
+            raise UserError(
+                f"{self._folder}: {what} ({_reason(error)}); those saved before are "
+                "untouched"
+            ) from error
 
     def _note_psnr(self, step, psnr):
         if psnr is not None:
@@ -219,6 +333,11 @@ class Checkpoints(contextlib.AbstractContextManager):
     def _rated(self, steps):
         """Returns the validated steps, the best last; of equal ones the later."""
         return sorted((s for s in steps if s in self._psnr), key=self._psnr.get)
+
+    def _preserved(self, checkpoints, *, context) -> list[bool]:
+        """Says which checkpoints to keep, as Orbax's `PreservationPolicy`."""
+        kept = self._kept(sorted(checkpoint.step for checkpoint in checkpoints))
+        return [checkpoint.step in kept for checkpoint in checkpoints]
 
     def _kept(self, steps):
         """Returns the steps to keep; damaged ones take no other's place."""
@@ -230,3 +349,66 @@ class Checkpoints(contextlib.AbstractContextManager):
             if self._every and step >= self._every:
                 first.setdefault(step // self._every, step)
         return kept.union(first.values())
+
+
+def _is_out_of_reach(error):
+    """Whether the stored data may be intact, so that nothing may be deleted."""
+    of_system = isinstance(error, OSError) and error.errno not in _OF_CONTENT
+    known = isinstance(error, _OUT_OF_REACH) or str(error).startswith(_CODES)
+    return of_system or known
+
+
+def remote_path(path: str) -> Path:
+    """A path that may be remote, scheme://…, with the methods of pathlib's."""
+    from etils import epath
+
+    return epath.Path(path)
+
+
+def _unfinished(folder):
+    path = remote_path(folder)
+    names = [p.name for p in path.iterdir()] if path.exists() else []
+    unfinished = (name.split(_UNFINISHED)[0] for name in names if _UNFINISHED in name)
+    return sorted(int(name) for name in unfinished if name.isdecimal())
+
+
+def _reason(error):
+    """Shortens an error of the system, of a storage, or of Orbax."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    text = " ".join(str(error).split())
+    if code := re.search(r"os_error_code='?(\d+)", text):
+        return os.strerror(int(code[1]))
+    # Of a storage: CODE: where "…": where "…": what [details].
+    text = re.split(r" \[(?:source|tensorstore)", text.rsplit('": ', 1)[-1])[0][:120]
+    known = isinstance(error, OSError | ValueError) and text
+    return text if known else f"{type(error).__name__} {text}"
+
+
+@functools.cache
+def _silence():
+    """Keeps Orbax's log out of the terminal: what matters in it is raised as well."""
+    logging.getLogger("absl").addFilter(
+        lambda record: f"{os.sep}orbax{os.sep}" not in record.pathname
+    )
+
+
+def _tree_reader(ocp):
+    """Returns Orbax's reader of trees of NumPy arrays, quiet about damaged ones."""
+
+    class Arrays(ocp.type_handlers.NumpyHandler):
+        async def deserialize(self, infos, args=None):
+            # Orbax's own leaves the others behind where one cannot be read, and each
+            # of them prints a traceback when it finds that nobody waits for it.
+            one = super().deserialize
+            args = args or [None] * len(infos)
+            reads = (one([i], a and [a]) for i, a in zip(infos, args, strict=True))
+            found = await asyncio.gather(*reads, return_exceptions=True)
+            for result in found:
+                if isinstance(result, BaseException):
+                    raise result
+            return [array for (array,) in found]
+
+    registry = ocp.type_handlers.create_type_handler_registry((np.ndarray, Arrays()))
+    handler = ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+    return ocp.Checkpointer(handler)

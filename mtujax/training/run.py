@@ -33,11 +33,10 @@ from mtujax.training.run_folder import (
     CHECKPOINTS,
     CONFIG,
     open_run,
-    read_extra,
     read_run,
-    read_state,
     state_like,
 )
+from mtujax.training.state_files import read_extra, read_state
 from mtujax.training.validation import Validator, open_clips
 from mtujax.weights.files import is_run, load
 from mtujax.weights.safetensors_io import shape_findings

@@ -1,8 +1,7 @@
 """The run directory: its lock, its configuration, and the export of what it holds.
 
-Export reads a run and changes nothing there, so the run may be active. A state is
-exported as one safetensors file, with its checksum and what is needed to resume in the
-header. In the directory are:
+Export reads a run and changes nothing there, so the run may be active. In the directory
+are:
 
     config.json         the configuration of the run, which resuming compares with
     checkpoints/STEP/   state, a plain Orbax tree, and about, JSON with its digest, the
@@ -22,34 +21,21 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import jax
-import numpy as np
-import safetensors
-import safetensors.numpy
 
 from mtujax import parallel
-from mtujax.common.dataclass_json import parse_json, read_json
+from mtujax.common.dataclass_json import read_json
 from mtujax.common.files import (
-    check_free,
-    check_place,
     one_at_a_time,
     unwritable_named,
     whole_output,
 )
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, init_params
-from mtujax.training.checkpoint_store import (
-    Damaged,
-    arrays_of,
-    check_about,
-    describe,
-    remote_path,
-    state_of,
-)
-from mtujax.training.checkpoints import Checkpoints, Restored
+from mtujax.training.checkpoints import Checkpoints, Restored, remote_path
 from mtujax.training.config import RunConfig, config_of
 from mtujax.training.optimizers import TrainState, init_train_state
+from mtujax.training.state_files import write_state
 from mtujax.weights.files import save_weights
-from mtujax.weights.safetensors_io import STATE, check_suffix
 
 CONFIG = "config.json"
 """Name of the configuration's file in the run directory."""
@@ -175,57 +161,6 @@ def state_like(config: RunConfig) -> TrainState:
         return init_train_state(config.train, init_params(model, rng_key))
 
     return jax.eval_shape(first, jax.random.key(0))
-
-
-def write_state(
-    state: TrainState, extra: dict, path: str | os.PathLike, *, overwrite: bool = False
-) -> None:
-    """Writes a state, with JSON values `extra`, as a `.safetensors` file."""
-    path = Path(path)
-    check_suffix(path)
-    check_place(path, folder=False)
-    check_free(path, folder=False, overwrite=overwrite)
-    # safetensors writes raw memory and ignores strides.
-    arrays = {n: np.asarray(x, order="C") for n, x in arrays_of(state).items()}
-    header = {STATE: json.dumps(describe(arrays, extra=extra))}
-    data = safetensors.numpy.save(arrays, header)
-    with unwritable_named(path):
-        with whole_output(path, folder=False, overwrite=overwrite) as part:
-            part.write_bytes(data)
-
-
-def read_state(path: str | os.PathLike, like: TrainState) -> tuple[TrainState, dict]:
-    """Reads an exported state, bit for bit, and the `extra` kept with it."""
-    # `like` is a state of the same structure, of which shapes and dtypes are enough.
-    with _opened(path) as (file, about):
-        arrays = {name: file.get_tensor(name) for name in file.keys()}
-        return state_of(arrays, about, like, str(path)), about["extra"]
-
-
-def read_extra(path: str | os.PathLike) -> dict:
-    """Reads the `extra` of an exported state without the state."""
-    with _opened(path) as (_, about):
-        return about["extra"]
-
-
-@contextlib.contextmanager
-def _opened(path) -> Iterator[tuple]:
-    """Opens an exported state; yields the file and the values kept with it."""
-    export = "`mtujax export RUN STATE.safetensors --state` writes one"
-    if os.path.isdir(path):
-        raise UserError(f"{path}: is a folder, but a state is one file; {export}")
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get(STATE)
-            if text is None:
-                raise UserError(f"{path}: holds no training state; {export}")
-            yield file, check_about(parse_json(text), str(path))
-    except (safetensors.SafetensorError, ValueError, Damaged) as error:
-        raise UserError(f"{path}: damaged ({error}); copy it again") from None
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {export}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
 
 
 _LIBRARIES = ("mtujax", "jax", "flax", "optax")

@@ -242,7 +242,7 @@ def test_a_state_of_another_structure_is_told_leaf_by_leaf(two):
 
 @pytest.mark.parametrize("other", [1, 3])
 def test_a_format_of_another_version_is_told(tmp_path, monkeypatch, other):
-    monkeypatch.setattr("mtujax.training.checkpoint_store.FORMAT", other)
+    monkeypatch.setattr("mtujax.training.state_files.FORMAT", other)
     save_all(tmp_path, (1,))
     monkeypatch.undo()
     told = f"1: of format {other}, this version reads 2; use the mtujax that wrote it"

@@ -16,9 +16,9 @@ from saving import EXTRA, save_all
 from states import assert_same, like, make_state
 
 from mtujax.errors import UserError
-from mtujax.training import checkpoint_store as orbax_store
+from mtujax.training import checkpoints as orbax_store
 from mtujax.training.checkpoints import Checkpoints
-from mtujax.training.run_folder import read_state, write_state
+from mtujax.training.state_files import read_state, write_state
 
 two, copy = saving.two, saving.copy
 
@@ -40,7 +40,7 @@ def test_a_storage_out_of_reach_is_no_damage(copy, monkeypatch, error, why, part
         def refuse(*args, **kwargs):
             raise error
 
-        monkeypatch.setattr(getattr(checkpoints._store, part), "restore", refuse)
+        monkeypatch.setattr(getattr(checkpoints, part), "restore", refuse)
         with pytest.raises(UserError, match=rf"20: cannot be read \({why}\)"):
             checkpoints.restore(like())
         monkeypatch.undo()
@@ -53,7 +53,7 @@ def test_a_rating_out_of_reach_does_not_cost_the_best(copy, monkeypatch):
     def refuse(*args):
         raise UserError("cannot be read")
 
-    monkeypatch.setattr(orbax_store.Store, "read_about", refuse)
+    monkeypatch.setattr(Checkpoints, "_about", refuse)
     with pytest.raises(UserError, match="cannot be read"):
         Checkpoints(str(copy))
     Checkpoints(str(copy), read_only=True).close()

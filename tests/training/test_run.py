@@ -24,7 +24,8 @@ from mtujax.training.config import DataConfig, RunConfig, TrainConfig, Validatio
 from mtujax.training.loop import Loop
 from mtujax.training.optimizers import init_train_state
 from mtujax.training.run import first_params
-from mtujax.training.run_folder import state_like, write_state
+from mtujax.training.run_folder import state_like
+from mtujax.training.state_files import write_state
 from mtujax.training.step import make_step
 from mtujax.weights.files import save_weights
 

@@ -15,7 +15,8 @@ from mtujax.model.network import inference_params
 from mtujax.training import run_folder
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import DataConfig, RunConfig
-from mtujax.training.run_folder import RunFolder, read_state, state_like
+from mtujax.training.run_folder import RunFolder, state_like
+from mtujax.training.state_files import read_state
 from mtujax.weights import files as weights
 
 CONFIG = RunConfig(MODEL.config, CONFIGS["release"], DataConfig(name="gopro"))

@@ -18,7 +18,7 @@ from places import ROOT
 import mtujax
 from benchmarks.gpu.day import DONE, PARTS, identity, put_aside, words_of
 from benchmarks.gpu.learn import beginning
-from mtujax.training.run_folder import read_extra
+from mtujax.training.state_files import read_extra
 
 PHOTOS = ROOT / "mtujax" / "assets"
 LARGEST = 16 * 2**20

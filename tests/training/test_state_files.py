@@ -11,7 +11,7 @@ from disks import full_disk
 from states import assert_same, leaves, like, make_state
 
 from mtujax.errors import UserError
-from mtujax.training.run_folder import read_extra, read_state, write_state
+from mtujax.training.state_files import read_extra, read_state, write_state
 from mtujax.weights.files import load
 
 EXTRA = {"batches": 7, "config": {"train": {"steps": 20, "learning_rate": 1e-4}}}
@@ -107,7 +107,7 @@ def test_a_state_is_not_taken_for_weights(written):
 
 
 def test_another_format_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("mtujax.training.checkpoint_store.FORMAT", 9)
+    monkeypatch.setattr("mtujax.training.state_files.FORMAT", 9)
     write_state({"x": np.zeros(2)}, {}, file := tmp_path / "a.safetensors")
     monkeypatch.undo()
     with pytest.raises(UserError, match="of format 9, this version reads 2"):
