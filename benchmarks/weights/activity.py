@@ -16,7 +16,7 @@ from mtujax.cli.entry import run_script
 from mtujax.common.text import Column, Table, markdown
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES
 from mtujax.evaluation.method import open_subject
-from mtujax.training.dead_channels import dead_channels
+from mtujax.training.dead_channels import dead_counts, dead_masks
 from mtujax.video.inputs import open_reader
 
 
@@ -50,7 +50,7 @@ def activity(args):
     about = record.machine_printed()
     subject = open_subject(args.weights, dtype=args.dtype)
     clips = [first_frames(path, args.frames) for path in args.clips]
-    layers = dead_channels(subject.model, subject.params, clips)
+    layers = dead_counts(dead_masks(subject.model, subject.params, clips))
     frames = sum(map(len, clips))
     print(markdown([table(subject.method.name, layers, frames)]))
     results = {"machine": about, "sha256": subject.method.sha256, "frames": frames}

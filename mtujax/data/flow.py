@@ -26,13 +26,9 @@ Estimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 class MotionSource(abc.ABC):
-    """Motion of a split's videos; picklable and thread-safe.
+    """Motion of a split's videos; picklable and thread-safe."""
 
-    Attributes:
-        name: of the source, for messages.
-    """
-
-    name: str
+    name: str  # of the source, for messages
     _videos: Sequence[VideoInfo]
 
     def motion(

@@ -314,11 +314,9 @@ class Vectors(NamedTuple):
 
 
 def unit_vectors(features: jax.Array) -> Vectors:
-    """Unit vectors, or features in half precision with the scale that makes them so.
-
-    The product of two numbers of half precision is exact in float32, so that a matrix
-    unit for these scores as well as float32 does, in a fraction of its time.
-    """
+    """Unit vectors, or features in half precision with the scale that makes them so."""
+    # The product of two numbers of half precision is exact in float32, so that a matrix
+    # unit for these scores as well as float32 does, in a fraction of its time.
     if features.dtype not in _HALF:
         return Vectors(unit_norm(features), None)
     features = _without_radial(features.astype(jnp.float32))

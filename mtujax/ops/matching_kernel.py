@@ -21,14 +21,8 @@ _INNER = _TILE - 2 * _REACH
 def best_class(
     query: jax.Array, key: jax.Array, radius: int, *, interpret: bool = False
 ) -> jax.Array:
-    """Classes [B, h, w] int32 of unit vectors [B, h, w, C] that match best.
-
-    Args:
-        query: [B, h, w, C] float32 of the current frame.
-        key: [B, h, w, C] float32 of the previous frame.
-        radius: search radius r in grid cells.
-        interpret: run the kernel step by step by other means, on any device.
-    """
+    """Classes [B, h, w] int32 of unit vectors [B, h, w, C] float32 that match best."""
+    # `interpret` runs the kernel step by step by other means, on any device.
     batch, height, width, channels = query.shape
     rows, columns = -(-height // _INNER), -(-width // _INNER)
     more = max(16, 1 << (channels - 1).bit_length()) - channels

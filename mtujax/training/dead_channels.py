@@ -38,30 +38,6 @@ _CONSTANT = 1e-6  # of the layer's largest value: what rounding leaves of a cons
 _NONE = np.zeros(1, bool)
 
 
-def dead_channels(
-    model: MTUNet, params: dict, clips: Iterable[np.ndarray]
-) -> dict[str, tuple[int, int]]:
-    """Counts dead channels in the output of each layer that has an activation.
-
-    After a ReLU a channel is dead if less than `FEWEST` of its pixels are above zero.
-    A leaky ReLU always passes a gradient; its channel is dead if it has the same value
-    everywhere, so that nothing of the image reaches it.
-
-    Args:
-        model: the network.
-        params: its (inference) parameters.
-        clips: each [T, H, W, 3] blurry frames, uint8 or float in [0, 1]; at least one.
-
-    Returns:
-        (dead channels, C) by layer, as "structure", "unit_0/encode_1" or
-        "unit_0/block_0/conv_1".
-
-    Raises:
-        ValueError: if there are no clips.
-    """
-    return dead_counts(dead_masks(model, params, clips))
-
-
 def dead_counts(masks: Mapping[str, np.ndarray]) -> dict[str, tuple[int, int]]:
     """Counts what `dead_masks` gives: (dead channels, C) by layer."""
     return {name: (int(np.sum(mask)), len(mask)) for name, mask in masks.items()}
@@ -70,7 +46,12 @@ def dead_counts(masks: Mapping[str, np.ndarray]) -> dict[str, tuple[int, int]]:
 def dead_masks(
     model: MTUNet, params: dict, clips: Iterable[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Finds the channels that `dead_channels` counts: bool [C] by layer."""
+    """Finds dead channels of layers with an activation: bool [C] by layer."""
+    # Of `clips`, at least one of [T, H, W, 3] blurry frames, uint8 or float in [0, 1].
+    # After a ReLU a channel is dead if less than `FEWEST` of its pixels are above zero.
+    # A leaky ReLU always passes a gradient; its channel is dead if it has the same
+    # value everywhere, so that nothing of the image reaches it. Layers are called
+    # "structure", "unit_0/encode_1" or "unit_0/block_0/conv_1".
     found = [jax.device_get(_seen(model, params, clip)) for clip in clips]
     if not found:
         raise ValueError("clips is empty: give one at least")
@@ -133,20 +114,11 @@ def _outputs(kept):
 def revived(
     state: TrainState, dead: dict[str, np.ndarray], seed: Sequence[int]
 ) -> TrainState:
-    """Redraws the kernels of dead channels and sets their biases to 0.
-
-    The paper's residual blocks add what a channel gives to others directly, so that a
-    weight of 0 behind it (as in ReDo) would not keep the output: small kernels do
-    nearly.
-
-    Args:
-        state: in training.
-        dead: bool [C] by layer, from `dead_masks`.
-        seed: of the new kernels, the same in parameters and moving average.
-
-    Returns:
-        The state with other parameters. Moments stay: of dead channels they are 0.
-    """
+    """Redraws the kernels of dead channels, from `dead_masks`; their biases are 0."""
+    # Parameters and moving average get the same kernels. Moments stay: of dead channels
+    # they are 0. The paper's residual blocks add what a channel gives to others
+    # directly, so that a weight of 0 behind it (as in ReDo) would not keep the output:
+    # small kernels do nearly.
     params, ema = (_revived(tree, dead, seed) for tree in (state.params, state.ema))
     return state.replace(params=params, ema=ema)
 

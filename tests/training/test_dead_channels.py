@@ -20,7 +20,6 @@ from mtujax.ops.resampling import to_unit_range
 from mtujax.training.config import TrainConfig
 from mtujax.training.dead_channels import (
     SHARE,
-    dead_channels,
     dead_counts,
     dead_lines,
     dead_masks,
@@ -59,14 +58,14 @@ def test_a_channel_is_dead_below_a_thousandth_of_all_pixels_of_all_clips(tiny, a
     clips[..., 1:] = 255
     clips[0, 0, 3, 7, 0] = clips[0, 1, 3, 7, 0] = 255
     clips[1, 1, 5, 9 : 7 + above, 0] = 255
-    assert dead_channels(model, params, clips)["structure"] == (above == 3, 4)
+    assert dead_counts(dead_masks(model, params, clips))["structure"] == (above == 3, 4)
 
 
 def test_exactly_the_channels_that_were_switched_off_are_found(frames):
     model = MTUNet(TINY)
     alive = jax.device_get(lively_params(model, scale=0.1))
     alive = jax.tree.map(lambda x: x + (x.ndim == 1), alive)  # biases of 1
-    names = set(dead_channels(model, alive, [frames]))
+    names = set(dead_counts(dead_masks(model, alive, [frames])))
     switched_off = {
         "temporal": [0, 3],
         "unit_0/detail/encode_3": [1, 5, 15],
@@ -77,7 +76,7 @@ def test_exactly_the_channels_that_were_switched_off_are_found(frames):
     }
     for layer, channels in switched_off.items():
         alive = with_channels(alive, layer, 0.0, -1.0, channels)
-    found = dead_channels(model, alive, [frames])
+    found = dead_counts(dead_masks(model, alive, [frames]))
     short = {
         name.replace("/detail", "").replace("/layer", ""): len(channels)
         for name, channels in switched_off.items()
@@ -95,7 +94,7 @@ def test_every_layer_with_an_activation_is_looked_at(frames):
         for name, bias in flatten_dict(params, sep="/").items()
         if name.endswith("bias") and "deblur" not in name
     }
-    found = dead_channels(model, params, [frames])
+    found = dead_counts(dead_masks(model, params, [frames]))
     expected = {
         name.replace("/detail", "").removesuffix("/layer"): count
         for name, count in biases.items()
@@ -110,7 +109,7 @@ def test_with_a_slope_below_zero_only_what_is_constant_is_dead(frames):
     # Always negative, but still a picture of the frame.
     negative = np.full((3, 3, 1), -1.0)[..., None]
     params = with_channels(params, "structure", negative, -1.0, [0])
-    found = dead_channels(model, params, [frames])
+    found = dead_counts(dead_masks(model, params, [frames]))
     assert found["temporal"] == (2, 8) and found["structure"] == (0, 8)
 
 
@@ -131,7 +130,7 @@ def trained(config, updates):
     state = init_train_state(train, params)
     for _ in range(updates):
         state, _ = train_step(state, batch, model=model, config=train)
-    return dead_channels(model, state.params, clip)
+    return dead_counts(dead_masks(model, state.params, clip))
 
 
 @pytest.mark.slow
@@ -265,5 +264,5 @@ def test_the_benchmark_prints_the_layers_with_dead_channels(
     layers = json.loads(file.read_text())["layers"]
     assert layers == {
         name: list(found)
-        for name, found in dead_channels(model, params, [frames[:1]]).items()
+        for name, found in dead_counts(dead_masks(model, params, [frames[:1]])).items()
     }

@@ -15,7 +15,7 @@ from mtujax.errors import UserError
 from mtujax.model.clip import restore_clip
 from mtujax.model.network import inference_params
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
-from mtujax.training.dead_channels import dead_channels, dead_counts
+from mtujax.training.dead_channels import dead_counts, dead_masks
 from mtujax.training.validation import Clip, Validator, open_clips
 
 
@@ -93,7 +93,7 @@ def test_the_scores_are_those_of_eight_bit_frames(tiny, rng):
         peak_signal_noise_ratio(a, b) for a, b in zip(sharp, restored, strict=True)
     ]
     np.testing.assert_allclose(found.by_clip["noise"], np.mean(expected), atol=1e-3)
-    expected = dead_channels(model, params, [blurry[:2], sharp[:2]])
+    expected = dead_counts(dead_masks(model, params, [blurry[:2], sharp[:2]]))
     assert dead_counts(found.dead) == expected
     assert found.psnr == pytest.approx(np.mean(list(found.by_clip.values())))
     noisy = [peak_signal_noise_ratio(a, b) for a, b in zip(sharp, blurry, strict=True)]
