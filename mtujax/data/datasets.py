@@ -22,13 +22,10 @@ class PublishedCounts:
     each: int | None = None
 
 
-def _lengths(text):
-    """{name: pairs} from `name:pairs` words; a name alone has 100."""
+def _listed(text):
+    """Counts of `name:pairs` words; a name alone has 100."""
     words = (word.partition(":") for word in text.split())
-    return {name: int(pairs or 100) for name, _, pairs in words}
-
-
-def _listed(lengths):
+    lengths = {name: int(pairs or 100) for name, _, pairs in words}
     return PublishedCounts(len(lengths), lengths)
 
 
@@ -37,47 +34,37 @@ def _numbered(videos, each):
     return PublishedCounts(videos, lengths, each)
 
 
-_GOPRO_TRAIN = _lengths(
-    "GOPR0372_07_00 GOPR0372_07_01:75 GOPR0374_11_00:150 GOPR0374_11_01:80 "
-    "GOPR0374_11_02 GOPR0374_11_03:48 GOPR0378_13_00:110 GOPR0379_11_00 "
-    "GOPR0380_11_00:60 GOPR0384_11_01 GOPR0384_11_02 GOPR0384_11_03 GOPR0384_11_04 "
-    "GOPR0385_11_00 GOPR0386_11_00 GOPR0477_11_00:80 GOPR0857_11_00 GOPR0868_11_01 "
-    "GOPR0868_11_02 GOPR0871_11_01 GOPR0881_11_00 GOPR0884_11_00"
-)
-_GOPRO_TEST = _lengths(
-    "GOPR0384_11_00 GOPR0384_11_05 GOPR0385_11_01 GOPR0396_11_00 GOPR0410_11_00:134 "
-    "GOPR0854_11_00 GOPR0862_11_00:77 GOPR0868_11_00 GOPR0869_11_00 GOPR0871_11_00 "
-    "GOPR0881_11_01"
-)
-_DVD_TRAIN = _lengths(
-    "720p_240fps_1 720p_240fps_3 720p_240fps_5 720p_240fps_6 C0036:63 C0041:229 "
-    "GOPR9633:35 GOPR9636:48 GOPR9641:137 GOPR9642:83 GOPR9643:97 GOPR9645:65 "
-    "GOPR9648:88 GOPR9652:71 IMG_0001 IMG_0004 IMG_0005 IMG_0008 IMG_0009:41 IMG_0010 "
-    "IMG_0011 IMG_0012 IMG_0013 IMG_0014 IMG_0015 IMG_0017 IMG_0019 IMG_0022 IMG_0023 "
-    "IMG_0024 IMG_0025 IMG_0026 IMG_0028 IMG_0029 IMG_0034 IMG_0035 IMG_0036 IMG_0038 "
-    "IMG_0040 IMG_0041 IMG_0042 IMG_0043 IMG_0044 IMG_0045:61 IMG_0046 IMG_0047 "
-    "IMG_0051 IMG_0053 IMG_0054 IMG_0055 IMG_0056 IMG_0058 IMG_0150:50 IMG_0151:60 "
-    "IMG_0153:120 IMG_0155:78 IMG_0164:46 IMG_0173:70 IMG_0180:50 IMG_0183:113 "
-    "IMG_0200:103"
-)
+GOPRO_COUNTS = {
+    "train": _listed(
+        "GOPR0372_07_00 GOPR0372_07_01:75 GOPR0374_11_00:150 GOPR0374_11_01:80 "
+        "GOPR0374_11_02 GOPR0374_11_03:48 GOPR0378_13_00:110 GOPR0379_11_00 "
+        "GOPR0380_11_00:60 GOPR0384_11_01 GOPR0384_11_02 GOPR0384_11_03 GOPR0384_11_04 "
+        "GOPR0385_11_00 GOPR0386_11_00 GOPR0477_11_00:80 GOPR0857_11_00 GOPR0868_11_01 "
+        "GOPR0868_11_02 GOPR0871_11_01 GOPR0881_11_00 GOPR0884_11_00"
+    ),
+    "test": _listed(
+        "GOPR0384_11_00 GOPR0384_11_05 GOPR0385_11_01 GOPR0396_11_00 "
+        "GOPR0410_11_00:134 GOPR0854_11_00 GOPR0862_11_00:77 GOPR0868_11_00 "
+        "GOPR0869_11_00 GOPR0871_11_00 GOPR0881_11_01"
+    ),
+}
 
-_DVD_TEST_LENGTHS = _lengths(  # in the order of its author's numbers 1 to 10
-    "IMG_0030 IMG_0049 IMG_0021 720p_240fps_2 IMG_0032 IMG_0033 IMG_0031 IMG_0003 "
-    "IMG_0039 IMG_0037"
-)
-
-
-GOPRO_COUNTS = {"train": _listed(_GOPRO_TRAIN), "test": _listed(_GOPRO_TEST)}
-
-DVD_COUNTS = {"train": _listed(_DVD_TRAIN), "test": _listed(_DVD_TEST_LENGTHS)}
-
-REDS_COUNTS = {"train": _numbered(240, 100), "test": _numbered(30, 100)}
-
-# The names of BSD's videos differ from exposure to exposure.
-BSD_COUNTS = {
-    "train": PublishedCounts(60, each=100),
-    "valid": PublishedCounts(20, each=100),
-    "test": PublishedCounts(20, each=150),
+DVD_COUNTS = {
+    "train": _listed(
+        "720p_240fps_1 720p_240fps_3 720p_240fps_5 720p_240fps_6 C0036:63 C0041:229 "
+        "GOPR9633:35 GOPR9636:48 GOPR9641:137 GOPR9642:83 GOPR9643:97 GOPR9645:65 "
+        "GOPR9648:88 GOPR9652:71 IMG_0001 IMG_0004 IMG_0005 IMG_0008 IMG_0009:41 "
+        "IMG_0010 IMG_0011 IMG_0012 IMG_0013 IMG_0014 IMG_0015 IMG_0017 IMG_0019 "
+        "IMG_0022 IMG_0023 IMG_0024 IMG_0025 IMG_0026 IMG_0028 IMG_0029 IMG_0034 "
+        "IMG_0035 IMG_0036 IMG_0038 IMG_0040 IMG_0041 IMG_0042 IMG_0043 IMG_0044 "
+        "IMG_0045:61 IMG_0046 IMG_0047 IMG_0051 IMG_0053 IMG_0054 IMG_0055 IMG_0056 "
+        "IMG_0058 IMG_0150:50 IMG_0151:60 IMG_0153:120 IMG_0155:78 IMG_0164:46 "
+        "IMG_0173:70 IMG_0180:50 IMG_0183:113 IMG_0200:103"
+    ),
+    "test": _listed(  # in the order of its author's numbers 1 to 10
+        "IMG_0030 IMG_0049 IMG_0021 720p_240fps_2 IMG_0032 IMG_0033 IMG_0031 IMG_0003 "
+        "IMG_0039 IMG_0037"
+    ),
 }
 
 
@@ -203,7 +190,7 @@ REDS = Dataset(
         ),
     },
     prefixes=("", "REDS"),
-    known=REDS_COUNTS,
+    known={"train": _numbered(240, 100), "test": _numbered(30, 100)},
 )
 
 
@@ -226,7 +213,12 @@ BSD = Dataset(
         "3ms24ms": "3 ms sharp and 24 ms blurry exposure",
     },
     prefixes=("", "BSD"),
-    known=BSD_COUNTS,
+    # The names of its videos differ from exposure to exposure.
+    known={
+        "train": PublishedCounts(60, each=100),
+        "valid": PublishedCounts(20, each=100),
+        "test": PublishedCounts(20, each=150),
+    },
 )
 
 

@@ -101,10 +101,12 @@ def compute_motion(
         done = sum(v.frames for n, v in enumerate(source.videos) if n not in set(left))
         total = sum(v.frames for v in source.videos)
         for number in left:
-            for _ in _video(source, number, folder, estimate, threads):
-                done += 1
-                if progress:
-                    progress(done, total)
+            place = folder / source.videos[number].name
+            with whole_output(place, folder=True, overwrite=False) as part:
+                for _ in _frames(source, number, part, estimate, threads):
+                    done += 1
+                    if progress:
+                        progress(done, total)
     return len(source.videos) - len(left)
 
 
@@ -144,15 +146,9 @@ def _comparable(made_of):
     return {**dataclasses.asdict(made_of), "videos": videos}
 
 
-def _video(source, number, folder, estimate, threads) -> Iterator[None]:
+def _frames(source, number, folder, estimate, threads) -> Iterator[None]:
     """Computes one video; yields once per frame."""
-    place = folder / source.videos[number].name
-    with whole_output(place, folder=True, overwrite=False) as part:
-        yield  # the first frame has no motion
-        yield from _frames(source, number, part, estimate, threads)
-
-
-def _frames(source, number, folder, estimate, threads):
+    yield  # the first frame has no motion
     threads = threads or default_threads()
     frames = source.videos[number].frames
     # A few at a time, as whole frames are large.

@@ -16,6 +16,7 @@ import jax
 
 from mtujax import parallel
 from mtujax.common.dataclass_json import check_same, write_json
+from mtujax.common.files import whole_output
 from mtujax.common.hardware import machine
 from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.errors import UsageError, UserError, check_least
@@ -202,7 +203,8 @@ def _evaluate(work, subject, note):
     about = Scored(videos.dataset, videos.split, videos.variant, listed)
     with contextlib.ExitStack() as stack:
         with parallel.failing_together():
-            stack.enter_context(work.folder.locked(first=first))
+            if first:  # for all processes
+                stack.enter_context(work.folder.locked())
             check_settings(work, subject.method, about, first=first)
         with parallel.failing_together():
             lengths = {number: video.frames for number, video in enumerate(listed)}
@@ -222,7 +224,8 @@ def _evaluate(work, subject, note):
         folder, rows = work.folder, (row for record in records for row in record.rows)
         folder.write_rows(FRAMES, rows)
         folder.write_rows(VIDEOS, video_rows(records, found))
-        folder.write_text(TABLE, as_text(found))
+        with whole_output(folder.path / TABLE, folder=False) as part:
+            part.write_text(as_text(found), "utf-8")
         write_results(folder.path / RESULTS, found)
     return found
 

@@ -39,7 +39,7 @@ import contextlib
 import csv
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -304,15 +304,10 @@ class EvaluationFolder:
                 f"{path}: cannot be the folder of an evaluation ({error.strerror})"
             ) from error
 
-    @contextlib.contextmanager
-    def locked(self, *, first: bool = True) -> Iterator[None]:
-        """Keeps other evaluations out; the first process locks for all."""
-        if not first:
-            yield
-            return
+    def locked(self) -> contextlib.AbstractContextManager:
+        """Keeps other evaluations out."""
         busy = "another evaluation is writing here; stop that, or name another folder"
-        with one_at_a_time(self.path / ".lock", self.path, busy=busy):
-            yield
+        return one_at_a_time(self.path / ".lock", self.path, busy=busy)
 
     def settings(self) -> dict | None:
         """Reads the settings; None in a new folder."""
@@ -349,10 +344,6 @@ class EvaluationFolder:
         """Saves the record of a finished video."""
         write_json(self._record(record.video.name), dataclasses.asdict(record))
 
-    def frames_of(self, video: str) -> "SavedFrames":
-        """Opens a writer of a video's restored frames."""
-        return SavedFrames(self.path / "frames", video)
-
     def write_rows(self, name: str, rows: Iterable[dict]) -> None:
         """Writes a CSV file of at least one row, all with the same columns."""
         rows = iter(rows)
@@ -366,11 +357,6 @@ class EvaluationFolder:
             table.writerow(first)
             table.writerows(rows)
 
-    def write_text(self, name: str, text: str) -> None:
-        """Writes a text file."""
-        with whole_output(self.path / name, folder=False) as part:
-            part.write_text(text, "utf-8")
-
     def _record(self, video):
         return self.path / "videos" / f"{video}.json"
 
@@ -378,11 +364,11 @@ class EvaluationFolder:
 class SavedFrames:
     """Restored frames of a video as PNG files, under their final name once whole."""
 
-    def __init__(self, folder: Path, video: str):
+    def __init__(self, folder: EvaluationFolder, video: str):
         """Creates a folder to write to; leftovers of an earlier start are deleted."""
-        folder.mkdir(exist_ok=True)
+        (folder.path / "frames").mkdir(exist_ok=True)
         self._stack = contextlib.ExitStack()
-        staging = staged(folder / video, folder=True)
+        staging = staged(folder.path / "frames" / video, folder=True)
         self._made = self._stack.enter_context(staging)
         self._writer = FolderWriter(self._made.path)
 

@@ -18,7 +18,7 @@ from mtujax.common.threads import Behind, in_order
 from mtujax.data.flow import FlowFiles
 from mtujax.evaluation.dataset import LaneReader, ResultFrames, Videos
 from mtujax.evaluation.lanes import Setup, lane_map, schedule_steps
-from mtujax.evaluation.results import EvaluationFolder
+from mtujax.evaluation.results import EvaluationFolder, SavedFrames
 from mtujax.evaluation.scores import Tally, VideoRecord
 
 _STEPS_AHEAD = 4  # read before they are needed
@@ -196,7 +196,7 @@ class Recorder:
         folder, video = self._work.folder, self._work.videos.source.videos[number]
         if frame is not None:
             if number not in self._saved:
-                self._saved[number] = folder.frames_of(video.name)
+                self._saved[number] = SavedFrames(folder, video.name)
             self._saved[number].write(name, frame)
         if record is None:
             return

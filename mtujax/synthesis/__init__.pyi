@@ -1,4 +1,3 @@
-from .averaging import averaged as averaged
 from .device.clip import make_clips as make_clips, make_generator as make_generator
 from .host.clip import (
     BlurredClip as BlurredClip,
@@ -10,7 +9,12 @@ from .photos import (
     read_photo as read_photo,
     read_photos as read_photos,
 )
-from .sets import Filming as Filming, filmed as filmed, write_set as write_set
+from .sets import (
+    Filming as Filming,
+    averaged as averaged,
+    filmed as filmed,
+    write_set as write_set,
+)
 from .settings import (
     BlurSettings as BlurSettings,
     Exposure as Exposure,

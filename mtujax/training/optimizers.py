@@ -123,7 +123,7 @@ def _optimizer(config, rate):
 
 
 def _muon(rate):
-    """`optax.contrib.muon`; on an accelerator all kernels are orthogonalised at once."""
+    """`optax.contrib.muon`; on an accelerator kernels are orthogonalised at once."""
     # Both have the same state. On a CPU the padding costs more time than it saves.
     if jax.default_backend() == "cpu":
         return optax.contrib.muon(
@@ -162,7 +162,7 @@ def _of_equal_rms(kernel):
 
 
 def _stacked(muon):
-    """Gives it all kernels [h, w, in, out] as matrices in one array [n, h w in, out]."""
+    """Gives it kernels [h, w, in, out] as one array of matrices [n, h w in, out]."""
 
     # A GPU would launch hundreds of kernels for the small products of each. Smaller
     # matrices are padded by zeros, which stay zeros and change nothing else.

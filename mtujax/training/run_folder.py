@@ -41,6 +41,9 @@ CONFIG = "config.json"
 """Name of the configuration's file in the run directory."""
 
 
+_BUSY = "run folder in use by another process; stop that, or name another"
+
+
 @dataclasses.dataclass(frozen=True)
 class RunFolder:
     """A run directory, local or remote as gs://bucket/run."""
@@ -99,20 +102,15 @@ def open_run(folder: str) -> Iterator[RunFolder]:
         with parallel.failing_together():
             # Remote ones are not locked; the first of several processes locks for all.
             if parallel.is_first() and not run.remote:
-                _lock(folder, stack)
+                try:
+                    Path(folder).mkdir(parents=True, exist_ok=True)
+                    lock = Path(folder, ".lock")
+                    stack.enter_context(one_at_a_time(lock, Path(folder), busy=_BUSY))
+                except OSError as error:
+                    raise UserError(
+                        f"{folder}: cannot be a run folder ({error.strerror})"
+                    ) from error
         yield run
-
-
-def _lock(folder, stack):
-    busy = "run folder in use by another process; stop that, or name another"
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        lock = one_at_a_time(Path(folder, ".lock"), Path(folder), busy=busy)
-        stack.enter_context(lock)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be a run folder ({error.strerror})"
-        ) from error
 
 
 CHECKPOINTS = "checkpoints"

@@ -15,10 +15,9 @@ from mtujax.cli.app import app
 from mtujax.data.check import check_dataset
 from mtujax.data.locate import open_frames, open_motion
 from mtujax.errors import UsageError, UserError
-from mtujax.synthesis import averaging, sets
-from mtujax.synthesis.averaging import averaged
+from mtujax.synthesis import sets
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
-from mtujax.synthesis.sets import Filming, write_photos, write_video
+from mtujax.synthesis.sets import Filming, averaged, write_photos, write_video
 
 SMALL = Filming(width=64, height=48, frames=3)
 ONE, TWO = (dataclasses.replace(SMALL, clips=n) for n in (1, 2))
@@ -199,7 +198,7 @@ def test_what_cannot_be_averaged_is_one_line(tmp_path):
     assert not output.exists()
     count, notes = write_video(path, output, average=3)
     assert count == 1 and "has 30 frames per second, where 240 are usual" in notes[0]
-    assert averaging.QUICK < 240
+    assert sets.QUICK < 240
 
 
 @pytest.mark.parametrize("split", ["../mine", "", "a/b", ".hidden"])

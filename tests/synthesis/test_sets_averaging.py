@@ -7,8 +7,8 @@ import pytest
 from media_clip import clip as write_clip
 
 from mtujax.errors import UsageError, UserError
-from mtujax.synthesis.averaging import averaged, clips_of_video, video_rate
 from mtujax.synthesis.host.sensor import linear_from_srgb, srgb_from_linear
+from mtujax.synthesis.sets import averaged, clips_of_video, video_rate
 from mtujax.video.reader import VideoReader
 
 
