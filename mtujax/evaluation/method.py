@@ -70,18 +70,17 @@ def open_subject(
             )
         return Subject(Method(name or Path(results).resolve().name), None, {})
     found = _network(weights)
+    network = found.model.config
     if config is not None:
-        _check_network(weights, found.model.config, config)
+        _check_network(weights, network, config)
         dtype = dtype or config.dtype
-    method = dataclasses.replace(found.method, name=name or found.method.name)
-    if dtype is None:
-        return dataclasses.replace(found, method=method)
     try:
-        config = dataclasses.replace(found.model.config, dtype=dtype)
+        network = dataclasses.replace(network, dtype=dtype or network.dtype)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    method = dataclasses.replace(method, config=config)
-    return Subject(method, MTUNet(config), found.params)
+    about = {"name": name or found.method.name, "config": network}
+    method = dataclasses.replace(found.method, **about)
+    return Subject(method, MTUNet(network), found.params)
 
 
 def _network(weights):

@@ -8,7 +8,7 @@ import numpy as np
 from mtujax.liteflownet.network import LEVELS
 from mtujax.liteflownet.weights import NETWORK, save_teacher, teacher_shapes
 from mtujax.model.network import parameter_count
-from mtujax.weights.convert import Conversion, Names, name_findings, renamed
+from mtujax.weights.convert import Conversion, Names, name_findings, provenance, renamed
 from mtujax.weights.safetensors_io import refuse
 from mtujax.weights.torch_reader import read_checkpoint
 
@@ -90,17 +90,8 @@ def convert_teacher(
     """
     tensors, sha256 = read_checkpoint(checkpoint)
     refuse(checkpoint, teacher_findings(tensors), f": it is no {NETWORK}")
-    params, name = teacher_params(tensors), Path(checkpoint).name
-    save_teacher(
-        output,
-        params,
-        **{
-            "description": f"{NETWORK}, converted from {name}",
-            "licence": _LICENCE,
-            "source": name,
-            "source_sha256": sha256,
-            **(about or {}),
-        },
-    )
+    params = teacher_params(tensors)
+    kept = provenance(NETWORK, checkpoint, sha256, _LICENCE) | (about or {})
+    save_teacher(output, params, **kept)
     count = parameter_count(params)
     return Conversion(Path(output), NETWORK, count, sha256, dropped=())

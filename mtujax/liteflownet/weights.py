@@ -48,10 +48,8 @@ def save_teacher(path: str | os.PathLike, params: dict, **provenance) -> None:
         WeightsError: if parameters do not fit, are not finite, or nothing can be
             written; an earlier file of that name is then untouched.
     """
-    flat = flax.traverse_util.flatten_dict(params, sep="/")
-    tensors = {name: np.asarray(value, np.float32) for name, value in flat.items()}
     write_tensors(
-        path, tensors, teacher_shapes(), teacher=NETWORK, provenance=provenance
+        path, params, teacher_shapes(), teacher=NETWORK, provenance=provenance
     )
 
 

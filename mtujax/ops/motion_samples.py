@@ -70,8 +70,10 @@ def steered_samples(
     ]
     if restored is not None:
         parts.append((lax.stop_gradient(restored), [-1.0], current))
+    shape = "b (h y) (w x) c -> b h w (y x) c"
     pixels = [
-        along_patches(image, motion, places) - _by_patch(own, patch)
+        along_patches(image, motion, places)
+        - einops.rearrange(own, shape, y=patch, x=patch)
         for image, places, own in parts
     ]
     pixels = lax.stop_gradient(jnp.concatenate(pixels, axis=-1))
@@ -229,12 +231,6 @@ def patch_corners(height: int, width: int, side: int) -> jax.Array:
     """[1, h, w, 2]: x and y of the first pixel of each patch."""
     x, y = _places(height, width)
     return side * jnp.stack(jnp.broadcast_arrays(x, y), axis=-1)
-
-
-def _by_patch(image, patch):
-    """[B, H, W, C] -> [B, H / p, W / p, p p, C]."""
-    shape = "b (h y) (w x) c -> b h w (y x) c"
-    return einops.rearrange(image, shape, y=patch, x=patch)
 
 
 def middle(window: jax.Array, lookback: int) -> tuple[jax.Array, ...]:

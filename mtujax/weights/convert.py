@@ -162,18 +162,8 @@ def convert_checkpoint(
     preset = _fitting_preset(checkpoint, tensors, preset)
     config = PRESETS[preset]
     params = to_params(tensors, config)
-    save_weights(
-        output,
-        config,
-        params,
-        **{
-            "description": f"{preset}, converted from {Path(checkpoint).name}",
-            "licence": LICENCE,
-            "source": Path(checkpoint).name,
-            "source_sha256": sha256,
-            **(about or {}),
-        },
-    )
+    kept = provenance(preset, checkpoint, sha256, LICENCE) | (about or {})
+    save_weights(output, config, params, **kept)
     return Conversion(
         output=Path(output),
         preset=preset,
@@ -181,6 +171,19 @@ def convert_checkpoint(
         sha256=sha256,
         dropped=tuple(name for name in tensors if name in _training_shapes(config)),
     )
+
+
+def provenance(
+    network: str, checkpoint: str | os.PathLike, sha256: str, licence: str
+) -> dict[str, str]:
+    """What the header of converted weights says of their checkpoint."""
+    source = Path(checkpoint).name
+    return {
+        "description": f"{network}, converted from {source}",
+        "licence": licence,
+        "source": source,
+        "source_sha256": sha256,
+    }
 
 
 def _fitting_preset(checkpoint, tensors, preset):

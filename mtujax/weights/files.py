@@ -14,7 +14,6 @@ from pathlib import Path
 
 import flax.traverse_util
 import jax
-import numpy as np
 import platformdirs
 
 from mtujax.common.dataclass_json import read_json, without_retired
@@ -140,10 +139,9 @@ def save_weights(
         WeightsError: if parameters do not fit, are not finite, or nothing can be
             written; an earlier file of that name is then untouched.
     """
-    flat = flax.traverse_util.flatten_dict(inference_params(params), sep="/")
     write_tensors(
         path,
-        {name: np.asarray(value, np.float32) for name, value in flat.items()},
+        inference_params(params),
         expected_shapes(model_config),
         config=dataclasses.asdict(model_config),
         provenance=provenance,

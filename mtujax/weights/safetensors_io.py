@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+import flax.traverse_util
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -65,22 +66,20 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def write_tensors(
-    path: str | os.PathLike,
-    tensors: dict[str, np.ndarray],
-    expected: Shapes,
-    **header,
+    path: str | os.PathLike, params: dict, expected: Shapes, **header
 ) -> None:
-    """Writes float32 tensors; WeightsError unless finite and of the expected shapes."""
+    """Writes parameters as float32; WeightsError unless finite and of these shapes."""
     path = Path(path)
     check_suffix(path)
+    flat = flax.traverse_util.flatten_dict(params, sep="/")
+    # safetensors writes raw memory and ignores strides.
+    tensors = {n: np.asarray(x, np.float32, order="C") for n, x in flat.items()}
     shapes = {name: value.shape for name, value in tensors.items()}
     refuse(path, shape_findings(shapes, expected) or finite_findings(tensors))
     try:
         text = json.dumps({"format": FORMAT, **header}, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"{path}: provenance must be JSON values: {error}") from None
-    # safetensors writes raw memory and ignores strides.
-    tensors = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     data = safetensors.numpy.save(tensors, {_HEADER: text})
     try:
         with whole_output(path, folder=False) as part:

@@ -40,9 +40,11 @@ def scaling(x: jax.Array, y: jax.Array, shift: jax.Array) -> jax.Array:
     return matrix.at[:2, 2].set(shift).at[2, 2].set(1.0)
 
 
-def centring(width: int, height: int) -> jax.Array:
-    """Gives the matrix [3, 3] from frame pixels to centred ones."""
-    return scaling(1.0, 1.0, -(jnp.array([width, height]) - 1) / 2)
+def frame_views(planes: jax.Array, side: int) -> jax.Array:
+    """Homographies from pixels of square frames to planes that `planes` gives."""
+    # [N, 3, 3] from the reference plane to centred pixels -> [N, 3, 3] back to it.
+    centring = scaling(1.0, 1.0, -(jnp.array([side, side]) - 1) / 2)
+    return product(inverse(planes), centring[None])
 
 
 def uniform(rng_key: jax.Array, bounds: tuple, shape: tuple[int, ...] = ()):

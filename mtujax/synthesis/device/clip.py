@@ -15,7 +15,7 @@ import numpy as np
 from mtujax.errors import UsageError, UserError
 from mtujax.synthesis.device.camera import (
     apply,
-    centring,
+    frame_views,
     inverse,
     product,
     scaling,
@@ -32,11 +32,9 @@ from mtujax.synthesis.settings import BlurSettings
 
 def layer_poses(scene: Scene, times: jax.Array, recipe: Recipe) -> jax.Array:
     """Where each layer is seen at times [N]: frame pixels to texels, [N, L, 3, 3]."""
-    centred = centring(recipe.size, recipe.size)[None]
 
     def finished(texels, plane):
-        view = product(inverse(plane), centred)
-        return product(texels[None], view)
+        return product(texels[None], frame_views(plane, recipe.size))
 
     plane = scene.camera.planes(times, tilt=scene.background.tilt)
     poses = finished(scene.background.texels, plane)[:, None]

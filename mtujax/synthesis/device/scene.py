@@ -13,10 +13,9 @@ import numpy as np
 
 from mtujax.synthesis.device.camera import (
     apply,
-    centring,
     draw_camera,
     draw_path,
-    inverse,
+    frame_views,
     product,
     uniform,
 )
@@ -30,11 +29,7 @@ from mtujax.synthesis.device.textures import (
     cutout_texture,
     piece_texture,
 )
-from mtujax.synthesis.host.camera import (
-    CameraPath,
-    ObjectPath,
-    corners as frame_corners,
-)
+from mtujax.synthesis.host.camera import CameraPath, ObjectPath, corners
 from mtujax.synthesis.host.scene import LARGEST, STEP
 from mtujax.synthesis.host.textures import DENSITY
 from mtujax.synthesis.settings import BlurSettings, Objects
@@ -136,15 +131,10 @@ def draw_scene(
 def _reach(camera, tilt, recipe):
     """Corners [2] of the part of the reference plane that the camera sees."""
     times = jnp.arange(-0.5, recipe.frames - 0.5 + STEP, STEP)
-    seen = camera.planes(times, tilt=tilt)
-    centred = centring(recipe.size, recipe.size)[None]
-    back = product(inverse(seen), centred)
-    points = apply(back, _corners(recipe.size))
+    back = frame_views(camera.planes(times, tilt=tilt), recipe.size)
+    corner = jnp.asarray(corners(recipe.size, recipe.size), jnp.float32)
+    points = apply(back, corner)
     return points.min(axis=(0, 1)), points.max(axis=(0, 1))
-
-
-def _corners(size):
-    return jnp.asarray(frame_corners(size, size), jnp.float32)
 
 
 def draw_part(
@@ -217,10 +207,8 @@ def _things(rng_key, photos, cutouts, photo, sensor, camera, recipe):
             keys[1], photos, cutouts, photo, longest, sensor, recipe.object_side
         )
         point = recipe.size * uniform(keys[2], (0.05, 0.95), (1, 2))
-        view = camera.planes(jnp.array([recipe.middle]), near=near)
-        centred = centring(recipe.size, recipe.size)[None]
-        view = product(inverse(view), centred)
-        centre = apply(view, point)[0, 0]
+        plane = camera.planes(jnp.array([recipe.middle]), near=near)
+        centre = apply(frame_views(plane, recipe.size), point)[0, 0]
         place = dict(centre=centre, middle=recipe.middle)
         return texture, extent, draw_path(keys[3], **place, objects=objects)
 
