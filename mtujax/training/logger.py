@@ -102,54 +102,6 @@ class Pace:
         return max(self.total - step, 0) * each
 
 
-class TrainingProgress:
-    """Displays a run: lines, in a terminal above a bar."""
-
-    def __init__(self, total: int | None, *, start: int, stream: TextIO | None):
-        """Displays nothing yet; the run resumes from step `start`."""
-        self._console = Console(file=stream)
-        self._bar = Progress(
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}", markup=False),
-            console=self._console,
-            expand=True,
-            disable=not self._console.is_terminal,
-        )
-        self._task = self._bar.add_task(
-            "", total=total, completed=start, text=_COMPILING
-        )
-
-    def begin(self) -> None:
-        """Shows the bar, if the output is a terminal."""
-        self._bar.start()
-
-    def expect(self, total: int) -> None:
-        """Sets the step at the end."""
-        self._bar.update(self._task, total=total)
-
-    def reached(self, step: int) -> None:
-        """Moves the bar to a step."""
-        if self._bar.tasks[0].fields["text"] == _COMPILING:
-            self._bar.update(self._task, text="")
-        self._bar.update(self._task, completed=step)
-
-    def line(self, text: str, *, bar: str | None = None) -> None:
-        """Prints a line; `bar` is the text next to the bar from now on."""
-        file = self._console.file
-        with writing("standard output" if file is sys.stdout else "output"):
-            if bar is not None:
-                self._bar.update(self._task, text=bar)
-            if self._console.is_terminal:
-                self._console.print(Text(text), soft_wrap=True)
-            else:
-                print(text, file=file, flush=True)
-
-    def close(self) -> None:
-        """Stops the bar and leaves it visible."""
-        self._bar.stop()
-
-
 def update_line(
     step: int,
     total: int | None,
@@ -271,7 +223,17 @@ class Logbook:
         self._due = collections.deque()
         self._first = None
         self._pace = Pace(total, clock)
-        self._shown = TrainingProgress(total, start=start, stream=stream)
+        self._console = Console(file=stream)
+        self._bar = Progress(
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=self._console,
+            expand=True,
+            disable=not self._console.is_terminal,
+        )
+        shown = {"total": total, "completed": start, "text": _COMPILING}
+        self._task = self._bar.add_task("", **shown)
         self._tables, self._events, self._best = {}, None, None
         if self._silent:
             return
@@ -294,7 +256,7 @@ class Logbook:
     def __enter__(self) -> "Logbook":
         """Shows the bar, if the output is a terminal."""
         if not self._silent:
-            self._shown.begin()
+            self._bar.start()
         return self
 
     def __exit__(self, kind, *_):
@@ -322,14 +284,16 @@ class Logbook:
         ends = self._pace.total is not None and step >= self._pace.total
         if step // self._every > before // self._every or ends:
             self._end_line()
-        self._shown.reached(step)
+        if self._bar.tasks[0].fields["text"] == _COMPILING:
+            self._bar.update(self._task, text="")
+        self._bar.update(self._task, completed=step)
         self._write_lines(wait=False)
         self._pace.touch()
 
     def expect(self, total: int) -> None:
         """Sets the number of updates at the end."""
         self._pace.total = total
-        self._shown.expect(total)
+        self._bar.update(self._task, total=total)
 
     def validation(
         self, step: int, scores: Mapping[str, float], images: Mapping[str, np.ndarray]
@@ -343,7 +307,7 @@ class Logbook:
         self._pace.pause()
         self._write_lines(wait=True)  # all done, or there would be no scores
         scores = {name: float(value) for name, value in scores.items()}
-        self._shown.line(validation_line(step, scores, self._best))
+        self._print(validation_line(step, scores, self._best))
         psnr = scores.get("psnr", math.nan)
         if psnr > (self._best[0] if self._best else -math.inf):
             self._best = psnr, step
@@ -360,7 +324,7 @@ class Logbook:
     def note(self, line: str) -> None:
         """Prints a line."""
         if not self._silent:
-            self._shown.line(line)
+            self._print(line)
 
     def close(self, *, wait: bool = True) -> None:
         """Writes what is left, with a last line on the updates since the one before."""
@@ -368,12 +332,23 @@ class Logbook:
             return
         self._open = False
         with contextlib.ExitStack() as stack:
-            stack.callback(self._shown.close)
+            stack.callback(self._bar.stop)
             if self._events:
                 stack.callback(self._events.close)
             if self._terms:
                 self._end_line()
             self._write_lines(wait=wait)
+
+    def _print(self, text, *, bar=None):
+        """Prints a line; `bar` is the text next to the bar from now on."""
+        file = self._console.file
+        with writing("standard output" if file is sys.stdout else "output"):
+            if bar is not None:
+                self._bar.update(self._task, text=bar)
+            if self._console.is_terminal:
+                self._console.print(Text(text), soft_wrap=True)
+            else:
+                print(text, file=file, flush=True)
 
     def _end_line(self):
         line = _Line(self._step, self._terms, self._counters, self._rates())
@@ -400,7 +375,7 @@ class Logbook:
         self._counted = counters
         pace = pace_text(speed, left)
         text = update_line(line.step, self._pace.total, terms, counted, pace)
-        self._shown.line(text, bar=" ".join(filter(None, (pace, losses_text(terms)))))
+        self._print(text, bar=" ".join(filter(None, (pace, losses_text(terms)))))
         if self._tables:
             row = {"step": line.step, **terms, **counters, _SPEED: speed}
             self._tables["log"].append(row)
