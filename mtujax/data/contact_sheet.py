@@ -46,29 +46,6 @@ def warped_difference(
     return shown
 
 
-def contact_row(
-    blurry: np.ndarray,
-    sharp: tuple[np.ndarray, np.ndarray],
-    flow: np.ndarray,
-    valid: np.ndarray,
-    *,
-    longest: float,
-) -> np.ndarray:
-    """One frame as `COLUMNS`: four images side by side with white gaps."""
-    # `sharp` is the frame before and this one, [H, W, 3] uint8 like `blurry`; `flow`
-    # [H, W, 2] float32 and bool `valid` [H, W] are of this one back to the one before,
-    # in pixels; flow of length `longest` has the full colour -> [h, w, 3] uint8.
-    cells = (
-        blurry,
-        sharp[1],
-        flow_colours(flow / max(longest, 1e-3)),
-        warped_difference(*sharp, flow, valid),
-    )
-    edge = ((_GAP // 2, _GAP // 2), (_GAP // 2, _GAP // 2), (0, 0))
-    framed = [np.pad(cell, edge, constant_values=255) for cell in cells]
-    return np.concatenate(framed, axis=1)
-
-
 _EVERY = 4  # pixels: blur is smooth, and every fourth suffices for its histogram
 _ROWS = 12  # a sheet with more rows is not legible
 _COLUMN = 480  # largest width of a shown image, in pixels
@@ -144,11 +121,17 @@ def contact_sheet(clips: Sequence[SheetClip]) -> np.ndarray:
         np.percentile(np.linalg.norm(clip.flow[t], axis=-1), 99)
         for clip, t in zip(shown, middles, strict=True)
     )
-    rows = []
+    rows, edge = [], ((_GAP // 2, _GAP // 2), (_GAP // 2, _GAP // 2), (0, 0))
     for clip, t in zip(shown, middles, strict=True):
-        pair = clip.sharp[t - 1], clip.sharp[t]
-        motion = clip.flow[t], clip.valid[t]
-        rows.append(contact_row(clip.blurry[t], pair, *motion, longest=longest))
+        cells = (
+            clip.blurry[t],
+            clip.sharp[t],
+            # Flow of length `longest` has the full colour.
+            flow_colours(clip.flow[t] / max(longest, 1e-3)),
+            warped_difference(*clip.sharp[t - 1 : t + 1], clip.flow[t], clip.valid[t]),
+        )
+        framed = [np.pad(cell, edge, constant_values=255) for cell in cells]
+        rows.append(np.concatenate(framed, axis=1))
     width = min(len(COLUMNS) * _COLUMN, max(row.shape[1] for row in rows))
     return np.concatenate([_as_wide(row, width) for row in rows])
 

@@ -6,8 +6,6 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
-
 from mtujax.common.files import whole_output
 from mtujax.errors import UserError
 
@@ -169,45 +167,22 @@ _PREFIX = f"{_KIND}:"
 _SECONDS = {True: 600.0, False: 10.0}  # until shown; a remote file travels whole
 
 
-class Events:
-    """TensorBoard's event files of a run: one folder, a new file for each start."""
-
-    def __init__(self, folder: str, *, start: int, warn: Callable[[str], None]):
-        """Opens a file; TensorBoard hides later steps than `start` of earlier ones."""
-        library = _tensorboard()
-        files = _Files(library.record_writer, warn)
-        library.record_writer.register_writer_factory(_KIND, files)
-        self._writer = library.SummaryWriter(
-            f"{_PREFIX}{folder}",
-            purge_step=start + 1,  # read as "hide this step and all later ones"
-            max_queue=0,  # no limit, so that nothing waits for the thread
-            flush_secs=_SECONDS["://" in folder],
-            filename_suffix=f".{start}",  # its time is in whole seconds
-        )
-
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds points to curves by tag, as "loss/deblur"."""
-        for tag, value in values.items():
-            self._writer.add_scalar(tag, value, step)
-
-    def images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Adds images [H, W, 3] uint8 RGB by tag."""
-        for tag, image in images.items():
-            self._writer.add_image(tag, image, step, dataformats="HWC")
-
-    def close(self) -> None:
-        """Writes what is left."""
-        self._writer.close()
-
-
-def open_events(
-    folder: str, *, start: int, warn: Callable[[str], None]
-) -> Events | None:
-    """Opens an event file; where it cannot, says why to `warn` and returns None."""
+def open_events(folder: str, *, start: int, warn: Callable[[str], None]):
+    """Opens tensorboardX's writer, with a new file; None, and why to `warn`, if not."""
     reason = _hindrance(folder)
     if reason is None:
         try:
-            return Events(folder, start=start, warn=warn)
+            library = _tensorboard()
+            files = _Files(library.record_writer, warn)
+            library.record_writer.register_writer_factory(_KIND, files)
+            return library.SummaryWriter(
+                f"{_PREFIX}{folder}",
+                # Of earlier files TensorBoard hides this step and all later ones.
+                purge_step=start + 1,
+                max_queue=0,  # no limit, so that nothing waits for the thread
+                flush_secs=_SECONDS["://" in folder],
+                filename_suffix=f".{start}",  # its time is in whole seconds
+            )
         except Exception as error:  # whatever the store's library raises
             reason = f"{folder} cannot be written ({_one_line(error)})"
     warn(f"nothing is written for TensorBoard, as {reason}")

@@ -314,11 +314,11 @@ class Logbook:
         if self._tables:
             self._tables["validation"].append({"step": step, **scores})
         if self._events:
-            tagged = {f"validation/{name}": value for name, value in scores.items()}
-            self._events.scalars(step, tagged)
+            for name, value in scores.items():
+                self._events.add_scalar(f"validation/{name}", value, step)
             # Not under the scores' tags: TensorBoard takes one kind of data per tag.
-            pictures = {f"images/{name}": image for name, image in images.items()}
-            self._events.images(step, pictures)
+            for name, image in images.items():
+                self._events.add_image(f"images/{name}", image, step, dataformats="HWC")
         self._pace.pause()
 
     def note(self, line: str) -> None:
@@ -381,7 +381,8 @@ class Logbook:
             self._tables["log"].append(row)
         if self._events:
             rest = counters | ({} if speed is None else {_SPEED: speed})
-            self._events.scalars(line.step, tags(terms) | rest)
+            for tag, value in (tags(terms) | rest).items():
+                self._events.add_scalar(tag, value, line.step)
 
 
 def _ready(values):
