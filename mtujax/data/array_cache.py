@@ -17,6 +17,7 @@ import numpy as np
 
 from mtujax.common.array_files import map_npy
 from mtujax.common.dataclass_json import read_json, write_json
+from mtujax.common.files import to_disk
 from mtujax.common.threads import default_threads, in_order
 from mtujax.data.folders import KINDS, FolderSet, frame_files
 from mtujax.data.frames import FrameSource, VideoInfo, no_split, video_info
@@ -107,16 +108,22 @@ def _build_video(video, folder, threads, count):
     entry = {"video": dataclasses.astuple(info)}
     for kind in KINDS:
         paths = [video.paths(n)[KINDS.index(kind)] for n in range(info.frames)]
-        file, sources = folder / f"{info.name}.{kind}.npy", []
-        with _ArrayFile(file, (info.frames, info.height, info.width, 3)) as out:
+        file, sources, crc32 = folder / f"{info.name}.{kind}.npy", [], 0
+        shape = (info.frames, info.height, info.width, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        # Frame by frame, not mapped: a full disk is an error then, not a signal.
+        with file.open("wb") as out:
+            np.lib.format.write_array_header_1_0(out, header)
             for image, source in _decoded(paths, info, threads):
-                out.write(image)
+                out.write(image.data)
+                crc32 = zlib.crc32(image.data, crc32)
                 sources.append(source)
                 count()
+        to_disk(file)
         entry[kind] = {
             "file": f"{folder.name}/{file.name}",
             "bytes": file.stat().st_size,
-            "crc32": out.crc32,
+            "crc32": crc32,
             "folder": str(paths[0].parent.resolve()),
             "begin": video.begin,
             "sources": sources,
@@ -128,28 +135,6 @@ def cache_bytes(found: FolderSet) -> int:
     """Bytes that the arrays of a set take."""
     infos = [video_info(video) for video in found.videos]
     return sum(2 * i.frames * i.height * i.width * 3 for i in infos)
-
-
-class _ArrayFile:
-    """Writes one .npy frame by frame: a full disk is an error, not a signal."""
-
-    def __init__(self, path, shape):
-        self._file, self.crc32 = path.open("wb"), 0
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        with self._file:
-            if error[0] is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-
-    def write(self, image):
-        self._file.write(image.data)
-        self.crc32 = zlib.crc32(image.data, self.crc32)
 
 
 def _decoded(paths, info, threads):

@@ -118,26 +118,21 @@ def _host_feed(config: RunConfig, samples: Samples, **options) -> Feed:
             threads=data.threads,
             workers=data.workers,
         )
-        with contextlib.closing(batches), _workers_alive():
-            yield from batches
+        with contextlib.closing(batches):
+            try:
+                yield from batches
+            except RuntimeError as error:
+                found = re.search(r"Worker process .* exit code (-?\d+)", str(error))
+                if not found:
+                    raise
+                raise UserError(
+                    f"a data worker died (exit code {found[1]}), perhaps out of "
+                    "memory: give fewer data.workers, or 0; the same command resumes "
+                    "from the last checkpoint"
+                ) from error
 
     notes = (samples.note,) if samples.note else ()
     return Feed(samples.name, notes, start, samples.describe, **options)
-
-
-@contextlib.contextmanager
-def _workers_alive():
-    try:
-        yield
-    except RuntimeError as error:
-        found = re.search(r"Worker process .* exit code (-?\d+)", str(error))
-        if not found:
-            raise
-        raise UserError(
-            f"a data worker died (exit code {found[1]}), perhaps out of memory: give "
-            "fewer data.workers, or 0; the same command resumes from the last "
-            "checkpoint"
-        ) from error
 
 
 def _dataset(config):
