@@ -24,6 +24,12 @@ _RANGES = {  # so wide that only damaged files and slips are outside
     "first_kernel": (1, 31),
     "motion_samples": (0, 64),
 }
+_CHOICES = {
+    "activation": (ACTIVATIONS, f"one of {ACTIVATIONS}"),
+    "lookahead": ((0, 1, 2), "0, 1 or 2"),
+    "dtype": (DTYPES, f"one of {DTYPES}"),
+    "initial_features": (("own", "zero"), "'own' or 'zero'"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,24 +115,13 @@ class ModelConfig:
             value = getattr(self, name)
             _require(value >= low, name, value, f">= {low}")
             _require(value <= high, name, value, f"<= {high}")
-        _require(
-            self.activation in ACTIVATIONS,
-            "activation",
-            self.activation,
-            f"one of {ACTIVATIONS}",
-        )
+        for name, (choices, rule) in _CHOICES.items():
+            value = getattr(self, name)
+            _require(value in choices, name, value, rule)
         for name in ("exposure_spectrum", "blend_previous"):
             wanted = getattr(self, name)
             fits = not wanted or self.motion_samples > 0
             _require(fits, name, wanted, "False without motion_samples")
-        _require(self.lookahead in (0, 1, 2), "lookahead", self.lookahead, "0, 1 or 2")
-        _require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {DTYPES}")
-        _require(
-            self.initial_features in ("own", "zero"),
-            "initial_features",
-            self.initial_features,
-            "'own' or 'zero'",
-        )
         if not self.motion_compensation:
             return
         ascending = list(units) == sorted(set(units))

@@ -110,17 +110,16 @@ def _check_state(state, wanted):
 @functools.partial(jax.jit, static_argnames="model")
 def _restore(model, params, clip, state, before, after, starts):
     frames, index = clip_windows(model.config, clip, before, after, starts)
-    step = functools.partial(_step, model, params, frames)
+
+    def step(state, inputs):
+        index, start = inputs
+        window = window_at(frames, index)
+        state, restored, _ = restore_windows(model, params, state, window, start)
+        return state, restored
+
     inputs = (einops.rearrange(index, "b t k -> t b k"), starts.T)
     state, restored = lax.scan(step, state, inputs)
     return state, einops.rearrange(restored, "t b h w c -> b t h w c")
-
-
-def _step(model, params, frames, state, inputs):
-    index, start = inputs
-    window = window_at(frames, index)
-    state, restored, _ = restore_windows(model, params, state, window, start)
-    return state, restored
 
 
 def clip_windows(
