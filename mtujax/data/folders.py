@@ -81,7 +81,13 @@ def find(name: str, root: str | os.PathLike, config: str | None = None) -> Folde
     """Finds a dataset's frames in its archive's folders; UserError without any."""
     chosen = dataset(name)
     config = config_of(chosen, config)
-    root = _existing(Path(root), chosen)
+    root = Path(root)
+    if not root.exists():
+        raise UserError(f"{root}: no such folder; {chosen.instructions}")
+    if not root.is_dir():
+        raise UserError(f"{root}: is a file; give the folder that holds {chosen.name}")
+    if not any(root.iterdir()):
+        raise UserError(f"{root}: this folder is empty; {chosen.instructions}")
     found = _find(chosen, root, config)
     if found is None or not found.frames:
         for other in chosen.configs:
@@ -93,16 +99,6 @@ def find(name: str, root: str | os.PathLike, config: str | None = None) -> Folde
     if found is None:
         raise UserError(_not_found(chosen, root, config))
     return found
-
-
-def _existing(root, chosen):
-    if not root.exists():
-        raise UserError(f"{root}: no such folder; {chosen.instructions}")
-    if not root.is_dir():
-        raise UserError(f"{root}: is a file; give the folder that holds {chosen.name}")
-    if not any(root.iterdir()):
-        raise UserError(f"{root}: this folder is empty; {chosen.instructions}")
-    return root
 
 
 def _find(chosen, root, config):

@@ -87,7 +87,8 @@ def prepare_dataset(
     found = find(name, root, config)
     if output.resolve().is_relative_to(found.root.resolve()):
         raise UsageError(f"{output}: is inside the dataset; choose another --output")
-    final = _final(output, found, raw)
+    # The version is of no builder, which would read what may be damaged.
+    final = output / name / (found.config or "") / (RAW if raw else current_version())
     _refuse_existing(final, name, overwrite)
     output.mkdir(parents=True, exist_ok=True)
     hidden = output / f".{found.label.replace('/', '-')}-{final.name}"
@@ -123,14 +124,6 @@ def prepare_dataset(
             _tidy(part / name / ".config", final)
     used = sum(path.stat().st_size for path in final.rglob("*") if path.is_file())
     return Prepared(final, used, report)
-
-
-def _final(output, found, raw):
-    folder = output / found.dataset.name / (found.config or "")
-    if raw:
-        return folder / RAW
-    # Of no builder, which would read what may be damaged.
-    return folder / current_version()
 
 
 def _refuse_existing(final, dataset, overwrite):

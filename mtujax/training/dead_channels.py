@@ -35,7 +35,6 @@ SHARE = 0.1
 """Size of a channel that is redrawn, of the layer's living ones."""
 
 _CONSTANT = 1e-6  # of the layer's largest value: what rounding leaves of a constant
-_NONE = np.zeros(1, bool)
 
 
 def dead_counts(masks: Mapping[str, np.ndarray]) -> dict[str, tuple[int, int]]:
@@ -78,7 +77,9 @@ def _seen(model, params, clip):
             {"params": params},
             state,
             window_at(frames, places),
-            capture_intermediates=_is_activated,
+            capture_intermediates=lambda layer, _: (
+                isinstance(layer, (Conv, UpConv)) and layer.activation is not None
+            ),
             mutable=["intermediates"],
         )
         return state, _outputs(kept["intermediates"])
@@ -89,10 +90,6 @@ def _seen(model, params, clip):
         name: (above.sum(0), pixels.sum(0), low.min(0), high.max(0))
         for name, (above, pixels, low, high) in seen.items()
     }
-
-
-def _is_activated(module, _):
-    return isinstance(module, (Conv, UpConv)) and module.activation is not None
 
 
 def _outputs(kept):
@@ -126,8 +123,8 @@ def revived(
 def _revived(params, dead, seed):
     flat, rng = flax.traverse_util.flatten_dict(params), np.random.default_rng(seed)
     for path in sorted(flat):
-        mask = dead.get(_layer(path), _NONE)
-        if not mask.any():
+        mask = dead.get(_layer(path))
+        if mask is None or not mask.any():
             continue
         value = np.array(flat[path])
         if path[-1] == "bias":

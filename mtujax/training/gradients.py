@@ -105,31 +105,24 @@ def frame_losses(
             )
         window = window_at(frames.blurry, index)
         state, outputs = model.apply({"params": params}, state, window, True)
-        return state, _losses(outputs, target, config, axis_name)
+        losses = {
+            "deblur": restoration_loss(
+                outputs["restored"],
+                target["sharp"],
+                outputs["intermediate"],
+                form=config.loss or config.scheme,
+            )
+        }
+        if "motion" in target:
+            motion = outputs["cost_volume"], target["motion"], target["motion_valid"]
+            losses["motion"] = motion_loss(*motion, axis_name=axis_name)
+        return state, losses
 
     if config.remat:
         step = jax.checkpoint(step, prevent_cse=False)
     inputs = jnp.arange(time), frames.index, frames.targets
     state, losses = lax.scan(step, lax.stop_gradient(state), inputs)
     return jax.tree.map(jnp.mean, losses), state
-
-
-def _losses(outputs, target, config, axis_name):
-    deblur = restoration_loss(
-        outputs["restored"],
-        target["sharp"],
-        outputs["intermediate"],
-        form=config.loss or config.scheme,
-    )
-    if "motion" not in target:
-        return {"deblur": deblur}
-    motion = motion_loss(
-        outputs["cost_volume"],
-        target["motion"],
-        target["motion_valid"],
-        axis_name=axis_name,
-    )
-    return {"deblur": deblur, "motion": motion}
 
 
 def gradients(

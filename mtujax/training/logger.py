@@ -244,7 +244,10 @@ class Logbook:
                 Path(folder).mkdir(parents=True, exist_ok=True)
             for name in ("log", "validation"):
                 self._tables[name] = Table(Path(folder) / f"{name}.csv", start=start)
-            self._best = _best(self._tables["validation"].rows())
+            rows = self._tables["validation"].rows()
+            scores = [(float(r.get("psnr") or "nan"), int(r["step"])) for r in rows]
+            rated = [score for score in scores if not math.isnan(score[0])]
+            self._best = max(rated, default=None)  # PSNR in dB and its step
         _rates(rates(), start)  # compiled now, so that no line has to wait for it
         if tensorboard:
             self._events = open_events(
@@ -410,9 +413,3 @@ def _rates(rates, count):
         place = contextlib.nullcontext()
     with place:
         return {name: float(rate(count)) for name, rate in rates.items()}
-
-
-def _best(rows):
-    """Returns the highest PSNR so far and its step, or None."""
-    scores = [(float(r.get("psnr") or "nan"), int(r["step"])) for r in rows]
-    return max((s for s in scores if not math.isnan(s[0])), default=None)
