@@ -138,7 +138,7 @@ class LaneMap:
 
     def gather(self, found) -> dict:
         """Copies a step's result to the host as NumPy arrays [B, ...]; waits for it."""
-        found = to_host(found)
+        found = jax.tree.map(np.asarray, found)
         if self.devices == 1:
             return found
         return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
@@ -167,8 +167,3 @@ def largest(number: int) -> int:
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.asarray(number)).max())
-
-
-def to_host(tree):
-    """Copies arrays, which every device holds whole, to the host as NumPy arrays."""
-    return jax.tree.map(np.asarray, tree)

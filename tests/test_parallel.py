@@ -119,7 +119,7 @@ shared = make_step(t.MODEL, config)
 step = lambda state, batch: shared(state, None, batch)
 state, _ = t.trained(step, config, own, place=parallel.replicated)
 assert len(traced) == 1, traced
-leaves = jax.tree.leaves(parallel.to_host(state.params))
+leaves = jax.tree.leaves(jax.tree.map(np.asarray, state.params))
 np.savez(sys.argv[4], **{str(k): x for k, x in enumerate(leaves)})
 """
 

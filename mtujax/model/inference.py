@@ -43,10 +43,13 @@ def resized(tree, old: ModelConfig, new: ModelConfig):
             return x
         size = sizes[name]
         if x.ndim > 1:
-            groups = _groups(shapes[name], old.channels, name)
-            parts = _module(x).split(x, groups, axis=-2)
+            groups, xp = (
+                _groups(shapes[name], old.channels, name),
+                x.__array_namespace__(),
+            )
+            parts = xp.split(x, groups, axis=-2)
             fitting = [_fitted(part, -2, size[-2] // groups) for part in parts]
-            x = _module(x).concatenate(fitting, axis=-2)
+            x = xp.concatenate(fitting, axis=-2)
         return _fitted(x, -1, size[-1])
 
     return jax.tree_util.tree_map_with_path(at, tree)
@@ -75,15 +78,11 @@ def _groups(shape, channels, name):
 
 def _fitted(x, axis, size):
     """Cuts an axis to a size, or pads it with zeros at the end."""
-    xp = _module(x)
+    xp = x.__array_namespace__()
     x = xp.split(x, [min(size, x.shape[axis])], axis)[0]
     pads = [(0, 0)] * x.ndim
     pads[axis] = (0, size - x.shape[axis])
     return xp.pad(x, pads)
-
-
-def _module(x):
-    return jnp if isinstance(x, jax.Array) else np
 
 
 def inference_form(

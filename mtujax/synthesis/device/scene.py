@@ -49,11 +49,6 @@ class Recipe:
     blur: BlurSettings  # motion, objects and exposure
 
     @property
-    def middle(self) -> float:
-        """Time in frames of the middle of a clip."""
-        return (self.frames - 1) / 2
-
-    @property
     def background_side(self) -> int:
         """Side of the background's texture in texels."""
         return _COVERAGE * self.size
@@ -207,9 +202,9 @@ def _things(rng_key, photos, cutouts, photo, sensor, camera, recipe):
             keys[1], photos, cutouts, photo, longest, sensor, recipe.object_side
         )
         point = recipe.size * uniform(keys[2], (0.05, 0.95), (1, 2))
-        plane = camera.planes(jnp.array([recipe.middle]), near=near)
+        plane = camera.planes(jnp.array([camera.middle]), near=near)
         centre = apply(frame_views(plane, recipe.size), point)[0, 0]
-        place = dict(centre=centre, middle=recipe.middle)
+        place = dict(centre=centre, middle=camera.middle)
         return texture, extent, draw_path(keys[3], **place, objects=objects)
 
     near = jnp.where(there, near, 1.0)

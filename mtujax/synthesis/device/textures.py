@@ -45,12 +45,7 @@ def pack_photos(photos: Sequence[np.ndarray]) -> Photos:
     """Copies photographs to the device; UserError unless all are uint8 [H, W, 3]."""
     if not len(photos):
         raise UserError("no photographs: give at least one")
-    for number, photo in enumerate(photos):
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-            raise UserError(
-                f"photograph {number} is {photo.dtype} {list(photo.shape)}; "
-                "give uint8 [height, width, 3]"
-            )
+    _check("photograph", photos, 3)
     sizes = np.array([p.shape[1::-1] for p in photos])
     width, height = sizes.max(axis=0)
     pixels = np.zeros((len(photos), height, width, 3), np.uint8)
@@ -63,6 +58,15 @@ def pack_photos(photos: Sequence[np.ndarray]) -> Photos:
     return Photos(
         jnp.asarray(pixels), jnp.asarray(sizes, jnp.int32), jnp.asarray(total)
     )
+
+
+def _check(what, images, channels):
+    for number, image in enumerate(images):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels:
+            raise UserError(
+                f"{what} {number} is {image.dtype} {list(image.shape)}; "
+                f"give uint8 [height, width, {channels}]"
+            )
 
 
 def _texture(photo):
@@ -83,12 +87,7 @@ def pack_cutouts(
     """Copies cut-outs to the device, at the sizes at which they will be shown."""
     # uint8 [H, W, 4] each, not premultiplied, else UserError; `largest` and `smallest`
     # bound the longer side in texels.
-    for number, cutout in enumerate(cutouts):
-        if cutout.dtype != np.uint8 or cutout.ndim != 3 or cutout.shape[2] != 4:
-            raise UserError(
-                f"cut-out {number} is {cutout.dtype} {list(cutout.shape)}; "
-                "give uint8 [height, width, 4]"
-            )
+    _check("cut-out", cutouts, 4)
     steps = max(int(np.ceil(np.log2(largest / smallest))), 0) + 1
     sizes = np.stack([_sizes(c.shape[1::-1], largest, steps) for c in cutouts])
     width, height = sizes.max(axis=(0, 1)) + 2 * BORDER
