@@ -106,7 +106,7 @@ def export(
     ] = None,
     about: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=TEXT to keep in the weights, as licence=MIT; repeated."),
+        typer.Option(help="KEY=TEXT to keep in the weights, as license=MIT; repeated."),
     ] = None,
     overwrite: Overwrite = False,
 ):
@@ -185,7 +185,7 @@ def _write_onnx(source, output, dtype, size, opset, about, overwrite):
     if not files.is_run(source):
         metadata = files.describe(files.locate(source)).metadata
         kept |= {
-            k: str(metadata[k]) for k in ("description", "licence") if k in metadata
+            k: str(metadata[k]) for k in ("description", "license") if k in metadata
         }
     step = onnx_file.write_onnx(
         subject.model,
@@ -205,7 +205,7 @@ def _write_onnx(source, output, dtype, size, opset, about, overwrite):
 def _key_and_text(entry):
     key, equals, text = entry.partition("=")
     if not equals or not key.isidentifier():
-        raise UsageError(f"--about {entry}: give it as KEY=TEXT, as licence=MIT")
+        raise UsageError(f"--about {entry}: give it as KEY=TEXT, as license=MIT")
     return key, text
 
 

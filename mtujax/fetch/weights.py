@@ -211,9 +211,9 @@ def _explained(checkpoint, shown):
 
 
 def _convert(one, checkpoint, output, about):
-    about = {"licence": WEIGHTS.licence, "source": one.member, **about}
+    about = {"license": WEIGHTS.licence, "source": one.member, **about}
     if one.preset is None:
-        about["licence"] += "; LiteFlowNet's own authors published it for research only"
+        about["license"] += "; LiteFlowNet's own authors published it for research only"
         convert_teacher(checkpoint, output, about=about)
         return
     about["description"] = f"{one.preset} of the paper, trained on {one.dataset}"

@@ -42,7 +42,7 @@ def save_teacher(path: str | os.PathLike, params: dict, **provenance) -> None:
     Args:
         path: file to write, ending in `.safetensors`; an existing one is replaced.
         params: its parameters, any float dtype.
-        **provenance: JSON values kept in the header (`description`, `licence`, …).
+        **provenance: JSON values kept in the header (`description`, `license`, …).
 
     Raises:
         WeightsError: if parameters do not fit, are not finite, or nothing can be

@@ -196,7 +196,7 @@ def export_weights(
         output: a `.safetensors` file, which is replaced atomically.
         which: checkpoint: "latest", "best" or a number.
         raw: the parameters themselves, not their moving average.
-        about: more metadata for the file, as {"licence": "Apache-2.0"}.
+        about: more metadata for the file, as {"license": "Apache-2.0"}.
 
     Returns:
         The number of updates, the validation PSNR and notes.

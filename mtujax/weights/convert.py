@@ -180,7 +180,7 @@ def provenance(
     source = Path(checkpoint).name
     return {
         "description": f"{network}, converted from {source}",
-        "licence": licence,
+        "license": licence,
         "source": source,
         "source_sha256": sha256,
     }

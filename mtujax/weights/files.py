@@ -2,7 +2,7 @@
 
 A file holds the inference parameters as float32 tensors, named by their "/"-joined path
 in the parameter tree, and one JSON text in its header: format number, `ModelConfig` and
-provenance (description, licence, training, scores: whatever its writer knew). Bundled
+provenance (description, license, training, scores: whatever its writer knew). Bundled
 weights are such files in `mtujax/assets`.
 """
 
@@ -125,15 +125,15 @@ def save_weights(
     """Writes inference parameters and their configuration, all or nothing.
 
     Examples:
-        >>> save_weights("copy.safetensors", model.config, params, licence="CC0-1.0")
+        >>> save_weights("copy.safetensors", model.config, params, license="CC0-1.0")
         >>> describe("copy.safetensors").metadata
-        {'licence': 'CC0-1.0'}
+        {'license': 'CC0-1.0'}
 
     Args:
         path: file to write, ending in `.safetensors`; an existing one is replaced.
         model_config: the network that the parameters belong to.
         params: its parameters, any float dtype; layers only training reads are dropped.
-        **provenance: JSON values kept in the header (`description`, `licence`, …).
+        **provenance: JSON values kept in the header (`description`, `license`, …).
 
     Raises:
         WeightsError: if parameters do not fit, are not finite, or nothing can be

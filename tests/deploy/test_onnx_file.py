@@ -213,7 +213,7 @@ def test_a_state_that_is_not_finite_starts_the_video_again(tiny):
 @pytest.fixture(scope="module")
 def exported(weights_file, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "step.onnx"
-    words = ["export", str(weights_file), str(path), "--about", "licence=CC0"]
+    words = ["export", str(weights_file), str(path), "--about", "license=CC0"]
     with pytest.raises(SystemExit) as done:
         main([*words, "--opset", "20", "--size", "64x48"])
     assert done.value.code == 0
@@ -224,7 +224,7 @@ def test_the_file_says_how_to_call_it(exported):
     step = onnx.load(exported)
     told = {entry.key: entry.value for entry in step.metadata_props}
     assert (told["lookback"], told["lookahead"], told["patch"]) == ("2", "2", "1")
-    assert (told["multiple"], told["least"], told["licence"]) == ("4", "16", "CC0")
+    assert (told["multiple"], told["least"], told["license"]) == ("4", "16", "CC0")
     assert len(told["sha256"]) == 64 and told["name"] == "tiny"
     assert step.opset_import[0].version == 20
     assert [value.name for value in step.graph.input] == [

@@ -87,7 +87,7 @@ def test_a_fetched_name_works_as_a_bundled_one(served, members, archive, cache):
     assert metadata["archive"] == served.url
     assert metadata["source_sha256"] == done.sha256
     assert metadata["archive_sha256"] == done.archive_sha256
-    assert "AGPL-3.0" in metadata["licence"]
+    assert "AGPL-3.0" in metadata["license"]
     assert not leftovers(cache)
 
 

@@ -29,7 +29,7 @@ def tensors():
 @pytest.fixture(scope="module")
 def file(tensors, tmp_path_factory):
     path = tmp_path_factory.mktemp("teacher") / "flow.safetensors"
-    save_teacher(path, teacher_params(tensors), licence="CC0-1.0")
+    save_teacher(path, teacher_params(tensors), license="CC0-1.0")
     return path
 
 

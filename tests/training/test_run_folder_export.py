@@ -128,11 +128,11 @@ def test_the_command_tells_what_it_wrote(run, tmp_path, capsys):
 
 def test_what_is_told_of_weights_stays_with_them(run, tmp_path):
     file = tmp_path / "own.safetensors"
-    command(run, file, about=["licence=CC0-1.0", "description=a = b"])
+    command(run, file, about=["license=CC0-1.0", "description=a = b"])
     told = weights.describe(file).metadata
-    assert (told["licence"], told["description"]) == ("CC0-1.0", "a = b")
+    assert (told["license"], told["description"]) == ("CC0-1.0", "a = b")
     assert told["updates"] == 3
-    for wrong in ("licence", "=x", "a b=c"):
+    for wrong in ("license", "=x", "a b=c"):
         with pytest.raises(UsageError, match=f"--about {wrong}: give it as KEY=TEXT"):
             command(run, file, about=[wrong], overwrite=True)
     with pytest.raises(UsageError, match="--about: is kept in weights"):

@@ -86,7 +86,7 @@ def test_the_file_says_what_it_was_made_of(tmp_path, target, recorded):
     metadata = describe(target).metadata
     assert done.sha256 == metadata["source_sha256"] == sha256
     assert metadata["source"] == "mtu2.pytorch"
-    assert "AGPL-3.0" in metadata["licence"]
+    assert "AGPL-3.0" in metadata["license"]
 
 
 def test_training_only_layers_are_accepted_and_dropped(tmp_path, target, recorded):

@@ -41,7 +41,7 @@ def assets(tmp_path, params, monkeypatch):
     folder = tmp_path / "assets"
     folder.mkdir()
     for name in ("mtu2", "mtu2_fast"):
-        save_weights(folder / f"{name}.safetensors", SMALL, params, licence="CC0-1.0")
+        save_weights(folder / f"{name}.safetensors", SMALL, params, license="CC0-1.0")
     monkeypatch.setattr(weights, "_assets", lambda: folder)
     return folder
 
@@ -115,9 +115,9 @@ def test_half_precision_parameters_are_written_as_float32(tmp_path, params):
 def test_bundled_weights_are_listed_and_loaded_by_name(assets):
     entries = bundled()
     assert [entry.name for entry in entries] == ["mtu2", "mtu2_fast"]
-    assert entries[0].metadata == {"licence": "CC0-1.0"}
+    assert entries[0].metadata == {"license": "CC0-1.0"}
     (assets / "scores.json").write_text('{"mtu2": {"scores": "30 dB"}}')
-    assert bundled()[0].metadata == {"licence": "CC0-1.0", "scores": "30 dB"}
+    assert bundled()[0].metadata == {"license": "CC0-1.0", "scores": "30 dB"}
     model, _ = load("mtu2_fast")
     assert model.config == SMALL
 
@@ -157,7 +157,7 @@ def test_scores_in_the_package_are_those_of_its_files_as_they_were_measured():
     for entry in bundled():
         sha256 = hashlib.sha256(entry.path.read_bytes()).hexdigest()
         assert entry.metadata["sha256"] == sha256
-        assert {"description", "licence", "training"} <= entry.metadata.keys()
+        assert {"description", "license", "training"} <= entry.metadata.keys()
         found = _record("bundled", entry)["evaluations"]
         assert found["restored"]["method"]["sha256"] == sha256
         for name in ("restored", "blurry"):
