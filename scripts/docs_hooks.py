@@ -15,6 +15,7 @@ import reference
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
+_TESTS = "\n## The tests that hold the promises\n"
 _OUTWARD = re.compile(r"(\]\()((?:\.\./)+[^)#\s]+)")
 
 
@@ -47,10 +48,7 @@ def on_page_markdown(markdown, page, config, files):
 
     if page.file.src_uri == "reference/failures.md":
         # Which test holds a promise is for those who change the code, in the clone.
-        markdown = re.sub(
-            r"^(\| .+ \| .+ \|) (?:test|`tests/.*) \|$", r"\1", markdown, flags=re.M
-        )
-        markdown = markdown.replace("|---|---|---|", "|---|---|")
+        markdown = re.sub(r" ?\[\^\d+\]", "", markdown.partition(_TESTS)[0])
     return _OUTWARD.sub(turned, markdown)
 
 
