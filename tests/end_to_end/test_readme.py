@@ -1,4 +1,4 @@
-"""What README shows is done as it stands there; `make` and pip are of .ci/run."""
+"""What README, and the page about JAX, show is done as it stands there."""
 
 import dataclasses
 import re
@@ -41,6 +41,27 @@ def test_the_first_command_and_the_python(clip):
     assert (clip / "sharp.mp4").read_bytes() == (clip / "first.mp4").read_bytes()
     assert [frame.shape for frame in shown] == [frame.shape for frame in camera]
     assert np.stack(shown).dtype == np.uint8
+
+
+def test_the_python_of_the_page_about_jax(clip):
+    page = (ROOT / "docs" / "how-to" / "jax.md").read_text("utf-8")
+    names = {}
+    for code in re.findall(r"^```python\n(.*?)^```", page, re.M | re.S):
+        exec(code, names)
+    parts = np.concatenate([names["first"], names["rest"]], axis=1)
+    np.testing.assert_allclose(parts, names["restored"], rtol=0, atol=1e-5)
+    assert names["pictures"].dtype == np.uint8
+    assert np.isfinite(names["value"]) and names["both"].shape == (2, 1, 2, 64, 96, 3)
+    count = mtujax.model.parameter_count(names["fresh"])
+    assert f"parameter_count(fresh)  # {count}\n" in page
+    shapes = {name: np.shape(array) for name, array in names["outputs"].items()}
+    assert shapes == {
+        "restored": (1, 64, 96, 3),
+        "displacement": (1, 16, 24, 2),
+        "intermediate": (1, 2, 64, 96, 3),
+        "cost_volume": (1, 1, 16, 24, 441),
+    }
+    assert mtujax.load("mine.safetensors")[0].config == names["three"].config
 
 
 def test_the_authors_weights(clip, monkeypatch):
