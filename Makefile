@@ -4,6 +4,7 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 # Training of the bundled weights: a folder of photographs, and minutes of `make gpu`. Of
 # `make weights` the configuration, the run that it resumes, and more for train.py.
 PHOTOS ?=
@@ -23,6 +24,8 @@ HOURS ?=
 HOME_DIR ?=
 EXTRAS ?= train
 STOP ?=
+# Of `make docs`: NOTEBOOK= leaves out running the notebook.
+NOTEBOOK ?= 1
 OUT ?=
 # The recipe of these: RECIPE if it is given, else the one that learns most.
 train-on train-on-export: RECIPE = bundled_fast
@@ -34,6 +37,12 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $(READY)
+
+$(DOCS): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $(DOCS)
 
 demo: $(READY)
 	$(BIN)/mtujax demo demo
@@ -101,9 +110,8 @@ endif
 
 # The site of the documentation, to be opened at site/index.html.
 docs: export NO_MKDOCS_2_WARNING = 1
-docs: export DOCS_RUN_NOTEBOOK = 1
-docs: $(READY)
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+docs: export DOCS_RUN_NOTEBOOK = $(NOTEBOOK)
+docs: $(DOCS)
 	$(BIN)/python scripts/diagrams.py
 	$(BIN)/python -m mkdocs build --strict
 

@@ -1,7 +1,7 @@
 r"""What the other configurations start from: the release's training of MTU2.
 
     python train.py --config=configs/default.py --config.data.path=DVD \
-        --config.data.teacher=liteflownet.safetensors
+        --config.data.teacher=liteflownet
 
 Every value is the default of its dataclass (mtujax/training/config.py, schemes.py and
 config.py say what each means) but for those below. Expected: as configs/mtu2.py.

@@ -1,7 +1,7 @@
 r"""MTU10, ten units, trained as the release was.
 
     python train.py --config=configs/mtu10.py --config.data.path=DVD \
-        --config.data.teacher=liteflownet.safetensors
+        --config.data.teacher=liteflownet
 
 GoPro: --config.data.name=gopro and its path. 1.3 M updates, one per frame: 100,000
 batches of 8 clips of 13 frames, 256x256.

@@ -1,7 +1,7 @@
 r"""MTU2 in bfloat16.
 
     python train.py --config=configs/mtu2_bf16.py --config.data.path=DVD \
-        --config.data.teacher=liteflownet.safetensors
+        --config.data.teacher=liteflownet
 
 GoPro: --config.data.name=gopro and its path. Weights, gradients and Adam stay float32;
 no loss scaling is needed, as the range is that of float32.

@@ -1,7 +1,7 @@
 r"""MTU2 in float16 with loss scaling, the paper's half precision.
 
     python train.py --config=configs/mtu2_fp16.py --config.data.path=DVD \
-        --config.data.teacher=liteflownet.safetensors
+        --config.data.teacher=liteflownet
 
 GoPro: --config.data.name=gopro and its path. Needs an accelerator. Small gradients
 would vanish in float16: losses are scaled, and the gradients scaled back in float32.

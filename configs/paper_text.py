@@ -1,7 +1,7 @@
 r"""MTU2 as the paper's text has it, causal.
 
     python train.py --config=configs/paper_text.py --config.data.path=DVD \
-        --config.data.teacher=liteflownet.safetensors
+        --config.data.teacher=liteflownet
 
 GoPro: --config.data.name=gopro and its path. It reads the frame before and the current
 one and none ahead, the last unit reads the moved features, too, and before the first

@@ -1,7 +1,7 @@
 r"""Table 1, row 3: motion compensation without residual learning.
 
     python train.py --config=configs/table1_row3.py --config.data.path=DVD \
-        --config.data.teacher=liteflownet.safetensors
+        --config.data.teacher=liteflownet
 
 300 k updates, one per frame, at a constant 1e-4.
 The detail features are matched directly, without a motion layer, as in row 4.

@@ -1,7 +1,7 @@
 r"""Table 1, row 4 = Table 2, row 3: without structure injection.
 
     python train.py --config=configs/table1_row4.py --config.data.path=DVD \
-        --config.data.teacher=liteflownet.safetensors
+        --config.data.teacher=liteflownet
 
 300 k updates, one per frame, at a constant 1e-4.
 Motion compensation and its loss work on the detail features directly: there is no

@@ -1,7 +1,7 @@
 r"""Table 2, row 4: the whole of MTU2, of which the other rows lack something.
 
     python train.py --config=configs/table2_row4.py --config.data.path=DVD \
-        --config.data.teacher=liteflownet.safetensors
+        --config.data.teacher=liteflownet
 
 300 k updates, one per frame, at a constant 1e-4. The paper does not say on
 which dataset; its GoPro score after all 1.3 M is lower than this, so it was DVD. By
