@@ -1,5 +1,6 @@
 """The deployment in one file: it writes what the command writes, without mtujax."""
 
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -10,6 +11,7 @@ import pytest
 import sets
 from places import ROOT
 
+import mtujax
 from mtujax.cli.app import main
 
 onnx = pytest.importorskip("onnx")
@@ -40,6 +42,22 @@ def step(weights_file, tmp_path_factory):
     path = tmp_path_factory.mktemp("onnx") / "step.onnx"
     command("export", weights_file, path)
     return path
+
+
+def test_the_loop_of_the_page_gives_the_frames_of_a_stream(
+    weights_file, tmp_path, monkeypatch
+):
+    page = (ROOT / "docs" / "how-to" / "onnx.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    command("export", weights_file, "step.onnx", "--size", "64x48")
+    frames, shown = media.scene(4, 64, 48), []
+    exec(code, {"frames": [*frames], "show": shown.append})
+    stream = mtujax.Stream(*mtujax.load(weights_file))
+    wanted = [out for frame in frames for out in stream.push(frame)] + stream.flush()
+    assert len(shown) == len(wanted) == 4
+    for frame, like in zip(shown, wanted, strict=True):
+        assert np.abs(frame.astype(int) - like).max() <= 1
 
 
 def test_a_video_is_that_of_the_command(step, weights_file, tmp_path):
