@@ -167,8 +167,8 @@ class DataConfig:
         path: the folder of photographs, or the dataset's, unpacked or prepared.
         variant: kind of blur of a dataset, as gopro's blur_gamma; None takes its usual.
         split: part of a dataset that is trained on.
-        frames: target frames of a clip. 13 in the paper.
-        crop: side of the square crop in pixels. 256 in the paper.
+        frames: target frames of a clip.
+        crop: side of the square crop in pixels.
         use_preceding_frames: let a clip of a dataset see the video before it; the
             release repeats the clip's first frame.
         augment_probability: probability that a dataset's clip is turned; a flip has the
@@ -294,7 +294,7 @@ class RunConfig:
         data: what it is trained on.
         validation: how it is validated.
         run: its folder, also remote as gs://bucket/run: checkpoints, logs, config.
-        batch: clips of an update over all devices and hosts. 8 in the paper.
+        batch: clips of an update over all devices and hosts.
         seed: seed of the first weights and of all data.
         rescale_init: rescale the first weights, so that a short run learns; the release
             draws all from N(0, 0.03).
