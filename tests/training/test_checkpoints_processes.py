@@ -53,7 +53,7 @@ def test_killed_at_any_moment_a_run_goes_on_from_a_whole_checkpoint(tmp_path):
         assert found.step >= begun[-1] - 1
         assert_same(found.state, make_state(found.step))
         assert found.extra == {"batches": found.step}
-        assert all("was not finished" in note for note in found.notes)
+        assert all("is incomplete" in note for note in found.notes)
         last = found.step
 
 
