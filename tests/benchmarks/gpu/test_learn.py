@@ -8,7 +8,7 @@ from networks import SMALLEST
 import mtujax
 from benchmarks.gpu import learn
 from mtujax.common.dataclass_json import to_dict
-from mtujax.training import run_folder
+from mtujax.training import state_files
 from mtujax.training.config import RunConfig, TrainConfig
 
 
@@ -60,6 +60,6 @@ def test_a_rehearsal_has_the_size_of_what_it_starts_from(tmp_path, monkeypatch):
     assert learn.size_of(None) == learn.TINY_NETWORK
     assert learn.size_of("fast") == size(mtujax.PRESETS["fast"])
     config = to_dict(RunConfig(SMALLEST, TrainConfig(steps=1), run="any"))
-    monkeypatch.setattr(run_folder, "read_extra", lambda path: {"config": config})
+    monkeypatch.setattr(state_files, "read_extra", lambda path: {"config": config})
     (state := tmp_path / learn.STATE).touch()
     assert learn.size_of(str(state)) == size(SMALLEST)
