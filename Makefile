@@ -54,7 +54,7 @@ test: $(READY) lint
 # or guard what users get: they compile as users do.
 END := tests/end_to_end/test_
 LONG := $(END)slow.py $(END)slow_training.py $(END)notebook.py tests/cli/test_demo.py tests/model/test_tiling.py
-EXACT := $(END)parity.py tests/model/test_clip.py tests/training/test_step_parity.py
+EXACT := $(END)parity.py tests/model/test_clip.py tests/ops/test_matching.py tests/training/test_step_parity.py
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(patsubst %,--ignore=%,$(LONG) $(EXACT))

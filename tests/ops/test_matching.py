@@ -97,9 +97,21 @@ def recorded_features(name):
 
 
 def test_all_find_the_recorded_displacements():
+    _find_the_recorded(find for name, find in FINDERS.items() if name != "pallas")
+
+
+# The two best scores of one cell differ by 1.5e-7, which the order of the sums decides
+# where XLA does not optimise: compiled as users do (EXACT in the Makefile).
+@pytest.mark.slow
+def test_so_does_the_fused_kernel():
+    _find_the_recorded([interpreted])
+
+
+def _find_the_recorded(finders):
+    finders = list(finders)
     (before, _), *rest = recorded_features("MTU1")
     for features, expected in rest:
-        for find in FINDERS.values():
+        for find in finders:
             np.testing.assert_array_equal(find(features, before)[0], expected)
         before = features
 
