@@ -1,10 +1,10 @@
 """Progress of long work: a bar in a terminal, elsewhere an occasional line."""
 
 import contextlib
-import math
 import time
 
 from mtujax.common.interrupts import check
+from mtujax.common.text import pace_text
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -32,7 +32,7 @@ class FrameProgress(contextlib.AbstractContextManager):
         # resumed counts what was done before.
         begun, before = self._first = self._first or (now, done)
         speed = (done - before) / (now - begun) if done > before else None
-        left = (total - done) / speed if speed and total else None
+        left = max(total - done, 0) / speed if speed and total else None
         if self._bar:
             if self._task is None:
                 self._bar.start()
@@ -62,16 +62,3 @@ def _bar(stderr):
         progress.TimeRemainingColumn(),
     )
     return progress.Progress(*columns, console=console), console.file
-
-
-def pace_text(speed: float | None, left: float | None, unit: str) -> str:
-    """As "148.2 updates/s, 0:33 h left", rounded up, or "34 s left"."""
-    parts = []
-    if speed is not None:
-        parts.append(f"{speed:.{1 if speed >= 1 else 3}f} {unit}/s")
-    if left and 0 < left <= 60:
-        parts.append(f"{math.ceil(left)} s left")
-    elif left and left > 0:
-        hours, minutes = divmod(math.ceil(left / 60), 60)
-        parts.append(f"{hours}:{minutes:02d} h left")
-    return ", ".join(parts)

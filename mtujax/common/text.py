@@ -1,6 +1,7 @@
 """Tables as text: Markdown to read, LaTeX (booktabs) to print; words for messages."""
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -169,3 +170,16 @@ def printable(text: str) -> str:
     """Text for a message: what cannot be shown, such as bytes of no UTF-8, escaped."""
     text = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def pace_text(speed: float | None, left: float | None, unit: str) -> str:
+    """As "148.2 updates/s, 0:33 h left", rounded up, or "34 s left"."""
+    parts = []
+    if speed is not None:
+        parts.append(f"{speed:.{1 if speed >= 1 else 3}f} {unit}/s")
+    if left and left <= 60:
+        parts.append(f"{math.ceil(left)} s left")
+    elif left:
+        hours, minutes = divmod(math.ceil(left / 60), 60)
+        parts.append(f"{hours}:{minutes:02d} h left")
+    return ", ".join(parts)

@@ -36,6 +36,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
+from mtujax.common.text import pace_text
 from mtujax.training.log_files import (
     GRADIENTS,
     RATES,
@@ -129,19 +130,6 @@ def losses_text(terms: Mapping[str, float]) -> str:
         for name, value in terms.items()
         if not name.startswith((GRADIENTS, RATES))
     )
-
-
-def pace_text(speed: float | None, left: float | None) -> str:
-    """As "148.2 updates/s, 0:33 h left", rounded up, or "34 s left"."""
-    parts = []
-    if speed is not None:
-        parts.append(f"{speed:.{1 if speed >= 1 else 3}f} updates/s")
-    if left and left <= 60:
-        parts.append(f"{math.ceil(left)} s left")
-    elif left:
-        hours, minutes = divmod(math.ceil(left / 60), 60)
-        parts.append(f"{hours}:{minutes:02d} h left")
-    return ", ".join(parts)
 
 
 def validation_line(
@@ -376,7 +364,7 @@ class Logbook:
             for name, now in counters.items()
         }
         self._counted = counters
-        pace = pace_text(speed, left)
+        pace = pace_text(speed, left, "updates")
         text = update_line(line.step, self._pace.total, terms, counted, pace)
         self._print(text, bar=" ".join(filter(None, (pace, losses_text(terms)))))
         if self._tables:
