@@ -45,12 +45,15 @@ _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _SETTINGS + bytes(5)
 
 
 def check_address(address: str) -> None:
-    """Refuses what can be no cluster (UsageError), and a machine without Ray."""
+    """Refuses what can be no cluster (UsageError) or is none, and a lack of Ray."""
     if address not in ("auto", "local") and not re.fullmatch(
         r"[^:/\s]+:\d{1,5}", address
     ):
         raise UsageError(f"ray {address!r}: give HOST:PORT of a cluster, auto or local")
     _ray()
+    if ":" in address:
+        with _explained(address):
+            _look(address)
 
 
 def _ray():
@@ -63,14 +66,10 @@ def _ray():
 
 
 @contextlib.contextmanager
-def _joined(address):
-    """The library, connected to a cluster or to one of its own on this machine."""
-    ray = _ray()
+def _explained(address):
+    """Makes of whatever keeps Ray from a cluster a UserError with the remedy."""
     try:
-        if ":" in address:
-            _look(address)
-        options = {"include_dashboard": False} if address == "local" else {}
-        ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
+        yield
     except Exception as error:
         why = " ".join(str(error).split()).rstrip(".")
         remedy = "start one there with `ray start --head`, or give local"
@@ -81,6 +80,15 @@ def _joined(address):
             theirs = theirs[1] if theirs else "THEIRS"
             remedy = f"install ray=={theirs} and the same Python as there"
         raise UserError(f"ray {address}: {why}; {remedy}") from None
+
+
+@contextlib.contextmanager
+def _joined(address):
+    """The library, connected to a cluster or to one of its own on this machine."""
+    ray = _ray()
+    options = {"include_dashboard": False} if address == "local" else {}
+    with _explained(address):
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
     interrupts.install()  # Ray takes SIGTERM for itself
     try:
         yield ray

@@ -31,12 +31,12 @@ from mtujax.deploy.onnx_ops import (
     frame_motion,
     samples,
 )
-from mtujax.deploy.stablehlo import least_cells, with_about
 from mtujax.errors import UsageError, UserError
-from mtujax.model.inference import inference_form
+from mtujax.model.inference import inference_form, least_cells
 from mtujax.model.network import OVERFLOWN, MTUNet
 from mtujax.model.unit import FILTER_SCALE
 from mtujax.ops.matching import POOL, TILE
+from mtujax.weights.files import with_about
 
 LEAST_OPSET = 18
 """From which all operators of a step are there, in the form that is written."""

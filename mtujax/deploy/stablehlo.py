@@ -21,15 +21,18 @@ from mtujax.common.files import (
     whole_output,
 )
 from mtujax.config import ModelConfig
-from mtujax.errors import UsageError, extra
-from mtujax.model.inference import inference_form, matrix_multiple
+from mtujax.errors import extra
+from mtujax.model.inference import (
+    inference_form,
+    least_cells,
+    matrix_multiple,
+)
 from mtujax.model.network import MTUNet, RecurrentState, initial_state
-from mtujax.ops.motion_samples import PYRAMID_SIDE
 from mtujax.ops.resampling import from_unit_range, to_unit_range
+from mtujax.weights.files import with_about
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 STEP, MODULE, MANIFEST = "step.jax", "step.stablehlo", "manifest.json"
-_LEAST = 4  # cells per side, for any network
 _NOTES = (  # {cell} is replaced by the side of a cell
     "state, restored = step(state, window). `window` holds the blurry frames oldest "
     "first; past the ends of a video the outermost one is repeated. Before the first "
@@ -96,20 +99,6 @@ def export_step(model: MTUNet, params: dict) -> jax.export.Exported:
     shape = (size[0], model.config.window, *size[1:], 3)
     window = jax.ShapeDtypeStruct(shape, jnp.uint8)
     return jax.export.export(jax.jit(step), platforms=PLATFORMS)(state, window)
-
-
-def least_cells(config):
-    """Least number of cells per side: all levels of the motion pyramid must exist."""
-    return max(_LEAST, -(-PYRAMID_SIDE // config.cell) * bool(config.motion_samples))
-
-
-def with_about(content: dict, about: dict) -> dict:
-    """Adds a user's metadata to that of a step, of which it may replace nothing."""
-    if taken := sorted(content.keys() & about.keys()):
-        raise UsageError(
-            f"about {taken[0]}: is what callers of the step read; name it otherwise"
-        )
-    return content | about
 
 
 def _manifest(config: ModelConfig, about):

@@ -14,10 +14,13 @@ import numpy as np
 
 from mtujax.config import ModelConfig
 from mtujax.model.network import MTUNet, expected_shapes, inference_params, param_shapes
+from mtujax.ops.motion_samples import PYRAMID_SIDE
 
 WIDTH = 16
 """Channels are padded to a multiple of it where that pays: 26 to 32, 52 to 64; 48 stay,
 as 64 instead would be slower by three quarters on a CPU."""
+
+_LEAST = 4  # cells per side, for any network
 
 
 def wider(config: ModelConfig, multiple: int = WIDTH) -> ModelConfig:
@@ -134,3 +137,8 @@ def without_idle_matching(config: ModelConfig) -> ModelConfig:
     if units == (config.num_units - 1,):
         return dataclasses.replace(config, motion_compensation=False)
     return dataclasses.replace(config, matching_units=units[:-1])
+
+
+def least_cells(config: ModelConfig) -> int:
+    """Least cells per side that an exported step takes: the motion pyramid's too."""
+    return max(_LEAST, -(-PYRAMID_SIDE // config.cell) * bool(config.motion_samples))

@@ -19,7 +19,7 @@ import platformdirs
 from mtujax.common.dataclass_json import read_json, without_retired
 from mtujax.common.text import closest
 from mtujax.config import PRESETS, ModelConfig
-from mtujax.errors import UnknownWeightsError, WeightsError
+from mtujax.errors import UnknownWeightsError, UsageError, WeightsError
 from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, expected_shapes, inference_params
 from mtujax.weights.safetensors_io import (
@@ -320,3 +320,12 @@ def locate(name_or_path: str | os.PathLike) -> Path:
         f"unknown weights {name!r}{hint}; bundled: {known}; `mtujax weights` lists "
         "what can be fetched; or give the path of a .safetensors file"
     )
+
+
+def with_about(content: dict, about: dict) -> dict:
+    """Adds a user's metadata to that of a step, of which it may replace nothing."""
+    if taken := sorted(content.keys() & about.keys()):
+        raise UsageError(
+            f"about {taken[0]}: is what callers of the step read; name it otherwise"
+        )
+    return content | about

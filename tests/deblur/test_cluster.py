@@ -57,6 +57,7 @@ def test_a_cluster_that_is_not_there_is_one_line(sets, tiny, monkeypatch, closed
     address = f"127.0.0.1:{closed_port}"
     said = refused(sets, tiny, address)
     assert said.startswith(f"ray {address}: ") and "Connection refused; start" in said
+    assert not (sets.parent / "out").exists()
 
 
 @pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.0 400 Bad"])
@@ -72,6 +73,7 @@ def test_what_listens_but_is_not_ray_is_named(sets, tiny, monkeypatch, greeting)
         threading.Thread(target=server.handle_request).start()
         said = refused(sets, tiny, f"127.0.0.1:{server.server_address[1]}")
     assert ": what listens there is not Ray; start one there with" in said
+    assert not (sets.parent / "out").exists()
 
 
 def test_a_cluster_of_another_version_is_named_with_what_to_install(

@@ -97,7 +97,7 @@ def test_no_imports_go_in_circles():
 @pytest.mark.parametrize(
     "entry, most",
     [
-        ("deblur_video", 42),  # four of them for `runtime="openvino"` alone
+        ("deblur_video", 41),  # three of them for `runtime="openvino"` alone
         ("train", 65),
         ("evaluate", 51),
     ],
