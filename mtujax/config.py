@@ -23,6 +23,7 @@ _RANGES = {  # so wide that only damaged files and slips are outside
     "patch": (1, LARGEST_PATCH),
     "first_kernel": (1, 31),
     "motion_samples": (0, 64),
+    "neighbour_samples": (0, 16),
 }
 _CHOICES = {
     "activation": (ACTIVATIONS, f"one of {ACTIVATIONS}"),
@@ -68,6 +69,10 @@ class ModelConfig:
         motion_samples: number of samples of the frame on either side of each pixel,
             along its motion. They are a further input, and the deblur layers also
             weight them (`ops.motion_samples`). 0 in the published networks.
+        neighbour_samples: number of samples of the previous and of the next frame on
+            either side of where the motion to each leads, which is then found for each
+            by itself; they are weighted as those of the frame (`ops.motion_samples`).
+            Needs motion_samples. 0 in the published networks.
         exposure_spectrum: the first layer also reads the spectrum of the whole frame's
             blur along its motion, which shows the exposure, and the deblur layers have
             a weight for each sample that depends on it alone (`ops.blur`).
@@ -97,13 +102,12 @@ class ModelConfig:
     activation: Literal["relu", "leaky"] = "relu"
     first_kernel: int = 5
     motion_samples: int = 0
+    neighbour_samples: int = 0
     exposure_spectrum: bool = False
     blend_previous: bool = False
     last_unit_reads_warped: bool = False
     initial_features: Literal["own", "zero"] = "own"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-
-    RETIRED = {"neighbour_samples": 0}  # fields of earlier files that change nothing
 
     def __post_init__(self):
         """Raises ValueError for settings out of range or in contradiction."""
@@ -118,10 +122,10 @@ class ModelConfig:
         for name, (choices, rule) in _CHOICES.items():
             value = getattr(self, name)
             _require(value in choices, name, value, rule)
-        for name in ("exposure_spectrum", "blend_previous"):
+        for name in ("neighbour_samples", "exposure_spectrum", "blend_previous"):
             wanted = getattr(self, name)
             fits = not wanted or self.motion_samples > 0
-            _require(fits, name, wanted, "False without motion_samples")
+            _require(fits, name, wanted, f"{type(wanted)()} without motion_samples")
         if not self.motion_compensation:
             return
         ascending = list(units) == sorted(set(units))
@@ -135,7 +139,8 @@ class ModelConfig:
     @property
     def filter_taps(self) -> int:
         """Samples along the motion that the deblur layers weight for each pixel."""
-        return 2 * self.motion_samples
+        around = 2 * self.neighbour_samples + 1 if self.neighbour_samples else 0
+        return 2 * self.motion_samples + 2 * around
 
     @property
     def blend_shares(self) -> int:

@@ -158,12 +158,18 @@ class MTUNet(nn.Module):
         cfg = self.config
         if not cfg.motion_samples:
             return MotionSamples(), None
-        place = {"lookback": cfg.lookback, "patch": cfg.patch}
         if blur is None:
-            blur = window_blur(window, with_spectrum=cfg.exposure_spectrum, **place)
+            blur = window_blur(window, **blur_options(cfg))
         previous = restored if cfg.blend_previous else None
         along, features, moved = steered_samples(
-            window, blur.motion, previous, samples=cfg.motion_samples, **place
+            window,
+            blur.motion,
+            previous,
+            blur.to_neighbours,
+            lookback=cfg.lookback,
+            samples=cfg.motion_samples,
+            patch=cfg.patch,
+            neighbour_samples=cfg.neighbour_samples,
         )
         if not cfg.exposure_spectrum:
             return MotionSamples(along, None, moved), features
@@ -189,6 +195,16 @@ class MTUNet(nn.Module):
             steered = layer(name="steered", **like)(steered)
         temporal = layer(name="temporal")(space_to_depth(temporal, cfg.patch), steered)
         return structure, jnp.concatenate([structure, temporal], axis=-1)
+
+
+def blur_options(config: ModelConfig) -> dict[str, int | bool]:
+    """What a network needs to know of the blur: the arguments of `window_blur`."""
+    return {
+        "lookback": config.lookback,
+        "patch": config.patch,
+        "with_spectrum": config.exposure_spectrum,
+        "with_neighbours": config.neighbour_samples > 0,
+    }
 
 
 def _next_state(state, units, train):

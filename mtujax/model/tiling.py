@@ -22,10 +22,16 @@ import numpy as np
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE, ModelConfig
-from mtujax.model.network import MTUNet, RecurrentState, initial_state, is_sound
+from mtujax.model.network import (
+    MTUNet,
+    RecurrentState,
+    blur_options,
+    initial_state,
+    is_sound,
+)
 from mtujax.model.stream import Stream
 from mtujax.ops.blur import window_blur
-from mtujax.ops.motion_samples import LARGEST_MOTION
+from mtujax.ops.motion_samples import LARGEST_MOTION, SPACING
 from mtujax.ops.resampling import (
     finite,
     from_unit_range,
@@ -49,7 +55,8 @@ def default_overlap(config: ModelConfig) -> int:
     reach = config.search_radius + 2
     if config.motion_samples:
         # Samples are found within the tile; their motion is that of the whole frame.
-        reach = max(reach, math.ceil(LARGEST_MOTION / config.cell))
+        farthest = (1 + SPACING * config.neighbour_samples) * LARGEST_MOTION
+        reach = max(reach, math.ceil(farthest / config.cell))
     cells = reach + config.num_blocks // 2
     return 2 * config.cell * cells + max(_RAMP, config.cell)
 
@@ -230,12 +237,7 @@ def _blur(model, window):
         return None
     window = [to_unit_range(pad_frames(frame, cfg.cell)) for frame in window]
     window = finite(jnp.stack(window, axis=1))
-    return window_blur(
-        window,
-        lookback=cfg.lookback,
-        patch=cfg.patch,
-        with_spectrum=cfg.exposure_spectrum,
-    )
+    return window_blur(window, **blur_options(cfg))
 
 
 # The state of the previous frame is not donated: the next tile reads it, too.
@@ -252,7 +254,9 @@ def _tile_step(model, params, state, window, blur, done, place):
     )
     window = to_unit_range(jnp.stack(window, axis=1))
     if blur is not None:
-        blur = blur._replace(motion=_cut(blur.motion, place, patch))
+        motions = blur.motion, blur.to_neighbours
+        own, sides = jax.tree.map(lambda x: _cut(x, place, patch), motions)
+        blur = blur._replace(motion=own, to_neighbours=sides)
     after, outputs = model.apply({"params": params}, before, window, blur=blur)
     weights = rows.weights[:, None] * columns.weights[None, :]
     share = weights[None, :, :, None] * outputs["restored"]

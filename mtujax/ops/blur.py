@@ -20,6 +20,7 @@ from mtujax.ops.motion_samples import (
     LARGEST_MOTION,
     along_patches,
     frame_motion,
+    frame_motions,
     grey,
     middle,
     patch_corners,
@@ -44,17 +45,29 @@ class Blur(NamedTuple):
     # [B, h, w, 2] float32 (dx, dy) in pixels per frame, of each patch
     motion: jax.Array
     spectrum: jax.Array | None  # `blur_spectrum` [B, F] of the whole frame, or None
+    # [B, h, w, 4], of `frame_motions`, or None
+    to_neighbours: jax.Array | None = None
 
 
 def window_blur(
-    window: jax.Array, *, lookback: int, patch: int, with_spectrum: bool = False
+    window: jax.Array,
+    *,
+    lookback: int,
+    patch: int,
+    with_spectrum: bool = False,
+    with_neighbours: bool = False,
 ) -> Blur:
     """The blur of the current frame of a window [B, K, H, W, 3] in [0, 1]."""
     # H and W are multiples of 4p, p is the side of a `patch`; `lookback` frames come
     # before the current one.
     before, current, after = middle(window, lookback)
-    motion = frame_motion(before, current, after, patch=patch)
-    return Blur(motion, blur_spectrum(current, motion) if with_spectrum else None)
+    to_neighbours = None
+    if with_neighbours:
+        motion, to_neighbours = frame_motions(before, current, after, patch=patch)
+    else:
+        motion = frame_motion(before, current, after, patch=patch)
+    spectrum = blur_spectrum(current, motion) if with_spectrum else None
+    return Blur(motion, spectrum, to_neighbours)
 
 
 def blur_spectrum(frame: jax.Array, motion: jax.Array) -> jax.Array:

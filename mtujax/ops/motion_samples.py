@@ -14,6 +14,7 @@ import functools
 import einops
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from mtujax.config import MOTION_STRIDE
@@ -37,6 +38,7 @@ STEP = 1.0  # largest step of an iteration in pixels of a level
 AGREEMENT = 0.02  # root mean square difference, of [0, 1], that halves a frame's share
 AROUND = 3  # side in patches of the square over which differences are averaged
 GREY = (0.299, 0.587, 0.114)
+SPACING = 0.25  # of a neighbour's samples, as a share of the motion to it
 CONTRAST, FAR, SLOW = 4.0, 10.0, 4.0  # scale of differences, motion and its length
 
 
@@ -44,10 +46,12 @@ def steered_samples(
     window: jax.Array,
     motion: jax.Array,
     restored: jax.Array | None = None,
+    to_neighbours: jax.Array | None = None,
     *,
     lookback: int,
     samples: int,
     patch: int,
+    neighbour_samples: int = 0,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Samples a frame and its neighbours along the motion of each patch."""
     # Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
@@ -58,23 +62,32 @@ def steered_samples(
     # the RGB differences to the previous and next frame where the motion leads; the
     # motion (dx, dy) and its length. Given the previous frame `restored` [B, H, W, 3],
     # it is a third neighbour: there are 3 p p features more, and `moved` [B, H, W, 3]
-    # is that frame where the motion leads, otherwise None.
+    # is that frame where the motion leads, otherwise None. Given `to_neighbours` [B,
+    # H / p, W / p, 4], of `frame_motions`, these lead to the neighbours in place of the
+    # motion; and with N `neighbour_samples`, `along` also has grey samples of the
+    # previous frame and of the next one, N on either side of where they lead and one
+    # there: 2 (2N + 1) p p more of both.
     before, current, after = middle(window, lookback)
-    motion = lax.stop_gradient(motion)
+    motion, back, forth = lax.stop_gradient(_three_motions(motion, to_neighbours))
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     shades = grey(current)[..., None]
     parts = [
-        (shades, steps, shades),
-        (before, [-1.0], current),
-        (after, [1.0], current),
+        (shades, motion, steps, shades),
+        (before, back, [-1.0], current),
+        (after, forth, [1.0], current),
     ]
     if restored is not None:
-        parts.append((lax.stop_gradient(restored), [-1.0], current))
+        parts.append((lax.stop_gradient(restored), back, [-1.0], current))
+    colours = 2 * samples, 2 * samples + 3 * (len(parts) - 1)
+    if neighbour_samples:
+        around = SPACING * np.arange(-neighbour_samples, neighbour_samples + 1)
+        parts.append((grey(before)[..., None], back, [*(around - 1)], shades))
+        parts.append((grey(after)[..., None], forth, [*(around + 1)], shades))
     shape = "b (h y) (w x) c -> b h w (y x) c"
     pixels = [
-        along_patches(image, motion, places)
+        along_patches(image, way, places)
         - einops.rearrange(own, shape, y=patch, x=patch)
-        for image, places, own in parts
+        for image, way, places, own in parts
     ]
     pixels = lax.stop_gradient(jnp.concatenate(pixels, axis=-1))
     length = jnp.linalg.norm(motion, axis=-1, keepdims=True)
@@ -86,8 +99,18 @@ def steered_samples(
     moved = None
     if restored is not None:
         shape = "b h w (y x) c -> b (h y) (w x) c"
-        moved = current + einops.rearrange(pixels[..., -3:], shape, y=patch)
-    return pixels[..., : 2 * samples], jnp.concatenate(features, axis=-1), moved
+        change = pixels[..., colours[1] - 3 : colours[1]]
+        moved = current + einops.rearrange(change, shape, y=patch)
+    along, _, beside = jnp.split(pixels, colours, axis=-1)
+    along = jnp.concatenate([along, beside], axis=-1)
+    return along, jnp.concatenate(features, axis=-1), moved
+
+
+def _three_motions(motion, to_neighbours):
+    """The motion, that from the previous frame, and that to the next one."""
+    if to_neighbours is None:
+        return motion, motion, motion
+    return motion, to_neighbours[..., :2], to_neighbours[..., 2:]
 
 
 def blended(
@@ -133,6 +156,58 @@ def frame_motion(
     Returns:
         [B, H / p, W / p, 2] float32 (dx, dy) in pixels per frame, each in [-40, 40].
     """
+    motion = _coarse_motion(before, current, after)[0]
+    return _of_patches(motion, current, patch)
+
+
+@any_byte_order
+@functools.partial(jax.jit, static_argnames="patch", inline=True)
+def frame_motions(
+    before: jax.Array, current: jax.Array, after: jax.Array, *, patch: int = 1
+) -> tuple[jax.Array, jax.Array]:
+    """`frame_motion`, and the motions u, w: `before(x - u)`, `after(x + w)` look alike.
+
+    The former is their mean where the motion does not change from frame to frame. Each
+    of the latter is refined from it, between that neighbour and the frame itself; to a
+    neighbour that is the frame itself, it is the motion.
+
+    Examples:
+        >>> frames = jax.random.uniform(jax.random.key(0), (3, 1, 32, 32, 3))
+        >>> [motion.shape for motion in frame_motions(*frames, patch=2)]
+        [(1, 16, 16, 2), (1, 16, 16, 4)]
+
+    Args:
+        before: [B, H, W, 3] in [0, 1]; H and W are multiples of 4p.
+        current: [B, H, W, 3], the frame.
+        after: [B, H, W, 3].
+        patch: side p of the patches, each of which has one motion.
+
+    Returns:
+        The motion [B, H / p, W / p, 2], and (u, w) [B, H / p, W / p, 4], float32 in
+        pixels per frame, each in [-40, 40].
+    """
+    motion, pair, alone = _coarse_motion(before, current, after)
+    own = area_downsample(grey(current)[..., None])
+    own, start = jnp.concatenate([own, own]), jnp.concatenate([-motion, motion])
+    corners = _corners(jnp.concatenate(pair))
+    found = lax.fori_loop(
+        0, ITERATIONS, lambda _, v: _followed(v, own[..., 0], corners), start
+    )
+    found = jnp.where(jnp.concatenate(alone)[:, None, None, None], start, found)
+    back, forth = jnp.split(found, 2)
+    both = jnp.concatenate([-back, forth], axis=-1)
+    return tuple(_of_patches(x, current, patch) for x in (motion, both))
+
+
+def _of_patches(motion, current, patch):
+    """Coarse motion in pixels of the frame, for each patch of it."""
+    size = [n // patch for n in current.shape[1:3]]
+    motion = MOTION_STRIDE * _resampled(motion, size, patch / MOTION_STRIDE)
+    return jnp.clip(motion, -LARGEST_MOTION, LARGEST_MOTION)
+
+
+def _coarse_motion(before, current, after):
+    """Motion in pixels of a quarter of the resolution; the greys; which are alone."""
     alone = [jnp.all(x == current, axis=(1, 2, 3)) for x in (before, after)]
     pair = [area_downsample(grey(x)[..., None]) for x in (before, after)]
     pyramid = [pair]
@@ -148,10 +223,8 @@ def frame_motion(
         motion = lax.fori_loop(
             0, ITERATIONS, lambda _, v, c=corners: _refined(v, *c), motion
         )
-    size = [n // patch for n in current.shape[1:3]]
-    motion = MOTION_STRIDE * _resampled(motion, size, patch / MOTION_STRIDE)
     motion = jnp.where((alone[0] | alone[1])[:, None, None, None], 2 * motion, motion)
-    return jnp.clip(motion, -LARGEST_MOTION, LARGEST_MOTION)
+    return motion, pyramid[0], alone
 
 
 @any_byte_order
@@ -269,6 +342,16 @@ def _sampled(corners, motion):
 def _refined(motion, before, after):
     """One iteration of Lucas-Kanade between two images, given by their corners."""
     first, second = _sampled(before, -motion)[..., 0], _sampled(after, motion)[..., 0]
+    return _stepped(motion, first, second, 2)
+
+
+def _followed(motion, own, other):
+    """One iteration between an image that stays and one, given by its corners."""
+    return _stepped(motion, own, _sampled(other, motion)[..., 0], 1)
+
+
+def _stepped(motion, first, second, apart):
+    """One iteration, from two images that a step moves `apart` times as far apart."""
     across, down = _slopes((first + second) / 2)
     change = second - first
     products = [across**2, down**2, across * down, across * change, down * change]
@@ -280,8 +363,8 @@ def _refined(motion, before, after):
     texture = jnp.maximum(xx * yy - xy**2, 0) / (xx + yy + 1e-9)
     weight = jnp.sqrt(texture + PLAIN) / (1 + FIT * unlike)
     xx, yy = xx + DAMPING, yy + DAMPING
-    # The images move apart by twice the step: after by it, before by its opposite.
-    scale = 2 * (xx * yy - xy**2)
+    # Twice: after by the step, before by its opposite.
+    scale = apart * (xx * yy - xy**2)
     step = jnp.stack([xy * yt - yy * xt, xy * xt - xx * yt], -1) / scale[..., None]
     motion = motion + jnp.clip(step, -STEP, STEP)
     # Where little is to be seen, the motion around counts.

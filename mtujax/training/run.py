@@ -72,9 +72,9 @@ def first_params(
     given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
     given[_TEMPORAL] = _with_window(given[_TEMPORAL], network, model.config)
     fitted = ["lookback", "lookahead"]
-    if network.motion_samples and model.config.blend_shares > network.blend_shares:
-        given |= _with_previous(given, network)
-        fitted.append("blend_previous")
+    if network.motion_samples == model.config.motion_samples > 0:
+        given |= _with_more(given, network, model.config)
+        fitted += ["blend_previous", "neighbour_samples"]
     here = {name: getattr(model.config, name) for name in fitted}
     network = dataclasses.replace(network, **here)
     flat = flatten_dict(inference_params(unflatten_dict(given, sep="/")), sep="/")
@@ -100,21 +100,39 @@ def _with_window(kernel, there, here):
     return einops.rearrange(kept, "f h w s c o -> h w (s f c) o")
 
 
-def _with_previous(given, there):
-    """The weights that change for `blend_previous`; what is new weighs nothing."""
-    side = there.patch**2
-    kernel = given[_STEERED]
-    count = side * (there.filter_taps + 6)
+def _with_more(given, there, here):
+    """Weights for what is sampled more, `blend_previous` or neighbours; it weighs 0."""
+    side, taps = there.patch**2, here.filter_taps - there.filter_taps
+    shares = here.blend_shares - there.blend_shares
+    if min(taps, shares) < 0:
+        return {}
+    kernel, own = given[_STEERED], 2 * there.motion_samples
+    count = side * (there.filter_taps + 6 + 3 * there.blend_previous)
     samples, rest = kernel[:, :, :count], kernel[:, :, count:]
     samples = einops.rearrange(samples, "h w (s f) o -> h w s f o", s=side)
-    samples = jnp.pad(samples, [(0, 0)] * 3 + [(0, 3), (0, 0)])
+    # A neighbour's samples come last, after the colours of all neighbours.
+    before = own + 6 + 3 * there.blend_previous
+    added = 3 * (here.blend_previous - there.blend_previous)
+    samples = _with_zeros(samples, before, added, axis=3)
+    samples = _with_zeros(samples, samples.shape[3], taps, axis=3)
     samples = einops.rearrange(samples, "h w s f o -> h w (s f) o")
     changed = {_STEERED: jnp.concatenate([samples, rest], axis=2)}
+    outputs = 3 * side + there.filter_taps
     for name, value in given.items():
         if "/deblur/layer/" in name:
-            pads = [(0, 0)] * (value.ndim - 1) + [(0, side)]
-            changed[name] = jnp.pad(value, pads)
+            value = _with_zeros(value, outputs, taps, axis=-1)
+            changed[name] = _with_zeros(value, value.shape[-1], shares, axis=-1)
+        elif name.endswith("/deblur/exposure"):
+            changed[name] = _with_zeros(value, there.filter_taps, taps, axis=-1)
     return changed
+
+
+def _with_zeros(x, place, count, axis):
+    """Puts so many zeros before a place of an axis."""
+    parts = jnp.split(x, [place], axis=axis)
+    shape = [*x.shape]
+    shape[axis] = count
+    return jnp.concatenate([parts[0], jnp.zeros(shape, x.dtype), parts[1]], axis=axis)
 
 
 def rescaled_params(params: dict, *, mixed: int = 0) -> dict:
