@@ -28,7 +28,7 @@ from mtujax.deploy.onnx_ops import (
     Size,
     blended,
     blur_spectrum,
-    frame_motion,
+    frame_motions,
     samples,
 )
 from mtujax.errors import UsageError, UserError
@@ -234,10 +234,13 @@ class _Step:
             return None, None, None, None
         after = min(cfg.lookback + 1, cfg.window - 1)
         three = Frames(g, frames, each, (cfg.lookback - 1, cfg.lookback, after))
-        motion = frame_motion(g, three, self.grid, cfg.patch)
+        beside = cfg.neighbour_samples > 0
+        motion, ways = frame_motions(
+            g, three, self.grid, cfg.patch, to_neighbours=beside
+        )
         previous = restored if cfg.blend_previous else None
         along, features, moved = samples(
-            g, three, motion, previous, self.grid, cfg.patch, cfg.motion_samples
+            g, three, motion, ways, previous, self.grid, cfg
         )
         spectrum = None
         if cfg.exposure_spectrum:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mtujax.config import MOTION_STRIDE
+from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.ops import blur as spectral, motion_samples as steering
 
 Size = int | str
@@ -160,12 +160,15 @@ class Frames:
         weights = np.asarray(steering.GREY, np.float32).reshape(1, 3, 1, 1)
         grey = graph.ReduceSum(graph.Mul(frames, weights), [1])
         self.before, self.current, self.after = (each[k] for k in places)
-        before, self.own, after = (graph.cut(grey, 0, k, k + 1) for k in places)
+        self.greys = [graph.cut(grey, 0, k, k + 1) for k in places]
+        before, self.own, after = self.greys
         self.pair = graph.Concat(before, after, axis=0)  # greys [2, 1, H, W]
 
 
-def frame_motion(g: Graph, frames: Frames, grid: Grid, patch: int) -> str:
-    """`motion_samples.frame_motion`: [1, 2, H / p, W / p] in pixels."""
+def frame_motions(
+    g: Graph, frames: Frames, grid: Grid, patch: int, *, to_neighbours: bool
+) -> tuple[str, str | None]:
+    """`frame_motions`: [1, 2, H / p, W / p], and [1, 4, ...] or None, in pixels."""
     pyramid = [_pooled(g, frames.pair, MOTION_STRIDE)]
     sizes = [tuple(g.scaled(n, patch) for n in grid)]
     while len(pyramid) < steering.LEVELS:
@@ -189,51 +192,79 @@ def frame_motion(g: Graph, frames: Frames, grid: Grid, patch: int) -> str:
         for _ in range(steering.ITERATIONS):
             motion = _refined(g, motion, level, places)
     fine = [g.scaled(n, MOTION_STRIDE) for n in grid]
-    motion = g.Mul(motion, float(MOTION_STRIDE))
-    if patch != MOTION_STRIDE:
-        motion = g.Resize(motion, None, None, g.shape(1, 2, *fine), mode="linear")
-    alike = [
-        g.ReduceMax(g.Reshape(g.Abs(g.Sub(x, frames.current)), [-1]), [0])
+    alone = [
+        g.Equal(g.ReduceMax(g.Reshape(g.Abs(g.Sub(x, frames.current)), [-1]), [0]), 0.0)
         for x in (frames.before, frames.after)
     ]
-    alone = g.Equal(g.Min(*alike), 0.0)
-    motion = g.Where(alone, g.Mul(motion, 2.0), motion)
-    return g.Clip(motion, -steering.LARGEST_MOTION, steering.LARGEST_MOTION)
+    motion = g.Where(g.Or(*alone), g.Mul(motion, 2.0), motion)
+
+    def of_patches(motion, count):
+        motion = g.Mul(motion, float(MOTION_STRIDE))
+        if patch != MOTION_STRIDE:
+            size = g.shape(1, count, *fine)
+            motion = g.Resize(motion, None, None, size, mode="linear")
+        return g.Clip(motion, -steering.LARGEST_MOTION, steering.LARGEST_MOTION)
+
+    if not to_neighbours:
+        return of_patches(motion, 2), None
+    own, ways = _pooled(g, frames.own, MOTION_STRIDE), []
+    others = zip(_split(g, pyramid[0]), alone, (-1.0, 1.0), strict=True)
+    for other, is_alone, sign in others:
+        found = g.Mul(motion, sign)
+        for _ in range(steering.ITERATIONS):
+            moved = places.sampled(other, places.shares(found))
+            found = _stepped(g, found, own, moved, places, 1)
+        ways.append(g.Where(is_alone, motion, g.Mul(found, sign)))
+    return of_patches(motion, 2), of_patches(g.Concat(*ways, axis=1), 4)
+
+
+def _split(g, pair):
+    return g.Split(pair, [1, 1], axis=0, outputs=2)
 
 
 def samples(
     g: Graph,
     frames: Frames,
     motion: str,
+    ways: str | None,
     restored: str | None,
     grid: Grid,
-    patch: int,
-    count: int,
+    config: ModelConfig,
 ) -> tuple[str, str, str | None]:
-    """`steered_samples`: [1, 2S, H, W], features of patches, the moved `restored`."""
-    cell = patch * MOTION_STRIDE
-    places = _Places(g, tuple(g.scaled(n, cell) for n in grid))
-    flow = motion
-    if patch > 1:
-        size = g.shape(1, 2, *places.size)
-        flow = g.Resize(
-            motion,
-            None,
-            None,
-            size,
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
-    flow = places.shares(flow)
+    """`steered_samples`: [1, S, H, W], features of patches, `restored` moved."""
+    patch, count = config.patch, config.motion_samples
+    places = _Places(g, tuple(g.scaled(n, patch * MOTION_STRIDE) for n in grid))
+
+    def flow_of(motion):
+        if patch > 1:
+            size = g.shape(1, 2, *places.size)
+            how = {"mode": "nearest", "nearest_mode": "floor"}
+            how["coordinate_transformation_mode"] = "asymmetric"
+            motion = g.Resize(motion, None, None, size, **how)
+        return places.shares(motion)
+
+    def sampled(image, flow, step):
+        return places.sampled(image, g.Mul(flow, step))
+
+    flow = back = forth = flow_of(motion)
+    if ways is not None:
+        back, forth = map(flow_of, g.Split(ways, [2, 2], axis=1, outputs=2))
     steps = [k / count for k in range(-count, count + 1) if k]
-    found = [places.sampled(frames.own, g.Mul(flow, step)) for step in steps]
-    along = g.Sub(g.Concat(*found, axis=1), frames.own)
-    neighbours = [(frames.before, -1.0), (frames.after, 1.0)]
-    neighbours += [] if restored is None else [(restored, -1.0)]
-    moved = [places.sampled(image, g.Mul(flow, step)) for image, step in neighbours]
+    along = [sampled(frames.own, flow, step) for step in steps]
+    neighbours = [(frames.before, back, -1.0), (frames.after, forth, 1.0)]
+    neighbours += [] if restored is None else [(restored, back, -1.0)]
+    moved = [sampled(*neighbour) for neighbour in neighbours]
     sides = [g.Sub(image, frames.current) for image in moved]
-    pixels = g.Mul(g.Concat(along, *sides, axis=1), steering.CONTRAST)
+    more = config.neighbour_samples
+    around = [steering.SPACING * k for k in range(-more, more + 1)] if more else []
+    before, _, after = frames.greys
+    beside = [sampled(before, back, step - 1) for step in around]
+    beside += [sampled(after, forth, step + 1) for step in around]
+    along, *beside = (
+        g.Sub(g.Concat(*some, axis=1), frames.own) for some in (along, beside) if some
+    )
+    pixels = g.Mul(g.Concat(along, *sides, *beside, axis=1), steering.CONTRAST)
+    along = g.Concat(along, *beside, axis=1) if beside else along
     if patch > 1:
         pixels = g.SpaceToDepth(pixels, blocksize=patch)
     length = g.Min(g.Div(g.ReduceL2(motion, [1]), steering.SLOW), 1.0)
@@ -348,8 +379,13 @@ def _refined(g, motion, pair, places):
     """One iteration of Lucas-Kanade between a pair of greys [2, 1, h, w]."""
     signs = np.asarray([-1, 1], np.float32).reshape(2, 1, 1, 1)
     found = places.sampled(pair, g.Mul(places.shares(motion), signs))
-    change = g.ReduceSum(g.Mul(found, signs), [0])
-    slopes = _slopes(g, g.Mul(g.ReduceSum(found, [0]), 0.5))
+    return _stepped(g, motion, *_split(g, found), places, 2)
+
+
+def _stepped(g, motion, first, second, places, apart):
+    """One iteration, from two images that a step moves `apart` times as far apart."""
+    change = g.Sub(second, first)
+    slopes = _slopes(g, g.Mul(g.Add(first, second), 0.5))
     across, down = g.Split(slopes, [1, 1], axis=1, outputs=2)
     unlike = g.Mul(change, change)
     beyond = g.Relu(g.ReduceMax(g.Sub(g.Abs(motion), places.room()), [1]))
@@ -371,7 +407,7 @@ def _refined(g, motion, pair, places):
         g.Add(g.Mul(unlike, steering.FIT), 1.0),
     )
     xx, yy = (g.Add(x, steering.DAMPING) for x in (xx, yy))
-    scale = g.Mul(g.Sub(g.Mul(xx, yy), crossed), 2.0)
+    scale = g.Mul(g.Sub(g.Mul(xx, yy), crossed), float(apart))
     xt, yt = g.Split(moments, [1, 1], axis=1, outputs=2)
     step = g.Concat(
         g.Sub(g.Mul(xy, yt), g.Mul(yy, xt)),

@@ -39,14 +39,18 @@ def steered_input(
     if not config.motion_samples:
         return None, None, None, None
     before, current, after = middle(window, config.lookback)
-    motion = frame_motion(before, current, after, patch=config.patch)
+    motion, ways = frame_motion(before, current, after, patch=config.patch), None
+    if config.neighbour_samples:
+        ways = motions_to_neighbours(before, current, after, patch=config.patch)
     along, features, moved = steered_samples(
         window,
         motion,
         restored if config.blend_previous else None,
+        ways,
         lookback=config.lookback,
         samples=config.motion_samples,
         patch=config.patch,
+        neighbour_samples=config.neighbour_samples,
     )
     if not config.exposure_spectrum:
         return along, None, moved, features
@@ -60,27 +64,43 @@ def steered_samples(
     window: torch.Tensor,
     motion: torch.Tensor,
     restored: torch.Tensor | None = None,
+    to_neighbours: torch.Tensor | None = None,
     *,
     lookback: int,
     samples: int,
     patch: int,
+    neighbour_samples: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Samples a frame and its neighbours along the motion of each patch."""
     # Window [B, K, 3, H, W] in [0, 1], oldest first, H and W multiples of 4p, and
     # motion [B, 2, H / p, W / p] -> `along` [B, 2S, H, W], grey samples less the
     # pixel's own grey, and features [B, (2S + 6) p p + 3, H / p, W / p]; both float32.
     # Given the previous frame `restored`, 3 p p features more, and `moved` like it.
+    # `to_neighbours` [B, 4, H / p, W / p] leads to the neighbours; of each there are 2N
+    # + 1 samples more in `along`, and p p times as many features.
     before, current, after = middle(window, lookback)
-    flow = F.interpolate(motion, scale_factor=patch, mode="nearest")
+    ways = motion.repeat(1, 2, 1, 1) if to_neighbours is None else to_neighbours
+    flow, back, forth = F.interpolate(
+        torch.cat([motion, ways], dim=1), scale_factor=patch, mode="nearest"
+    ).split(2, dim=1)
     grey = _grey(current)
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     along = torch.cat([_moved(grey, s * flow) for s in steps], dim=1) - grey
-    sides = [_moved(before, -flow) - current, _moved(after, flow) - current]
+    sides = [_moved(before, -back) - current, _moved(after, forth) - current]
     moved = None
     if restored is not None:
-        moved = _moved(restored, -flow)
+        moved = _moved(restored, -back)
         sides.append(moved - current)
-    pixels = space_to_depth(4 * torch.cat([along, *sides], dim=1), patch)
+    most = neighbour_samples
+    reach = range(-most, most + 1) if most else ()
+    beside = [
+        _moved(_grey(image), (place + k / 4) * way) - grey
+        for image, way, place in ((before, back, -1), (after, forth, 1))
+        for k in reach
+    ]
+    pixels = torch.cat([along, *sides, *beside], dim=1)
+    pixels = space_to_depth(4 * pixels, patch)
+    along = torch.cat([along, *beside], dim=1)
     length = (motion.norm(dim=1, keepdim=True) / 4).clamp(max=1)
     return along, torch.cat([pixels, motion / 10, length], dim=1), moved
 
@@ -136,7 +156,12 @@ def blur_spectrum(frame: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def frame_motion(
-    before: torch.Tensor, current: torch.Tensor, after: torch.Tensor, *, patch: int = 1
+    before: torch.Tensor,
+    current: torch.Tensor,
+    after: torch.Tensor,
+    *,
+    patch: int = 1,
+    cut: bool = True,
 ) -> torch.Tensor:
     """Pyramidal symmetric Lucas-Kanade of [B, 3, H, W] thrice: [B, 2, H / p, W / p]."""
     alone = (before == current).flatten(1).all(1) | (after == current).flatten(1).all(1)
@@ -156,22 +181,44 @@ def frame_motion(
     size = [n // patch for n in current.shape[2:]]
     motion = 4 * F.interpolate(motion, size, mode="bilinear")
     motion = torch.where(alone.reshape(-1, 1, 1, 1), 2 * motion, motion)
-    return motion.clamp(-_REACH, _REACH)
+    return motion.clamp(-_REACH, _REACH) if cut else motion
+
+
+@torch.no_grad()
+def motions_to_neighbours(
+    before: torch.Tensor, current: torch.Tensor, after: torch.Tensor, *, patch: int = 1
+) -> torch.Tensor:
+    """From the previous frame and to the next one: [B, 4, H / p, W / p]."""
+    coarse = frame_motion(before, current, after, patch=4, cut=False) / 4
+    size, found = [n // patch for n in current.shape[2:]], []
+    for image, sign in ((before, -1), (after, 1)):
+        same = (image == current).flatten(1).all(1).reshape(-1, 1, 1, 1)
+        own, other = (F.avg_pool2d(_grey(x), 4) for x in (current, image))
+        motion = sign * coarse
+        for _ in range(_ITERATIONS):
+            motion = _step(motion, own, _moved(other, motion), 1)
+        found.append(sign * torch.where(same, sign * coarse, motion))
+    found = 4 * F.interpolate(torch.cat(found, dim=1), size, mode="bilinear")
+    return found.clamp(-_REACH, _REACH)
 
 
 def _refined(motion, before, after):
     """One iteration of Lucas-Kanade on [B, 1, h, w] images."""
-    first, second = _moved(before, -motion), _moved(after, motion)
+    return _step(motion, _moved(before, -motion), _moved(after, motion), 2)
+
+
+def _step(motion, first, second, moving):
+    """One iteration, of images of which one or both are `moving`."""
     wide = F.pad((first + second) / 2, (1, 1, 1, 1), mode="replicate")
     across = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
     down = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
     slopes, change = torch.cat([across, down], dim=1), second - first
-    # Each pixel's 2x2 system: (products + damping) step = -moments / 2.
+    # Each pixel's 2x2 system: (products + damping) step = -moments / moving.
     products = torch.einsum("bihw,bjhw->bijhw", slopes, slopes).flatten(1, 2)
     products = _mean(products, _WINDOW).permute(0, 2, 3, 1).unflatten(-1, (2, 2))
     moments = _mean(slopes * change, _WINDOW).permute(0, 2, 3, 1)
     system = products + _DAMPING * torch.eye(2, device=motion.device)
-    step = torch.linalg.solve(system, -moments / 2).permute(0, 3, 1, 2)
+    step = torch.linalg.solve(system, -moments / moving).permute(0, 3, 1, 2)
     trace = products.diagonal(dim1=-2, dim2=-1).sum(-1)
     texture = torch.linalg.det(products).clamp(min=0) / (trace + 1e-9)
     weight = torch.sqrt(texture[:, None] + 1e-5)

@@ -46,8 +46,12 @@ NETWORKS = {
         SAMPLES, patch=8, lookback=1, lookahead=0, exposure_spectrum=False
     ),
     "samples without patches": dataclasses.replace(SAMPLES, patch=1),
+    "samples of neighbours": dataclasses.replace(SAMPLES, neighbour_samples=2),
+    "samples of one neighbour": dataclasses.replace(
+        SAMPLES, neighbour_samples=1, patch=4, lookback=1, lookahead=0
+    ),
 }
-QUICK = "as released", "samples along the motion"
+QUICK = "as released", "samples along the motion", "samples of neighbours"
 
 
 def network(config):

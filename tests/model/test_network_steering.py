@@ -28,7 +28,7 @@ from mtujax.ops.motion_samples import PYRAMID_SIDE
 from mtujax.weights.files import load, save_weights
 
 FORM = dataclasses.replace(TINY, **STEERED)
-WHOLE = {"exposure_spectrum": True, "blend_previous": True}  # all that there is
+WHOLE = {"exposure_spectrum": True, "blend_previous": True, "neighbour_samples": 1}
 
 
 @functools.cache
@@ -84,6 +84,15 @@ def test_the_frame_before_adds_its_samples_and_a_share_for_each_pixel():
     given = [s["unit_1"]["deblur"]["layer"]["conv"]["bias"][0] for s in shapes]
     assert taken[1] - taken[0] == 3 * 4 and given[1] - given[0] == 4
     assert model.config.blend_shares == 4 and ModelConfig().blend_shares == 0
+
+
+def test_neighbours_add_their_samples_and_weights_for_them():
+    (_, without), (model, params) = network(), network(neighbour_samples=2)
+    shapes = [jax.tree.map(np.shape, tree) for tree in (without, params)]
+    taken = [s["steered"]["conv"]["kernel"][2] for s in shapes]
+    given = [s["unit_1"]["deblur"]["layer"]["conv"]["bias"][0] for s in shapes]
+    assert taken[1] - taken[0] == 4 * 10 and given[1] - given[0] == 10
+    assert model.config.filter_taps == 2 * 2 + 2 * 5
 
 
 def test_a_share_of_one_repeats_the_frame_before_where_its_motion_leads():
@@ -149,7 +158,8 @@ def test_tiles_cannot_be_told_from_whole_frames(fields):
     frames = panned(4, 93, 363)
     whole = restored_by(Stream(model, params), frames)
     overlap = default_overlap(model.config)
-    assert overlap - 16 >= 2 * 40  # the largest motion, on either side
+    reach = 1 + 0.25 * model.config.neighbour_samples
+    assert overlap - 16 >= 2 * 40 * reach  # the largest motion, on either side
     tiled = restored_by(TiledStream(model, params, (96, 2 * overlap)), frames)
     assert decibels(whole, frames) < 40  # the network does something
     assert decibels(tiled, whole) > 60 and worst_block(tiled, whole) > 50
@@ -241,13 +251,13 @@ def test_half_precision_is_near_and_its_samples_are_not_rounded(dtype, monkeypat
 
     seen, steered = [], module.steered_samples
 
-    def noted(window, motion, restored, **place):
-        found = steered(window, motion, restored, **place)
-        seen.extend(x.dtype for x in (window, motion, restored, *found))
+    def noted(*arrays, **place):
+        found = steered(*arrays, **place)
+        seen.extend(x.dtype for x in (*arrays, *found))
         return found
 
     monkeypatch.setattr(module, "steered_samples", noted)
-    model, params = network(blend_previous=True)
+    model, params = network(blend_previous=True, neighbour_samples=1)
     frames = panned(4, 21, 35)
     whole = restored_by(Stream(model, params), frames)
     half = MTUNet(dataclasses.replace(model.config, dtype=dtype))
@@ -300,6 +310,8 @@ def test_a_weights_file_keeps_the_form(tmp_path):
     "field, message",
     [
         ({"motion_samples": -1}, "motion_samples=-1: must be >= 0"),
+        ({"neighbour_samples": 17}, "neighbour_samples=17: must be <= 16"),
+        ({"neighbour_samples": 1}, "neighbour_samples=1: must be 0 without"),
         ({"exposure_spectrum": True}, "exposure_spectrum=True: must be False without"),
         ({"blend_previous": True}, "blend_previous=True: must be False without"),
         ({"first_kernel": 4}, "first_kernel=4: must be odd"),

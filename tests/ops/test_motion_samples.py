@@ -14,7 +14,12 @@ from networks import slow
 
 from mtujax.ops import motion_samples as steering
 from mtujax.ops.blur import window_blur
-from mtujax.ops.motion_samples import along_motion, frame_motion, steered_samples
+from mtujax.ops.motion_samples import (
+    along_motion,
+    frame_motion,
+    frame_motions,
+    steered_samples,
+)
 from mtujax.ops.resampling import halved
 
 found_samples = jax.jit(along_motion)
@@ -125,6 +130,32 @@ def test_at_the_ends_of_a_video_the_other_neighbour_tells_the_motion(missing):
     assert_found(np.asarray(frame_motion(*frames))[0], np.float32(velocity))
 
 
+@pytest.mark.parametrize(
+    "before, after", [((-4, 1.5), (-7, 3)), ((9, 6), (3, 4)), slow((0, 0), (4, -4))]
+)
+def test_each_neighbour_has_a_motion_of_its_own(before, after):
+    """Of a camera that changes its speed, as a hand does."""
+    frames = shifts(before, (160, 192), (-1, 0))
+    frames.append(shifts(after, (160, 192), (1,))[0])
+    motion, both = (np.asarray(x)[0] for x in frame_motions(*frames, patch=2))
+    np.testing.assert_array_equal(motion, frame_motion(*frames, patch=2)[0])
+    assert both.shape == (80, 96, 4) and both.dtype == np.float32
+    wanted = np.float32([*before, *after])
+    assert_found(both.repeat(2, 0).repeat(2, 1), wanted)
+    middle = np.abs(motion - np.add(before, after) / 2)[24:-24, 24:-24]
+    assert np.median(middle) < 0.3
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+def test_to_a_neighbour_that_is_missing_the_motion_is_that_to_the_other(missing):
+    frames = shifts((11, -8), (64, 96))
+    frames[missing] = frames[1]
+    motion, both = frame_motions(*frames)
+    gone = both[..., :2] if missing == 0 else both[..., 2:]
+    np.testing.assert_array_equal(gone, motion)
+    assert np.isfinite(both).all() and np.abs(both).max() <= 40
+
+
 @pytest.mark.slow
 def test_each_video_of_a_batch_has_its_own_ends():
     frames = shifts((5, -3), (64, 96))
@@ -183,7 +214,8 @@ def test_resampling_is_linear_between_centres(rng, count, step):
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
-def test_an_iteration_solves_each_windows_equations(rng):
+@pytest.mark.parametrize("moving", ["both", "the other"])
+def test_an_iteration_solves_each_windows_equations(rng, moving):
     before, after = (texture(20, 24, seed)[..., 0] for seed in (1, 2))
     motion = rng.normal(0, 1.5, (1, 20, 24, 2)).astype(np.float32)
     y, x = np.mgrid[:20, :24].astype(float)
@@ -200,6 +232,8 @@ def test_an_iteration_solves_each_windows_equations(rng):
         return scipy.ndimage.uniform_filter(values, side, mode="nearest")
 
     first, second = shifted(before, -1), shifted(after, 1)
+    if moving == "the other":
+        first = before
     beyond = np.zeros((20, 24))
     for down, across in (places(-1), places(1)):
         for far in (-down, down - 19, -across, across - 23):
@@ -218,14 +252,19 @@ def test_an_iteration_solves_each_windows_equations(rng):
         texture_ = np.linalg.det(system) / (np.trace(system) + 1e-9)
         weight[place] = np.sqrt(max(texture_, 0) + 1e-5) / (1 + 3e4 * unlike[place])
         system += 1e-4 * np.eye(2)
-        # Both images move: the difference falls by twice a step along the slope.
-        step[place] = np.linalg.solve(2 * system, [-v[place] for v in vector])
+        # Where both images move, the difference falls by twice a step along the slope.
+        system *= 2 if moving == "both" else 1
+        step[place] = np.linalg.solve(system, [-v[place] for v in vector])
     assert (np.abs(step) > 1).any() and (np.abs(step) < 1).any()
     wanted = weight[..., None] * (motion[0] + np.clip(step, -1, 1))
     wanted = np.stack([mean(wanted[..., k], 9) for k in (0, 1)], axis=-1)
     wanted /= mean(weight, 9)[..., None]
     corners = (steering._corners(image[None, ..., None]) for image in (before, after))
-    found = jax.jit(steering._refined)(motion, *corners)
+    if moving == "both":
+        found = jax.jit(steering._refined)(motion, *corners)
+    else:
+        (_, after) = corners
+        found = jax.jit(steering._followed)(motion, before[None], after)
     np.testing.assert_allclose(found[0], wanted, atol=1e-3)
 
 
@@ -292,14 +331,51 @@ def test_samples_are_laid_out_by_patch_and_scaled(patch, lookahead):
     np.testing.assert_allclose(rest, wanted, atol=1e-6)
 
 
+@pytest.mark.parametrize("patch", [2, slow(1)])
+def test_samples_of_neighbours_lie_around_where_the_motion_to_each_leads(rng, patch):
+    frames = shifts((3, -2), (24, 32))
+    window, restored = np.stack(frames, axis=1), rng.random((1, 24, 32, 3), np.float32)
+    size = 1, 24 // patch, 32 // patch
+    motion, ways = (rng.normal(0, 3, (*size, n)).astype(np.float32) for n in (2, 4))
+    steered = functools.partial(steered_samples, lookback=1, samples=2, patch=patch)
+    found = jax.jit(functools.partial(steered, neighbour_samples=1))
+    along, features, before = found(window, motion, restored, ways)
+    by_one, _, _ = jax.jit(steered)(window, motion)
+    grey = [frame @ np.float32([0.299, 0.587, 0.114]) for frame in frames]
+    planes, colours = [], []
+    for frame, way, sign in ((0, ways[..., :2], -1), (2, ways[..., 2:], 1)):
+        for step in (sign - 0.25, sign, sign + 0.25):
+            (shade,) = found_samples(grey[frame][..., None], way, jnp.asarray([step]))
+            planes.append(shade[..., 0] - grey[1])
+    for image, way, sign in (
+        (frames[0], ways[..., :2], -1.0),
+        (frames[2], ways[..., 2:], 1.0),
+        (restored, ways[..., :2], -1.0),
+    ):
+        (aligned,) = found_samples(image, way, jnp.asarray([sign]))
+        colours += list(np.moveaxis(aligned - frames[1], -1, 0))
+    np.testing.assert_allclose(before, aligned, atol=1e-6)
+
+    def of_patches(planes):
+        how = "b (h y) (w x) s -> b h w (y x) s"
+        return einops.rearrange(np.stack(planes, -1), how, y=patch, x=patch)
+
+    wanted = np.concatenate([by_one, of_patches(planes)], axis=-1)
+    np.testing.assert_allclose(along, wanted, atol=1e-5)
+    parts = [by_one, of_patches(colours), of_patches(planes)]
+    wanted = 4 * np.concatenate(parts, axis=-1).reshape(*size, -1)
+    np.testing.assert_allclose(features[..., :-3], wanted, atol=4e-5)
+
+
 def test_no_gradient_passes():
     window = np.stack(shifts((3, -2), (16, 24)), axis=1)
 
     def total(window):
-        motion = window_blur(window, lookback=1, patch=2).motion
+        place = {"lookback": 1, "patch": 2}
+        motion, _, ways = window_blur(window, with_neighbours=True, **place)
         before = 0.5 * window[:, 0]
         along, features, moved = steered_samples(
-            window, motion, before, lookback=1, samples=1, patch=2
+            window, motion, before, ways, samples=1, neighbour_samples=1, **place
         )
         frame = jax.lax.stop_gradient(window[:, 1])
         return along.sum() + features.sum() + (moved - window[:, 1] + frame).sum()

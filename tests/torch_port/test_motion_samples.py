@@ -55,19 +55,26 @@ def test_both_find_the_same_motion_and_samples(size, patch):
     # Where little is to be followed, iterations magnify rounding.
     error = np.abs(motion - channels_last(wanted))
     assert np.median(error) < 2e-5 and error.max() < 1e-2
-    place |= {"samples": 2}
+    blur = jax.jit(functools.partial(window_blur, **place, with_neighbours=True))
+    np.testing.assert_array_equal(blur(frames).motion, motion)
+    ways = torch_steering.motions_to_neighbours(*there.unbind(1), patch=patch)
+    error = np.abs(blur(frames).to_neighbours - channels_last(ways))
+    assert np.median(error) < 1e-4 and np.quantile(error, 0.99) < 1e-2
+    place |= {"samples": 2, "neighbour_samples": 1}
     steered = functools.partial(steering.steered_samples, **place)
     before = np.random.default_rng(0).random((2, *size, 3), np.float32)
-    found = jax.jit(steered)(frames, channels_last(wanted), before)
+    found = jax.jit(steered)(frames, channels_last(wanted), before, channels_last(ways))
     flow = wanted
     restored = torch.from_numpy(before).permute(0, 3, 1, 2)
-    wanted = torch_steering.steered_samples(there, flow, restored, **place)
+    wanted = torch_steering.steered_samples(there, flow, restored, ways, **place)
     along = einops.rearrange(
         found[0], "b h w (y x) s -> b (h y) (w x) s", y=patch, x=patch
     )
     for a, b in zip((along, *found[1:]), wanted, strict=True):
         np.testing.assert_allclose(a, channels_last(b), atol=2e-4)
-    config = ModelConfig(patch=patch, motion_samples=2, blend_previous=True)
+    config = ModelConfig(
+        patch=patch, motion_samples=2, neighbour_samples=1, blend_previous=True
+    )
     assert found[0].shape[-1] == config.filter_taps
     count = torch_steering.steered_channels(config)
     assert found[1].shape[-1] == wanted[1].shape[1] == count
@@ -92,11 +99,17 @@ FORMS = {
     "the first layer as published": {"patch": 2, "last_unit_reads_warped": True},
     "with the spectrum": {"patch": 2, "first_kernel": 3, "exposure_spectrum": True},
     "with the frame before": {"patch": 2, "first_kernel": 3, "blend_previous": True},
+    "with the neighbours": {
+        "patch": 2,
+        "first_kernel": 3,
+        "blend_previous": True,
+        "neighbour_samples": 1,
+    },
     "causal": {"patch": 2, "lookback": 1, "lookahead": 0, "first_kernel": 1},
     "no samples": {"patch": 2, "first_kernel": 3, "motion_samples": 0},
     "an image, not a residual": {"residual_learning": False, "num_units": 1},
 }
-QUICK = "with the spectrum", "no patches", "with the frame before"
+QUICK = "with the spectrum", "no patches", "with the neighbours"
 
 
 @pytest.mark.parametrize("form", [n if n in QUICK else slow(n) for n in FORMS])
@@ -119,7 +132,11 @@ def test_both_networks_restore_the_same_along_one_motion(form):
             ]
             flow = torch_steering.frame_motion(*three, patch=config.patch)
             spectrum = torch_steering.blur_spectrum(three[1], flow).numpy()
-            blur = Blur(*map(jnp.asarray, (channels_last(flow), spectrum)))
+            ways = torch_steering.motions_to_neighbours(*three, patch=config.patch)
+            motions = channels_last(flow), spectrum, channels_last(ways)
+            blur = Blur(*map(jnp.asarray, motions))
+            if not config.neighbour_samples:
+                blur = blur._replace(to_neighbours=None)
         state, found = apply(model, params, state, frames, blur=blur)
         # Weights of random size magnify what the samples differ by.
         np.testing.assert_allclose(

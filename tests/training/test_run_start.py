@@ -107,6 +107,29 @@ def test_a_network_that_blends_starts_from_one_that_does_not(tmp_path):
     np.testing.assert_allclose(other["restored"], wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("blending", [True, False])
+def test_a_network_starts_from_one_without_samples_of_neighbours(tmp_path, blending):
+    """They weigh nothing at first: where the motion is the same, so are the frames."""
+    form = {**STEERED, "exposure_spectrum": True, "blend_previous": blending}
+    plain = dataclasses.replace(SMALLEST, **form)
+    more = dataclasses.replace(plain, neighbour_samples=2, blend_previous=True)
+    params = inference_params(lively_params(MTUNet(plain)))
+    exposure = params["unit_0"]["deblur"]["exposure"]
+    params["unit_0"]["deblur"]["exposure"] = 0.05 + exposure
+    wide = started(tmp_path, plain, params, more)
+    clip = panned(plain.window, 32, 48)[None].astype(np.float32) / 255
+    blur = window_blur(clip, lookback=2, patch=2, with_spectrum=True)
+    both = jnp.concatenate([blur.motion] * 2, axis=-1)
+    state = initial_state(MTUNet(plain), 1, 32, 48)
+    if blending:
+        state = state.replace(is_first=jnp.array([False]))
+    _, one = apply(MTUNet(plain), params, state, clip, blur=blur)
+    blur = blur._replace(to_neighbours=both)
+    _, other = apply(MTUNet(more), wide, state, clip, blur=blur)
+    assert np.abs(one["restored"] - clip[:, 2]).max() > 1e-2
+    np.testing.assert_allclose(other["restored"], one["restored"], atol=1e-5)
+
+
 def test_the_frames_that_both_see_keep_their_weights_and_what_else_is_read(tmp_path):
     fields = {"patch": 2, "activation": "leaky", "motion_samples": 2}
     causal, ahead = (dataclasses.replace(form, **fields) for form in (CAUSAL, AHEAD))

@@ -17,7 +17,9 @@ from mtujax.training.run import first_params
 from mtujax.training.step import make_step
 from mtujax.weights.files import save_weights
 
-CONFIG = dataclasses.replace(SMALLEST, **STEERED, blend_previous=True)
+CONFIG = dataclasses.replace(
+    SMALLEST, **STEERED, blend_previous=True, neighbour_samples=1
+)
 MODEL = MTUNet(CONFIG)
 
 
