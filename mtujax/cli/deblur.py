@@ -51,7 +51,7 @@ def deblur(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT",
+            metavar="INPUT... [OUTPUT]",
             show_default=False,
             help="Video file, folder of PNG or JPEG frames, or - (stdin); then OUTPUT: "
             "video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout). "

@@ -230,7 +230,7 @@ def script(monkeypatch, capsys):
 
 def test_a_missing_library_is_named_with_the_extra(monkeypatch, script):
     monkeypatch.setitem(sys.modules, "ml_collections", None)
-    said = "ml_collections is not installed; pip install 'mtujax[train]'"
+    said = "ml_collections is not installed; in a clone, pip install '.[train]'"
     assert script("--config=smoke") == (1, f"train.py: error: {said}\n")
 
 
