@@ -45,13 +45,21 @@ def tile_size(text: str) -> str | tuple[int, int] | None:
     return video.parse_size(text)[::-1]
 
 
+class DeblurCommand(typer.core.TyperCommand):
+    """With both forms in its usage line: the parser knows only one list of names."""
+
+    def collect_usage_pieces(self, ctx):
+        """What follows the name in the usage line."""
+        return [self.options_metavar, "{INPUT OUTPUT | INPUT... --to FOLDER}"]
+
+
 @on_out_of_memory("--dtype bfloat16, or a smaller --tile")
 def deblur(
     context: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT... [OUTPUT]",
+            metavar="INPUT",
             show_default=False,
             help="Video file, folder of PNG or JPEG frames, or - (stdin); then OUTPUT: "
             "video file (.mp4 .mov .mkv .webm .mpg), folder, or - (stdout). "

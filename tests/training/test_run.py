@@ -172,6 +172,7 @@ def test_a_run_stops_when_its_time_is_over(config):
     assert final_state(config).extra["batches"] == 1
 
 
+@pytest.mark.slow
 def test_the_log_counts_to_the_last_update_of_whole_clips(config, capsys):
     changes = {"train_steps": 3, "train_frames_per_update": 1, "validation_every": 0}
     assert runs.train(of(config, **changes)).updates == 4
