@@ -221,6 +221,8 @@ def script(monkeypatch, capsys):
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["train.py", *words])
+        # Else the process of the tests would end with this status, too.
+        monkeypatch.setattr("mtujax.__main__._failed_with", 0)
         with pytest.raises(SystemExit) as caught:
             runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
         return caught.value.code, capsys.readouterr().err
