@@ -61,8 +61,14 @@ def extra(name: str):
     try:
         yield
     except ModuleNotFoundError as error:
-        library, install = error.name.partition(".")[0], f"pip install 'mtujax[{name}]'"
-        raise UserError(f"{library} is not installed; {install}") from error
+        raise UserError(not_installed(error.name, name)) from error
+
+
+def not_installed(module: str, extra: str) -> str:
+    """The line for a library that an extra of the package installs."""
+    # From a clone: the package is on no index.
+    library = module.partition(".")[0]
+    return f"{library} is not installed; in a clone, pip install '.[{extra}]'"
 
 
 def check_least(least: int, **values: float | None) -> None:

@@ -70,7 +70,9 @@ def _copies(config, target):
     if path.is_file():
         yield File.generated(config, _place(target), abs_src_path=str(path))
         return
-    inside = sorted(p.name for p in path.iterdir() if p.is_file())
+    # MkDocs leaves out what begins with a dot.
+    files = (p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
+    inside = sorted(p.name for p in files)
     for name in inside:
         yield from _copies(config, f"{target}/{name}")
     rows = "\n".join(f"- [{name}]({name})" for name in inside)

@@ -21,7 +21,7 @@ was not finished, or was with other code or arguments; a finished run of trainin
 kept as OUT/run-1 and so on then. --quick is the rehearsal, for a CPU as well.
 
 Where nothing can be installed, pure wheels of what is missing serve as they are, put
-into a folder --wheels (docs/how-to/long-training.md, "Half an hour of a GPU").
+into a folder --wheels (docs/contributing.md, "A GPU without a network").
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Of the matcher all implementations are timed, in one table: one that does not run here
 is named with its reason. Everything compared is run alternately in one process, so that
-a machine whose speed drifts does not decide. The PyTorch twin (`mtujax[torch]`) is left
+a machine whose speed drifts does not decide. The PyTorch twin (extra `torch`) is left
 out where torch is not installed. Frames are random; weights are drawn: neither changes
 the work done.
 """

@@ -2,7 +2,7 @@
 
     python -m benchmarks.training.train [--quick] [--json FOLDER] [--models mtu2 ...]
 
-Ours and the twin's steps (`mtujax[torch]`; left out where torch is not installed) run
+Ours and the twin's steps (extra `torch`; left out where torch is not installed) run
 alternately in one process, on the same weights and clips, after a check that both have
 the same losses. Clips and labels are random: neither changes the work done. Last, blur
 and exact labels are made on the device within the step, as `train.py` does on a GPU.

@@ -19,7 +19,7 @@ from mtujax.cli.configs import (
     listed_fields,
 )
 from mtujax.cli.data import app as data_app
-from mtujax.cli.deblur import deblur, demo
+from mtujax.cli.deblur import DeblurCommand, deblur, demo
 from mtujax.cli.entry import run_script
 from mtujax.cli.evaluate import evaluate, listed_protocols
 from mtujax.cli.fetch import fetch
@@ -72,8 +72,8 @@ def _options(
     """Deblur videos; train and evaluate networks that do."""
 
 
-for _command in (deblur, demo):
-    app.command()(_command)
+app.command(cls=DeblurCommand)(deblur)
+app.command()(demo)
 for _name, _command, _sections in (
     ("train", train, (listed_fields, listed_configs)),
     ("eval", evaluate, (listed_protocols, listed_configs)),

@@ -45,6 +45,14 @@ def tile_size(text: str) -> str | tuple[int, int] | None:
     return video.parse_size(text)[::-1]
 
 
+class DeblurCommand(typer.core.TyperCommand):
+    """With both forms in its usage line: the parser knows only one list of names."""
+
+    def collect_usage_pieces(self, ctx):
+        """What follows the name in the usage line."""
+        return [self.options_metavar, "{INPUT OUTPUT | INPUT... --to FOLDER}"]
+
+
 @on_out_of_memory("--dtype bfloat16, or a smaller --tile")
 def deblur(
     context: typer.Context,

@@ -19,7 +19,14 @@ import typer
 
 from mtujax.common import interrupts
 from mtujax.common.interrupts import Interrupted
-from mtujax.errors import UsageError, UserError, notes_of, out_of_memory, reason
+from mtujax.errors import (
+    UsageError,
+    UserError,
+    not_installed,
+    notes_of,
+    out_of_memory,
+    reason,
+)
 
 # The base class of what the parser raises, wherever this typer takes its click from.
 _ParserError = typer.BadParameter.__base__
@@ -77,7 +84,7 @@ def explain(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, ModuleNotFoundError):
         library = (error.name or "").partition(".")[0]
         if extra := _EXTRAS.get(library):
-            return 1, f"{library} is not installed; pip install 'mtujax[{extra}]'"
+            return 1, not_installed(library, extra)
     line = reason(error)
     return None if line is None else (1, line)
 

@@ -151,6 +151,7 @@ def _difference(there, here):
     """What differs in two JSON texts; of long lists, such as of videos, only that."""
     if any(text[0] == "[" and len(text) > _LONGEST for text in (there, here)):
         return "not the same"
+    there, here = ("none" if text == "null" else text for text in (there, here))
     return f"{there} there, {here} here"
 
 

@@ -120,8 +120,8 @@ def deblur_video(
         dtype: compute precision in place of the model's: "float32", "bfloat16" or
             "float16".
         runtime: what computes: "jax", or "openvino", which is quicker on CPU cores
-            (extra `openvino`; float32, without tiles and motion). Frames differ by a
-            level at most.
+            (extra `openvino`; float32, without tiles and motion). Few values differ, by
+            rounding: as a rule by one level of 255.
         overwrite: replace an existing output, and discard an interrupted run: with
             `resume` only one of another input or other settings.
         resume: resume an interrupted run with the same input and settings.

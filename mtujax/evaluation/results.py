@@ -33,6 +33,22 @@
 
 A number that is not finite is text: "nan", "inf"; a mean of no pairs is null. Means are
 for readers; `read_results` takes sums and computes them again.
+
+`frames.csv`:
+
+    video, frame, name      the video, the frame's number from 0, its file's name
+    PROTOCOL psnr, ssim     scores; inf without any error
+    PROTOCOL blurry_psnr    PSNR of the blurry frame
+    koehler gain            factor applied to the result
+    koehler shift_rows, shift_columns   shift in pixels, down and right
+    koehler aligned         1, or 0 for a black frame
+    motion psnr, ssim, share            motion accuracy from the frame before
+    motion end_point_error              in pixels; absent if no video has exact flow
+    consistency restored, sharp         warping errors from the frame before
+
+`videos.csv`: frames; of each protocol counted, the means, infinite, unaligned and
+invalid; of motion and consistency the means over pairs of neighbours, pairs, and how
+many were undefined, infinite, known or invalid.
 """
 
 import contextlib

@@ -160,6 +160,11 @@ class Loop:
         """Counts the updates made or skipped before a state."""
         return int(state.step) + int(state.skipped)
 
+    def last(self, position: int) -> int:
+        """The last update of a run from `position` on: a batch's are all made."""
+        batches = max(0, -(-(self.end - position) // self._updates))
+        return position + batches * self._updates
+
     def go(
         self, state: TrainState, batches: int, log: Logbook, stopper: Stopper
     ) -> Finished:

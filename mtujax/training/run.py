@@ -229,7 +229,8 @@ def train(config: RunConfig, *, command: str | None = None) -> Finished:
         finished = loop.go(state, batches, log, stopper)
     if stopper.number is not None and not finished.complete:
         again = command or "the same command"
-        where = f"update {finished.updates + finished.skipped} of {loop.end}"
+        done = finished.updates + finished.skipped
+        where = f"update {done} of {loop.last(done)}"
         raise Interrupted(
             stopper.number, f"interrupted; {where} is saved; resume with: {again}"
         )
@@ -264,7 +265,7 @@ def _logbook(config, loop, start):
 
     return Logbook(
         config.run if parallel.is_first() else None,
-        total=None if config.train.timed else config.train.steps,
+        total=None if config.train.timed else loop.last(start),
         start=start,
         every=config.log_every,
         tensorboard=config.tensorboard,

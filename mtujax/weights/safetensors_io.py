@@ -131,7 +131,7 @@ def refuse_newer(path: Path, unknown: list[str]) -> None:
     if unknown:
         raise WeightsError(
             f"{path}: its configuration has unknown {', '.join(unknown)}, so a newer "
-            "mtujax wrote it; upgrade with `pip install -U mtujax`"
+            "mtujax wrote it: upgrade, `git pull` and `pip install .` in a clone"
         )
 
 

@@ -234,7 +234,7 @@ def test_without_torch_the_twin_is_refused_before_anything_runs(
     path = tmp_path / "bench.json"
     assert call("--weights", weights_file, "--torch", "--json", path) == 1
     error = capsys.readouterr().err
-    assert one_line(error) and "pip install 'mtujax[torch]'" in error
+    assert one_line(error) and "in a clone, pip install '.[torch]'" in error
     assert list(tmp_path.iterdir()) == []
 
 

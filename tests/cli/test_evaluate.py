@@ -239,7 +239,7 @@ def test_the_help_names_the_defaults(command):
 def test_a_missing_library_is_named_with_the_extra(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "ml_collections", None)
     done = command("--weights=mtu2 --config=mtu2", raising(AssertionError()))
-    said = "ml_collections is not installed; pip install 'mtujax[train]'"
+    said = "ml_collections is not installed; in a clone, pip install '.[train]'"
     assert done == (1, "", f"eval.py: error: {said}\n")
 
 

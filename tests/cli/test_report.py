@@ -141,7 +141,7 @@ def test_without_matplotlib_one_line_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit) as done:
         main(["report", str(one), "--out", str(tmp_path / "out"), "--figures"])
-    said = "matplotlib is not installed; pip install 'mtujax[plots]'"
+    said = "matplotlib is not installed; in a clone, pip install '.[plots]'"
     assert done.value.code == 1
     assert capsys.readouterr().err == f"mtujax: error: {said}\n"
     assert not (tmp_path / "out").exists()

@@ -29,7 +29,7 @@ def test_long_lists_are_not_printed():
 
 def test_a_part_that_was_left_out_differs_as_a_whole():
     assert differing_fields({"a": {"b": {"c": 1}}}, {"a": {"b": None}}) == [
-        "a.b: - there, null here",
+        "a.b: - there, none here",
         "a.b.c: 1 there, - here",
     ]
 

@@ -47,7 +47,7 @@ def refused(sets, tiny, address):
 
 def test_without_ray_the_extra_is_named(sets, tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    said = "ray is not installed; pip install 'mtujax[ray]'"
+    said = "ray is not installed; in a clone, pip install '.[ray]'"
     assert refused(sets, tiny, "local") == said
     assert not (sets.parent / "out").exists()
 

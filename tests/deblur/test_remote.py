@@ -157,9 +157,8 @@ def test_a_library_that_is_not_installed_is_named(tmp_path, tiny, monkeypatch):
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
     with pytest.raises(UserError) as caught:
         deblur_videos(["s3://bucket/a.mp4"], tmp_path / "out", weights=tiny)
-    assert str(caught.value) == (
-        "fsspec is not installed; pip install 'mtujax[remote]'"
-    )
+    said = "fsspec is not installed; in a clone, pip install '.[remote]'"
+    assert str(caught.value) == said
 
 
 def test_what_a_killed_process_left_is_swept(scratch):

@@ -62,7 +62,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     interrupt(tmp_path / "out.mp4")
     with pytest.raises(
         UserError,
-        match="other settings: crf: null there, 20 here; .*--overwrite to start",
+        match="other settings: crf: none there, 20 here; .*--overwrite to start",
     ):
         Job(tmp_path / "out.mp4", SETTINGS | {"crf": 20}, resume=True)
     assert (tmp_path / "out.mp4.part").exists()

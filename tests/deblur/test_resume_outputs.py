@@ -113,7 +113,7 @@ def test_work_with_other_choices_is_not_gone_on_with(source, tmp_path, tiny):
         restore(source, output, tiny, progress=interrupted(12))
     with pytest.raises(UserError, match="--resume continues"):
         restore(source, output, tiny)
-    with pytest.raises(UserError, match="crf: null there, .30. here"):
+    with pytest.raises(UserError, match="crf: none there, .30. here"):
         restore(source, output, tiny, resume=True, crf=30)
     model, params = tiny
     other = model, jax.tree.map(lambda leaf: leaf + 1, params)

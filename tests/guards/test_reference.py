@@ -101,6 +101,11 @@ def test_a_command_has_every_option_of_its_help(words):
     assert not {name for name in options if f"`{name}" not in section}
 
 
+def test_deblur_shows_both_of_its_forms():
+    usage = "mtujax deblur [OPTIONS] {INPUT OUTPUT | INPUT... --to FOLDER}"
+    assert usage in PAGES["reference/cli.md"]
+
+
 def rows_of(page):
     rows = re.findall(r"^\| `([^`]+)` \| (.*) \|$", PAGES[page], re.M)
     return {name: re.split(r" (?<!\\)\| ", rest) for name, rest in rows}

@@ -172,6 +172,14 @@ def test_a_run_stops_when_its_time_is_over(config):
     assert final_state(config).extra["batches"] == 1
 
 
+@pytest.mark.slow
+def test_the_log_counts_to_the_last_update_of_whole_clips(config, capsys):
+    changes = {"train_steps": 3, "train_frames_per_update": 1, "validation_every": 0}
+    assert runs.train(of(config, **changes)).updates == 4
+    out = capsys.readouterr().out
+    assert "update 4/4: " in out and "/3: " not in out
+
+
 def test_updates_that_are_not_finite_end_a_run_and_name_their_records(
     config, monkeypatch
 ):

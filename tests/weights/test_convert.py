@@ -334,7 +334,7 @@ def test_a_conversion_needs_no_pytorch_and_its_check_says_so(
     with pytest.raises(SystemExit) as stop:
         main(["convert", str(path), str(target), "--check"])
     assert stop.value.code == 1 and not target.exists()
-    assert "pip install 'mtujax[torch]'" in capsys.readouterr().err
+    assert "in a clone, pip install '.[torch]'" in capsys.readouterr().err
     assert convert_checkpoint(path, target).preset == "mtu2"
 
 

@@ -293,7 +293,7 @@ def test_a_retired_field_that_changed_nothing_is_left_out(saved):
 
 def test_a_newer_format_asks_for_an_upgrade(saved):
     rewrite(saved, lambda tensors, header: header.update(format=2))
-    refused(saved, "format 2", "pip install -U mtujax")
+    refused(saved, "format 2", "git pull")
 
 
 def test_a_header_without_its_parts_is_damaged(saved):
