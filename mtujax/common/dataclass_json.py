@@ -26,7 +26,7 @@ def from_dict(
 ):
     """Builds a `kind` from mappings; UsageError names the wrong field, after `path`."""
     # `renamed` maps the whole former path of a field to its present one.
-    hints, values = typing.get_type_hints(kind), without_retired(values, kind)
+    hints = typing.get_type_hints(kind)
     for name in values:
         if (old := f"{path}{name}") in renamed:
             raise UsageError(f"{old}: is called {renamed[old]} now")
@@ -46,12 +46,6 @@ def from_dict(
         raise
     except (TypeError, ValueError) as error:
         raise UsageError(f"{path.rstrip('.') or 'config'}: {error}") from None
-
-
-def without_retired(values: Mapping, kind: type) -> dict:
-    """The values of a `kind`, without fields of `kind.RETIRED` at the value there."""
-    retired = getattr(kind, "RETIRED", {})
-    return {n: v for n, v in values.items() if (n, v) not in retired.items()}
 
 
 def _kinds(hint) -> tuple:

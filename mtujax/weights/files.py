@@ -16,7 +16,7 @@ import flax.traverse_util
 import jax
 import platformdirs
 
-from mtujax.common.dataclass_json import read_json, without_retired
+from mtujax.common.dataclass_json import read_json
 from mtujax.common.text import closest
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, UsageError, WeightsError
@@ -244,7 +244,7 @@ def _config(path, header):
             "deblurring network; `mtujax data flow --teacher` takes them"
         )
     try:
-        fields = without_retired(dict(header["config"]), ModelConfig)
+        fields = dict(header["config"])
     except (ValueError, KeyError, TypeError):
         raise damaged_header(path) from None
     defaults = dataclasses.asdict(ModelConfig())

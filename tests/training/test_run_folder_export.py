@@ -74,21 +74,6 @@ def test_weights_trained_in_half_precision_are_loaded_in_full(run, tmp_path):
     assert told["precision"] == "bfloat16"
 
 
-def test_a_run_with_a_retired_field_that_changed_nothing_is_exported(run, tmp_path):
-    folder, file = tmp_path / "earlier", tmp_path / "own.safetensors"
-    shutil.copytree(run, folder)
-    values = to_dict(CONFIG)
-    values["model"]["neighbour_samples"] = 0
-    RunFolder(str(folder)).write_config(values)
-    assert run_folder.read_run(str(folder))[0] == CONFIG
-    command(str(folder), file)
-    assert weights.load(file)[0].config == MODEL.config
-    values["model"]["neighbour_samples"] = 4
-    RunFolder(str(folder)).write_config(values)
-    with pytest.raises(UserError, match="neighbour_samples: no such field"):
-        command(str(folder), tmp_path / "other.safetensors")
-
-
 @pytest.mark.parametrize("which, step", [("best", 1), (2, 2), ("latest", 3)])
 def test_any_checkpoint_can_be_exported(run, tmp_path, which, step):
     file = tmp_path / "own.safetensors"

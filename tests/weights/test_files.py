@@ -272,7 +272,6 @@ def test_values_that_are_not_finite_are_refused(saved, value):
     "fields, part",
     [
         ({"novelty": 1}, "unknown field 'novelty'"),
-        ({"neighbour_samples": 4}, "unknown field 'neighbour_samples'"),
         ({"num_units": "two"}, "num_units='two': must be int"),
         ({"num_units": True}, "num_units=True: must be int"),
         ({"num_units": 0}, "num_units=0: must be >= 1"),
@@ -283,12 +282,6 @@ def test_values_that_are_not_finite_are_refused(saved, value):
 def test_a_configuration_out_of_range_is_named(saved, fields, part):
     rewrite(saved, lambda tensors, header: header["config"].update(fields))
     refused(saved, part)
-
-
-def test_a_retired_field_that_changed_nothing_is_left_out(saved):
-    wanted = load(saved)[0]
-    rewrite(saved, lambda _, header: header["config"].update(neighbour_samples=0))
-    assert load(saved)[0] == wanted
 
 
 def test_a_newer_format_asks_for_an_upgrade(saved):
