@@ -290,12 +290,14 @@ def blended(
 
 def blur_spectrum(g: Graph, own: str, motion: str, grid: Grid, patch: int) -> str:
     """`blur.blur_spectrum` of a grey frame [1, 1, H, W]: [1, F]."""
-    cell = patch * MOTION_STRIDE
-    places = _Places(g, tuple(g.scaled(n, cell) for n in grid), patch)
+    every, last = spectral.EVERY, [np.iinfo(np.int64).max] * 2
+    size = tuple(g.scaled(n, patch * MOTION_STRIDE) for n in grid)
+    places = _Places(g, size, every * patch)
+    motion = g.Slice(motion, [0, 0], last, [2, 3], [every, every])
     reach = spectral.REACH * spectral.STEP
     steps = np.arange(-reach, reach + 1, dtype=np.float32) / spectral.STEP
     flows = g.Mul(places.shares(motion), steps.reshape(-1, 1, 1, 1))
-    height, width = (g.scaled(n, MOTION_STRIDE) for n in grid)
+    height, width = (g.scaled(n, MOTION_STRIDE // every) for n in grid)
     found = places.sampled(own, flows, rows=g.scaled(height, len(steps)), columns=width)
     found = g.reshape(found, len(steps), -1)
     speed = g.ReduceL2(motion, [1])

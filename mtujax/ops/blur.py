@@ -28,6 +28,7 @@ from mtujax.ops.motion_samples import (
 
 STEP = 8  # samples per frame's motion
 REACH = 2  # frames' motion, on either side
+EVERY = 2  # of the patches, across and down, is looked at
 _LAGS = 24  # of the autocorrelation
 _SPACING = 0.25  # of the frequencies, in cycles per frame's motion
 SLOWEST = 3.0  # pixels per frame, below which a blur has no spectrum
@@ -75,6 +76,8 @@ def blur_spectrum(frame: jax.Array, motion: jax.Array) -> jax.Array:
     # Of order 1, at 0.25, 0.5, ... 3 cycles per frame's motion: the power of the
     # differences of neighbouring samples as a share of its mean, less what is usual; 0
     # where nothing moves. No gradient passes.
+    # A fourth of the patches shows the same in less than a third of the time.
+    motion = motion[:, ::EVERY, ::EVERY]
     steps = [k / STEP for k in range(-REACH * STEP, REACH * STEP + 1)]
     image = grey(frame)[..., None]
     samples = along_patches(image, motion, steps, corner_only=True)[..., 0, :]

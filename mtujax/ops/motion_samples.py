@@ -89,7 +89,9 @@ def steered_samples(
         - einops.rearrange(own, shape, y=patch, x=patch)
         for image, way, places, own in parts
     ]
-    pixels = lax.stop_gradient(jnp.concatenate(pixels, axis=-1))
+    # Stored once: in what reads them, each sample would be computed again.
+    pixels = lax.optimization_barrier(jnp.concatenate(pixels, axis=-1))
+    pixels = lax.stop_gradient(pixels)
     length = jnp.linalg.norm(motion, axis=-1, keepdims=True)
     features = [
         CONTRAST * pixels.reshape(*motion.shape[:3], -1),

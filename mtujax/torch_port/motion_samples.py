@@ -126,6 +126,7 @@ def blended(
 def blur_spectrum(frame: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
     """`ops.blur.blur_spectrum` by definition: [B, 3, H, W], [B, 2, h, w] -> [B, F]."""
     batch, (height, width) = len(frame), frame.shape[2:]
+    motion = motion[..., ::2, ::2]
     side = height // motion.shape[2]
     flow = F.interpolate(motion, scale_factor=side, mode="nearest")
     samples = [_moved(_grey(frame), k / 8 * flow) for k in range(-16, 17)]

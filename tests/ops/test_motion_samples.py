@@ -131,7 +131,7 @@ def test_at_the_ends_of_a_video_the_other_neighbour_tells_the_motion(missing):
 
 
 @pytest.mark.parametrize(
-    "before, after", [((-4, 1.5), (-7, 3)), ((9, 6), (3, 4)), slow((0, 0), (4, -4))]
+    "before, after", [((-4, 1.5), (-7, 3)), ((9, 6), (3, 4)), slow((0.5, -0.25), (4, -4))]
 )
 def test_each_neighbour_has_a_motion_of_its_own(before, after):
     """Of a camera that changes its speed, as a hand does."""
