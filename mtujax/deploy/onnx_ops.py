@@ -258,13 +258,10 @@ def samples(
     more = config.neighbour_samples
     around = [steering.SPACING * k for k in range(-more, more + 1)] if more else []
     before, _, after = frames.greys
-    beside = [sampled(before, back, step - 1) for step in around]
-    beside += [sampled(after, forth, step + 1) for step in around]
-    along, *beside = (
-        g.Sub(g.Concat(*some, axis=1), frames.own) for some in (along, beside) if some
-    )
-    pixels = g.Mul(g.Concat(along, *sides, *beside, axis=1), steering.CONTRAST)
-    along = g.Concat(along, *beside, axis=1) if beside else along
+    along += [sampled(before, back, step - 1) for step in around]
+    along += [sampled(after, forth, step + 1) for step in around]
+    along = g.Sub(g.Concat(*along, axis=1), frames.own)
+    pixels = g.Mul(g.Concat(along, *sides, axis=1), steering.CONTRAST)
     if patch > 1:
         pixels = g.SpaceToDepth(pixels, blocksize=patch)
     length = g.Min(g.Div(g.ReduceL2(motion, [1]), steering.SLOW), 1.0)

@@ -15,11 +15,12 @@ import flax.traverse_util
 import jax
 import jax.numpy as jnp
 
-from mtujax.config import EXPOSURE_FREQUENCIES, ModelConfig
+from mtujax.config import ModelConfig
 from mtujax.model.unit import (
     Conv,
     MotionSamples,
     MultiTaskUnit,
+    Pointwise,
     Previous,
     kernel_init,
 )
@@ -173,9 +174,7 @@ class MTUNet(nn.Module):
         )
         if not cfg.exposure_spectrum:
             return MotionSamples(along, None, moved), features
-        shape = (*features.shape[:3], EXPOSURE_FREQUENCIES)
-        everywhere = jnp.broadcast_to(blur.spectrum[:, None, None], shape)
-        features = jnp.concatenate([features, everywhere], axis=-1)
+        features = *features, blur.spectrum[:, None, None]
         return MotionSamples(along, blur.spectrum, moved), features
 
     def _input_features(self, window, restored, steered):
@@ -191,8 +190,7 @@ class MTUNet(nn.Module):
             space_to_depth(window[:, cfg.lookback], cfg.patch)
         )
         if steered is not None:  # a patch's own: its samples lie around it already
-            like = {"kernel": 1, "padding": 0, "activation": None}
-            steered = layer(name="steered", **like)(steered)
+            steered = Pointwise(cfg.channels, dtype=cfg.dtype, name="steered")(*steered)
         temporal = layer(name="temporal")(space_to_depth(temporal, cfg.patch), steered)
         return structure, jnp.concatenate([structure, temporal], axis=-1)
 

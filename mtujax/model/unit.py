@@ -11,6 +11,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from mtujax.config import LEAKY_SLOPE, ModelConfig
@@ -54,6 +55,36 @@ class Conv(nn.Module):
         )(x)
         y = y if more is None else y + more
         return activate(y, self.activation)
+
+
+class Pointwise(nn.Module):
+    """A 1x1 convolution of several inputs side by side, which are not joined first."""
+
+    features: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, *inputs: jax.Array) -> jax.Array:
+        """Maps [B, H, W, Ck] each, or [B, 1, 1, Ck] of all places, to [B, H, W, O]."""
+        counts = [x.shape[-1] for x in inputs]
+        kernel, bias = _Weights(self.features, name="conv")(sum(counts))
+        kernels = jnp.split(kernel[0, 0], np.cumsum(counts)[:-1])
+        total = bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        for x, part in zip(inputs, kernels, strict=True):
+            x, part = nn.dtypes.promote_dtype(x, part, dtype=self.dtype)
+            total = total + x @ part
+        return total
+
+
+class _Weights(nn.Module):
+    """Those of a 1x1 convolution."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, channels):
+        kernel = self.param("kernel", kernel_init, (1, 1, channels, self.features))
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,))
 
 
 class UpConv(nn.Module):

@@ -52,60 +52,52 @@ def steered_samples(
     samples: int,
     patch: int,
     neighbour_samples: int = 0,
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+) -> tuple[jax.Array, tuple[jax.Array, ...], jax.Array | None]:
     """Samples a frame and its neighbours along the motion of each patch."""
     # Window [B, K, H, W, 3] in [0, 1], oldest first, with H and W multiples of 4p, and
     # motion [B, H / p, W / p, 2] give, in float32 and without gradient, first `along`
     # [B, H / p, W / p, p p, 2S], of each patch's pixels: grey samples less the pixel's
-    # own grey, S on either side, the outermost a frame's motion away. Then features [B,
-    # H / p, W / p, (2S + 6) p p + 3] for a convolution, scaled to order 1: `along` and
-    # the RGB differences to the previous and next frame where the motion leads; the
-    # motion (dx, dy) and its length. Given the previous frame `restored` [B, H, W, 3],
-    # it is a third neighbour: there are 3 p p features more, and `moved` [B, H, W, 3]
-    # is that frame where the motion leads, otherwise None. Given `to_neighbours` [B,
-    # H / p, W / p, 4], of `frame_motions`, these lead to the neighbours in place of the
-    # motion; and with N `neighbour_samples`, `along` also has grey samples of the
-    # previous frame and of the next one, N on either side of where they lead and one
-    # there: 2 (2N + 1) p p more of both.
+    # own grey, S on either side, the outermost a frame's motion away. Then features for
+    # a convolution, side by side and scaled to order 1: [B, H / p, W / p, (2S + 6) p p]
+    # of `along` and the RGB differences to the previous and next frame where the motion
+    # leads; and [B, H / p, W / p, 3], the motion (dx, dy) and its length. Given the
+    # previous frame `restored` [B, H, W, 3], it is a third neighbour: there are 3 p p
+    # features more, and `moved` [B, H, W, 3] is that frame where the motion leads,
+    # otherwise None. Given `to_neighbours` [B, H / p, W / p, 4], of `frame_motions`,
+    # these lead to the neighbours in place of the motion; and with N
+    # `neighbour_samples`, `along` also has grey samples of the previous frame and of
+    # the next one, N on either side of where they lead and one there.
     before, current, after = middle(window, lookback)
     motion, back, forth = lax.stop_gradient(_three_motions(motion, to_neighbours))
     steps = [k / samples for k in range(-samples, samples + 1) if k]
     shades = grey(current)[..., None]
-    parts = [
-        (shades, motion, steps, shades),
-        (before, back, [-1.0], current),
-        (after, forth, [1.0], current),
-    ]
-    if restored is not None:
-        parts.append((lax.stop_gradient(restored), back, [-1.0], current))
-    colours = 2 * samples, 2 * samples + 3 * (len(parts) - 1)
+    parts = [(shades, motion, steps, shades)]
     if neighbour_samples:
         around = SPACING * np.arange(-neighbour_samples, neighbour_samples + 1)
         parts.append((grey(before)[..., None], back, [*(around - 1)], shades))
         parts.append((grey(after)[..., None], forth, [*(around + 1)], shades))
+    taps = sum(len(places) for _, _, places, _ in parts)
+    parts += [(before, back, [-1.0], current), (after, forth, [1.0], current)]
+    if restored is not None:
+        parts.append((lax.stop_gradient(restored), back, [-1.0], current))
     shape = "b (h y) (w x) c -> b h w (y x) c"
     pixels = [
         along_patches(image, way, places)
         - einops.rearrange(own, shape, y=patch, x=patch)
         for image, way, places, own in parts
     ]
-    # Stored once: in what reads them, each sample would be computed again.
-    pixels = lax.optimization_barrier(jnp.concatenate(pixels, axis=-1))
+    # Stored once and as the layer reads it: else each sample is computed again.
+    pixels = lax.optimization_barrier(CONTRAST * jnp.concatenate(pixels, axis=-1))
     pixels = lax.stop_gradient(pixels)
     length = jnp.linalg.norm(motion, axis=-1, keepdims=True)
-    features = [
-        CONTRAST * pixels.reshape(*motion.shape[:3], -1),
-        motion / FAR,
-        jnp.minimum(length / SLOW, 1),
-    ]
+    speed = jnp.concatenate([motion / FAR, jnp.minimum(length / SLOW, 1)], axis=-1)
     moved = None
     if restored is not None:
+        change = pixels[..., -3:] / CONTRAST
         shape = "b h w (y x) c -> b (h y) (w x) c"
-        change = pixels[..., colours[1] - 3 : colours[1]]
         moved = current + einops.rearrange(change, shape, y=patch)
-    along, _, beside = jnp.split(pixels, colours, axis=-1)
-    along = jnp.concatenate([along, beside], axis=-1)
-    return along, jnp.concatenate(features, axis=-1), moved
+    features = pixels.reshape(*motion.shape[:3], -1), speed
+    return pixels[..., :taps] / CONTRAST, features, moved
 
 
 def _three_motions(motion, to_neighbours):

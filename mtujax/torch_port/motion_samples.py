@@ -98,9 +98,8 @@ def steered_samples(
         for image, way, place in ((before, back, -1), (after, forth, 1))
         for k in reach
     ]
-    pixels = torch.cat([along, *sides, *beside], dim=1)
-    pixels = space_to_depth(4 * pixels, patch)
     along = torch.cat([along, *beside], dim=1)
+    pixels = space_to_depth(4 * torch.cat([along, *sides], dim=1), patch)
     length = (motion.norm(dim=1, keepdim=True) / 4).clamp(max=1)
     return along, torch.cat([pixels, motion / 10, length], dim=1), moved
 

@@ -106,15 +106,13 @@ def _with_more(given, there, here):
     shares = here.blend_shares - there.blend_shares
     if min(taps, shares) < 0:
         return {}
-    kernel, own = given[_STEERED], 2 * there.motion_samples
+    kernel = given[_STEERED]
     count = side * (there.filter_taps + 6 + 3 * there.blend_previous)
     samples, rest = kernel[:, :, :count], kernel[:, :, count:]
     samples = einops.rearrange(samples, "h w (s f) o -> h w s f o", s=side)
-    # A neighbour's samples come last, after the colours of all neighbours.
-    before = own + 6 + 3 * there.blend_previous
+    samples = _with_zeros(samples, there.filter_taps, taps, axis=3)
     added = 3 * (here.blend_previous - there.blend_previous)
-    samples = _with_zeros(samples, before, added, axis=3)
-    samples = _with_zeros(samples, samples.shape[3], taps, axis=3)
+    samples = _with_zeros(samples, samples.shape[3], added, axis=3)
     samples = einops.rearrange(samples, "h w s f o -> h w (s f) o")
     changed = {_STEERED: jnp.concatenate([samples, rest], axis=2)}
     outputs = 3 * side + there.filter_taps

@@ -291,5 +291,8 @@ def test_a_missing_library_is_one_line(monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit) as done:
         main(["export", "fast", str(tmp_path / "step.onnx")])
     error = capsys.readouterr().err
-    assert done.value.code == 1 and "onnx is not installed; pip install" in error
+    assert (
+        done.value.code == 1
+        and "onnx is not installed; in a clone, pip install" in error
+    )
     assert not list(tmp_path.iterdir())

@@ -136,7 +136,9 @@ def test_what_is_in_the_way_is_one_line_and_stays(tiny, tmp_path, monkeypatch):
     # As if it were not installed: JAX imports it when it first writes a program.
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     monkeypatch.delitem(sys.modules, "jax._src.export.serialization", raising=False)
-    with pytest.raises(UserError, match=r"flatbuffers is not installed; pip install"):
+    with pytest.raises(
+        UserError, match=r"flatbuffers is not installed; in a clone, pip install"
+    ):
         write_step(*tiny, tmp_path / "step")
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 

@@ -23,6 +23,7 @@ from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, inference_params, initial_state
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap
+from mtujax.model.unit import Conv, Pointwise
 from mtujax.ops.blur import Blur
 from mtujax.ops.motion_samples import PYRAMID_SIDE
 from mtujax.weights.files import load, save_weights
@@ -75,6 +76,19 @@ def test_the_form_has_the_layers_and_multiply_adds_that_it_says():
     layers += [(quarter, 25, 32, 64), (full, 9, 32, 28)]
     grey = 3 * 64 * 96 * 3  # of three frames
     assert found.convolutions == grey + sum(np.prod(layer) for layer in layers)
+
+
+def test_a_layer_of_several_inputs_is_a_convolution_of_all_side_by_side(rng):
+    sizes = (2, 5, 6, 7), (2, 5, 6, 3), (2, 1, 1, 4)
+    inputs = [rng.normal(size=size).astype(np.float32) for size in sizes]
+    layer = Pointwise(8)
+    params = layer.init(jax.random.key(0), *inputs)
+    params["params"]["conv"]["bias"] += 0.5
+    joined = [np.broadcast_to(x, (2, 5, 6, x.shape[-1])) for x in inputs]
+    wanted = Conv(8, kernel=1, padding=0, activation=None).apply(
+        params, np.concatenate(joined, axis=-1)
+    )
+    np.testing.assert_allclose(layer.apply(params, *inputs), wanted, atol=1e-6)
 
 
 def test_the_frame_before_adds_its_samples_and_a_share_for_each_pixel():
@@ -253,7 +267,7 @@ def test_half_precision_is_near_and_its_samples_are_not_rounded(dtype, monkeypat
 
     def noted(*arrays, **place):
         found = steered(*arrays, **place)
-        seen.extend(x.dtype for x in (*arrays, *found))
+        seen.extend(x.dtype for x in jax.tree.leaves((arrays, found)))
         return found
 
     monkeypatch.setattr(module, "steered_samples", noted)

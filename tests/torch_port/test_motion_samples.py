@@ -70,14 +70,15 @@ def test_both_find_the_same_motion_and_samples(size, patch):
     along = einops.rearrange(
         found[0], "b h w (y x) s -> b (h y) (w x) s", y=patch, x=patch
     )
-    for a, b in zip((along, *found[1:]), wanted, strict=True):
+    features = jnp.concatenate(found[1], axis=-1)
+    for a, b in zip((along, features, found[2]), wanted, strict=True):
         np.testing.assert_allclose(a, channels_last(b), atol=2e-4)
     config = ModelConfig(
         patch=patch, motion_samples=2, neighbour_samples=1, blend_previous=True
     )
     assert found[0].shape[-1] == config.filter_taps
     count = torch_steering.steered_channels(config)
-    assert found[1].shape[-1] == wanted[1].shape[1] == count
+    assert features.shape[-1] == wanted[1].shape[1] == count
     assert torch_steering.steered_channels(ModelConfig(patch=patch)) == 0
 
 
