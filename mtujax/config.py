@@ -180,6 +180,7 @@ _FAST = ModelConfig(
     activation="leaky",
     first_kernel=3,
     motion_samples=8,
+    neighbour_samples=2,
     exposure_spectrum=True,
     blend_previous=True,
     last_unit_reads_warped=True,
@@ -188,7 +189,9 @@ _FAST = ModelConfig(
 
 PRESETS: dict[str, ModelConfig] = PUBLISHED | {
     "fast": _FAST,
-    "fast_live": dataclasses.replace(_FAST, lookback=1, lookahead=0),
+    "fast_live": dataclasses.replace(
+        _FAST, lookback=1, lookahead=0, neighbour_samples=0
+    ),
 }
 """The released networks and two of our own, for files and (causal) for live video.
 

@@ -174,8 +174,8 @@ def fast() -> Picture:
         motion    0 1  fixed  motion of each patch|Lucas-Kanade
         patches   1 1  fixed  patches of 2x2|15 to 60 channels
         patches2  2 1  fixed  patches of 2x2|3 to 12 channels
-        along     0 2  fixed  samples along it|of I, R(t-1); the spectrum
-        steered   0 3  layer  steered|conv 1x1, 115 to 32
+        along     0 2  fixed  samples along it|of window, R(t-1); spectrum
+        steered   0 3  layer  steered|conv 1x1, 155 to 32
         temporal  1 3  layer  temporal|conv 3x3, 60 to 32
         structure 2 3  layer  structure|conv 3x3, 12 to 32
         both      1 4  fixed  concatenate|64 channels
@@ -187,8 +187,8 @@ def fast() -> Picture:
         move      2 8  fixed  move|by the displacement
         detail0   3 8  state  d(t-1)|detail features
         joined    1 8  fixed  concatenate|64 channels
-        deblur    1 9  layer  deblur layer|conv 3x3, 64 to 12 + 16 + 4
-        filter    1 10 fixed  filter|16 weights a patch
+        deblur    1 9  layer  deblur layer|conv 3x3, 64 to 12 + 26 + 4
+        filter    1 10 fixed  filter|26 weights a patch
         pixels    1 11 fixed  patches to pixels|12 to 3 channels
         add       1 12 fixed  add|residual learning
         mix       1 13 fixed  mix|a share of R(t-1), moved
