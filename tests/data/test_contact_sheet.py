@@ -140,7 +140,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         write_sheet([shifted(3)], tmp_path / "none" / "look.png")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"pip install 'mtujax\[plots\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[plots\]'"):
         write_sheet([shifted(3)], tmp_path / "look.png")
 
 

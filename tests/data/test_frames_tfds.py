@@ -142,7 +142,7 @@ def test_without_the_training_extra_the_way_out_is_named(own, out, monkeypatch):
     monkeypatch.delattr("mtujax.data.builders", raising=False)
     monkeypatch.delitem(sys.modules, "mtujax.data.builders")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(UserError, match=r"pip install 'mtujax\[train\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[train\]'"):
         prepare_dataset("pairs", own, out)
 
 

@@ -18,7 +18,7 @@ COUNTS = {
     "mtu4": 2_035_829,
     "mtu10": 5_031_341,
     "mtu10_l": 13_802_547,
-    "fast": 817_632,  # of our own, as the next
+    "fast": 824_802,  # of our own, as the next
     "fast_live": 807_264,
 }
 

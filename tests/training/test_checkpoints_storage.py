@@ -170,7 +170,7 @@ def test_remote_folders_reach_orbax_as_they_are(folder, monkeypatch):
 
 def test_only_checkpoints_need_orbax(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "orbax.checkpoint", None)
-    with pytest.raises(UserError, match="^orbax is not installed; pip ins"):
+    with pytest.raises(UserError, match="^orbax is not installed; in a clone, pip "):
         Checkpoints(str(tmp_path))
     write_state(make_state(1), {}, file := tmp_path / "state.safetensors")
     assert_same(read_state(file, like())[0], make_state(1))
