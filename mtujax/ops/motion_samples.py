@@ -159,27 +159,9 @@ def frame_motion(
 def frame_motions(
     before: jax.Array, current: jax.Array, after: jax.Array, *, patch: int = 1
 ) -> tuple[jax.Array, jax.Array]:
-    """`frame_motion`, and the motions u, w: `before(x - u)`, `after(x + w)` look alike.
-
-    The former is their mean where the motion does not change from frame to frame. Each
-    of the latter is refined from it, between that neighbour and the frame itself; to a
-    neighbour that is the frame itself, it is the motion.
-
-    Examples:
-        >>> frames = jax.random.uniform(jax.random.key(0), (3, 1, 32, 32, 3))
-        >>> [motion.shape for motion in frame_motions(*frames, patch=2)]
-        [(1, 16, 16, 2), (1, 16, 16, 4)]
-
-    Args:
-        before: [B, H, W, 3] in [0, 1]; H and W are multiples of 4p.
-        current: [B, H, W, 3], the frame.
-        after: [B, H, W, 3].
-        patch: side p of the patches, each of which has one motion.
-
-    Returns:
-        The motion [B, H / p, W / p, 2], and (u, w) [B, H / p, W / p, 4], float32 in
-        pixels per frame, each in [-40, 40].
-    """
+    """As `frame_motion`, and (u, w) [B, H / p, W / p, 4] to each neighbour alone."""
+    # `before(x - u)` and `after(x + w)` look like `current(x)`. Both are refined from
+    # the motion; to a neighbour that is the frame itself, it is the motion.
     motion, pair, alone = _coarse_motion(before, current, after)
     own = area_downsample(grey(current)[..., None])
     own, start = jnp.concatenate([own, own]), jnp.concatenate([-motion, motion])

@@ -39,9 +39,11 @@ def steered_input(
     if not config.motion_samples:
         return None, None, None, None
     before, current, after = middle(window, config.lookback)
-    motion, ways = frame_motion(before, current, after, patch=config.patch), None
+    three, ways = (before, current, after), None
     if config.neighbour_samples:
-        ways = motions_to_neighbours(before, current, after, patch=config.patch)
+        motion, ways = frame_motions(*three, patch=config.patch)
+    else:
+        motion = frame_motion(*three, patch=config.patch)
     along, features, moved = steered_samples(
         window,
         motion,
@@ -156,15 +158,41 @@ def blur_spectrum(frame: torch.Tensor, motion: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def frame_motion(
-    before: torch.Tensor,
-    current: torch.Tensor,
-    after: torch.Tensor,
-    *,
-    patch: int = 1,
-    cut: bool = True,
+    before: torch.Tensor, current: torch.Tensor, after: torch.Tensor, *, patch: int = 1
 ) -> torch.Tensor:
     """Pyramidal symmetric Lucas-Kanade of [B, 3, H, W] thrice: [B, 2, H / p, W / p]."""
-    alone = (before == current).flatten(1).all(1) | (after == current).flatten(1).all(1)
+    return _of_patches(_coarse_motion(before, current, after), current, patch)
+
+
+@torch.no_grad()
+def frame_motions(
+    before: torch.Tensor, current: torch.Tensor, after: torch.Tensor, *, patch: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `frame_motion`, and to each neighbour alone: [B, 4, H / p, W / p]."""
+    coarse, found = _coarse_motion(before, current, after), []
+    for image, sign in ((before, -1), (after, 1)):
+        own, other = (F.avg_pool2d(_grey(x), 4) for x in (current, image))
+        motion = sign * coarse
+        for _ in range(_ITERATIONS):
+            motion = _step(motion, own, _moved(other, motion), 1)
+        found.append(torch.where(_same(image, current), coarse, sign * motion))
+    motions = coarse, torch.cat(found, dim=1)
+    return tuple(_of_patches(x, current, patch) for x in motions)
+
+
+def _of_patches(motion, current, patch):
+    size = [n // patch for n in current.shape[2:]]
+    return (4 * F.interpolate(motion, size, mode="bilinear")).clamp(-_REACH, _REACH)
+
+
+def _same(image, current):
+    """[B, 1, 1, 1]: whether a neighbour is the frame itself, so that none is there."""
+    return (image == current).flatten(1).all(1).reshape(-1, 1, 1, 1)
+
+
+def _coarse_motion(before, current, after):
+    """At a quarter of the resolution, in its pixels."""
+    alone = _same(before, current) | _same(after, current)
     pyramid = [[F.avg_pool2d(_grey(x), 4) for x in (before, after)]]
     while len(pyramid) < _LEVELS and min(pyramid[-1][0].shape[2:]) > 1:
         pyramid.append([F.avg_pool2d(x, 2) for x in pyramid[-1]])
@@ -178,28 +206,7 @@ def frame_motion(
             motion = F.pad(motion, (0, missing[3], 0, missing[2]), mode="replicate")
         for _ in range(_ITERATIONS):
             motion = _refined(motion, *pair)
-    size = [n // patch for n in current.shape[2:]]
-    motion = 4 * F.interpolate(motion, size, mode="bilinear")
-    motion = torch.where(alone.reshape(-1, 1, 1, 1), 2 * motion, motion)
-    return motion.clamp(-_REACH, _REACH) if cut else motion
-
-
-@torch.no_grad()
-def motions_to_neighbours(
-    before: torch.Tensor, current: torch.Tensor, after: torch.Tensor, *, patch: int = 1
-) -> torch.Tensor:
-    """From the previous frame and to the next one: [B, 4, H / p, W / p]."""
-    coarse = frame_motion(before, current, after, patch=4, cut=False) / 4
-    size, found = [n // patch for n in current.shape[2:]], []
-    for image, sign in ((before, -1), (after, 1)):
-        same = (image == current).flatten(1).all(1).reshape(-1, 1, 1, 1)
-        own, other = (F.avg_pool2d(_grey(x), 4) for x in (current, image))
-        motion = sign * coarse
-        for _ in range(_ITERATIONS):
-            motion = _step(motion, own, _moved(other, motion), 1)
-        found.append(sign * torch.where(same, sign * coarse, motion))
-    found = 4 * F.interpolate(torch.cat(found, dim=1), size, mode="bilinear")
-    return found.clamp(-_REACH, _REACH)
+    return torch.where(alone, 2 * motion, motion)
 
 
 def _refined(motion, before, after):

@@ -43,6 +43,7 @@ from mtujax.weights.safetensors_io import shape_findings
 
 _TEMPORAL = "temporal/conv/kernel"  # the only weights whose shape the window decides
 _STEERED = "steered/conv/kernel"
+_ADDED = "blend_previous", "neighbour_samples"  # what samples may be added to later
 
 
 def first_params(
@@ -56,7 +57,7 @@ def first_params(
     # `init_from` is a bundled name, a `.safetensors` file or a run directory. The
     # former two lack the training-only layers, which are drawn. Weights for another
     # window serve as well: a causal network starts from one that looks ahead. So do
-    # those without `blend_previous` for a network with it.
+    # those without `blend_previous` or `neighbour_samples` for a network with them.
     params = init_params(model, jax.random.key(seed))
     if rescale_init:
         mixed = model.config.filter_taps + model.config.blend_shares
@@ -72,9 +73,9 @@ def first_params(
     given = flatten_dict(jax.tree.map(jnp.asarray, given), sep="/")
     given[_TEMPORAL] = _with_window(given[_TEMPORAL], network, model.config)
     fitted = ["lookback", "lookahead"]
-    if network.motion_samples == model.config.motion_samples > 0:
+    if _samples_more(model.config, network):
         given |= _with_more(given, network, model.config)
-        fitted += ["blend_previous", "neighbour_samples"]
+        fitted += _ADDED
     here = {name: getattr(model.config, name) for name in fitted}
     network = dataclasses.replace(network, **here)
     flat = flatten_dict(inference_params(unflatten_dict(given, sep="/")), sep="/")
@@ -100,12 +101,17 @@ def _with_window(kernel, there, here):
     return einops.rearrange(kept, "f h w s c o -> h w (s f c) o")
 
 
+def _samples_more(here, there):
+    """Whether `here` samples along the motion what `there` does, perhaps with more."""
+    alike = (here.patch, here.motion_samples) == (there.patch, there.motion_samples)
+    more = all(getattr(here, name) >= getattr(there, name) for name in _ADDED)
+    return alike and more and there.motion_samples > 0
+
+
 def _with_more(given, there, here):
     """Weights for what is sampled more, `blend_previous` or neighbours; it weighs 0."""
     side, taps = there.patch**2, here.filter_taps - there.filter_taps
     shares = here.blend_shares - there.blend_shares
-    if min(taps, shares) < 0:
-        return {}
     kernel = given[_STEERED]
     count = side * (there.filter_taps + 6 + 3 * there.blend_previous)
     samples, rest = kernel[:, :, :count], kernel[:, :, count:]

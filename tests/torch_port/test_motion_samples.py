@@ -57,7 +57,8 @@ def test_both_find_the_same_motion_and_samples(size, patch):
     assert np.median(error) < 2e-5 and error.max() < 1e-2
     blur = jax.jit(functools.partial(window_blur, **place, with_neighbours=True))
     np.testing.assert_array_equal(blur(frames).motion, motion)
-    ways = torch_steering.motions_to_neighbours(*there.unbind(1), patch=patch)
+    same, ways = torch_steering.frame_motions(*there.unbind(1), patch=patch)
+    assert torch.equal(same, wanted)
     error = np.abs(blur(frames).to_neighbours - channels_last(ways))
     assert np.median(error) < 1e-4 and np.quantile(error, 0.99) < 1e-2
     place |= {"samples": 2, "neighbour_samples": 1}
@@ -131,9 +132,8 @@ def test_both_networks_restore_the_same_along_one_motion(form):
             three = [
                 padded[:, k] for k in (config.lookback - 1, config.lookback, after)
             ]
-            flow = torch_steering.frame_motion(*three, patch=config.patch)
+            flow, ways = torch_steering.frame_motions(*three, patch=config.patch)
             spectrum = torch_steering.blur_spectrum(three[1], flow).numpy()
-            ways = torch_steering.motions_to_neighbours(*three, patch=config.patch)
             motions = channels_last(flow), spectrum, channels_last(ways)
             blur = Blur(*map(jnp.asarray, motions))
             if not config.neighbour_samples:

@@ -130,6 +130,24 @@ def test_a_network_starts_from_one_without_samples_of_neighbours(tmp_path, blend
     np.testing.assert_allclose(other["restored"], one["restored"], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "field, said",
+    [
+        ({"blend_previous": False}, "blend_previous: true there, false here"),
+        ({"neighbour_samples": 0}, "neighbour_samples: 2 there, 0 here"),
+        ({"patch": 4}, "patch: 2 there, 4 here"),
+    ],
+)
+def test_weights_of_a_network_that_samples_more_or_otherwise_are_refused(
+    tmp_path, field, said
+):
+    form = dict(STEERED, blend_previous=True, neighbour_samples=2)
+    there = dataclasses.replace(SMALLEST, **form)
+    params = inference_params(lively_params(MTUNet(there)))
+    with pytest.raises(UserError, match=said):
+        started(tmp_path, there, params, dataclasses.replace(there, **field))
+
+
 def test_the_frames_that_both_see_keep_their_weights_and_what_else_is_read(tmp_path):
     fields = {"patch": 2, "activation": "leaky", "motion_samples": 2}
     causal, ahead = (dataclasses.replace(form, **fields) for form in (CAUSAL, AHEAD))
