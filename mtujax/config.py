@@ -69,10 +69,10 @@ class ModelConfig:
         motion_samples: number of samples of the frame on either side of each pixel,
             along its motion. They are a further input, and the deblur layers also
             weight them (`ops.motion_samples`). 0 in the published networks.
-        neighbour_samples: number of samples of the previous and of the next frame on
-            either side of where the motion to each leads, which is then found for each
-            by itself; they are weighted as those of the frame (`ops.motion_samples`).
-            Needs motion_samples. 0 in the published networks.
+        neighbour_samples: number of samples of the previous and, with lookahead, of
+            the next frame on either side of where the motion to each leads, which is
+            then found for each by itself; they are weighted as those of the frame
+            (`ops.motion_samples`). Needs motion_samples. 0 in the published networks.
         exposure_spectrum: the first layer also reads the spectrum of the whole frame's
             blur along its motion, which shows the exposure, and the deblur layers have
             a weight for each sample that depends on it alone (`ops.blur`).
@@ -139,8 +139,13 @@ class ModelConfig:
     @property
     def filter_taps(self) -> int:
         """Samples along the motion that the deblur layers weight for each pixel."""
+        return sum(self.taps_of_frames)
+
+    @property
+    def taps_of_frames(self) -> tuple[int, int, int]:
+        """The samples of the frame itself, of the previous one and of the next one."""
         around = 2 * self.neighbour_samples + 1 if self.neighbour_samples else 0
-        return 2 * self.motion_samples + 2 * around
+        return 2 * self.motion_samples, around, around if self.lookahead else 0
 
     @property
     def blend_shares(self) -> int:
@@ -189,9 +194,7 @@ _FAST = ModelConfig(
 
 PRESETS: dict[str, ModelConfig] = PUBLISHED | {
     "fast": _FAST,
-    "fast_live": dataclasses.replace(
-        _FAST, lookback=1, lookahead=0, neighbour_samples=0
-    ),
+    "fast_live": dataclasses.replace(_FAST, lookback=1, lookahead=0),
 }
 """The released networks and two of our own, for files and (causal) for live video.
 

@@ -259,7 +259,8 @@ def samples(
     around = [steering.SPACING * k for k in range(-more, more + 1)] if more else []
     before, _, after = frames.greys
     along += [sampled(before, back, step - 1) for step in around]
-    along += [sampled(after, forth, step + 1) for step in around]
+    if config.lookahead:
+        along += [sampled(after, forth, step + 1) for step in around]
     along = g.Sub(g.Concat(*along, axis=1), frames.own)
     pixels = g.Mul(g.Concat(along, *sides, axis=1), steering.CONTRAST)
     if patch > 1:

@@ -66,7 +66,7 @@ def steered_samples(
     # otherwise None. Given `to_neighbours` [B, H / p, W / p, 4], of `frame_motions`,
     # these lead to the neighbours in place of the motion; and with N
     # `neighbour_samples`, `along` also has grey samples of the previous frame and of
-    # the next one, N on either side of where they lead and one there.
+    # the next one if there is one, N on either side of where they lead and one there.
     before, current, after = middle(window, lookback)
     motion, back, forth = lax.stop_gradient(_three_motions(motion, to_neighbours))
     steps = [k / samples for k in range(-samples, samples + 1) if k]
@@ -75,7 +75,8 @@ def steered_samples(
     if neighbour_samples:
         around = SPACING * np.arange(-neighbour_samples, neighbour_samples + 1)
         parts.append((grey(before)[..., None], back, [*(around - 1)], shades))
-        parts.append((grey(after)[..., None], forth, [*(around + 1)], shades))
+        if window.shape[1] > lookback + 1:  # else it is the frame itself
+            parts.append((grey(after)[..., None], forth, [*(around + 1)], shades))
     taps = sum(len(places) for _, _, places, _ in parts)
     parts += [(before, back, [-1.0], current), (after, forth, [1.0], current)]
     if restored is not None:

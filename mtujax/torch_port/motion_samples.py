@@ -78,8 +78,8 @@ def steered_samples(
     # motion [B, 2, H / p, W / p] -> `along` [B, 2S, H, W], grey samples less the
     # pixel's own grey, and features [B, (2S + 6) p p + 3, H / p, W / p]; both float32.
     # Given the previous frame `restored`, 3 p p features more, and `moved` like it.
-    # `to_neighbours` [B, 4, H / p, W / p] leads to the neighbours; of each there are 2N
-    # + 1 samples more in `along`, and p p times as many features.
+    # `to_neighbours` [B, 4, H / p, W / p] leads to the neighbours; of each that the
+    # window has there are 2N + 1 samples more in `along`, p p times as many features.
     before, current, after = middle(window, lookback)
     ways = motion.repeat(1, 2, 1, 1) if to_neighbours is None else to_neighbours
     flow, back, forth = F.interpolate(
@@ -95,9 +95,12 @@ def steered_samples(
         sides.append(moved - current)
     most = neighbour_samples
     reach = range(-most, most + 1) if most else ()
+    neighbours = [(before, back, -1), (after, forth, 1)]
+    if window.shape[1] == lookback + 1:
+        neighbours.pop()
     beside = [
         _moved(_grey(image), (place + k / 4) * way) - grey
-        for image, way, place in ((before, back, -1), (after, forth, 1))
+        for image, way, place in neighbours
         for k in reach
     ]
     along = torch.cat([along, *beside], dim=1)

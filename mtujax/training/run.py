@@ -74,7 +74,7 @@ def first_params(
     given[_TEMPORAL] = _with_window(given[_TEMPORAL], network, model.config)
     fitted = ["lookback", "lookahead"]
     if _samples_more(model.config, network):
-        given |= _with_more(given, network, model.config)
+        given |= _with_samples(given, network, model.config)
         fitted += _ADDED
     here = {name: getattr(model.config, name) for name in fitted}
     network = dataclasses.replace(network, **here)
@@ -108,35 +108,40 @@ def _samples_more(here, there):
     return alike and more and there.motion_samples > 0
 
 
-def _with_more(given, there, here):
-    """Weights for what is sampled more, `blend_previous` or neighbours; it weighs 0."""
-    side, taps = there.patch**2, here.filter_taps - there.filter_taps
-    shares = here.blend_shares - there.blend_shares
-    kernel = given[_STEERED]
-    count = side * (there.filter_taps + 6 + 3 * there.blend_previous)
+def _with_samples(given, there, here):
+    """Weights for what `here` samples: what is new weighs 0, a next frame may go."""
+    side, kernel = there.patch**2, given[_STEERED]
+    taps, colours = [], []
+    for cfg in (there, here):
+        taps.append(cfg.taps_of_frames)
+        colours.append((6, 3 * cfg.blend_previous))
+    count = side * sum(taps[0] + colours[0])
     samples, rest = kernel[:, :, :count], kernel[:, :, count:]
-    samples = einops.rearrange(samples, "h w (s f) o -> h w s f o", s=side)
-    samples = _with_zeros(samples, there.filter_taps, taps, axis=3)
-    added = 3 * (here.blend_previous - there.blend_previous)
-    samples = _with_zeros(samples, samples.shape[3], added, axis=3)
-    samples = einops.rearrange(samples, "h w s f o -> h w (s f) o")
+    samples = einops.rearrange(samples, "h w (s f) o -> h w o s f", s=side)
+    samples = _resized(samples, taps[0] + colours[0], taps[1] + colours[1])
+    samples = einops.rearrange(samples, "h w o s f -> h w (s f) o")
     changed = {_STEERED: jnp.concatenate([samples, rest], axis=2)}
-    outputs = 3 * side + there.filter_taps
+    outputs = [
+        (3 * side, *of_frames, cfg.blend_shares)
+        for of_frames, cfg in zip(taps, (there, here), strict=True)
+    ]
     for name, value in given.items():
         if "/deblur/layer/" in name:
-            value = _with_zeros(value, outputs, taps, axis=-1)
-            changed[name] = _with_zeros(value, value.shape[-1], shares, axis=-1)
+            changed[name] = _resized(value, *outputs)
         elif name.endswith("/deblur/exposure"):
-            changed[name] = _with_zeros(value, there.filter_taps, taps, axis=-1)
+            changed[name] = _resized(value, *taps)
     return changed
 
 
-def _with_zeros(x, place, count, axis):
-    """Puts so many zeros before a place of an axis."""
-    parts = jnp.split(x, [place], axis=axis)
-    shape = [*x.shape]
-    shape[axis] = count
-    return jnp.concatenate([parts[0], jnp.zeros(shape, x.dtype), parts[1]], axis=axis)
+def _resized(x, there, here):
+    """Resizes each part of the last axis: zeros on both sides, or nothing is left."""
+    parts = jnp.split(x, np.cumsum(there)[:-1], axis=-1)
+    found = []
+    for part, old, new in zip(parts, there, here, strict=True):
+        missing = new - old
+        pads = [(0, 0)] * (x.ndim - 1) + [(missing // 2, missing - missing // 2)]
+        found.append(jnp.pad(part, pads) if missing >= 0 else part[..., :new])
+    return jnp.concatenate(found, axis=-1)
 
 
 def rescaled_params(params: dict, *, mixed: int = 0) -> dict:

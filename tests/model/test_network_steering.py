@@ -100,13 +100,16 @@ def test_the_frame_before_adds_its_samples_and_a_share_for_each_pixel():
     assert model.config.blend_shares == 4 and ModelConfig().blend_shares == 0
 
 
-def test_neighbours_add_their_samples_and_weights_for_them():
-    (_, without), (model, params) = network(), network(neighbour_samples=2)
+@pytest.mark.parametrize("ahead, count", [({}, 10), ({"lookahead": 0}, 5)])
+def test_neighbours_add_their_samples_and_weights_for_them(ahead, count):
+    """Without look-ahead there is one: no next frame to sample."""
+    _, without = network(**ahead)
+    model, params = network(neighbour_samples=2, **ahead)
     shapes = [jax.tree.map(np.shape, tree) for tree in (without, params)]
     taken = [s["steered"]["conv"]["kernel"][2] for s in shapes]
     given = [s["unit_1"]["deblur"]["layer"]["conv"]["bias"][0] for s in shapes]
-    assert taken[1] - taken[0] == 4 * 10 and given[1] - given[0] == 10
-    assert model.config.filter_taps == 2 * 2 + 2 * 5
+    assert taken[1] - taken[0] == 4 * count and given[1] - given[0] == count
+    assert model.config.filter_taps == 2 * 2 + count
 
 
 def test_a_share_of_one_repeats_the_frame_before_where_its_motion_leads():

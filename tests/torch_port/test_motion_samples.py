@@ -108,6 +108,12 @@ FORMS = {
         "neighbour_samples": 1,
     },
     "causal": {"patch": 2, "lookback": 1, "lookahead": 0, "first_kernel": 1},
+    "causal, with the frame before": {
+        "patch": 2,
+        "lookback": 1,
+        "lookahead": 0,
+        "neighbour_samples": 2,
+    },
     "no samples": {"patch": 2, "first_kernel": 3, "motion_samples": 0},
     "an image, not a residual": {"residual_learning": False, "num_units": 1},
 }

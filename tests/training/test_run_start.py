@@ -130,6 +130,25 @@ def test_a_network_starts_from_one_without_samples_of_neighbours(tmp_path, blend
     np.testing.assert_allclose(other["restored"], one["restored"], atol=1e-5)
 
 
+def test_more_samples_lie_around_and_a_network_without_look_ahead_drops_its_own(
+    tmp_path,
+):
+    """Each sample keeps its weight; those of the next frame go, new ones weigh 0."""
+    form = dict(STEERED, blend_previous=True, neighbour_samples=1)
+    ahead = dataclasses.replace(SMALLEST, **form)
+    causal = dataclasses.replace(ahead, lookahead=0, neighbour_samples=2)
+    params = inference_params(lively_params(MTUNet(ahead)))
+    found = started(tmp_path, ahead, params, causal)
+    given, taken = (
+        flat(tree)["steered/conv/kernel"][0, 0, :-3].reshape(4, -1, ahead.channels)
+        for tree in (params, found)
+    )
+    np.testing.assert_array_equal(taken[:, :4], given[:, :4])
+    np.testing.assert_array_equal(taken[:, 5:8], given[:, 4:7])
+    assert not taken[:, [4, 8]].any()
+    np.testing.assert_array_equal(taken[:, 9:], given[:, 10:])
+
+
 @pytest.mark.parametrize(
     "field, said",
     [
