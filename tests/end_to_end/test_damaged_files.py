@@ -1,15 +1,19 @@
 """Files of our own, damaged in any way, are read as they are or refused in one line."""
 
 import functools
+import io
 import json
 import shutil
 
+import cv2
 import evaluated
+import media
 import numpy as np
 import pytest
 import sets
 from hypothesis import HealthCheck, given, settings, strategies as st
 from networks import SMALLEST
+from PIL import ExifTags, Image, ImageCms
 
 from mtujax.common.dataclass_json import to_dict
 from mtujax.data.array_cache import verify_cache
@@ -18,17 +22,21 @@ from mtujax.data.flow_cache import compute_motion, kept_motion
 from mtujax.data.frames import FolderFrames
 from mtujax.data.locate import open_frames
 from mtujax.data.prepare import prepare_dataset
+from mtujax.deblur.api import deblur_video
 from mtujax.deblur.resume import Job
 from mtujax.errors import UserError
 from mtujax.evaluation.results import EvaluationFolder, read_results
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, config_of
 from mtujax.training.run_folder import RunFolder
+from mtujax.video.image_files import read_metadata, with_metadata
+from mtujax.video.image_folder import FolderReader, FolderWriter
 from mtujax.weights.files import load
 
 pytestmark = pytest.mark.slow
 whole = evaluated.whole
 DEEP = 100_000
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 SCALARS = st.one_of(
     st.none(),
@@ -226,6 +234,72 @@ def test_a_checkpoint(tmp_path):
 
     files = sorted(path for path in (folder / "20").rglob("*") if path.is_file())
     fuzz(read, *files, examples=10, named=folder)
+
+
+PICTURES = {
+    "png": ("a.png", np.uint8, 3),
+    "jpeg": ("a.jpg", np.uint8, 3),
+    "16 bits": ("a.png", np.uint16, 3),
+    "opacity": ("a.png", np.uint8, 4),
+}
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_the_frames_of_a_folder(tmp_path, rng, kind):
+    """Read with their metadata and written again."""
+    name, dtype, channels = PICTURES[kind]
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    image = rng.integers(0, np.iinfo(dtype).max, (9, 13, channels)).astype(dtype)
+    _, data = cv2.imencode(name[1:], image)
+    tags = Image.Exif()
+    tags[ExifTags.Base.Orientation], tags[ExifTags.Base.Make] = 6, "camera"
+    like, buffer = name.endswith("jpg") and "jpeg" or "png", io.BytesIO()
+    small = Image.fromarray(np.zeros((2, 3, 3), np.uint8))
+    small.save(buffer, like, exif=tags, dpi=(300, 300), icc_profile=PROFILE)
+    metadata = read_metadata(buffer.getvalue())
+    for file in (name, "b" + name[1:]):
+        data = with_metadata(bytes(data), metadata, grey=False)
+        (source / file).write_bytes(data)
+
+    def read():
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        with FolderReader(source) as reader, FolderWriter(out) as writer:
+            for frame, found in reader.frames():
+                writer.write(frame, found)
+
+    fuzz(read, source / name, named=source)
+
+
+VIDEOS = {
+    "mp4": {"audio": "aac", "metadata": {"title": "x"}},
+    "mkv": {"audio": "aac", "subtitles": "subrip", "chapters": [(0, 0.1, "x")]},
+    "mov": {"audio": "aac", "rotation": (90,)},
+    "avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "ts": {"audio": "aac"},
+}
+
+
+@pytest.mark.parametrize("suffix", VIDEOS)
+def test_a_video(tmp_path, tiny, suffix):
+    """Restored whole, with what else is in it; nothing stays beside the output."""
+    source = tmp_path / f"in.{suffix}"
+    folder = tmp_path / "out"
+    folder.mkdir()
+    media.clip(source, media.scene(5, 64, 48), **VIDEOS[suffix])
+
+    def read():
+        output = folder / ("out.mkv" if suffix in ("avi", "ts") else f"out.{suffix}")
+        try:
+            deblur_video(source, output, weights=tiny, overwrite=True)
+        except UserError:
+            assert not list(folder.iterdir())
+            raise
+        assert list(folder.iterdir()) == [output]
+        output.unlink()
+
+    fuzz(read, source, examples=20, named=source)
 
 
 def test_the_configuration_of_a_run(tmp_path):
