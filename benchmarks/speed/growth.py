@@ -26,9 +26,10 @@ from mtujax import PRESETS
 from mtujax.bench.timing import Network
 from mtujax.common.text import Column, Table, markdown, readable
 from mtujax.config import DTYPES, ModelConfig
-from mtujax.deblur.restorer import available_bytes, compiled_memory
+from mtujax.deblur.restorer import available_bytes
 from mtujax.errors import out_of_memory
 from mtujax.model.stream import Stream
+from mtujax.model.tiling import compiled_memory
 
 MARK = "<!-- growth -->"
 SMALL = {

@@ -23,7 +23,7 @@ from mtujax.bench.timing import Network, measure, peak_memory, ratio, statistics
 from mtujax.common.files import whole_output
 from mtujax.common.hardware import load_average
 from mtujax.common.text import readable
-from mtujax.deblur.restorer import available_bytes, compiled_memory
+from mtujax.deblur.restorer import available_bytes
 from mtujax.errors import out_of_memory
 from mtujax.model.cost import (
     compiled_bytes,
@@ -32,6 +32,7 @@ from mtujax.model.cost import (
 )
 from mtujax.model.inference import inference_form
 from mtujax.model.stream import Stream
+from mtujax.model.tiling import compiled_memory
 
 OURS, PLAIN, ALONE, COMPILED = "optimized", "plain", "without matching", "compiled"
 WARM_UP, LEAST = 2, 3  # rounds that do not count, and those that must

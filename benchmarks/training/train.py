@@ -22,7 +22,7 @@ import mtujax
 from benchmarks.helpers import record
 from benchmarks.helpers.runs import device_peak, torch_module
 from mtujax import PRESETS, MTUNet, init_params, parallel
-from mtujax.deblur.restorer import compiled_memory
+from mtujax.model.tiling import compiled_memory
 from mtujax.training.config import RELEASE, DataConfig, RunConfig
 from mtujax.training.inputs import open_feed
 from mtujax.training.optimizers import init_train_state

@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtujax.deblur.restorer import compiled_memory
 from mtujax.model.network import MTUNet, initial_state
 from mtujax.model.stream import Stream
+from mtujax.model.tiling import compiled_memory
 
 STAGES = ("host_to_device", "step", "device_to_host", "end_to_end")
 """Timed stages of a frame; the last is from pushing a frame to having its result."""

@@ -15,9 +15,9 @@ from collections.abc import Callable, Hashable, Iterator
 import jax
 
 from mtujax.common import interrupts
-from mtujax.deblur.restorer import Plan
 from mtujax.model.network import MTUNet, RecurrentState
 from mtujax.model.stream import LaneStream, Stream, run_together
+from mtujax.model.tiling import Plan
 
 _LONGEST = 1.0  # seconds that others are waited for, before a program is compiled too
 _SHORTEST = 0.01

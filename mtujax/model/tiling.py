@@ -3,7 +3,7 @@
 The recurrent state stays that of the whole frame: each tile reads its part of it, runs
 the network and writes its core of the next one. So beyond its core a tile knows what
 its neighbours found in the previous frame, and the state can be passed on to other
-tiles, or to none.
+tiles, or to none. `plan` decides which frames need it.
 
 Letters: B batch, s side of a cell in pixels (`ModelConfig.cell`), h w motion grid, C
 channels, p pixels of a tile.
@@ -21,7 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mtujax.common.text import readable
 from mtujax.config import MOTION_STRIDE, ModelConfig
+from mtujax.errors import UserError, out_of_memory
 from mtujax.model.network import (
     MTUNet,
     RecurrentState,
@@ -42,6 +44,10 @@ from mtujax.ops.resampling import (
 
 LEAST_CELLS = 2  # in an overlap
 _RAMP = 16  # pixels over which one tile fades into the next
+# Share of the free memory that may be used: a CPU's kernels take a sixth more than the
+# compiler says, and allocators leave gaps.
+_SHARE = 0.75
+_FRAMES = 8  # whole frames in queues or being passed on, besides those in the window
 
 
 def default_overlap(config: ModelConfig) -> int:
@@ -311,3 +317,96 @@ def _close(done, shape, dtype):
     )
     restored = from_unit_range(restored[:, : shape[1], : shape[2]], dtype)
     return state, restored, done.displacement
+
+
+class CompiledMemory(NamedTuple):
+    """Bytes of a compiled computation: `held` by arguments and results, `temporary`."""
+
+    held: int
+    temporary: int
+
+    @property
+    def total(self) -> int:
+        """Both together, in bytes."""
+        return self.held + self.temporary
+
+
+def compiled_memory(compiled: jax.stages.Compiled) -> CompiledMemory | None:
+    """Memory use by the compiler's own analysis, or None without one."""
+    try:
+        stats = compiled.memory_analysis()
+        held = stats.argument_size_in_bytes + stats.output_size_in_bytes
+        held -= stats.alias_size_in_bytes
+        return CompiledMemory(held, stats.temp_size_in_bytes)
+    except (AttributeError, NotImplementedError):
+        return None
+
+
+class Plan(NamedTuple):
+    """How to restore frames of one size."""
+
+    # (rows, columns) of a tile in pixels; None for whole frames
+    tile: tuple[int, int] | None
+    # bytes that should be free for whole frames, which would take three quarters of
+    # them; None if unknown
+    needed: int | None
+
+
+def plan(
+    model: MTUNet,
+    params: dict,
+    height: int,
+    width: int,
+    dtype,
+    available: int | None,
+) -> Plan:
+    """Plans whole frames if they fit in the available bytes, else the largest tiles."""
+    if available is None:  # unknown: every frame is taken to fit
+        return Plan(None, None)
+    shape = (1, height, width, 3)
+
+    def need_of(stream):
+        try:
+            return _analysed(stream, shape, dtype)
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            # A compiler that tries kernels out needs the memory at compile time.
+            return CompiledMemory(0, 2 * available)
+
+    whole = need_of(Stream(model, params))
+    if whole is None or _free(whole) <= available:
+        return Plan(None, whole and _free(whole))
+    config = model.config
+    tiles = list(tilings(height, width, default_overlap(config), config.cell))
+    known, area = whole, height * width
+    for tile in tiles:
+        # Compiled only if it may fit: temporary memory grows with the area.
+        guess = CompiledMemory(known.held, known.temporary * math.prod(tile) // area)
+        if _free(guess) > available and tile != tiles[-1]:
+            continue
+        known, area = need_of(TiledStream(model, params, tile)), math.prod(tile)
+        if known is None or _free(known) <= available:
+            return Plan(tile, _free(whole))
+    least = f" even in tiles of {tiles[-1][1]}x{tiles[-1][0]}" if tiles else ""
+    wanted, there = readable(_free(known)), readable(available)
+    raise UserError(
+        f"frames of {width}x{height} need {wanted} of free memory{least}, and {there} "
+        "are free: free some, or give smaller frames"
+    )
+
+
+def _free(need):
+    """Bytes that should be free for a need."""
+    return int(need.total / _SHARE)
+
+
+def _analysed(stream, shape, dtype):
+    """Memory that one step of a stream takes; None if the compiler does not say."""
+    programs = stream.lowered(shape, dtype), *stream.lowered_ahead(shape, dtype)
+    found = [compiled_memory(program.compile()) for program in programs]
+    if None in found:
+        return None
+    frame = math.prod(shape) * jnp.dtype(dtype).itemsize
+    temporary = max(part.temporary for part in found)
+    return CompiledMemory(found[0].held + _FRAMES * frame, temporary)

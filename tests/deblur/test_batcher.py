@@ -13,7 +13,8 @@ from restoring import assert_near, decoded, streamed
 from mtujax.common.interrupts import Interrupted, stopped_by
 from mtujax.deblur import batcher as module, restorer
 from mtujax.deblur.batcher import Batcher
-from mtujax.deblur.restorer import Plan, Restorer
+from mtujax.deblur.restorer import Restorer
+from mtujax.model.tiling import Plan
 
 network = restoring.network
 

@@ -9,9 +9,10 @@ from networks import slow
 from restoring import CUT, assert_near, drive, streamed
 
 from mtujax.deblur import restorer as module
-from mtujax.deblur.restorer import Plan, Restorer
+from mtujax.deblur.restorer import Restorer
 from mtujax.errors import UserError
 from mtujax.model import stream, tiling as tiles
+from mtujax.model.tiling import Plan
 
 network = restoring.network
 frames = restoring.frames
