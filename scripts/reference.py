@@ -60,7 +60,7 @@ _SECTIONS = {
 _WRITERS = (
     ("An evaluation", "mtujax.evaluation.results"),
     ("A run directory", "mtujax.training.run_folder"),
-    ("Log of a training run", "mtujax.training.logger"),
+    ("Log of a training run", "mtujax.training.logbook"),
     ("A timing", "mtujax.bench.run"),
     ("A report", "mtujax.report.tables"),
 )

@@ -20,7 +20,7 @@ from benchmarks.helpers.runs import attempted
 from mtujax import PRESETS, MTUNet, init_params
 from mtujax.bench.timing import Network, measure, ratio, statistics
 from mtujax.common.text import Column, Table, markdown
-from mtujax.model.inference import inference_form
+from mtujax.model.optimized_form import inference_form
 
 OPTION = "xla_gpu_enable_command_buffer"
 KINDS = "FUSION,CUBLAS,CUBLASLT,CUSTOM_CALL,CUDNN,DYNAMIC_SLICE_FUSION"

@@ -31,8 +31,8 @@ from benchmarks.helpers import record
 from benchmarks.helpers.compiled_counts import counted
 from mtujax import PRESETS, MTUNet, init_params, initial_state, match
 from mtujax.common.text import Column, Table, markdown
-from mtujax.model.inference import inference_form, wider
 from mtujax.model.network import inference_params
+from mtujax.model.optimized_form import inference_form, wider
 from mtujax.ops.matching import IMPLEMENTATIONS, best_displacement, cost_volume
 from mtujax.synthesis.device.clip import draw_shots, make_clips, most_subframes
 from mtujax.synthesis.device.film import TOGETHER

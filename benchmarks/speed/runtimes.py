@@ -23,7 +23,7 @@ from benchmarks.helpers.runs import compare
 from benchmarks.speed.core import show
 from mtujax.bench.timing import Network
 from mtujax.deploy.onnx_file import make_onnx
-from mtujax.model.inference import inference_form
+from mtujax.model.optimized_form import inference_form
 from mtujax.video import parse_size
 from mtujax.weights import load
 

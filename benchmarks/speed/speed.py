@@ -35,7 +35,7 @@ from benchmarks.speed.speed_floor import floor
 from mtujax import PRESETS
 from mtujax.common.hardware import load_average
 from mtujax.config import DTYPES
-from mtujax.model.cost import achieved, needed_operations
+from mtujax.model.operations import achieved, needed_operations
 
 SIZES = {
     "360p": (640, 360),

@@ -25,12 +25,12 @@ from mtujax.common.hardware import load_average
 from mtujax.common.text import readable
 from mtujax.deblur.restorer import available_bytes
 from mtujax.errors import out_of_memory
-from mtujax.model.cost import (
+from mtujax.model.operations import (
     compiled_bytes,
     compiled_flops,
     network_operations,
 )
-from mtujax.model.inference import inference_form
+from mtujax.model.optimized_form import inference_form
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import compiled_memory
 

@@ -20,9 +20,9 @@ from benchmarks.helpers import record
 from benchmarks.helpers.runs import attempted, compare_calls, in_a_row
 from mtujax import PRESETS
 from mtujax.common.text import Column, Table, markdown
-from mtujax.model.cost import compiled_bytes, compiled_flops
-from mtujax.model.inference import wider
 from mtujax.model.network import expected_shapes
+from mtujax.model.operations import compiled_bytes, compiled_flops
+from mtujax.model.optimized_form import wider
 from mtujax.ops.convolution import conv2d
 
 MULTIPLES = 8, 16

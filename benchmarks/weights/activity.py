@@ -15,7 +15,7 @@ from benchmarks.helpers import record
 from mtujax.cli.entry import run_script
 from mtujax.common.text import Column, Table, markdown
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES
-from mtujax.evaluation.method import open_subject
+from mtujax.evaluation.subject import open_subject
 from mtujax.training.dead_channels import dead_counts, dead_masks
 from mtujax.video.inputs import open_reader
 

@@ -47,8 +47,8 @@ from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.data.folders import find
 from mtujax.errors import UserError
 from mtujax.evaluation.api import evaluate
-from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import to_json
+from mtujax.evaluation.subject import open_subject
 from mtujax.ops.resampling import to_unit_range
 from mtujax.video.image_files import read_image
 

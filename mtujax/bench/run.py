@@ -50,17 +50,17 @@ from mtujax.common.hardware import load_average, machine
 from mtujax.common.text import counted, readable
 from mtujax.config import DEFAULT_WEIGHTS, DTYPES, PRESETS, ModelConfig
 from mtujax.errors import UsageError, check_least, extra
-from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import BENCH, VERSION
-from mtujax.model.cost import (
+from mtujax.evaluation.subject import open_subject
+from mtujax.model.network import MTUNet, init_params
+from mtujax.model.operations import (
     achieved,
     compiled_bytes,
     compiled_flops,
     needed_operations,
     network_operations,
 )
-from mtujax.model.inference import inference_form
-from mtujax.model.network import MTUNet, init_params
+from mtujax.model.optimized_form import inference_form
 from mtujax.ops.resampling import padded_size
 from mtujax.weights.convert import from_params
 

@@ -22,7 +22,7 @@ from mtujax.common.progress import FrameProgress
 from mtujax.config import DEFAULT_WEIGHTS
 from mtujax.deblur.api import deblur_video
 from mtujax.errors import UserError
-from mtujax.evaluation.method import open_file
+from mtujax.evaluation.subject import open_file
 from mtujax.metrics.image import psnr, ssim
 from mtujax.synthesis.host.clip import synthesize
 from mtujax.synthesis.photos import read_photo

@@ -32,8 +32,8 @@ from mtujax.deblur.output import Options, Target
 from mtujax.deblur.restorer import Restored, Restorer, stream_class
 from mtujax.deblur.resume import Job, is_publishing
 from mtujax.errors import UsageError, UserError, check_least
-from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet
+from mtujax.model.optimized_form import inference_form
 from mtujax.video.inputs import Kind, Reader, input_kind, open_reader, output_kind
 from mtujax.video.scene_cuts import MEMORY, Decoded, shots
 from mtujax.weights.files import load

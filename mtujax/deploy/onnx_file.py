@@ -32,8 +32,8 @@ from mtujax.deploy.onnx_ops import (
     samples,
 )
 from mtujax.errors import UsageError, UserError
-from mtujax.model.inference import inference_form, least_cells
 from mtujax.model.network import OVERFLOWN, MTUNet
+from mtujax.model.optimized_form import inference_form, least_cells
 from mtujax.model.unit import FILTER_SCALE
 from mtujax.ops.matching import POOL, TILE
 from mtujax.weights.files import with_about

@@ -12,8 +12,8 @@ import openvino
 
 from mtujax.config import ModelConfig
 from mtujax.deploy.onnx_file import make_onnx
-from mtujax.model.inference import least_cells
 from mtujax.model.network import MTUNet, RecurrentState
+from mtujax.model.optimized_form import least_cells
 from mtujax.model.stream import Stream
 from mtujax.ops.resampling import padded_size
 

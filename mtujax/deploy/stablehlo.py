@@ -22,12 +22,12 @@ from mtujax.common.files import (
 )
 from mtujax.config import ModelConfig
 from mtujax.errors import extra
-from mtujax.model.inference import (
+from mtujax.model.network import MTUNet, RecurrentState, initial_state
+from mtujax.model.optimized_form import (
     inference_form,
     least_cells,
     matrix_multiple,
 )
-from mtujax.model.network import MTUNet, RecurrentState, initial_state
 from mtujax.ops.resampling import from_unit_range, to_unit_range
 from mtujax.weights.files import with_about
 

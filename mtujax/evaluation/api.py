@@ -22,7 +22,6 @@ from mtujax.config import MOTION_STRIDE, ModelConfig
 from mtujax.errors import UsageError, UserError, check_least
 from mtujax.evaluation.dataset import ResultFrames, Videos
 from mtujax.evaluation.lanes import Setup, share_out
-from mtujax.evaluation.method import open_subject
 from mtujax.evaluation.results import (
     FRAMES,
     RESULTS,
@@ -38,6 +37,7 @@ from mtujax.evaluation.results import (
 )
 from mtujax.evaluation.runner import Clocks, Work, evaluate_share
 from mtujax.evaluation.scores import ProtocolScores
+from mtujax.evaluation.subject import open_subject
 from mtujax.evaluation.tables import as_text, video_rows
 from mtujax.metrics.image import GAUSSIAN_SIDE
 from mtujax.metrics.protocols import DEFAULT, find_protocol

@@ -1,6 +1,4 @@
 from .clip import clip_windows as clip_windows, restore_clip as restore_clip
-from .cost import multiply_adds as multiply_adds
-from .inference import inference_form as inference_form
 from .network import (
     MTUNet as MTUNet,
     RecurrentState as RecurrentState,
@@ -9,5 +7,7 @@ from .network import (
     initial_state as initial_state,
     parameter_count as parameter_count,
 )
+from .operations import multiply_adds as multiply_adds
+from .optimized_form import inference_form as inference_form
 from .stream import Stream as Stream
 from .tiling import TiledStream as TiledStream

@@ -27,7 +27,7 @@ from mtujax.training.dead_channels import (
     worst_share,
 )
 from mtujax.training.inputs import Feed
-from mtujax.training.logger import Logbook, Pace
+from mtujax.training.logbook import Logbook, Pace
 from mtujax.training.optimizers import TrainState
 from mtujax.training.step import make_step
 from mtujax.training.validation import ValidationResult, Validator

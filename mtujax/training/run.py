@@ -26,7 +26,7 @@ from mtujax.training.config import (
     state_fields,
 )
 from mtujax.training.inputs import open_feed
-from mtujax.training.logger import Logbook
+from mtujax.training.logbook import Logbook
 from mtujax.training.loop import Finished, Loop, Stopper, updates_of_batch
 from mtujax.training.optimizers import TrainState, init_train_state, learning_rates
 from mtujax.training.run_folder import (

@@ -13,8 +13,8 @@ import optax
 from jax import lax
 
 from mtujax.errors import UsageError
-from mtujax.model.inference import matrix_multiple, resized, wider
 from mtujax.model.network import MTUNet, initial_state
+from mtujax.model.optimized_form import matrix_multiple, resized, wider
 from mtujax.parallel import data_parallel
 from mtujax.training.config import TrainConfig
 from mtujax.training.gradients import Batch, gradients, read_batch

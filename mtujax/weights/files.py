@@ -20,8 +20,8 @@ from mtujax.common.dataclass_json import read_json
 from mtujax.common.text import closest
 from mtujax.config import PRESETS, ModelConfig
 from mtujax.errors import UnknownWeightsError, UsageError, WeightsError
-from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, expected_shapes, inference_params
+from mtujax.model.optimized_form import inference_form
 from mtujax.weights.safetensors_io import (
     FORMAT,
     damaged_header,
@@ -167,7 +167,7 @@ def load(
         dtype: compute precision in place of the configured one, "float32", "bfloat16"
             or "float16".
         optimized: change both to restore the same frames, up to rounding, with less
-            work (`model.inference.inference_form`); not for training.
+            work (`model.optimized_form.inference_form`); not for training.
 
     Returns:
         The model and its inference parameters: float32, or if optimized, in the

@@ -12,8 +12,8 @@ from networks import SMALLEST, STEERED, TINY, apply, lively_params, slow
 from mtujax.cli.app import main
 from mtujax.config import PAPER_TEXT
 from mtujax.errors import UserError
-from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, inference_params, initial_state
+from mtujax.model.optimized_form import inference_form
 from mtujax.weights.files import load
 
 onnx = pytest.importorskip("onnx")

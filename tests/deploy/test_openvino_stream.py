@@ -15,8 +15,8 @@ from restoring import CUT, decoded, drive, streamed
 from mtujax.cli.app import main
 from mtujax.deblur.api import deblur_video
 from mtujax.deblur.restorer import Restorer, stream_class
-from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, inference_params
+from mtujax.model.optimized_form import inference_form
 from mtujax.model.stream import Stream
 
 pytest.importorskip("openvino")

@@ -9,8 +9,8 @@ import recordings
 
 from mtujax.config import PRESETS
 from mtujax.model.clip import restore_clip
-from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, inference_params
+from mtujax.model.optimized_form import inference_form
 from mtujax.model.stream import Stream
 from mtujax.ops.matching import FASTEST, IMPLEMENTATIONS, match
 from mtujax.weights.convert import to_params

@@ -32,7 +32,7 @@ ONLY = {
     "platformdirs": "weights.files",
     "ray": "deblur.cluster",
     "requests": "fetch.download",
-    "rich": "common.progress training.logger",
+    "rich": "common.progress training.logbook",
     "tensorboardX": "training.log_files",
     "tensorflow_datasets": "data.builders",
     "torch": "torch_port",

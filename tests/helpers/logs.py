@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from mtujax.training.logger import Logbook
+from mtujax.training.logbook import Logbook
 
 
 class Clock:

@@ -16,8 +16,6 @@ from mtujax.config import LEAKY_SLOPE, PRESETS, ModelConfig
 from mtujax.deploy.stablehlo import export_step
 from mtujax.errors import UnknownWeightsError
 from mtujax.model.clip import restore_clip
-from mtujax.model.cost import network_operations
-from mtujax.model.inference import inference_form
 from mtujax.model.network import (
     MTUNet,
     inference_params,
@@ -25,6 +23,8 @@ from mtujax.model.network import (
     initial_state,
     parameter_count,
 )
+from mtujax.model.operations import network_operations
+from mtujax.model.optimized_form import inference_form
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap, parts, tilings
 from mtujax.ops.resampling import depth_to_space, space_to_depth

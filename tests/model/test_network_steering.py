@@ -18,9 +18,9 @@ from mtujax.deploy import stablehlo
 from mtujax.deploy.stablehlo import export_step
 from mtujax.model import tiling as tiles
 from mtujax.model.clip import restore_clip
-from mtujax.model.cost import network_operations
-from mtujax.model.inference import inference_form
 from mtujax.model.network import MTUNet, inference_params, initial_state
+from mtujax.model.operations import network_operations
+from mtujax.model.optimized_form import inference_form
 from mtujax.model.stream import Stream
 from mtujax.model.tiling import TiledStream, default_overlap
 from mtujax.model.unit import Conv, Pointwise

@@ -19,7 +19,7 @@ from mtujax.common.dataclass_json import to_dict
 from mtujax.common.interrupts import Interrupted
 from mtujax.errors import UserError
 from mtujax.model.network import MTUNet, inference_params
-from mtujax.training import logger, loop, run as runs
+from mtujax.training import logbook, loop, run as runs
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, ValidationConfig
 from mtujax.training.loop import Loop
 from mtujax.training.optimizers import init_train_state
@@ -126,7 +126,7 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(
     assert steps == sorted(set(steps)) and steps[-1] == 6
     for name in rows[0]:  # is described where it is written
         name = re.sub("(grad_norm|learning_rate)_.*", r"\1_NAME", name)
-        assert name in logger.__doc__
+        assert name in logbook.__doc__
 
 
 @pytest.mark.slow

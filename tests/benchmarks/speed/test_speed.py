@@ -13,7 +13,7 @@ from networks import SMALLEST, timed
 
 from benchmarks.speed import growth, speed, speed_floor, speed_row as row
 from mtujax.bench.timing import STAGES, measure
-from mtujax.model.cost import compiled_bytes
+from mtujax.model.operations import compiled_bytes
 
 SHAPE = (1, 16, 24, 3)
 

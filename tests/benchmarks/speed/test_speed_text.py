@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.speed import growth, speed, speed_text as text
 from mtujax.config import PRESETS
-from mtujax.model.cost import needed_operations
+from mtujax.model.operations import needed_operations
 
 
 def times(p50):

@@ -13,7 +13,7 @@ from states import like
 
 from mtujax.common.dataclass_json import to_dict
 from mtujax.errors import UserError
-from mtujax.evaluation.method import open_subject
+from mtujax.evaluation.subject import open_subject
 from mtujax.model.network import inference_params, init_params
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import RunConfig

@@ -10,9 +10,9 @@ from networks import TINY, lively_params, slow
 
 from mtujax import load, restore_clip, save_weights
 from mtujax.config import PRESETS
-from mtujax.model.cost import needed_operations, network_operations
-from mtujax.model.inference import WIDTH, inference_form
 from mtujax.model.network import MTUNet, inference_params, parameter_count
+from mtujax.model.operations import needed_operations, network_operations
+from mtujax.model.optimized_form import WIDTH, inference_form
 
 FORMS = {
     "released, one unit": dict(num_units=1),

@@ -11,8 +11,8 @@ from states import assert_same
 from stepping import train_step
 
 from mtujax.config import PRESETS
-from mtujax.model.inference import resized, wider
 from mtujax.model.network import MTUNet, init_params, param_shapes
+from mtujax.model.optimized_form import resized, wider
 from mtujax.training.optimizers import init_train_state
 
 

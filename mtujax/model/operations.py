@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from mtujax.config import ModelConfig
-from mtujax.model.inference import without_idle_matching
 from mtujax.model.network import MTUNet, expected_shapes, initial_state
+from mtujax.model.optimized_form import without_idle_matching
 from mtujax.ops.matching import match
 from mtujax.ops.resampling import padded_size
 

@@ -10,12 +10,12 @@ from jax import lax
 from networks import TINY
 
 from mtujax.config import PRESETS, ModelConfig
-from mtujax.model.cost import (
+from mtujax.model.network import MTUNet, inference_params, init_params, parameter_count
+from mtujax.model.operations import (
     compiled_flops,
     multiply_adds,
     network_operations,
 )
-from mtujax.model.network import MTUNet, inference_params, init_params, parameter_count
 
 # (places, taps of the kernel, channels in, channels out) of each layer of MTU2 for a
 # frame of 1280x720, read off the paper and the released shapes. A transposed layer is

@@ -11,7 +11,7 @@ import pytest
 from logged import Underway, lines, steps_of
 
 from mtujax.training.config import TrainConfig
-from mtujax.training.logger import Logbook
+from mtujax.training.logbook import Logbook
 from mtujax.training.optimizers import learning_rates
 
 stream, clock, book = logged.stream, logged.clock, logged.book
