@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mtujax import evaluation, liteflownet, training, video, weights
+from mtujax import deploy, evaluation, liteflownet, training, video, weights
 from mtujax.cli.entry import Overwrite
 from mtujax.common.files import check_output, whole_output
 from mtujax.common.text import counted
@@ -162,22 +162,20 @@ def export(
 
 
 def _write_step(source, output, dtype, about, overwrite):
-    from mtujax.deploy.stablehlo import write_step
-
     subject = evaluation.open_subject(source, dtype=dtype)
     method, network = subject.method, (subject.model, subject.params)
     about = {"weights": {"name": method.name, "sha256": method.sha256}, **about}
-    files = write_step(*network, output, about=about, overwrite=overwrite)
+    files = deploy.write_step(*network, output, about=about, overwrite=overwrite)
     size = sum(file.stat().st_size for file in files) / 1e6
     print(f"{output}: {', '.join(file.name for file in files)}, {size:.1f} MB")
 
 
 def _write_onnx(source, output, dtype, size, opset, about, overwrite):
-    with extra("onnx"):
-        from mtujax.deploy import onnx_file
     from mtujax.weights import files
 
-    options = {"opset": onnx_file.LEAST_OPSET if opset is None else opset}
+    with extra("onnx"):
+        write = deploy.write_onnx
+    options = {} if opset is None else {"opset": opset}
     options["size"] = None if size is None else video.parse_size(size)
     subject = evaluation.open_subject(source, dtype=dtype)
     method = subject.method
@@ -187,7 +185,7 @@ def _write_onnx(source, output, dtype, size, opset, about, overwrite):
         kept |= {
             k: str(metadata[k]) for k in ("description", "license") if k in metadata
         }
-    step = onnx_file.write_onnx(
+    step = write(
         subject.model,
         subject.params,
         output,
@@ -197,7 +195,7 @@ def _write_onnx(source, output, dtype, size, opset, about, overwrite):
     )
     print(
         f"{output}: {method.name}, {size or 'frames of any size'}, "
-        f"{method.config.dtype}, opset {options['opset']}, "
+        f"{method.config.dtype}, opset {step.opset_import[0].version}, "
         f"{step.ByteSize() / 1e6:.1f} MB"
     )
 

@@ -61,9 +61,34 @@ def write_onnx(
     about: dict[str, str] | None = None,
     overwrite: bool = False,
 ) -> onnx.ModelProto:
-    """Writes the inference form's step to a file, or nothing; returns what it holds."""
-    # `size` is the (width, height) of all frames, None leaves both open; `about` is
-    # kept in the file.
+    """Writes the step of one frame, with its weights, for ONNX runtimes.
+
+    Needs the extra `onnx`. The file is there whole or not at all.
+
+    Examples:
+        >>> step = write_onnx(*mtujax.load("fast"), "fast.onnx")
+        >>> [value.name for value in step.graph.output][:1]
+        ['restored']
+
+    Args:
+        model: the network; its `dtype` is the precision of the file.
+        params: its parameters, as `load` gives them.
+        output: the .onnx file.
+        size: (width, height) in pixels of all frames; None leaves both open.
+        opset: ONNX operator set.
+        about: texts to keep in the file, by name.
+        overwrite: whether an existing file is replaced.
+
+    Returns:
+        What the file holds: from a window [K, H, W, 3] uint8 and the state to the
+        restored frame [H, W, 3] uint8 and the next state. H and W must be multiples of
+        the network's `cell`.
+
+    Raises:
+        UsageError: for a size, precision or operator set that the step cannot have.
+        UserError: for a file that exists or cannot be written, or weights that are too
+            large for their precision.
+    """
     output = Path(output)
     check_place(output, folder=False)
     check_free(output, folder=False, overwrite=overwrite)

@@ -55,7 +55,30 @@ def write_step(
     about: dict | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Writes the inference form's step for CPU, GPU and TPU to a folder, or nothing."""
+    """Writes the step of one frame, with its weights, for CPU, GPU and TPU.
+
+    Needs the extra `deploy`. The files are there whole or not at all; they run
+    without this package.
+
+    Examples:
+        >>> files = write_step(*mtujax.load("fast"), "step")
+        >>> sorted(file.name for file in files)
+        ['manifest.json', 'step.jax', 'step.stablehlo']
+
+    Args:
+        model: the network; its `dtype` is the precision of the step.
+        params: its parameters, as `load` gives them.
+        output: folder to write.
+        about: what to keep in the manifest besides, JSON values by name.
+        overwrite: whether an existing step is replaced.
+
+    Returns:
+        The files: the step for `jax.export`, the same as a StableHLO module, and a
+        manifest that lists inputs and outputs with shapes and types.
+
+    Raises:
+        UserError: for a folder that holds anything else or cannot be written.
+    """
     output = Path(output)
     check_place(output, folder=True)
     names = (STEP, MODULE, MANIFEST)

@@ -287,6 +287,7 @@ def test_a_missing_library_is_one_line(monkeypatch, capsys, tmp_path):
     for name in ("onnx_file", "onnx_ops"):
         monkeypatch.delitem(__import__("sys").modules, f"mtujax.deploy.{name}")
     monkeypatch.delattr("mtujax.deploy.onnx_file")
+    monkeypatch.delattr("mtujax.deploy.write_onnx", raising=False)
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(SystemExit) as done:
         main(["export", "fast", str(tmp_path / "step.onnx")])
