@@ -6,9 +6,9 @@ r"""The bundled network for live use: as `fast`, and no frame waits for another.
 
 It sees the frame before and the current one; their motion is the way from the one to
 the other. bundled_fast_live.py:cpu does without a GPU.
-Expected: a quarter of an hour on CPU cores from an earlier `fast`, which had no samples
-of neighbours (docs/lab-notes/training-log.md), for the 27.22 dB of the bundled weights
-on the fixed validation set (docs/models.md); blurry 25.85 dB. Continue from these with
+Expected: an hour and a half on CPU cores from `fast` (--config.init_from=fast;
+docs/lab-notes/training-log.md), for the 27.57 dB of the bundled weights on the fixed
+validation set (docs/models.md); blurry 25.85 dB. Continue from these with
 --config.init_from=fast_live.
 Paper: has nothing like it.
 """

@@ -19,7 +19,7 @@ COUNTS = {
     "mtu10": 5_031_341,
     "mtu10_l": 13_802_547,
     "fast": 824_802,  # of our own, as the next
-    "fast_live": 807_264,
+    "fast_live": 810_849,
 }
 
 
