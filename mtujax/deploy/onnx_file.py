@@ -66,7 +66,7 @@ def write_onnx(
     Needs the extra `onnx`. The file is there whole or not at all.
 
     Examples:
-        >>> step = write_onnx(*mtujax.load("fast"), "fast.onnx")
+        >>> step = write_onnx(*load("fast"), "fast.onnx")
         >>> [value.name for value in step.graph.output][:1]
         ['restored']
 

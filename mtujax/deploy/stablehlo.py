@@ -61,7 +61,7 @@ def write_step(
     without this package.
 
     Examples:
-        >>> files = write_step(*mtujax.load("fast"), "step")
+        >>> files = write_step(*load("fast"), "step")
         >>> sorted(file.name for file in files)
         ['manifest.json', 'step.jax', 'step.stablehlo']
 
