@@ -110,21 +110,15 @@ def _samples_more(here, there):
 
 def _with_samples(given, there, here):
     """Weights for what `here` samples: what is new weighs 0, a next frame may go."""
-    side, kernel = there.patch**2, given[_STEERED]
-    taps, colours = [], []
-    for cfg in (there, here):
-        taps.append(cfg.taps_of_frames)
-        colours.append((6, 3 * cfg.blend_previous))
-    count = side * sum(taps[0] + colours[0])
-    samples, rest = kernel[:, :, :count], kernel[:, :, count:]
+    side, kernel, both = there.patch**2, given[_STEERED], (there, here)
+    taps = [cfg.taps_of_frames for cfg in both]
+    inputs = [(*cfg.taps_of_frames, 6, 3 * cfg.blend_previous) for cfg in both]
+    outputs = [(3 * side, *cfg.taps_of_frames, cfg.blend_shares) for cfg in both]
+    samples, rest = jnp.split(kernel, [side * sum(inputs[0])], axis=2)
     samples = einops.rearrange(samples, "h w (s f) o -> h w o s f", s=side)
-    samples = _resized(samples, taps[0] + colours[0], taps[1] + colours[1])
+    samples = _resized(samples, *inputs)
     samples = einops.rearrange(samples, "h w o s f -> h w (s f) o")
     changed = {_STEERED: jnp.concatenate([samples, rest], axis=2)}
-    outputs = [
-        (3 * side, *of_frames, cfg.blend_shares)
-        for of_frames, cfg in zip(taps, (there, here), strict=True)
-    ]
     for name, value in given.items():
         if "/deblur/layer/" in name:
             changed[name] = _resized(value, *outputs)

@@ -1,19 +1,17 @@
 """Files of our own, damaged in any way, are read as they are or refused in one line."""
 
 import functools
-import io
 import json
 import shutil
 
-import cv2
 import evaluated
 import media
 import numpy as np
+import pictures
 import pytest
 import sets
 from hypothesis import HealthCheck, given, settings, strategies as st
 from networks import SMALLEST
-from PIL import ExifTags, Image, ImageCms
 
 from mtujax.common.dataclass_json import to_dict
 from mtujax.data.array_cache import verify_cache
@@ -29,14 +27,11 @@ from mtujax.evaluation.results import EvaluationFolder, read_results
 from mtujax.training.checkpoints import Checkpoints
 from mtujax.training.config import DataConfig, RunConfig, TrainConfig, config_of
 from mtujax.training.run_folder import RunFolder
-from mtujax.video.image_files import read_metadata, with_metadata
-from mtujax.video.image_folder import FolderReader, FolderWriter
 from mtujax.weights.files import load
 
 pytestmark = pytest.mark.slow
 whole = evaluated.whole
 DEEP = 100_000
-PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 SCALARS = st.one_of(
     st.none(),
@@ -248,26 +243,16 @@ PICTURES = {
 def test_the_frames_of_a_folder(tmp_path, rng, kind):
     """Read with their metadata and written again."""
     name, dtype, channels = PICTURES[kind]
-    source, out = tmp_path / "in", tmp_path / "out"
+    source = tmp_path / "in"
     source.mkdir()
-    image = rng.integers(0, np.iinfo(dtype).max, (9, 13, channels)).astype(dtype)
-    _, data = cv2.imencode(name[1:], image)
-    tags = Image.Exif()
-    tags[ExifTags.Base.Orientation], tags[ExifTags.Base.Make] = 6, "camera"
-    like, buffer = name.endswith("jpg") and "jpeg" or "png", io.BytesIO()
-    small = Image.fromarray(np.zeros((2, 3, 3), np.uint8))
-    small.save(buffer, like, exif=tags, dpi=(300, 300), icc_profile=PROFILE)
-    metadata = read_metadata(buffer.getvalue())
+    image = pictures.picture(rng, channels, dtype)
+    save = pictures.store_deep if dtype == np.uint16 else pictures.store
     for file in (name, "b" + name[1:]):
-        data = with_metadata(bytes(data), metadata, grey=False)
-        (source / file).write_bytes(data)
+        save(source / file, image)
 
     def read():
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir()
-        with FolderReader(source) as reader, FolderWriter(out) as writer:
-            for frame, found in reader.frames():
-                writer.write(frame, found)
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        pictures.carried(source)
 
     fuzz(read, source / name, named=source)
 

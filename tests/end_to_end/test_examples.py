@@ -14,6 +14,7 @@ import media
 import numpy as np
 import pytest
 from networks import SMALLEST
+from optional import NEEDED
 from places import ROOT
 
 from mtujax.common.dataclass_json import to_dict
@@ -30,7 +31,6 @@ from scripts import reference
 pytestmark = pytest.mark.slow
 FACES = list(reference.faces())
 TARGETS = {name: at for face in FACES for name, at in reference.exported(face)}
-NEEDS_TORCH = {name for name, at in TARGETS.items() if ".torch_port." in at}
 SHOWN = [
     name for name, at in TARGETS.items() if "Examples:\n" in reference.docstring(at)
 ]
@@ -101,11 +101,10 @@ def test_an_example_gives_what_it_shows(name, folder, tiny, clip, monkeypatch):
     model, params = tiny
     known = {"jax": jax, "jnp": jnp, "np": np, "io": io, "functools": functools}
     known |= {"Path": pathlib.Path, "Fraction": fractions.Fraction}
-    faces = FACES
-    if name in NEEDS_TORCH:
-        known["torch"] = pytest.importorskip("torch")
-    else:
-        faces = [face for face in FACES if not face.endswith("torch_port")]
+    own = next((face for face in NEEDED if TARGETS[name].startswith(f"{face}.")), None)
+    if own:
+        known[NEEDED[own]] = pytest.importorskip(NEEDED[own])
+    faces = [face for face in FACES if face not in NEEDED or face == own]
     for face in reversed(faces):
         module = importlib.import_module(face)
         known |= {n: getattr(module, n) for n in module.__all__}

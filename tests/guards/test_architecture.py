@@ -16,6 +16,7 @@ import sys
 import pytest
 from floors import FLOORS, MOST, NO_JAX, ONLY
 from opened import ENTRIES, opened
+from optional import NEEDED
 from places import TESTS
 
 import mtujax
@@ -192,8 +193,8 @@ def faces():
 def exported():
     """(name, object) of everything that users may rely on, and public methods of it."""
     for face in faces():
-        if needed := {"torch_port": "torch", "deploy": "onnx"}.get(face[7:]):
-            pytest.importorskip(needed)
+        if face in NEEDED:
+            pytest.importorskip(NEEDED[face])
         module = importlib.import_module(face)
         for name in module.__all__:
             value = getattr(module, name)

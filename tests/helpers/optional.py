@@ -1,0 +1,3 @@
+"""What the faces of some folders need besides the package's own requirements."""
+
+NEEDED = {"mtujax.torch_port": "torch", "mtujax.deploy": "onnx"}
