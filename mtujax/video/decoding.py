@@ -61,7 +61,10 @@ class Decoder:
 
     def _packets(self):
         try:
-            yield from self._clock.moved(self._container.demux(self._stream))
+            packets = self._clock.moved(self._container.demux(self._stream))
+            if self._container.format.name == "mpeg":
+                packets = _timed_once(packets)
+            yield from packets
         except FFmpegError as error:
             self.broken_off = error.strerror
             yield None
@@ -111,6 +114,25 @@ class Decoder:
         for pts in times:
             self.damaged += 1
             yield self._previous, pts
+
+
+def _timed_once(packets):
+    """Takes times from packets that libav gives those of the next picture."""
+    # Where a picture of MPEG-PS ends in the block in which the next one begins, libav
+    # may give the time of that block to both.
+    last = next(packets, None)
+    try:
+        for packet in packets:
+            same = (last.pts, last.pos) == (packet.pts, packet.pos)
+            if same and last.pts is not None:
+                last.pts = last.dts = None
+            yield last
+            last = packet
+    except FFmpegError:
+        yield last  # which came whole before reading broke off
+        raise
+    if last is not None:
+        yield last
 
 
 def has_times_of_decoding(path: Path, index: int) -> bool:

@@ -297,6 +297,19 @@ def test_frames_are_not_taken_for_fields(tmp_path, codec, suffix, reordered):
             assert reader.info.rate == rate
 
 
+def test_the_time_of_the_next_picture_is_not_taken(tmp_path):
+    """Of two packets that libav gives one time, in MPEG-PS the second has it."""
+    path = Path(__file__).parents[1] / "golden" / "program_stream.mpg"
+    with VideoReader(path) as reader:
+        times = [pts * reader.info.time_base for _, pts in reader.frames()]
+    assert times == [Fraction(i, 25) for i in range(13)]
+    broken = tmp_path / "a.mpg"  # in the second block
+    broken.write_bytes(path.read_bytes()[:3000])
+    with VideoReader(broken) as reader:
+        times = [pts * reader.info.time_base for _, pts in reader.frames()]
+    assert times == [Fraction(i, 25) for i in range(len(times))] and len(times) >= 8
+
+
 @pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video", "libx264"])
 def test_a_header_of_twice_the_rate_is_not_believed(tmp_path, codec):
     path = tmp_path / "a.ts"
