@@ -6,7 +6,7 @@ r"""The bundled network for files: patches, and samples of each frame along its 
 
 A quarter of the places, and less than half of MTU2's time a frame. Nothing in it dies:
 below zero the activation keeps a slope. bundled_fast.py:cpu does without a GPU.
-Expected: 9.5 hours on CPU cores (docs/lab-notes/training-log.md), for 28.03 dB of the
+Expected: 8 hours on CPU cores (docs/lab-notes/training-log.md), for the 27.79 dB of the
 bundled weights on the fixed validation set (docs/models.md); blurry 25.85 dB.
 Paper: has nothing like it.
 """
